@@ -1,0 +1,59 @@
+"""Gradients through a root search by the implicit function theorem.
+
+A canonical root solves warp(x_canonical, pose) = x_posed. Nobody differentiates the search; the equation itself gives
+    d x_canonical = J^-1 (d x_posed - d warp / d pose * d pose),    J = d warp / d x_canonical.
+InstantAvatar drops d x_posed, so orientation and translation, which reach the root only through the rays, would stay
+without gradient; here they have theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Warp = Callable[[Tensor], Tensor]
+"""Canonical points (n, 3) -> posed points (n, 3), metres; differentiable in the points and in the pose."""
+
+
+def implicit_canonical(
+    x_canonical: Float[Tensor, "roots 3"],
+    jacobian_inverse: Float[Tensor, "roots 3 3"],
+    x_posed: Float[Tensor, "roots 3"],
+    warp: Warp,
+) -> Float[Tensor, "roots 3"]:
+    """The same roots, now carrying gradient to the pose inside `warp` and to the posed points.
+
+    Args:
+        x_canonical: roots of `warp(x) = x_posed`; a gradient they carry is dropped.
+        jacobian_inverse: d x_canonical / d x_posed at the roots. As exact as it is, so is the gradient.
+        x_posed: the points that were searched for, one for each root, with the gradient to the rays.
+        warp: the forward map of which they are roots.
+    """
+    root = x_canonical.detach()
+    mismatch = x_posed - warp(root)
+    change = mismatch - mismatch.detach()  # zero, but not its gradient
+    return root + (jacobian_inverse.detach() * change[:, None, :]).sum(-1)
+
+
+def inverse_jacobian(
+    x_canonical: Float[Tensor, "roots 3"], warp: Warp, cap: float | None = None
+) -> Float[Tensor, "roots 3 3"]:
+    """Exact inverse of the forward map's Jacobian, from three backward passes.
+
+    Args:
+        x_canonical: where to take it.
+        warp: the forward map, acting on each point alone.
+        cap: largest Frobenius norm of an inverse; larger ones, in folds of the skin, are scaled down to it.
+    """
+    with torch.enable_grad():
+        x = x_canonical.detach().requires_grad_(True)
+        moved = warp(x)
+        rows = [torch.autograd.grad(moved[:, i].sum(), x, retain_graph=True)[0] for i in range(3)]
+    inverse, singular = torch.linalg.inv_ex(torch.stack(rows, dim=1))
+    inverse = torch.where((singular == 0)[:, None, None], inverse, 0)
+    if cap is None:
+        return inverse
+    return inverse * (cap / inverse.flatten(1).norm(dim=1).clamp(min=cap))[:, None, None]

@@ -1,0 +1,75 @@
+"""The canonical cells of one pose, sorted into bins of the posed space: posed occupancy and search structure in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nerfstudio_avatars.ops.backend import use_numba
+
+
+@dataclass(frozen=True)
+class PosedCells:
+    """Posed cells in bins (compressed sparse rows). A posed point can only come from the cells of its bin."""
+
+    nodes: Float[Tensor, "nodes 3"]
+    """Posed nodes, metres, detached."""
+    cells: Int[Tensor, "cells 8"]
+    """Node indices of all the volume's cells (x fastest in the corner's number)."""
+    lower: Float[Tensor, "cells 3"]
+    upper: Float[Tensor, "cells 3"]
+    """Bounding box of each posed cell, also of those in no bin."""
+    box: Float[Tensor, "2 3"]
+    """Bounding box of the cells that are in bins, metres."""
+    origin: Float[Tensor, "3"]
+    bin_size: float
+    dims: tuple[int, int, int]
+    offsets: Int[Tensor, "bins_plus_one"]
+    members: Int[Tensor, "entries"]
+    """Cells of bin `b`: `members[offsets[b]:offsets[b + 1]]`."""
+
+
+def bin_cells(
+    nodes: Float[Tensor, "nodes 3"], cells: Int[Tensor, "cells 8"], rows: Int[Tensor, "active"], bin_size: float = 0.025
+) -> PosedCells:
+    """Sorts some cells of a pose into cubic bins.
+
+    Args:
+        nodes: posed nodes, metres.
+        cells: corners of all cells of the volume.
+        rows: the cells to sort: those with something in them. At least one.
+        bin_size: edge of a bin, metres.
+    """
+    nodes = nodes.detach()
+    if use_numba(nodes):
+        from nerfstudio_avatars.deformations import _numba
+
+        return _numba.bin_cells(nodes, cells, rows, bin_size)
+    return _bin_cells_torch(nodes, cells, rows, bin_size)
+
+
+def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> PosedCells:
+    corners = nodes[cells.long()]
+    lower, upper = corners.amin(1), corners.amax(1)
+    rows = rows.long()
+    box = torch.stack([lower[rows].amin(0), upper[rows].amax(0)])
+    origin = box[0]
+    first = ((lower[rows] - origin) / bin_size).floor().long()
+    last = ((upper[rows] - origin) / bin_size).floor().long()
+    dims = last.amax(0) + 1
+    extent = last - first + 1
+    count = extent.prod(-1)
+    entry = torch.repeat_interleave(torch.arange(len(rows), device=nodes.device), count)
+    rank = torch.arange(len(entry), device=nodes.device) - (count.cumsum(0) - count)[entry]
+    size = extent[entry]
+    at = torch.stack([rank // (size[:, 1] * size[:, 2]), rank // size[:, 2] % size[:, 1], rank % size[:, 2]], -1)
+    at = at + first[entry]
+    bins, order = torch.sort((at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2], stable=True)
+    offsets = torch.searchsorted(bins, torch.arange(int(dims.prod()) + 1, device=nodes.device))
+    members = rows[entry[order]]
+    return PosedCells(
+        nodes, cells, lower, upper, box, origin, bin_size, tuple(dims.tolist()), offsets.int(), members.int()
+    )

@@ -1,0 +1,120 @@
+"""Multiresolution hash encoding (Müller et al. 2022) with tiny-cuda-nn's table layout.
+
+The layout is exactly that of tiny-cuda-nn's `HashGrid`: dense coarse levels, level sizes `min(roundup8(res^3), 2^T)`, half-cell
+offset, coherent prime hashing. One flat table therefore serves torch, numba and tinycudann alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.ops.backend import use_numba
+
+PRIMES = (1, 2654435761, 805459861)
+
+
+@dataclass(frozen=True)
+class HashGridLayout:
+    """Where each level lies in the flat table."""
+
+    scales: tuple[float, ...]
+    """Cells along the unit cube at each level (tiny-cuda-nn's `scale`)."""
+    resolutions: tuple[int, ...]
+    """Grid nodes along each axis."""
+    offsets: tuple[int, ...]
+    """First entry of each level in the table, and one past the last: `levels + 1` numbers."""
+
+    @classmethod
+    def build(cls, levels: int, base_resolution: int, per_level_scale: float, log2_table_size: int) -> HashGridLayout:
+        """Lays out `levels` levels of two features each."""
+        scales, resolutions, offsets = [], [], [0]
+        for level in range(levels):
+            scale = base_resolution * per_level_scale**level - 1.0
+            resolution = ceil(scale) + 1
+            size = min(-(-(resolution**3) // 8) * 8, 2**log2_table_size)
+            scales.append(scale)
+            resolutions.append(resolution)
+            offsets.append(offsets[-1] + size)
+        return cls(tuple(scales), tuple(resolutions), tuple(offsets))
+
+    @property
+    def levels(self) -> int:
+        return len(self.scales)
+
+    @property
+    def entries(self) -> int:
+        """Rows of the table."""
+        return self.offsets[-1]
+
+    def is_dense(self, level: int) -> bool:
+        """True if the level has a slot for each of its nodes, so nothing is hashed."""
+        return self.resolutions[level] ** 3 <= self.offsets[level + 1] - self.offsets[level]
+
+
+def corner_indices(node: Tensor, layout: HashGridLayout, level: int) -> Tensor:
+    """Table rows of integer grid nodes `(*n, 3)` at one level."""
+    size = layout.offsets[level + 1] - layout.offsets[level]
+    if layout.is_dense(level):
+        resolution = layout.resolutions[level]
+        index = node[..., 0] + resolution * (node[..., 1] + resolution * node[..., 2])
+    else:
+        x, y, z = (node * torch.tensor(PRIMES, device=node.device)).bitwise_and(0xFFFFFFFF).unbind(-1)
+        index = x ^ y ^ z
+    return index % size + layout.offsets[level]
+
+
+def hash_encode_torch(x: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
+    """The specification: differentiable in `x` and `table`, any device, any float type."""
+    corners = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], device=x.device)
+    features = []
+    for level, scale in enumerate(layout.scales):
+        position = x * scale + 0.5
+        lower = position.detach().floor()
+        fraction = (position - lower)[:, None, :]
+        index = corner_indices(lower.long()[:, None, :] + corners, layout, level)
+        weight = torch.where(corners.bool(), fraction, 1.0 - fraction).prod(-1)
+        features.append((table[index] * weight[..., None]).sum(1))
+    return torch.cat(features, -1)
+
+
+class _HashEncodeNumba(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
+        from nerfstudio_avatars.ops import _numba
+
+        ctx.layout = layout
+        ctx.save_for_backward(x, table)
+        return _numba.hash_forward(x, table, layout)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        from nerfstudio_avatars.ops import _numba
+
+        x, table = ctx.saved_tensors
+        grad = grad.contiguous()
+        grad_table = _numba.hash_backward_table(x, grad, ctx.layout) if ctx.needs_input_grad[1] else None
+        grad_x = _numba.hash_backward_position(x, table, grad, ctx.layout) if ctx.needs_input_grad[0] else None
+        return grad_x, grad_table, None
+
+
+def hash_encode(
+    x: Float[Tensor, "points 3"], table: Float[Tensor, "entries 2"], layout: HashGridLayout
+) -> Float[Tensor, "points features"]:
+    """Encodes points of the unit cube (specification: `hash_encode_torch`; numba twin on the CPU).
+
+    Args:
+        x: positions in [0, 1].
+        table: two features an entry, all levels one after the other.
+        layout: where the levels lie.
+
+    Returns:
+        `2 * levels` features a point, coarse levels first.
+    """
+    if use_numba(x) and table.dtype == torch.float32:
+        return _HashEncodeNumba.apply(x.contiguous(), table, layout)
+    return hash_encode_torch(x, table, layout)

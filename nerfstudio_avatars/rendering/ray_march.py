@@ -1,0 +1,154 @@
+"""Marching rays through a posed body: where the samples lie and which canonical points they are.
+
+Empty space is skipped twice: bins of the posed space without a canonically occupied cell, and roots in unoccupied canonical
+cells. A ray ends when the densities cached in the occupancy say that it is opaque.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nerfstudio_avatars.deformations.posed_cells import PosedCells
+from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
+from nerfstudio_avatars.deformations.snarf import Roots, _unpose_torch
+from nerfstudio_avatars.ops.backend import use_numba
+
+MAX_ROOTS = 3
+"""Canonical roots kept for one sample."""
+CUT_CAP = 0.5
+"""Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface would
+otherwise end the ray before it."""
+
+
+@dataclass(frozen=True)
+class MarchSettings:
+    """How finely and how far to march."""
+
+    step: float = 0.0078
+    """Distance between samples, metres (the paper: 2 m / 256)."""
+    max_samples: int = 192
+    """Samples kept on one ray."""
+    cut: float = 6.0
+    """Cached optical depth at which a ray ends."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Packed samples of some rays, sorted by ray and depth, and the canonical roots of each, sorted by sample."""
+
+    ray: Int[Tensor, "samples"]
+    t: Float[Tensor, "samples"]
+    first_root: Int[Tensor, "samples"]
+    """Row of each sample's first root."""
+    roots: Roots
+
+
+def _ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    inverse = 1.0 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
+    a, b = (box[0] - origins) * inverse, (box[1] - origins) * inverse
+    near = torch.minimum(a, b).amax(-1).clamp(min=0)
+    return near, torch.maximum(a, b).amin(-1)
+
+
+def march(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    jitter: Float[Tensor, "rays"],
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Float[Tensor, "x y z"],
+    settings: MarchSettings,
+) -> Samples:
+    """Samples of rays in the posed world (specification: `_march_torch`; numba twin on the CPU).
+
+    Args:
+        directions: unit vectors.
+        jitter: start of each ray within the first step, in [0, 1).
+        cached_density: density of the canonical half-size cells in 1/m, negative where they are not occupied.
+    """
+    if use_numba(origins):
+        from nerfstudio_avatars.rendering import _numba
+
+        return _numba.march(origins, directions, jitter, posed, volume, cached_density, settings)
+    return _march_torch(origins, directions, jitter, posed, volume, cached_density, settings)
+
+
+@torch.no_grad()
+def _march_torch(
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor,
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Tensor,
+    settings: MarchSettings,
+) -> Samples:
+    device = origins.device
+    near, far = _ray_box(origins, directions, posed.box)
+    count = ((far - near) / settings.step).clamp(min=0).ceil().long()
+    longest = int(count.max()) if len(count) else 0
+    # Bins first, all rays side by side, one step after the other: only sample ids survive.
+    dims = torch.tensor(posed.dims, device=device)
+    occupied = posed.offsets[1:] > posed.offsets[:-1]
+    rays, steps = [], []
+    for k in range(longest):
+        t = near + (k + jitter) * settings.step
+        at = ((origins + t[:, None] * directions - posed.origin) / posed.bin_size).floor().long()
+        inside = (k < count) & ((at >= 0) & (at < dims)).all(-1)
+        at = torch.where(inside[:, None], at, 0)
+        hit = inside & occupied[(at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2]]
+        ray = hit.nonzero()[:, 0]
+        rays.append(ray)
+        steps.append(torch.full_like(ray, k))
+    ray = torch.cat(rays) if rays else torch.zeros(0, dtype=torch.long, device=device)
+    step = torch.cat(steps) if steps else ray
+    order = torch.argsort(ray * (longest + 1) + step)
+    ray, step = ray[order], step[order]
+    t = near[ray] + (step + jitter[ray]) * settings.step
+    roots = _unpose_torch(origins[ray] + t[:, None] * directions[ray], posed, volume)
+
+    density = density_at_roots(roots, volume, cached_density)
+    keep = density >= 0
+    keep[keep.clone()] = _rank_within(roots.point[keep]) < MAX_ROOTS
+    point, density = roots.point[keep], density[keep]
+    depth = torch.zeros(len(ray), device=device).scatter_reduce(0, point, density, "amax")
+    depth = (depth * settings.step).clamp(max=CUT_CAP).double()
+    filled = torch.zeros(len(ray), dtype=torch.bool, device=device)
+    filled[point] = True
+    filled &= _sum_before(depth, ray) <= settings.cut
+    filled &= _sum_before(filled.double(), ray) < settings.max_samples
+
+    root_keep = keep.clone()
+    root_keep[keep] = filled[point]
+    new_index = filled.long().cumsum(0) - 1
+    point = new_index[roots.point[root_keep]]
+    kept = Roots(roots.x_canonical[root_keep], point, roots.cell[root_keep], roots.local[root_keep])
+    per_sample = torch.bincount(point, minlength=int(filled.sum()))
+    return Samples(ray[filled], t[filled], per_sample.cumsum(0) - per_sample, kept)
+
+
+def _rank_within(group: Tensor) -> Tensor:
+    """Position of each element within its run of equal values (sorted input)."""
+    if len(group) == 0:
+        return group
+    index = torch.arange(len(group), device=group.device)
+    new = torch.ones(len(group), dtype=torch.bool, device=group.device)
+    new[1:] = group[1:] != group[:-1]
+    return index - torch.where(new, index, 0).cummax(0).values
+
+
+def _sum_before(values: Tensor, group: Tensor) -> Tensor:
+    """Sum of the values that stand before each element in its run of equal groups (sorted input)."""
+    total = values.cumsum(0) - values
+    return total - total[torch.arange(len(group), device=group.device) - _rank_within(group)]
+
+
+def density_at_roots(roots: Roots, volume: SkinningVolume, cached_density: Tensor) -> Float[Tensor, "roots"]:
+    """The cached density of the half-size cell in which each root lies."""
+    half = (roots.local >= 0.5).long()
+    i, j, k = (2 * volume.cell_index.long()[roots.cell] + half).unbind(-1)
+    return cached_density[i, j, k]
