@@ -111,6 +111,17 @@ def broyden_unpose(
     return roots, valid & ~later_duplicates(roots, valid, duplicate_distance), jacobian_inverse
 
 
+def unpose_in_grid(
+    x_posed: Float[Tensor, "points 3"],
+    grid: TransformGrid,
+    init_bones: tuple[int, ...] = INIT_BONES,
+    duplicate_distance: float = 1e-4,
+) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, "roots"], Float[Tensor, "roots 3 3"]]:
+    """As `broyden_unpose` in a pose that is already blended, and packed: for many calls in one pose."""
+    roots, valid, jacobian_inverse = search_roots(x_posed, grid, init_bones)
+    return pack_roots(roots, valid & ~later_duplicates(roots, valid, duplicate_distance), jacobian_inverse)
+
+
 @torch.no_grad()
 def search_roots(
     x_posed: Float[Tensor, "points 3"],

@@ -66,7 +66,7 @@ def joint_transforms(
     """
     angles = torch.cat([global_orient, body_pose], -1).unflatten(-1, (-1, 3))
     local = axis_angle_to_matrix(angles)
-    levels, order = _levels(tuple(int(parent) for parent in parents))
+    levels, order = _levels(tuple(int(parent) for parent in parents), local.device)
     root = levels[0][0]
     rotations = [local[..., root, :, :]]
     positions = [joints_rest[root] + transl[..., None, :]]
@@ -79,26 +79,31 @@ def joint_transforms(
     position = torch.cat(positions, -2)[..., order, :]
     translation = position - (rotation @ joints_rest[..., None])[..., 0]
     upper = torch.cat([rotation, translation[..., None]], -1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=upper.dtype, device=upper.device)
+    bottom = upper.new_zeros(4)
+    bottom[3] = 1
     return torch.cat([upper, bottom.expand(*upper.shape[:-2], 1, 4)], -2)
 
 
 @lru_cache(maxsize=16)
-def _levels(parents: tuple[int, ...]) -> tuple[list[tuple[list[int], list[int], list[int]]], list[int]]:
+@torch.inference_mode(False)  # Indices that a render made must still serve the training.
+def _levels(parents: tuple[int, ...], device: torch.device) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
     """The kinematic tree in layers, so that the chain takes nine batched products instead of 23.
 
     Returns:
         Per layer its joints, their parents, and the parents' rows in the layer before; and where each joint lies in the
         layers laid end to end.
     """
-    roots = [joint for joint, parent in enumerate(parents) if parent < 0]
-    levels: list[tuple[list[int], list[int], list[int]]] = [(roots, [], [])]
-    while True:
-        before = levels[-1][0]
-        joints = [joint for joint, parent in enumerate(parents) if parent in before]
-        if not joints:
-            break
-        above = [parents[joint] for joint in joints]
-        levels.append((joints, above, [before.index(parent) for parent in above]))
-    laid = [joint for joints, _, _ in levels for joint in joints]
-    return levels, [laid.index(joint) for joint in range(len(parents))]
+
+    def on_device(indices: list[int]) -> Tensor:
+        return torch.tensor(indices, dtype=torch.long, device=device)
+
+    layers = [[joint for joint, parent in enumerate(parents) if parent < 0]]
+    while layer := [joint for joint, parent in enumerate(parents) if parent in layers[-1]]:
+        layers.append(layer)
+    levels = []
+    for before, layer in zip([[], *layers], layers, strict=False):
+        above = [parents[joint] for joint in layer]
+        rows = [before.index(parent) for parent in above if before]
+        levels.append((on_device(layer), on_device(above), on_device(rows)))
+    laid = [joint for layer in layers for joint in layer]
+    return levels, on_device([laid.index(joint) for joint in range(len(parents))])

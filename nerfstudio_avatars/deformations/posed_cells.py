@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.ops.backend import use_numba
@@ -30,6 +30,19 @@ class PosedCells:
     offsets: Int[Tensor, "bins_plus_one"]
     members: Int[Tensor, "entries"]
     """Cells of bin `b`: `members[offsets[b]:offsets[b + 1]]`."""
+
+    def bin_of(self, x_posed: Float[Tensor, "points 3"]) -> tuple[Int[Tensor, "points"], Bool[Tensor, "points"]]:
+        """Bin of each point, and whether it lies in any (bin 0 where not)."""
+        at = ((x_posed - self.origin) / self.bin_size).floor().long()
+        dims = torch.tensor(self.dims, device=x_posed.device)
+        inside = ((at >= 0) & (at < dims)).all(-1)
+        at = torch.where(inside[:, None], at, 0)
+        return (at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2], inside
+
+    def holds(self, x_posed: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+        """Posed occupancy: whether a point's bin holds any cell."""
+        bins, inside = self.bin_of(x_posed)
+        return inside & (self.offsets[1:] > self.offsets[:-1])[bins]
 
 
 def bin_cells(

@@ -89,11 +89,7 @@ def unpose(x_posed: Float[Tensor, "points 3"], posed: PosedCells, volume: Skinni
 
 def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Roots:
     with torch.no_grad():
-        at = ((x_posed - posed.origin) / posed.bin_size).floor().long()
-        dims = torch.tensor(posed.dims, device=x_posed.device)
-        inside = ((at >= 0) & (at < dims)).all(-1)
-        at = torch.where(inside[:, None], at, 0)
-        bins = (at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2]
+        bins, inside = posed.bin_of(x_posed)
         offsets = posed.offsets.long()
         count = torch.where(inside, offsets[bins + 1] - offsets[bins], 0)
         point = torch.repeat_interleave(torch.arange(len(x_posed), device=x_posed.device), count)
@@ -105,8 +101,9 @@ def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) ->
         corners = posed.nodes[posed.cells.long()[cell]]
         local = torch.full_like(x, 0.5)
         for _ in range(NEWTON_STEPS):
-            step = inverse_3x3(warp_jacobian(corners, local)) @ (warp_in_cell(corners, local) - x)[..., None]
-            local = (local - step[..., 0]).clamp(-0.5, 1.5)
+            error = warp_in_cell(corners, local) - x
+            step = (inverse_3x3(warp_jacobian(corners, local)) * error[:, None, :]).sum(-1)
+            local = (local - step).clamp(-0.5, 1.5)
         found = (warp_in_cell(corners, local) - x).norm(dim=-1) < RESIDUAL
         found &= ((local >= -TOLERANCE) & (local <= 1 + TOLERANCE)).all(-1)
         point, cell, local = point[found], cell[found], local[found]
@@ -145,4 +142,4 @@ def attach_pose_gradient(
         size = inverse.flatten(1).norm(dim=1)
         inverse = inverse * (largest / size.clamp(min=largest))[:, None, None]
     moved = warp_in_cell(corners, local)
-    return roots_canonical - (inverse @ (moved - moved.detach())[..., None])[..., 0]
+    return roots_canonical - (inverse * (moved - moved.detach())[:, None, :]).sum(-1)

@@ -6,6 +6,7 @@ cells. A ray ends when the densities cached in the occupancy say that it is opaq
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,8 @@ class Samples:
     roots: Roots
 
 
-def _ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave a box `(2, 3)`; they miss it where they leave before they enter."""
     inverse = 1.0 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
     a, b = (box[0] - origins) * inverse, (box[1] - origins) * inverse
     near = torch.minimum(a, b).amax(-1).clamp(min=0)
@@ -78,6 +80,34 @@ def march(
 
 
 @torch.no_grad()
+def march_points(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, "rays"],
+    far: Float[Tensor, "rays"],
+    jitter: Float[Tensor, "rays"],
+    step: float,
+    is_occupied: Callable[[Tensor], Tensor],
+) -> tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]:
+    """Rays and distances of the samples that fall into occupied space, sorted by ray and depth."""
+    count = ((far - near) / step).clamp(min=0).ceil().long()
+    longest = int(count.max()) if len(count) else 0
+    # All rays side by side, one step after the other: only sample ids survive.
+    rays, steps = [torch.zeros(0, dtype=torch.long, device=origins.device)], []
+    steps.append(rays[0])
+    for k in range(longest):
+        ray = (k < count).nonzero()[:, 0]
+        t = near[ray] + (k + jitter[ray]) * step
+        ray = ray[is_occupied(origins[ray] + t[:, None] * directions[ray])]
+        rays.append(ray)
+        steps.append(torch.full_like(ray, k))
+    ray, index = torch.cat(rays), torch.cat(steps)
+    order = torch.argsort(ray * (longest + 1) + index)
+    ray, index = ray[order], index[order]
+    return ray, near[ray] + (index + jitter[ray]) * step
+
+
+@torch.no_grad()
 def _march_torch(
     origins: Tensor,
     directions: Tensor,
@@ -87,37 +117,17 @@ def _march_torch(
     cached_density: Tensor,
     settings: MarchSettings,
 ) -> Samples:
-    device = origins.device
-    near, far = _ray_box(origins, directions, posed.box)
-    count = ((far - near) / settings.step).clamp(min=0).ceil().long()
-    longest = int(count.max()) if len(count) else 0
-    # Bins first, all rays side by side, one step after the other: only sample ids survive.
-    dims = torch.tensor(posed.dims, device=device)
-    occupied = posed.offsets[1:] > posed.offsets[:-1]
-    rays, steps = [], []
-    for k in range(longest):
-        t = near + (k + jitter) * settings.step
-        at = ((origins + t[:, None] * directions - posed.origin) / posed.bin_size).floor().long()
-        inside = (k < count) & ((at >= 0) & (at < dims)).all(-1)
-        at = torch.where(inside[:, None], at, 0)
-        hit = inside & occupied[(at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2]]
-        ray = hit.nonzero()[:, 0]
-        rays.append(ray)
-        steps.append(torch.full_like(ray, k))
-    ray = torch.cat(rays) if rays else torch.zeros(0, dtype=torch.long, device=device)
-    step = torch.cat(steps) if steps else ray
-    order = torch.argsort(ray * (longest + 1) + step)
-    ray, step = ray[order], step[order]
-    t = near[ray] + (step + jitter[ray]) * settings.step
+    near, far = ray_box(origins, directions, posed.box)
+    ray, t = march_points(origins, directions, near, far, jitter, settings.step, posed.holds)
     roots = _unpose_torch(origins[ray] + t[:, None] * directions[ray], posed, volume)
 
     density = density_at_roots(roots, volume, cached_density)
     keep = density >= 0
     keep[keep.clone()] = _rank_within(roots.point[keep]) < MAX_ROOTS
     point, density = roots.point[keep], density[keep]
-    depth = torch.zeros(len(ray), device=device).scatter_reduce(0, point, density, "amax")
+    depth = torch.zeros(len(ray), device=origins.device).scatter_reduce(0, point, density, "amax")
     depth = (depth * settings.step).clamp(max=CUT_CAP).double()
-    filled = torch.zeros(len(ray), dtype=torch.bool, device=device)
+    filled = torch.zeros(len(ray), dtype=torch.bool, device=origins.device)
     filled[point] = True
     filled &= _sum_before(depth, ray) <= settings.cut
     filled &= _sum_before(filled.double(), ray) < settings.max_samples
@@ -127,8 +137,13 @@ def _march_torch(
     new_index = filled.long().cumsum(0) - 1
     point = new_index[roots.point[root_keep]]
     kept = Roots(roots.x_canonical[root_keep], point, roots.cell[root_keep], roots.local[root_keep])
-    per_sample = torch.bincount(point, minlength=int(filled.sum()))
-    return Samples(ray[filled], t[filled], per_sample.cumsum(0) - per_sample, kept)
+    return Samples(ray[filled], t[filled], first_of_each(point, int(filled.sum())), kept)
+
+
+def first_of_each(group: Int[Tensor, "items"], groups: int) -> Int[Tensor, "groups"]:
+    """Where each group begins in a sorted list of group numbers."""
+    count = torch.bincount(group, minlength=groups)
+    return count.cumsum(0) - count
 
 
 def _rank_within(group: Tensor) -> Tensor:

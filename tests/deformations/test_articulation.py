@@ -67,8 +67,8 @@ def rig() -> Rig:
     return Rig()
 
 
-def share_found(rig: Rig, std: float, seeds: range, count: int) -> tuple[float, int]:
-    """Share of the dense search's roots that the cells found, and the number of the cells' roots that it did not."""
+def share_found(rig: Rig, std: float, seeds: range, count: int) -> tuple[float, float]:
+    """Share of the dense search's roots that the cells found, and share of roots that only the cells found."""
     found, total, surplus = 0, 0, 0
     for seed in seeds:
         pose = rig.random_pose(std, seed)
@@ -82,7 +82,7 @@ def share_found(rig: Rig, std: float, seeds: range, count: int) -> tuple[float, 
         total += int(near.sum())
         body = rig.volume.distance_at(roots.x_canonical) < BAND
         surplus += int((distance.amin(0)[body] > 1e-3).sum())
-    return found / total, surplus
+    return found / total, surplus / total
 
 
 def test_canonical_pose_is_the_identity_with_one_root_a_point(rig):
@@ -93,15 +93,15 @@ def test_canonical_pose_is_the_identity_with_one_root_a_point(rig):
 
 
 def test_mild_poses_lose_no_root(rig):
-    share, surplus = share_found(rig, MILD, range(3), 500)
+    share, surplus = share_found(rig, MILD, range(6), 500)
     assert share >= 0.999
-    assert surplus <= 2  # the dense search may miss one too
+    assert surplus < 0.005  # the dense search may miss some too
 
 
 def test_hard_poses_lose_hardly_a_root(rig):
-    share, surplus = share_found(rig, HARD, range(3, 7), 500)
+    share, surplus = share_found(rig, HARD, range(6), 500)
     assert share >= 0.995
-    assert surplus <= 5
+    assert surplus < 0.01
 
 
 def test_some_points_of_hard_poses_have_several_roots(rig):

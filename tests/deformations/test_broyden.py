@@ -13,6 +13,7 @@ from nerfstudio_avatars.deformations.broyden import (
     later_duplicates,
     pack_roots,
     search_roots,
+    unpose_in_grid,
 )
 from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical, inverse_jacobian
 from nerfstudio_avatars.deformations.snarf_weights import WeightVolume
@@ -61,6 +62,15 @@ def test_points_of_a_bent_rod_come_back(degrees):
     distance = torch.where(valid, (roots - x[:, None]).norm(dim=-1), torch.inf).amin(1)
     assert (distance < 1e-4).float().mean() > 0.99
     assert (grid.warp(roots[valid]) - grid.warp(x)[valid.nonzero()[:, 0]]).norm(dim=-1).max() < 1e-5
+
+
+def test_a_blended_pose_serves_many_calls():
+    transforms, volume = bend(torch.tensor(0.9)), rod()
+    grid = TransformGrid.of_pose(volume, transforms)
+    x_posed = grid.warp(points())
+    expected = pack_roots(*broyden_unpose(x_posed, transforms, volume, init_bones=(0, 1)))
+    for found, truth in zip(unpose_in_grid(x_posed, grid, init_bones=(0, 1)), expected, strict=True):
+        assert torch.equal(found, truth)
 
 
 def test_the_blend_is_grid_samples():

@@ -1,0 +1,38 @@
+# make demo   learn a person from a drawn video, then show them turning and walking: outputs/demo/index.html
+# make test   all tests
+# make lint   style, format and types
+# Each creates .venv and installs the pinned set of packages first, once.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# torch's idle OpenMP threads otherwise spin, and take the cores from numba's: several times slower on few cores.
+export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 0
+
+.PHONY: install demo test lint clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 10) <= v[:2] <= (3, 12) or sys.exit("Python %d.%d found, 3.10 to 3.12 needed: make PYTHON=python3.11 ..." % v[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing nerfstudio-avatars and its pinned packages into $(VENV) (minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/ns-avatar demo --output outputs/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .coverage

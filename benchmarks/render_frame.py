@@ -1,0 +1,104 @@
+"""How long a picture of a trained person takes on the CPU, and where the time goes.
+
+Prints one JSON object: `ms_270`, `ms_540` (square pictures of one person, through nerfstudio's own camera call) and
+under `parts_270`, `parts_540` the milliseconds of posing the cells, generating rays, marching with the canonical roots,
+hash grid, networks, and the rest (compositing, outputs).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from painted_person import PaintedPerson  # first: it settles how torch's threads wait
+from stand_in import median_seconds, note
+
+# isort: split
+import torch
+import tyro
+
+from nerfstudio_avatars.ops.hash_grid import hash_encode
+from nerfstudio_avatars.rendering.ray_march import Samples, march
+
+
+@dataclass
+class Options:
+    """Lengths of the runs."""
+
+    training_steps: int = 300
+    """Steps before anything is drawn: the empty space must have been found."""
+    repetitions: int = 5
+    """Pictures of each size, of which the median counts."""
+    frame: int = 1
+    """The frame whose pose is drawn."""
+
+
+@torch.no_grad()
+def parts(person: PaintedPerson, size: int, options: Options) -> dict[str, float]:
+    """Milliseconds of a picture and of what it is made of."""
+    model, avatar = person.model, person.model.avatar
+    camera = person.camera(options.frame, size)
+
+    def median_ms(work) -> float:
+        return round(1000 * median_seconds(work, options.repetitions), 1)
+
+    transforms = model.poses.transforms(model.resolver.pose_for(camera))[0]
+    posed = avatar.pose(transforms)
+    rays = camera.generate_rays(camera_indices=0)
+    chunk = model.config.eval_rays_per_chunk
+    chunks = list(
+        zip(rays.origins.reshape(-1, 3).split(chunk), rays.directions.reshape(-1, 3).split(chunk), strict=True)
+    )
+    cached = avatar.occupancy.cached()
+
+    def marched() -> list[Samples]:
+        return [
+            march(o, d, torch.full((len(o),), 0.5), posed.cells, avatar.volume, cached, avatar.march_settings)
+            for o, d in chunks
+        ]
+
+    samples = marched()
+    x = [part.roots.x_canonical for part in samples]
+    unit = [(points - avatar.field.centre) / (2 * avatar.field.half_size) + 0.5 for points in x]
+    geometry = [avatar.field.density(points)[1] for points in x]
+    found = {
+        "pose": median_ms(lambda: avatar.pose(transforms)),
+        "rays": median_ms(lambda: camera.generate_rays(camera_indices=0)),
+        "march_and_roots": median_ms(marched),
+        "hash_grid": median_ms(lambda: [hash_encode(u, avatar.field.table, avatar.field.layout) for u in unit]),
+    }
+    density = median_ms(lambda: [avatar.density(points) for points in x])
+    colour = median_ms(lambda: [avatar.field.colour(features) for features in geometry])
+    found["networks_and_prior"] = round(density - found["hash_grid"] + colour, 1)
+    whole = median_ms(lambda: model.get_outputs_for_camera(camera))
+    found["rest"] = round(whole - sum(found.values()), 1)
+    count = sum(len(part.t) for part in samples)
+    note(f"{size}: {whole} ms, {count} samples")
+    return {"whole": whole, "samples": count, "parts": found}
+
+
+def main(options: Options) -> None:
+    """Trains for a moment, draws, and prints the figures."""
+    torch.manual_seed(0)
+    person = PaintedPerson(refine_poses=False)
+    person.train(options.training_steps)
+    person.model.eval()
+    person.model.avatar.finish(person.config.avatar.field.levels)
+    small, large = (parts(person, size, options) for size in (270, 540))
+    print(
+        json.dumps(
+            {
+                "ms_270": small["whole"],
+                "ms_540": large["whole"],
+                "parts_270": small["parts"],
+                "parts_540": large["parts"],
+                "samples_270": small["samples"],
+                "samples_540": large["samples"],
+                "threads": torch.get_num_threads(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,104 @@
+"""The poses of a sequence on their way to the model: stored values, refinement, and the transforms that articulate the avatar."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
+from nerfstudio_avatars.data.body_sequence import BodySequence
+from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms
+
+CANONICAL_ANGLES = {2: 0.2, 5: -0.2, 47: -0.8, 50: 0.8}
+"""A-pose: hips and shoulders about z, indices of the 69 body angles, radians."""
+
+
+def canonical_state(betas: Float[Tensor, "10"]) -> BodyState:
+    """The A-pose in which the avatar is stored (InstantAvatar's reference, `A_pose`)."""
+    body_pose = torch.zeros(69, device=betas.device)
+    for index, angle in CANONICAL_ANGLES.items():
+        body_pose[index] = angle
+    zero = torch.zeros(3, device=betas.device)
+    return BodyState(betas=betas, global_orient=zero, body_pose=body_pose, transl=zero)
+
+
+class BodyPoseTable(nn.Module):
+    """Poses of all frames of a sequence, with small learned corrections.
+
+    Corrections of three kinds: per frame (all angles and the translation), shared by all frames (a systematic misfit of the
+    poses' angles), and the bones' joints (a body of other proportions than its template). The last two are the avatar's own
+    and stay with it in new motions; a frame without a correction of its own takes that of its neighbours in time.
+    """
+
+    global_orient: Tensor
+    body_pose: Tensor
+    transl: Tensor
+    trained: Tensor
+
+    def __init__(self, sequence: BodySequence, body: BodyModel, trained_frames: Int[Tensor, "trained"]) -> None:
+        super().__init__()
+        self.parents = tuple(body.parents)
+        betas = sequence.betas
+        state = canonical_state(betas)
+        _, rest_joints = body.rest(betas)
+        inverse = torch.linalg.inv(
+            joint_transforms(rest_joints, state.global_orient, state.body_pose, state.transl, self.parents)
+        )
+        self.register_buffer("rest_joints", rest_joints.clone())
+        self.register_buffer("canonical_inverse", inverse)
+        self.register_buffer("global_orient", sequence.global_orient.clone())
+        self.register_buffer("body_pose", sequence.body_pose.clone())
+        self.register_buffer("transl", sequence.transl.clone())
+        trained = torch.zeros(len(sequence), dtype=torch.bool)
+        trained[trained_frames] = True
+        self.register_buffer("trained", trained)
+        self.frame_correction = nn.Parameter(torch.zeros(len(sequence), 75))
+        self.shared_correction = nn.Parameter(torch.zeros(69))
+        self.joint_offsets = nn.Parameter(torch.zeros(24, 3))
+
+    def __len__(self) -> int:
+        return len(self.transl)
+
+    def stored(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+        """Orientation, body pose and translation of frames as the data give them."""
+        return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
+
+    def correction(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+        """Per-frame correction: the frame's own where it was trained, else interpolated between the nearest trained ones.
+
+        Uses no pixel of a held-out frame. Frames before the first or after the last trained one get none.
+        """
+        trained = self.trained.nonzero()[:, 0]
+        if len(trained) == 0:
+            return torch.zeros(len(frames), 75, device=frames.device)
+        after = torch.searchsorted(trained, frames).clamp(max=len(trained) - 1)
+        before = torch.where(trained[after] == frames, after, (after - 1).clamp(min=0))
+        a, b = trained[before], trained[after]
+        share = ((frames - a) / (b - a).clamp(min=1)).clamp(0, 1)[:, None]
+        blended = (1 - share) * self.frame_correction[a] + share * self.frame_correction[b]
+        between = ((frames >= a) & (frames <= b))[:, None]
+        return torch.where(between, blended, torch.zeros_like(blended))
+
+    def transforms(self, pose: Float[Tensor, "k 75"]) -> Float[Tensor, "k 24 4 4"]:
+        """Canonical -> posed, metres, of poses with the shared corrections applied."""
+        joints = self.rest_joints + self.joint_offsets
+        posed = joint_transforms(
+            joints, pose[:, :3], pose[:, 3:72] + self.shared_correction, pose[:, 72:], self.parents
+        )
+        # Moved joints take their flesh along: the canonical point keeps its place relative to its bone.
+        shift = torch.eye(4, device=posed.device).repeat(24, 1, 1)
+        shift[:, :3, 3] = self.joint_offsets
+        return posed @ shift @ self.canonical_inverse
+
+    def smoothness(self, frames: Int[Tensor, "k"]) -> Float[Tensor, ""]:
+        """Mean square of the corrections' second differences in time around frames, and of their size (radians, metres)."""
+        trained = self.trained.nonzero()[:, 0]
+        at = torch.searchsorted(trained, frames).clamp(1, max(len(trained) - 2, 1))
+        if len(trained) < 3:
+            return self.frame_correction[frames].square().mean()
+        before, here, after = trained[at - 1], trained[at], trained[at + 1]
+        share = ((here - before) / (after - before).clamp(min=1))[:, None]
+        expected = (1 - share) * self.frame_correction[before] + share * self.frame_correction[after]
+        bend = (self.frame_correction[here] - expected).square().mean()
+        return bend + 0.01 * self.frame_correction[frames].square().mean()

@@ -1,0 +1,38 @@
+"""Bodies by name: the stand-in, or SMPL from the user's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nerfstudio_avatars.bodies.smpl_body import SmplBody
+from nerfstudio_avatars.bodies.smpl_files import read_smpl
+from nerfstudio_avatars.bodies.smpl_search import find_smpl, not_found, warn_of_standin
+from nerfstudio_avatars.bodies.standin import load_standin
+
+__all__ = ["SmplBody", "load_body"]
+
+_SEARCHED = ("auto", "smpl")
+
+
+def load_body(name_or_path: str | Path = "auto", gender: str = "neutral") -> SmplBody:
+    """A body by name, on the CPU.
+
+    Args:
+        name_or_path: `standin` (ships with the package), `smpl` (the user's SMPL file, from the usual places), `auto`
+            (SMPL if there is one, else the stand-in, with a warning), or the path of an SMPL file or of a folder that
+            holds one.
+        gender: `neutral`, `male` or `female`: which of SMPL's files to take. The stand-in has one shape for all.
+
+    Raises:
+        BodyFileError: no such file, or it is no SMPL model.
+    """
+    name = str(name_or_path)
+    if name == "standin":
+        return load_standin()
+    search = find_smpl(gender, None if name in _SEARCHED else name_or_path)
+    if search.path is not None:
+        return SmplBody(read_smpl(search.path), name="smpl" if name in _SEARCHED else name, gender=gender)
+    if name == "auto":
+        warn_of_standin(tuple(search.tried))
+        return load_standin()
+    raise not_found(name_or_path, gender, search)

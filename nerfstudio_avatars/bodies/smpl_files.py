@@ -1,0 +1,113 @@
+"""SMPL files on the user's disk: finding them, reading them safely, converting them once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from nerfstudio_avatars.bodies.errors import BodyFileError
+from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
+from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
+from nerfstudio_avatars.bodies.smpl_search import cache_folder
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = "v1"
+"""Part of the cache's file names; raised when what is stored changes."""
+
+
+def read_smpl(path: str | Path) -> SmplArrays:
+    """Reads a user's SMPL file: the official pickles of Python 2, `.npz`, or ROMP's `.pth`. Nothing in it is executed.
+
+    The arrays are kept as a plain npz in the user's cache, by the hash of the file's content: later reads are quick
+    and involve no pickle.
+
+    Raises:
+        BodyFileError: the file cannot be used.
+    """
+    path = Path(path)
+    try:
+        digest = _hash(path)
+    except OSError as error:
+        raise BodyFileError(path, f"{error.strerror or error}", "a readable SMPL file", "check the path") from error
+    cached = cache_folder() / f"smpl-{_FORMAT}-{digest[:32]}.npz"
+    if cached.is_file():
+        try:
+            return SmplArrays.checked(_read_npz(cached), cached)
+        except BodyFileError as error:
+            _LOG.warning("converting %s again: its converted copy is damaged (%s)", path, error.found)
+    arrays = SmplArrays.checked(_read(path), path)
+    try:
+        _write_npz(cached, arrays)
+    except OSError as error:
+        _LOG.warning("%s could not be kept (%s); %s will be converted again next time", cached, error.strerror, path)
+    return arrays
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, ndarray]:
+    """Fields by what the file is, not by what it is called: zip archives are npz or torch's, all else is a pickle."""
+    if not zipfile.is_zipfile(path):
+        fields = load_pickle_safely(path)
+        if not isinstance(fields, dict):
+            raise BodyFileError(
+                path, f"a {type(fields).__name__}", "a dictionary of SMPL's fields", "give an SMPL file"
+            )
+        return fields
+    if path.suffix.lower() in (".pth", ".pt"):
+        return _read_torch(path)
+    return _read_npz(path)
+
+
+def _read_npz(path: Path) -> dict[str, ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            # SMPL-X's files hold pickled objects beside the arrays; they are never opened.
+            return {key: file[key] for key in file.files if key in KEYS}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        fix = "save SMPL's arrays again with numpy.savez (plain arrays, no objects), or give the official .pkl"
+        raise BodyFileError(path, f"{type(error).__name__}: {error}", "an npz of plain arrays", fix) from error
+
+
+def _read_torch(path: Path) -> dict[str, ndarray]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as error:
+        fix = "give the official .pkl or an .npz"
+        raise BodyFileError(path, f"{type(error).__name__}: {error}", "a file of plain tensors", fix) from error
+    if not isinstance(content, dict):
+        raise BodyFileError(path, f"a {type(content).__name__}", "a dictionary of SMPL's fields", "give an SMPL file")
+    fields = {str(key): value.numpy() if isinstance(value, torch.Tensor) else value for key, value in content.items()}
+    posedirs = fields.get("posedirs")
+    if isinstance(posedirs, ndarray) and posedirs.ndim == 2 and "v_template" in fields:  # noqa: PLR2004
+        # ROMP keeps them as smplx uses them: one row per pose coefficient.
+        fields["posedirs"] = posedirs.T.reshape(len(fields["v_template"]), 3, -1)
+    return fields
+
+
+def _write_npz(path: Path, arrays: SmplArrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})
+            file.flush()
+            os.fsync(file.fileno())
+        # In one step: another process sees the whole file or none.
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,32 @@
+"""`ns-avatar <verb>`: what nerfstudio's own commands do not do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs one verb. A user's mistake is told in one message, with exit code 2.
+
+    Args:
+        args: the command line without the program's name; None takes the process's own.
+    """
+    # Read by OpenMP when torch starts it, so before any import of torch: its idle threads otherwise spin, and take the
+    # cores from numba's. Whoever set them keeps their choice.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+    from nerfstudio_avatars.cli.verbs import parse, user_errors
+
+    command = parse(args)
+    try:
+        command.run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if not isinstance(error, user_errors()):
+            raise
+        print(f"ns-avatar: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,165 @@
+"""`ns-avatar demo`: from nothing to a moving person, through nerfstudio's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.cli.errors import UserError
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+
+GROUPS = ("novel_view", "novel_pose")
+"""Groups of held-out pictures: views between the training frames, and poses that the training never saw."""
+
+GUESSED_MS_PER_STEP = {"cpu": 40.0, "cuda": 10.0}
+"""Speed assumed before anything was measured."""
+
+WARM_UP_STEPS = 64
+"""Enough to reach every kernel once, so that compiling them counts in no budget."""
+
+
+@dataclass
+class Demo:
+    """Draws a person's video, learns them from it, and shows them turning and walking: a page, videos and figures."""
+
+    output: Path = Path("outputs/demo")
+    """Folder for everything; a sequence already drawn there is used again."""
+    seconds_list: tuple[int, ...] = (10, 30, 60)
+    """Training times to compare, rising; the last makes the videos. The speed just measured decides the steps."""
+    method: str = "auto"
+    """Method to train: `auto` takes instant-avatar on a GPU, instant-avatar-cpu without one."""
+    size: int = 540
+    """Side of the drawn video, pixels. Training halves it."""
+    video_size: int = 400
+    """Side of the rendered videos, pixels."""
+    video_seconds: float = 4.0
+    """Length of each rendered video."""
+
+    def run(self) -> None:
+        """Does it all and prints the page's path and the figures last."""
+        if (
+            not self.seconds_list
+            or list(self.seconds_list) != sorted(set(self.seconds_list))
+            or self.seconds_list[0] < 1
+        ):
+            raise UserError(f"--seconds-list {self.seconds_list}: expected rising whole numbers of seconds.")
+        import torch
+
+        from nerfstudio_avatars.cli.demo_page import write_page
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        data = self._draw()
+        runs = self._train(data, device)
+        report = self._measure(runs, device)
+        self._compare(runs[-1])
+        (self.output / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf8")
+        page = write_page(self.output, report)
+        print(f"The avatar, its videos and its held-out comparisons: {page}")
+        for group in GROUPS:
+            figures = " ".join(
+                f"{key} {report[f'{group}_{key}']:.4g}" for key in ("psnr", "ssim", "box_psnr", "box_ssim")
+            )
+            print(f"{group} (on white): {figures}")
+        speeds = " ".join(f"{key} {report[key]:.4g}" for key in ("train_seconds", "render_fps"))
+        print(f"{speeds} device {report['device']}")
+
+    def _draw(self) -> Path:
+        """Draws the sequence beside its place and moves it there, so that a half-drawn one is never taken for whole."""
+        data = self.output / "data" / "demo-person"
+        if not data.is_dir():
+            from nerfstudio_avatars.data.demo import draw_demo_sequence
+
+            drawing = self.output / "data.partial" / data.name
+            shutil.rmtree(drawing.parent, ignore_errors=True)
+            draw_demo_sequence(drawing, size=self.size)
+            data.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(drawing, data)
+            drawing.parent.rmdir()
+            print(f"Drew the demo sequence: {data}")
+        return data
+
+    def _train(self, data: Path, device: str) -> list[TrainedRun]:
+        from nerfstudio_avatars.cli.nerfstudio_commands import train
+
+        method = self.method if self.method != "auto" else "instant-avatar" + ("-cpu" if device == "cpu" else "")
+        folder, logs = self.output / "runs", self.output / "logs"
+        shutil.rmtree(folder, ignore_errors=True)
+        # The drawn sequence's poses are exact; pictures during the training would only take its time.
+        options = ["--pipeline.model.refine-poses", "False", "--steps-per-eval-image", "0"]
+
+        def one(name: str, steps: int, title: str) -> TrainedRun:
+            return train(method, data, folder, name, steps, options, logs / f"train-{name}.log", title)
+
+        one("warm-up", WARM_UP_STEPS, "Compiling kernels")
+        milliseconds = GUESSED_MS_PER_STEP[device]
+        runs = []
+        for seconds in self.seconds_list:
+            steps = max(round(1000 * seconds / milliseconds), 2)
+            runs.append(one(f"{seconds}s", steps, f"Training for {seconds} s"))
+            milliseconds = 1000 * runs[-1].train_seconds / steps
+            print(f"Trained {method} for {runs[-1].train_seconds:.1f} s, {steps} steps: {runs[-1].config}")
+        return runs
+
+    def _measure(self, runs: list[TrainedRun], device: str) -> dict:
+        """Evaluates every run; the last one also makes the videos."""
+        from nerfstudio_avatars.cli.animate import Shot, film
+        from nerfstudio_avatars.cli.evaluate import evaluate_loaded
+        from nerfstudio_avatars.cli.run_config import load_run
+
+        by_budget = {}
+        for seconds, trained in zip(self.seconds_list, runs, strict=True):
+            run = load_run(trained.config)
+            by_budget[str(seconds)] = _figures(evaluate_loaded(run)) | {
+                key: value for key, value in asdict(trained).items() if key != "config"
+            }
+        shot = Shot(height=self.video_size, width=self.video_size, seconds=self.video_seconds, fps=20)
+        film(run, replace(shot, motion="still", camera="turning"), self.output / "turntable.mp4")
+        film(run, replace(shot, motion="walk", azimuth=35.0), self.output / "walk.mp4")
+        return by_budget[str(self.seconds_list[-1])] | {
+            "device": _device_name(device),
+            "background": "white",
+            "method": run.config.method_name,
+            "by_budget": by_budget,
+        }
+
+    def _compare(self, trained: TrainedRun) -> None:
+        """ns-eval writes the held-out comparisons: truth, rendering, error (x 4) side by side."""
+        from nerfstudio_avatars.cli.nerfstudio_commands import run_command
+
+        pictures = self.output / "held-out"
+        shutil.rmtree(pictures, ignore_errors=True)
+        arguments = ["--load-config", str(trained.config), "--output-path", str(self.output / "ns-eval.json")]
+        arguments += ["--render-output-path", str(pictures)]
+        run_command("eval", arguments, self.output / "logs" / "eval.log", "Held-out comparisons")
+
+
+def _figures(evaluation: dict) -> dict[str, float]:
+    """`evaluate_loaded`'s answer on white, under the report's names: `novel_view_psnr`, `novel_view_box_psnr` ..."""
+    figures: dict[str, float] = {}
+    for group in GROUPS:
+        if group not in evaluation["groups"]:
+            raise UserError(
+                f"the drawn sequence has no held-out group {group!r}: found {sorted(evaluation['groups'])}."
+            )
+        means = evaluation["groups"][group]
+        figures[f"{group}_images"] = means["images"]
+        for name in ("psnr", "ssim"):
+            # The drawn poses are exact and were not refined: the pictures are shown in the poses as given.
+            figures[f"{group}_{name}"] = means[f"given_{name}_white"]
+            figures[f"{group}_box_{name}"] = means[f"given_{name}_box_white"]
+    return figures | {"render_fps": evaluation["render_fps"]}
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"

@@ -1,0 +1,105 @@
+"""nerfstudio's own commands, run as a user runs them, with their output in a log."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfstudio_avatars.cli.errors import UserError
+
+PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
+"""How ns-train tells its progress in every line of its table."""
+
+LOG_LINES_SHOWN = 25
+"""Of a failed command's log."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What one ns-train left behind."""
+
+    config: Path
+    steps: int
+    train_seconds: float
+    """The training loop, to the last checkpoint written."""
+    command_seconds: float
+    """The whole command: imports, loading the data, building the model, training."""
+
+
+def run_command(script: str, arguments: list[str], log: Path, title: str) -> float:
+    """Runs `ns-<script>` with a progress bar.
+
+    Args:
+        script: the command's name without `ns-`.
+        arguments: its command line.
+        log: where its output goes.
+        title: what the progress bar says.
+
+    Returns:
+        Its wall time, seconds.
+
+    Raises:
+        UserError: if it fails, with the end of its log.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with log.open("wb") as out, Progress(*columns, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        command = [sys.executable, "-m", f"nerfstudio.scripts.{script}", *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                time.sleep(0.25)
+                found = PROGRESS.findall(_tail(log, 4000))
+                if found:
+                    progress.update(task, total=100, completed=float(found[-1]))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode:
+        lines = _tail(log, 20000).decode("utf8", "replace").splitlines()[-LOG_LINES_SHOWN:]
+        raise UserError(f"ns-{script} failed with code {process.returncode}; the end of {log}:\n" + "\n".join(lines))
+    return time.perf_counter() - start
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        return file.read()
+
+
+def train(  # noqa: PLR0913
+    method: str, data: Path, runs: Path, name: str, steps: int, options: list[str], log: Path, title: str
+) -> TrainedRun:
+    """Runs `ns-train` to its end.
+
+    Args:
+        method: a registered method.
+        data: the data's folder.
+        runs: nerfstudio's output folder.
+        name: the experiment's name in it.
+        steps: length of the training.
+        options: further flags of the method.
+        log: where the output goes.
+        title: what the progress bar says.
+    """
+    arguments = [method, "--data", str(data), "--output-dir", str(runs), "--experiment-name", name]
+    arguments += ["--timestamp", "run", "--max-num-iterations", str(steps), "--vis", "tensorboard", *options]
+    folder = runs / name / method / "run"
+    command_seconds = run_command("train", arguments, log, title)
+    checkpoint = folder / "nerfstudio_models" / f"step-{steps - 1:09d}.ckpt"
+    # nerfstudio writes this file when the loop begins, and the checkpoint when it has ended.
+    begin = folder / "dataparser_transforms.json"
+    for file in (checkpoint, begin):
+        if not file.is_file():
+            raise UserError(f"{file}: ns-train ended without writing it. Its output is in {log}.")
+    train_seconds = checkpoint.stat().st_mtime - begin.stat().st_mtime
+    return TrainedRun(folder / "config.yml", steps, train_seconds, command_seconds)

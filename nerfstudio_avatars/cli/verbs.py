@@ -1,0 +1,43 @@
+"""The verbs of `ns-avatar`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+import tyro
+
+from nerfstudio_avatars.cli.animate import Animate
+from nerfstudio_avatars.cli.demo import Demo
+from nerfstudio_avatars.cli.demo_data import DemoData
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.evaluate import Evaluate
+
+
+class Verb(Protocol):
+    """One subcommand: its fields are the options."""
+
+    def run(self) -> None:
+        """Does it, and prints in one line what was done and where the result lies."""
+        ...
+
+
+Verbs = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[DemoData, tyro.conf.subcommand("demo-data")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Animate, tyro.conf.subcommand("animate")]
+)
+
+
+def parse(args: Sequence[str] | None) -> Verb:
+    """Reads the command line; --help and mistakes in it end the program here."""
+    return tyro.cli(Verbs, prog="ns-avatar", description="Animatable avatars of real people.", args=args)  # type: ignore[arg-type]
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """Errors whose message is all that a user needs."""
+    from nerfstudio_avatars.bodies.errors import BodyFileError
+    from nerfstudio_avatars.data.errors import DataError
+
+    return UserError, DataError, BodyFileError

@@ -1,0 +1,1 @@
+"""Files on disk -> cameras, images, mattes and body motion."""

@@ -1,0 +1,1 @@
+"""What nerfstudio asks for rays and pictures."""

@@ -1,0 +1,17 @@
+"""What can be wrong with a user's data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DataError(Exception):
+    """Data that cannot be used. The message names the file, what was found, what was expected and what to do."""
+
+    def __init__(self, file: str | Path, found: str, expected: str, fix: str) -> None:
+        super().__init__(f"{file}\n  found:    {found}\n  expected: {expected}\n  fix:      {fix}")
+        self.file, self.found, self.expected, self.fix = file, found, expected, fix
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str | Path, str, str, str]]:
+        # Exceptions are rebuilt from `args`, which hold the one message; worker processes send them by pickle.
+        return type(self), (self.file, self.found, self.expected, self.fix)

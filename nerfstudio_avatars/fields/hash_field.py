@@ -1,0 +1,126 @@
+"""The canonical radiance field: hash grid, density and colour networks. No view direction, no pose (InstantAvatar, section 3.1)."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode, hash_encode_torch
+
+
+@dataclass
+class HashFieldConfig:
+    """Size of the canonical field."""
+
+    levels: int = 16
+    """Levels of the hash grid, two features each. More levels resolve finer detail and cost time."""
+    log2_table_size: int = 19
+    """Entries of a level at most, as a power of two. A table that fits the cache is several times faster."""
+    base_resolution: int = 16
+    """Cells along the canonical cube at the coarsest level."""
+    per_level_scale: float = 1.5
+    """Growth of the resolution from level to level."""
+    width: int = 64
+    """Neurons of the hidden layers."""
+    geometry_features: int = 15
+    """Numbers handed from the density to the colour network."""
+    implementation: Literal["auto", "torch", "tcnn"] = "auto"
+    """Hash encoding: `auto` is ours (numba on the CPU), `torch` the plain specification, `tcnn` tiny-cuda-nn."""
+    mixed_precision: bool = True
+    """Networks in bfloat16. No loss of quality was seen; on CPUs without bfloat16 units it is switched off."""
+
+
+class HashField(nn.Module):
+    """Density and colour of canonical points.
+
+    Args:
+        config: size.
+        centre: centre of the canonical cube, metres.
+        half_size: half of its edge, metres.
+    """
+
+    centre: Tensor
+    half_size: Tensor
+    level_weights: Tensor
+
+    def __init__(self, config: HashFieldConfig, centre: Float[Tensor, "3"], half_size: float) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = HashGridLayout.build(
+            config.levels, config.base_resolution, config.per_level_scale, config.log2_table_size
+        )
+        self.register_buffer("centre", centre.float().clone())
+        self.register_buffer("half_size", torch.tensor(float(half_size)))
+        self.register_buffer("level_weights", torch.ones(2 * config.levels), persistent=False)
+        self.table = nn.Parameter(torch.empty(self.layout.entries, 2).uniform_(-1e-4, 1e-4))
+        # In a tuple, so that its own parameters are not registered: tiny-cuda-nn reads our table.
+        self._tcnn = (_tcnn_encoding(config),) if config.implementation == "tcnn" else ()
+        self.density_network = _network([2 * config.levels, config.width, 1 + config.geometry_features])
+        self.colour_network = _network([config.geometry_features, config.width, config.width, 3])
+
+    def open_levels(self, levels: float) -> None:
+        """Coarse to fine: levels beyond `levels` are faded out (BARF's schedule, linear within a level)."""
+        index = torch.arange(self.config.levels, device=self.level_weights.device)
+        self.level_weights.copy_((levels - index).clamp(0, 1).repeat_interleave(2))
+
+    def density(self, x_canonical: Float[Tensor, "points 3"]) -> tuple[Float[Tensor, "points"], Float[Tensor, "points g"]]:
+        """Raw density (no activation) and geometry features."""
+        x = ((x_canonical - self.centre) / (2 * self.half_size) + 0.5).clamp(0, 1)
+        if self._tcnn:
+            features = torch.func.functional_call(self._tcnn[0], {"params": self.table.flatten()}, (x,)).float()
+        else:
+            encode = hash_encode_torch if self.config.implementation == "torch" else hash_encode
+            features = encode(x, self.table, self.layout)
+        with self._precision(features):
+            hidden = self.density_network(features * self.level_weights)
+        return hidden[:, 0].float(), hidden[:, 1:]
+
+    def colour(self, geometry: Float[Tensor, "points g"]) -> Float[Tensor, "points 3"]:
+        """RGB in [0, 1]."""
+        with self._precision(geometry):
+            return torch.sigmoid(self.colour_network(geometry).float())
+
+    def _precision(self, x: Tensor):
+        fast = x.device.type == "cuda" or (x.device.type == "cpu" and _cpu_has_bfloat16())
+        if self.config.mixed_precision and fast:
+            return torch.autocast(x.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def _network(widths: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in zip(widths[:-1], widths[1:], strict=True):
+        linear = nn.Linear(a, b, bias=False)
+        nn.init.xavier_uniform_(linear.weight)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _tcnn_encoding(config: HashFieldConfig) -> nn.Module:
+    try:
+        import tinycudann
+    except ImportError as error:
+        raise ImportError(
+            'implementation="tcnn" needs the package tinycudann, which does not import here. Install it as its project '
+            'describes, or use implementation="auto", which needs no compiler.'
+        ) from error
+    return tinycudann.Encoding(
+        3,
+        {
+            "otype": "HashGrid",
+            "n_levels": config.levels,
+            "n_features_per_level": 2,
+            "log2_hashmap_size": config.log2_table_size,
+            "base_resolution": config.base_resolution,
+            "per_level_scale": config.per_level_scale,
+        },
+    )

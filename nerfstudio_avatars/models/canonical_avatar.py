@@ -1,0 +1,287 @@
+"""The avatar itself: canonical field, articulation and occupancy, rendered in any pose. Plain torch, no nerfstudio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from nerfacc import accumulate_along_rays
+from torch import Tensor, nn
+
+from nerfstudio_avatars.deformations.broyden import INIT_BONES, TransformGrid, unpose_in_grid
+from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical
+from nerfstudio_avatars.deformations.posed_cells import PosedCells, bin_cells
+from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
+from nerfstudio_avatars.deformations.snarf import Roots, attach_pose_gradient, unpose
+from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, paper_weight_volume
+from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
+from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.rendering.compositing import rendering_weights
+from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
+from nerfstudio_avatars.rendering.ray_march import MarchSettings, first_of_each, march, march_points, ray_box
+from nerfstudio_avatars.rendering.union_grid import UnionGrid, march_union
+
+LARGEST_EXPONENT = 10.0
+"""Densities stop at e^10 per metre: opaque within a tenth of a millimetre."""
+
+
+@dataclass
+class CanonicalAvatarConfig:
+    """Geometry of the canonical space and of the march."""
+
+    field: HashFieldConfig = field(default_factory=HashFieldConfig)
+    """The canonical field."""
+    cell_size: float = 0.03
+    """Edge of a skinning cell, metres. Smaller is more exact in new poses and slower."""
+    band: float = 0.06
+    """How far from the naked template the avatar may reach, metres. Wider for coats and skirts, slower."""
+    skinning_neighbours: int = 8
+    """Template vertices averaged at a node of the skinning grid."""
+    skinning_sweeps: int = 3
+    """Smoothing sweeps over the skinning grid. Many sweeps blur the joints and cost decibels in new poses."""
+    density: Literal["exp", "relu"] = "exp"
+    """How the raw density becomes one: `relu` is the reference's."""
+    articulation: Literal["cells", "broyden"] = "cells"
+    """Search for canonical points: ours in posed cells (exact, fast), or the paper's Broyden from 13 bones."""
+    empty_space: Literal["cells", "union"] = "cells"
+    """What rays skip: everything outside the posed occupied cells, or outside the paper's one grid for all frames."""
+    template_prior: float = 0.01
+    """Density starts as a soft template: exp(-distance / this), metres. 0 starts from nothing."""
+    step: float = 0.0078
+    """Distance between samples on a ray, metres."""
+    max_samples: int = 192
+    """Samples on one ray at most."""
+    ray_cut: float = 6.0
+    """Cached optical depth at which a ray ends. Larger is safer and slower."""
+    paper_resolution: tuple[int, int, int] = PAPER_RESOLUTION
+    """Nodes of the paper's skinning grid along z, y, x; read by `articulation="broyden"` only."""
+    broyden_bones: tuple[int, ...] = INIT_BONES
+    """Bones whose rigid inverses start Broyden's searches: the paper's 13; Fast-SNARF's own are 0 1 2 4 5 16 17 18 19."""
+    bin_size: float = 0.025
+    """Edge of the bins in which posed cells are found, metres."""
+
+
+@dataclass(frozen=True)
+class PosedAvatar:
+    """The avatar's canonical space in one pose."""
+
+    transforms: Float[Tensor, "24 4 4"]
+    """Canonical -> posed, metres."""
+    nodes: Float[Tensor, "nodes 3"]
+    """Posed nodes of the skinning volume, with the gradient to the pose."""
+    cells: PosedCells
+    grid: TransformGrid | None = None
+    """The paper's transforms, for Broyden's search."""
+    union: UnionGrid | None = None
+    """The paper's occupancy of this pose alone, for rendering."""
+
+
+@dataclass(frozen=True)
+class RenderedRays:
+    """What a bundle of rays sees."""
+
+    premultiplied: Float[Tensor, "rays 3"]
+    accumulation: Float[Tensor, "rays 1"]
+    depth: Float[Tensor, "rays 1"]
+    """Mean distance along the ray, metres; 0 where nothing was hit."""
+    canonical: Float[Tensor, "rays 3"]
+    """Mean canonical position, in the field's unit cube."""
+    weights: Float[Tensor, "samples"]
+    """Rendering weights of all samples."""
+
+
+class CanonicalAvatar(nn.Module):
+    """One person in canonical space.
+
+    Args:
+        config: sizes.
+        mesh: the template body in the canonical pose.
+    """
+
+    def __init__(self, config: CanonicalAvatarConfig, mesh: Mesh) -> None:
+        super().__init__()
+        self.config = config
+        self.volume = SkinningVolume(
+            mesh,
+            spacing=config.cell_size,
+            band=config.band,
+            neighbours=config.skinning_neighbours,
+            sweeps=config.skinning_sweeps,
+        )
+        low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+        self.field = HashField(config.field, (low + high) / 2, float((high - low).max()) / 2 * 1.2)
+        self.occupancy = CanonicalOccupancy(self.volume)
+        self.occupancy.start(self.density)
+        self.march_settings = MarchSettings(config.step, config.max_samples, config.ray_cut)
+        self.paper_weights = None
+        if config.articulation == "broyden":
+            self.paper_weights = paper_weight_volume(mesh.vertices, mesh.weights, config.paper_resolution)
+        self.union = UnionGrid() if config.empty_space == "union" else None
+        self._cached: Tensor | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module.occupancy_changed())
+        self._rows: Tensor | None = None
+
+    def _activate(self, raw: Tensor, x_canonical: Tensor) -> Tensor:
+        if self.config.template_prior > 0:
+            # The prior's gradient must reach x: without it pose gradients were half as large and one had the wrong sign.
+            raw = raw - (self.volume.distance_at(x_canonical) / self.config.template_prior).clamp(-4, 4)
+        if self.config.density == "relu":
+            return raw.relu()
+        return torch.exp(raw.clamp(max=LARGEST_EXPONENT))
+
+    @torch.no_grad()
+    def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """Density in 1/m, without gradient."""
+        return self._activate(self.field.density(x_canonical)[0], x_canonical)
+
+    def density_with_gradient(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """Density in 1/m."""
+        return self._activate(self.field.density(x_canonical)[0], x_canonical)
+
+    def occupancy_changed(self) -> None:
+        """Call after every change of the occupancy: cells posed before it are out of date."""
+        self._cached = self._rows = None
+
+    def update_occupancy(self) -> None:
+        """One training-time refresh of a quarter of the band."""
+        self.occupancy.update(self.density, fraction=0.25)
+        self.occupancy_changed()
+
+    def finish(self, levels: int) -> None:
+        """After training: all levels open, and the occupancy as the finished field has it."""
+        self.field.open_levels(levels)
+        self.occupancy.recompute(self.density)
+        self.occupancy_changed()
+
+    def update_union(self, posed: PosedAvatar, settling: bool, period: float) -> Float[Tensor, ""]:
+        """Takes a pose into the paper's grid and returns the paper's regulariser, with gradient.
+
+        Args:
+            posed: the current frame's.
+            settling: in the first steps the regulariser follows the new grid and half of it acts everywhere.
+            period: steps between two updates, the factor that makes up for them.
+        """
+        density = self._density_in_cells(posed, self.union)
+        before = self.union.update(density.detach())
+        occupied = self.union.occupied if settling else before
+        return occupancy_regulariser(density, ~occupied.flatten(), period, everywhere=0.5 if settling else 0.0)
+
+    def _density_in_cells(self, posed: PosedAvatar, grid: UnionGrid) -> Float[Tensor, "cells"]:
+        """Density at a random point of each cell of the paper's grid, in a pose: the densest root, 0 off the body."""
+        to_world = posed.transforms[0].detach()
+        x = grid.sample_cells() @ to_world[:3, :3].T + to_world[:3, 3]
+        roots, point = self.canonical_roots(x, posed)
+        found = torch.zeros(len(x), device=x.device)
+        return found.scatter_reduce(0, point, self.density_with_gradient(roots), "amax")
+
+    def pose_for_rendering(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
+        """As `pose`, and with the paper's occupancy of this pose where that is asked for (five queries a cell)."""
+        posed = self.pose(transforms)
+        if self.union is None:
+            return posed
+        grid = UnionGrid().to(transforms.device)
+        with torch.no_grad():
+            passes = torch.stack([self._density_in_cells(posed, grid) for _ in range(5)])
+        grid.replace(passes.amax(0))
+        return replace(posed, union=grid)
+
+    def pose(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
+        """Moves the avatar's canonical space into a pose (canonical -> posed transforms, metres)."""
+        if self._rows is None:
+            self._rows = self.occupancy.occupied_rows(self.volume)
+        nodes = self.volume.pose_nodes(transforms)
+        cells = bin_cells(nodes, self.volume.cells, self._rows, self.config.bin_size)
+        grid = TransformGrid.of_pose(self.paper_weights, transforms) if self.paper_weights else None
+        return PosedAvatar(transforms, nodes, cells, grid)
+
+    def canonical_roots(self, x_posed: Float[Tensor, "points 3"], posed: PosedAvatar) -> tuple[Tensor, Tensor]:
+        """Canonical roots of posed points, differentiable in the pose, and the point of each (ascending)."""
+        if posed.grid is not None:
+            grid = posed.grid
+            with torch.no_grad():
+                roots, point, inverse = unpose_in_grid(x_posed, grid, self.config.broyden_bones)
+            if grid.table.requires_grad:
+                roots = implicit_canonical(roots, inverse, x_posed[point], grid.warp)
+            return roots, point
+        roots = unpose(x_posed, posed.cells, self.volume)
+        return self._with_pose_gradient(roots, posed), roots.point
+
+    def _with_pose_gradient(self, roots: Roots, posed: PosedAvatar) -> Tensor:
+        if not posed.nodes.requires_grad:
+            return roots.x_canonical
+        corners = posed.nodes[self.volume.cells[roots.cell]]
+        return attach_pose_gradient(roots.x_canonical, roots.local, corners, self.volume.spacing)
+
+    def render(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        jitter: Float[Tensor, "rays"],
+        poses: list[tuple[slice, PosedAvatar]],
+        noise: float = 0.0,
+    ) -> RenderedRays:
+        """Renders rays, each slice of them in a pose of its own.
+
+        Args:
+            directions: unit vectors.
+            jitter: start within the first step, [0, 1).
+            poses: which rays see which pose: consecutive slices covering all rays.
+            noise: standard deviation of noise on the raw density (the reference's early steps), 1/m.
+        """
+        ray, t, first, x, point = [], [], [], [], []
+        samples = roots = 0
+        for rays, posed in poses:
+            part = self._march(origins[rays], directions[rays], jitter[rays], posed)
+            ray.append(part[0] + rays.start)
+            t.append(part[1])
+            first.append(part[2] + roots)
+            x.append(part[3])
+            point.append(part[4] + samples)
+            samples, roots = samples + len(part[0]), roots + len(part[3])
+        packed = [torch.cat(column) if len(column) > 1 else column[0] for column in (ray, t, first, x, point)]
+        return self._shade(len(origins), *packed, noise)
+
+    def _march(self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar) -> tuple[Tensor, ...]:
+        """Ray and distance of samples, their first roots, the roots and their samples."""
+        if posed.grid is None and self.union is None:
+            if self._cached is None:
+                self._cached = self.occupancy.cached()
+            found = march(
+                origins, directions, jitter, posed.cells, self.volume, self._cached, self.march_settings
+            )
+            x = self._with_pose_gradient(found.roots, posed)
+            return found.ray, found.t, found.first_root, x, found.roots.point
+        step = self.config.step
+        if self.union is None:
+            near, far = ray_box(origins, directions, posed.cells.box)
+            ray, t = march_points(origins, directions, near, far, jitter, step, posed.cells.holds)
+        else:
+            ray, t = march_union(origins, directions, jitter, step, posed.transforms, posed.union or self.union)
+        x, point = self.canonical_roots(origins[ray] + t[:, None] * directions[ray], posed)
+        # Samples without a root see nothing.
+        seen, point = torch.unique_consecutive(point, return_inverse=True)
+        return ray[seen], t[seen], first_of_each(point, len(seen)), x, point
+
+    def _shade(
+        self, num_rays: int, ray: Tensor, t: Tensor, first_root: Tensor, x_canonical: Tensor, point: Tensor, noise: float
+    ) -> RenderedRays:
+        raw, geometry = self.field.density(x_canonical)
+        if noise > 0:
+            raw = raw + noise * torch.randn_like(raw)
+        density = self._activate(raw, x_canonical)
+        if len(x_canonical) > len(t):  # Some samples have several roots: the densest one is seen.
+            rank = torch.arange(len(point), device=t.device) - first_root[point]
+            padded = torch.full((len(t), int(rank.max()) + 1), -1.0, device=t.device)
+            padded[point, rank] = density.detach()
+            winner = first_root + padded.argmax(1)
+            density, geometry, x_canonical = density[winner], geometry[winner], x_canonical[winner]
+        colour = self.field.colour(geometry)
+        weights = rendering_weights(density, self.config.step, ray)
+        unit = (x_canonical.detach() - self.field.centre) / (2 * self.field.half_size) + 0.5
+        values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
+        total = accumulate_along_rays(weights, values, ray, num_rays)
+        accumulation = total[:, 3:4]
+        mean = total[:, 4:] / accumulation.clamp(min=1e-6)
+        return RenderedRays(total[:, :3], accumulation, mean[:, :1], mean[:, 1:], weights)

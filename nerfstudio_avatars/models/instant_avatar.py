@@ -1,0 +1,321 @@
+"""InstantAvatar (Jiang et al. 2023) as a nerfstudio model: one person, learned from a video, rendered in any pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.bodies.pose_table import BodyPoseTable, canonical_state
+from nerfstudio_avatars.deformations.skinning_volume import Mesh
+from nerfstudio_avatars.losses.hard_surface import hard_alpha, hard_weights
+from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.metrics.image import image_metrics
+from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar, RenderedRays
+from nerfstudio_avatars.models.compat import reference_model
+from nerfstudio_avatars.models.pose_refinement import PoseRefinementConfig, refine_pose
+from nerfstudio_avatars.models.pose_resolver import PoseResolver
+from nerfstudio_avatars.rendering.compositing import over
+from nerfstudio_avatars.rendering.normals import normals_from_depth
+
+
+UNION_PERIOD = 20
+"""Steps between two updates of the paper's grid."""
+UNION_WARMUP = 500
+"""Steps in which the paper's regulariser follows the grid's newest state."""
+
+
+@dataclass
+class InstantAvatarModelConfig(ModelConfig):
+    """Options of the method; the defaults are the recommended values."""
+
+    _target: type = field(default_factory=lambda: InstantAvatarModel)
+    avatar: CanonicalAvatarConfig = field(default_factory=CanonicalAvatarConfig)
+    """Canonical space, field and march."""
+    background: Literal["white", "black"] = "white"
+    """Background of rendered pictures. Training always uses random colours; evaluation reports both."""
+    mask_weight: float = 0.1
+    """Weight of the squared error between opacity and matte."""
+    hard_alpha_weight: float = 0.1
+    """Weight of the term that makes rays opaque or clear."""
+    hard_weights_weight: float = 0.1
+    """Weight of the term that makes single samples opaque or clear."""
+    regulariser_weight: float = 0.1
+    """Weight of the mean opacity in empty cells."""
+    huber_delta: float = 0.1
+    """Colour differences above this count linearly (the paper's loss)."""
+    occupancy_warmup: int = 48
+    """Steps during which the whole band around the template counts as occupied."""
+    occupancy_every: int = 16
+    """Steps between two refreshes of the occupancy."""
+    repose_every: int = 128
+    """Steps for which a frame's posed cells are kept while poses are fixed."""
+    refine_poses: bool = True
+    """Correct the training frames' poses together with the avatar. Off: poses are trusted as they are (twice as fast)."""
+    refine_from: float = 0.05
+    """Share of the training after which poses start to move."""
+    pose_smoothness: float = 0.1
+    """Weight that ties a frame's pose correction to its neighbours' in time."""
+    open_levels_until: float = 0.6
+    """While poses move, fine levels of the hash grid open gradually up to this share of the training: the pose gradient
+    through closed fine levels would be noise."""
+    density_noise_steps: int = 0
+    """Steps during which noise of unit deviation is added to the raw density (the reference: 1000)."""
+    test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
+    """How `ns-eval` fits held-out poses to their images, for the figures named `refined_*`; only where poses are refined."""
+    max_steps: int = 1500
+    """Length of the training that the schedules above refer to. Set together with `--max-num-iterations`."""
+    compat: bool = False
+    """The reference's choices instead of ours, where they differ: Broyden's search, one occupancy grid for all frames, ReLU
+    density without a template, its schedules and sampling. Slower and softer; for comparison. See `compat.py`."""
+    eval_rays_per_chunk: int = 1 << 15
+    """Rays rendered at a time."""
+    enable_collider: bool = False
+    """Rays start at the posed body's box, so no collider is needed."""
+
+
+class InstantAvatarModel(Model):
+    """Glue between nerfstudio and the avatar: which pose, which rays, which loss."""
+
+    config: InstantAvatarModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the avatar around the body of the data."""
+        super().populate_modules()
+        if self.config.compat:
+            self.config = reference_model(self.config)
+        metadata = self.kwargs["metadata"]
+        sequence, body = metadata["body"], metadata["body_model"]
+        posed = body.pose(canonical_state(sequence.betas))
+        mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
+        self.avatar = CanonicalAvatar(self.config.avatar, mesh)
+        self.poses = BodyPoseTable(sequence, body, metadata["train_frames"])
+        self.resolver = PoseResolver(self.poses, metadata["train_frames"])
+        self._posed_frames: dict[int, PosedAvatar] = {}
+        self._step = 0
+        self._in_training = False
+        self._seen_camera: Cameras | None = None
+        if self.config.refine_poses:
+            self.avatar.field.open_levels(self._open_levels())
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """`field` (hash table and networks) and `pose` (corrections)."""
+        groups = {"field": list(self.avatar.field.parameters())}
+        groups["pose"] = list(self.poses.parameters())
+        return groups
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """Keeps step, occupancy and level schedule up to date."""
+        self._in_training = True
+        return [
+            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_step),
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._finish_training),
+        ]
+
+    def update_to_step(self, step: int) -> None:
+        """After loading a checkpoint: schedules as they were at that step."""
+        self._step = step
+        self._schedule()
+
+    @property
+    def _progress(self) -> float:
+        return min(self._step / max(self.config.max_steps, 1), 1.0)
+
+    def _moving_poses(self) -> bool:
+        return self.config.refine_poses and self._progress >= self.config.refine_from
+
+    def _open_levels(self) -> float:
+        levels = self.config.avatar.field.levels
+        if not self.config.refine_poses:
+            return levels
+        return 3 + (levels - 3) * min(self._progress / max(self.config.open_levels_until, 1e-6), 1.0)
+
+    def _schedule(self) -> None:
+        self.poses.requires_grad_(self._moving_poses())
+        if self.config.refine_poses:
+            self.avatar.field.open_levels(self._open_levels())
+
+    def _before_step(self, step: int) -> None:
+        self._step = step
+        self._schedule()
+        if step >= self.config.occupancy_warmup and step % self.config.occupancy_every == 0:
+            self.avatar.update_occupancy()
+        if step % self.config.repose_every == 0:
+            self._posed_frames.clear()
+
+    def _pose_frames(self, frames: list[int]) -> list[PosedAvatar]:
+        """Posed cells of training frames; kept while poses are fixed."""
+        if self._moving_poses():
+            index = torch.tensor(frames, device=self.device)
+            transforms = self.poses.transforms(self.poses.stored(index) + self.poses.frame_correction[index])
+            return [self.avatar.pose(of_frame) for of_frame in transforms]
+        new = [frame for frame in frames if frame not in self._posed_frames]
+        if new:
+            with torch.no_grad():
+                transforms = self.poses.transforms(self.poses.stored(torch.tensor(new, device=self.device)))
+                self._posed_frames.update((f, self.avatar.pose(t)) for f, t in zip(new, transforms, strict=True))
+        return [self._posed_frames[frame] for frame in frames]
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
+        """Renders training rays; rays of one frame stand together."""
+        frames, counts = torch.unique_consecutive(ray_bundle.metadata["frame"][:, 0], return_counts=True)
+        poses, start = [], 0
+        for count, posed in zip(counts.tolist(), self._pose_frames(frames.tolist()), strict=True):
+            poses.append((slice(start, start + count), posed))
+            start += count
+        self._last_posed = poses[-1][1]
+        jitter = torch.rand(len(ray_bundle), device=self.device)
+        noise = float(self.training and self._step < self.config.density_noise_steps)
+        rendered = self.avatar.render(ray_bundle.origins, ray_bundle.directions, jitter, poses, noise)
+        outputs = self._outputs(rendered)
+        if self.training:
+            outputs["sample_weights"] = [rendered.weights]
+        return outputs
+
+    def _background(self) -> Tensor:
+        return torch.full((3,), float(self.config.background == "white"), device=self.device)
+
+    def _outputs(self, rendered: RenderedRays) -> dict[str, Tensor]:
+        return {
+            "rgb": over(rendered.premultiplied, rendered.accumulation, self._background()),
+            "accumulation": rendered.accumulation,
+            "depth": rendered.depth,
+            "premultiplied": rendered.premultiplied,
+            "canonical": rendered.canonical,
+        }
+
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
+        """PSNR of the rays on white, and how far the poses have moved."""
+        truth = batch["image"].to(self.device)
+        target = over(truth[:, :3] * truth[:, 3:], truth[:, 3:], torch.ones(3, device=self.device))
+        prediction = over(outputs["premultiplied"].detach(), outputs["accumulation"].detach(), torch.ones(3, device=self.device))
+        metrics = {"psnr": -10 * F.mse_loss(prediction, target).log10()}
+        if self._moving_poses():
+            metrics["pose_correction_degrees"] = self.poses.frame_correction[:, :72].detach().abs().mean().rad2deg()
+            metrics["transl_correction_mm"] = self.poses.frame_correction[:, 72:].detach().abs().mean() * 1000
+        return metrics
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Section 3.4 of the paper; each term already weighted."""
+        config = self.config
+        truth = batch["image"].to(self.device)
+        matte = truth[:, 3:]
+        background = torch.rand_like(outputs["premultiplied"])
+        prediction = over(outputs["premultiplied"], outputs["accumulation"], background)
+        target = over(truth[:, :3] * matte, matte, background)
+        losses = {
+            "rgb": F.huber_loss(prediction, target, delta=config.huber_delta) / config.huber_delta,
+            "mask": config.mask_weight * F.mse_loss(outputs["accumulation"], matte),
+        }
+        if not self.training:
+            return losses
+        losses["hard_alpha"] = config.hard_alpha_weight * hard_alpha(outputs["accumulation"].clamp(0, 1))
+        losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(matte))
+        if config.regulariser_weight > 0:
+            empty_space = self._empty_space_loss()
+            if empty_space is not None:
+                losses["empty_space"] = config.regulariser_weight * empty_space
+        if self._moving_poses():
+            losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(batch["frame"].to(self.device))
+        return losses
+
+    def _empty_space_loss(self) -> Tensor | None:
+        """Mean opacity where nobody is: a few random points every fourth step, or the reference's grid update."""
+        if self.avatar.union is not None:
+            if self._step % UNION_PERIOD:
+                return None
+            return self.avatar.update_union(self._last_posed, self._step < UNION_WARMUP, float(UNION_PERIOD))
+        if self._step % 4:
+            return None
+        points = self.avatar.occupancy.empty_points(4096)
+        if len(points) == 0:
+            return None
+        density = self.avatar.density_with_gradient(points)
+        return occupancy_regulariser(density, torch.ones_like(density, dtype=torch.bool), period=1.0)
+
+    # Pictures ---------------------------------------------------------------------------------------------------------
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
+        """Renders one camera in the pose that it asks for (see `PoseResolver`)."""
+        self._seen_camera = camera
+        return self.render_pose(camera, self.resolver.pose_for(camera))
+
+    def render_state(self, camera: Cameras, state: BodyState) -> dict[str, Tensor]:
+        """Renders one camera with the body in a given state (world frame: metres, z up); betas are the avatar's own."""
+        pose = torch.cat([state.global_orient, state.body_pose, state.transl])[None].to(self.device)
+        return self.render_pose(camera, pose)
+
+    @torch.no_grad()
+    def render_pose(self, camera: Cameras, pose: Float[Tensor, "1 75"]) -> dict[str, Tensor]:
+        """Renders one camera in a pose: orientation, body pose, translation."""
+        posed = self.avatar.pose_for_rendering(self.poses.transforms(pose)[0])
+        origins, directions = self._camera_rays(camera)
+        height, width = origins.shape[:2]
+        parts = []
+        rays_at_a_time = self.config.eval_rays_per_chunk
+        for o, d in zip(
+            origins.reshape(-1, 3).split(rays_at_a_time), directions.reshape(-1, 3).split(rays_at_a_time), strict=True
+        ):
+            jitter = torch.full((len(o),), 0.5, device=self.device)
+            parts.append(self._outputs(self.avatar.render(o, d, jitter, [(slice(0, len(o)), posed)])))
+        outputs = {key: torch.cat([part[key] for part in parts]).reshape(height, width, -1) for key in parts[0]}
+        outputs["normal"] = normals_from_depth(origins, directions, outputs["depth"], outputs["accumulation"])
+        return outputs
+
+    def _camera_rays(self, camera: Cameras) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]:
+        bare = Cameras(
+            camera.camera_to_worlds, camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height,
+            camera.distortion_params, camera.camera_type,
+        )  # fmt: skip
+        # Without the metadata, which nerfstudio would copy to every pixel.
+        rays = bare.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
+        return rays.origins, rays.directions
+
+    def _finish_training(self, step: int) -> None:
+        """Recomputes the occupancy from the finished field, so that pictures skip exactly what is empty."""
+        if step >= self.config.max_steps - 1:
+            self.avatar.finish(self.config.avatar.field.levels)
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Figures of one held-out picture; every key says poses, measure, pixels and background.
+
+        `given_*`: the pose as the data give it; `neighbours_*`: corrected by what its neighbours in the training frames
+        needed (uses no test pixel; this is what `outputs` shows); `refined_*`: fitted to the test image itself, as the
+        original does, in `ns-eval` only. `*_psnr_white`, `*_ssim_box_black`, ...: see `metrics.image`.
+        """
+        truth = batch["image"].to(self.device)
+        metrics = {}
+        for protocol, seen in self._by_protocol(outputs, truth).items():
+            for background in ("white", "black"):
+                colour = torch.full((3,), float(background == "white"), device=self.device)
+                prediction = over(seen["premultiplied"], seen["accumulation"], colour)
+                figures = image_metrics(prediction, truth, background)
+                metrics.update({f"{protocol}_{name}": value for name, value in figures.items()})
+        shown = over(truth[..., :3] * truth[..., 3:], truth[..., 3:], self._background())
+        error = ((outputs["rgb"] - shown).abs() * 4).clamp(0, 1)
+        return metrics, {"img": torch.cat([shown, outputs["rgb"], error], 1), "accumulation": outputs["accumulation"]}
+
+    def _by_protocol(self, outputs: dict[str, Tensor], truth: Tensor) -> dict[str, dict[str, Tensor]]:
+        camera = self._seen_camera
+        if camera is None or not self.config.refine_poses:
+            return {"given": outputs}
+        frame = int(camera.metadata["frame"].flatten()[0])
+        pictures = {"given": self.render_pose(camera, self.resolver.frame(frame, corrected=False)), "neighbours": outputs}
+        if not self._in_training:
+            start = self.resolver.frame(frame).detach()
+            pose = refine_pose(
+                self.avatar, self.poses, start, self._camera_rays(camera), truth, self.config.test_pose_refinement
+            )
+            pictures["refined"] = self.render_pose(camera, pose)
+        return pictures

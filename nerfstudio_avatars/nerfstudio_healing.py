@@ -1,0 +1,86 @@
+"""What nerfstudio 1.1.5 breaks on today's libraries, healed in one place. Each part is safe to call twice.
+
+What cannot be healed from here: OpenMP's waiting policy. libgomp reads OMP_WAIT_POLICY and GOMP_SPINCOUNT when it is
+loaded, with torch, and stock commands import torch before they import a plugin. `calm_openmp` therefore belongs into
+entry modules that run before torch; called late it only serves child processes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+
+def heal() -> None:
+    """Everything that a stock `ns-*` command needs healed; called when the methods are registered."""
+    calm_openmp()
+    allow_scheduler_scalars()
+    provide_ffmpeg()
+
+
+def calm_openmp() -> None:
+    """Threads that wait give their core back: on few cores, spinning threads keep the working ones from working."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def allow_scheduler_scalars() -> None:
+    """Lets torch >= 2.6 load nerfstudio's checkpoints, whose schedulers hold numpy scalars (nerfstudio issue 3683).
+
+    Three harmless names are allowed; loading stays restricted to plain data.
+    """
+    import numpy as np
+    import torch
+
+    # The place of `scalar` differs between numpy 1 and 2; an actual scalar knows it.
+    scalar = np.float64(0).__reduce__()[0]
+    torch.serialization.add_safe_globals([scalar, np.dtype, type(np.dtype("float64"))])  # type: ignore[list-item]
+
+
+def provide_ffmpeg(cache: Path | None = None) -> None:
+    """Puts imageio-ffmpeg's binary on PATH as `ffmpeg`, where the machine has none; `ns-render` ends without it.
+
+    Args:
+        cache: where the link is made; by default the user's cache folder.
+    """
+    if shutil.which("ffmpeg") is not None:
+        return
+    try:
+        import imageio_ffmpeg
+
+        binary = Path(imageio_ffmpeg.get_ffmpeg_exe())
+        folder = cache or _cache_folder()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _owned(folder):
+            return
+        _link(folder / ("ffmpeg.exe" if os.name == "nt" else "ffmpeg"), binary)
+    except (ImportError, RuntimeError, OSError):
+        # Only pictures and videos need it, and ns-render says itself what is missing.
+        return
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(folder)])
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfstudio_avatars" / "bin"
+
+
+def _owned(folder: Path) -> bool:
+    """Nobody else can put another ffmpeg there."""
+    if os.name == "nt":
+        return True
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _link(link: Path, binary: Path) -> None:
+    if link.resolve() == binary.resolve() and link.exists():
+        return
+    partial = link.with_name(f".{link.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    try:
+        partial.symlink_to(binary)
+    except OSError:
+        shutil.copy2(binary, partial)
+    os.replace(partial, link)

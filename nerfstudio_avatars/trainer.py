@@ -1,0 +1,72 @@
+"""nerfstudio's trainer, without a GPU where there is none, with checkpoints that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import torch
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_avatars.models.compat import reference_training
+
+
+@dataclass
+class AvatarTrainerConfig(TrainerConfig):
+    """Training of an avatar."""
+
+    _target: type = field(default_factory=lambda: AvatarTrainer)
+
+
+class AvatarTrainer(Trainer):
+    """Trains on the CPU when asked for a GPU that is not there, and keeps all schedules as long as the training."""
+
+    config: AvatarTrainerConfig
+
+    def __init__(self, config: AvatarTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        if config.machine.device_type == "cuda" and not torch.cuda.is_available():
+            CONSOLE.print("No CUDA device found: training on the CPU (instant-avatar-cpu is sized for it).")
+            config.machine.device_type = "cpu"
+        fit_schedules(config)
+        super().__init__(config, local_rank, world_size)
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Writes a checkpoint beside its place and moves it there when it is whole; only then older ones are deleted."""
+        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        pipeline = getattr(self.pipeline, "module", self.pipeline)
+        state = {
+            "step": step,
+            "pipeline": pipeline.state_dict(),
+            "optimizers": {name: one.state_dict() for name, one in self.optimizers.optimizers.items()},
+            "schedulers": {name: one.state_dict() for name, one in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
+
+
+def fit_schedules(config: AvatarTrainerConfig) -> None:
+    """Makes every schedule as long as the training, and sets the reference's sampling where its behaviour is asked for."""
+    model = config.pipeline.model
+    if getattr(model, "compat", False):
+        reference_training(config)
+    if hasattr(model, "max_steps"):
+        model.max_steps = config.max_num_iterations
+    for optimizer in config.optimizers.values():
+        if hasattr(optimizer["scheduler"], "max_steps"):
+            optimizer["scheduler"].max_steps = config.max_num_iterations

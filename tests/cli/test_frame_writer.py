@@ -1,0 +1,62 @@
+"""Frames in files, read back."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.frame_writer import FrameWriter, check_output
+
+
+def _frames(channels, size=(48, 64)):
+    rows = np.linspace(0, 255, size[0])[:, None, None]
+    return [np.broadcast_to(rows, (*size, channels)).astype(np.uint8) // (1 + index) for index in range(5)]
+
+
+def test_a_video_holds_the_frames_in_order(tmp_path):
+    path = tmp_path / "new" / "walk.mp4"
+    with FrameWriter(path, fps=12) as writer:
+        for frame in _frames(3):
+            writer.write(frame)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 12
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(decoded) == 5
+    for read, written in zip(decoded, _frames(3), strict=True):
+        assert np.abs(read.astype(int) - written).mean() < 4
+
+
+def test_odd_sides_are_rounded_down_for_the_codec(tmp_path):
+    path = tmp_path / "odd.mp4"
+    with FrameWriter(path, fps=10) as writer:
+        writer.write(_frames(3, size=(49, 63))[0])
+    with av.open(str(path)) as container:
+        assert (container.streams.video[0].height, container.streams.video[0].width) == (48, 62)
+
+
+def test_a_folder_gets_numbered_rgba_pictures(tmp_path):
+    with FrameWriter(tmp_path / "frames", fps=10) as writer:
+        for frame in _frames(4):
+            writer.write(frame)
+    files = sorted((tmp_path / "frames").iterdir())
+    assert [file.name for file in files] == [f"frame_{index:05d}.png" for index in range(5)]
+    assert np.array_equal(np.asarray(Image.open(files[2])), _frames(4)[2])
+
+
+@pytest.mark.parametrize(
+    ("output", "transparent", "message"),
+    [("a.mp4", True, "no transparency"), ("a.avi", False, "unknown ending"), ("folder.mp4", False, "already a folder")],
+)
+def test_outputs_that_cannot_be_written_are_refused(output, transparent, message, tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(UserError, match=message):
+        check_output(tmp_path / output, transparent)
+
+
+def test_an_existing_video_is_overwritten_and_an_existing_folder_is_used(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    check_output(tmp_path / "a.mp4", transparent=False)
+    check_output(Path(tmp_path), transparent=True)

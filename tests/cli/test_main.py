@@ -1,0 +1,79 @@
+"""The command line: help, options, and how mistakes are told."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from nerfstudio_avatars import cli
+from nerfstudio_avatars.cli import verbs
+from nerfstudio_avatars.cli.errors import UserError
+
+
+@pytest.mark.parametrize("verb", ["demo", "demo-data", "evaluate", "animate"])
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    assert end.value.code == 0
+    assert verb in capsys.readouterr().out
+
+
+def test_options_reach_the_verb():
+    command = verbs.parse(
+        ["animate", "--load-config", "run", "--motion", "run", "--camera", "turning", "--width", "64"]
+    )
+    assert (str(command.load_config), command.motion, command.camera, command.width) == ("run", "run", "turning", 64)
+
+
+def test_a_mistake_is_one_message_and_code_2(monkeypatch, capsys):
+    class Failing:
+        def run(self):
+            raise UserError("thing.npz: found 3, expected 4, do this.")
+
+    monkeypatch.setattr(verbs, "parse", lambda _args: Failing())
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "ns-avatar: thing.npz: found 3, expected 4, do this.\n"
+
+
+def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch):
+    class Failing:
+        def run(self):
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(verbs, "parse", lambda _args: Failing())
+    with pytest.raises(ZeroDivisionError):
+        cli.main([])
+
+
+def test_data_errors_and_body_errors_are_mistakes_of_the_user():
+    assert all(issubclass(kind, Exception) for kind in verbs.user_errors())
+    assert len(verbs.user_errors()) == 3
+
+
+def _in_fresh_python(code, **variables):
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | variables
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+PROBE = """
+import os, sys
+from nerfstudio_avatars import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+print("torch" in sys.modules, os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"])
+"""
+
+
+def test_help_imports_no_torch_and_idle_threads_are_told_to_sleep_before_it_comes():
+    assert _in_fresh_python(PROBE).splitlines()[-1] == "False passive 0"
+
+
+def test_a_users_own_choice_of_thread_policy_stays():
+    assert _in_fresh_python(PROBE, OMP_WAIT_POLICY="active").splitlines()[-1] == "False active 0"
