@@ -8,6 +8,8 @@ hash grid, networks, and the rest (compositing, outputs).
 from __future__ import annotations
 
 import json
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from painted_person import PaintedPerson  # first: it settles how torch's threads wait
@@ -39,12 +41,12 @@ def parts(person: PaintedPerson, size: int, options: Options) -> dict[str, float
     model, avatar = person.model, person.model.avatar
     camera = person.camera(options.frame, size)
 
-    def median_ms(work) -> float:
-        return round(1000 * median_seconds(work, options.repetitions), 1)
-
+    model.get_outputs_for_camera(camera)  # warm-up
     transforms = model.poses.transforms(model.resolver.pose_for(camera))[0]
     posed = avatar.pose(transforms)
-    rays = camera.generate_rays(camera_indices=0)
+    bare = person.camera(options.frame, size)
+    bare.metadata = None  # which nerfstudio would copy to every pixel
+    rays = bare.generate_rays(camera_indices=0)
     chunk = model.config.eval_rays_per_chunk
     chunks = list(
         zip(rays.origins.reshape(-1, 3).split(chunk), rays.directions.reshape(-1, 3).split(chunk), strict=True)
@@ -61,17 +63,25 @@ def parts(person: PaintedPerson, size: int, options: Options) -> dict[str, float
     x = [part.roots.x_canonical for part in samples]
     unit = [(points - avatar.field.centre) / (2 * avatar.field.half_size) + 0.5 for points in x]
     geometry = [avatar.field.density(points)[1] for points in x]
-    found = {
-        "pose": median_ms(lambda: avatar.pose(transforms)),
-        "rays": median_ms(lambda: camera.generate_rays(camera_indices=0)),
-        "march_and_roots": median_ms(marched),
-        "hash_grid": median_ms(lambda: [hash_encode(u, avatar.field.table, avatar.field.layout) for u in unit]),
+    work: dict[str, Callable[[], object]] = {
+        "whole": lambda: model.get_outputs_for_camera(camera),
+        "pose": lambda: avatar.pose(transforms),
+        "rays": lambda: bare.generate_rays(camera_indices=0),
+        "march_and_roots": marched,
+        "hash_grid": lambda: [hash_encode(u, avatar.field.table, avatar.field.layout) for u in unit],
+        "density": lambda: [avatar.density(points) for points in x],
+        "colour": lambda: [avatar.field.colour(features) for features in geometry],
     }
-    density = median_ms(lambda: [avatar.density(points) for points in x])
-    colour = median_ms(lambda: [avatar.field.colour(features) for features in geometry])
-    found["networks_and_prior"] = round(density - found["hash_grid"] + colour, 1)
-    whole = median_ms(lambda: model.get_outputs_for_camera(camera))
-    found["rest"] = round(whole - sum(found.values()), 1)
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(options.repetitions):  # in turn, so that all parts meet the same load of the machine
+        for name, run in work.items():
+            times[name].append(1000 * median_seconds(run, repetitions=1, warm_up=0))
+    ms = {name: statistics.median(values) for name, values in times.items()}
+    found = {name: ms[name] for name in ("pose", "rays", "march_and_roots", "hash_grid")}
+    found["networks_and_prior"] = ms["density"] - ms["hash_grid"] + ms["colour"]
+    found["rest"] = ms["whole"] - sum(found.values())
+    found = {name: round(value, 1) for name, value in found.items()}
+    whole = round(ms["whole"], 1)
     count = sum(len(part.t) for part in samples)
     note(f"{size}: {whole} ms, {count} samples")
     return {"whole": whole, "samples": count, "parts": found}

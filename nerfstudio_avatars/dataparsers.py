@@ -1,4 +1,4 @@
-"""The registered dataparsers. nerfstudio loads this module while its own are half imported: no datamanager or model here."""
+"""The registered dataparsers. nerfstudio loads this while its own are half imported: no datamanager or model here."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDa
 
 people_snapshot = DataParserSpecification(
     config=PeopleSnapshotDataParserConfig(),
-    description="One person turning before a camera: PeopleSnapshot as distributed, or InstantAvatar's preprocessed layout.",
+    description="One person turning before a camera: PeopleSnapshot as distributed, or InstantAvatar's layout.",
 )

@@ -34,7 +34,7 @@ class AvatarTrainer(Trainer):
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Writes a checkpoint beside its place and moves it there when it is whole; only then older ones are deleted."""
+        """Writes a checkpoint beside its place, moves it there when it is whole, and only then deletes older ones."""
         self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -61,7 +61,7 @@ class AvatarTrainer(Trainer):
 
 
 def fit_schedules(config: AvatarTrainerConfig) -> None:
-    """Makes every schedule as long as the training, and sets the reference's sampling where its behaviour is asked for."""
+    """Makes every schedule as long as the training; sets the reference's sampling where `compat` asks for it."""
     model = config.pipeline.model
     if getattr(model, "compat", False):
         reference_training(config)

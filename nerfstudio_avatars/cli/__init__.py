@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 
@@ -17,6 +18,9 @@ def main(args: Sequence[str] | None = None) -> None:
     # cores from numba's. Whoever set them keeps their choice.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+    # nerfstudio 1.1.5 says this to every user for every camera; there is nothing they could do about it.
+    warnings.filterwarnings("ignore", message="Using a non-tuple sequence for multidimensional indexing")
 
     from nerfstudio_avatars.cli.verbs import parse, user_errors
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PYTHON_TAG = "tag:yaml.org,2002:python/"
 PLAIN_KINDS = frozenset({"tuple", "none", "bool", "str", "unicode", "bytes", "int", "long", "float", "complex"})
 CLASS_KINDS = frozenset({"object", "object/new", "object/apply", "name"})
+TRUSTED_FUNCTIONS = frozenset({"nerfstudio.data.utils.nerfstudio_collate.nerfstudio_collate"})
+"""Functions that nerfstudio's own configurations refer to."""
 TRUSTED_PACKAGES = ("nerfstudio.", "nerfstudio_avatars.", "pathlib.", "torch.optim.")
 
 
@@ -34,7 +36,8 @@ def foreign_tags(text: str) -> list[str]:
     """The tags of a YAML document that could build something else than a nerfstudio configuration.
 
     Allowed are plain values, paths, torch's number types, and *classes* of nerfstudio, of this package and of torch's
-    optimizers. Functions are not, wherever they come from: nerfstudio has one that runs a shell command.
+    optimizers. Functions are not, but for the one that nerfstudio's own datamanagers name: nerfstudio has others, among
+    them one that runs a shell command.
     """
     tags = (getattr(event, "tag", None) for event in yaml.parse(text, Loader=yaml.SafeLoader))
     return sorted({tag.removeprefix(PYTHON_TAG) for tag in tags if tag and not _is_trusted(tag)})
@@ -50,6 +53,8 @@ def _is_trusted(tag: str) -> bool:
         return False
     if kind == "name" and target.startswith("torch.") and target.count(".") == 1:
         return target.removeprefix("torch.").rstrip("0123456789") in {"float", "bfloat", "int", "uint", "bool"}
+    if kind == "name" and target in TRUSTED_FUNCTIONS:
+        return True
     # Classes are spelled with a capital, after any leading underscores; functions and modules are not.
     return target.startswith(TRUSTED_PACKAGES) and target.rpartition(".")[2].lstrip("_")[:1].isupper()
 

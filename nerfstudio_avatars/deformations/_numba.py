@@ -11,7 +11,7 @@ from nerfstudio_avatars.deformations.posed_cells import PosedCells
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def _boxes(nodes, cells, lower, upper):
+def _boxes(nodes, cells, lower, upper, sides):
     for c in prange(len(cells)):
         for axis in range(3):
             low = nodes[cells[c, 0], axis]
@@ -22,6 +22,23 @@ def _boxes(nodes, cells, lower, upper):
                 high = max(high, value)
             lower[c, axis] = low
             upper[c, axis] = high
+        highest, lowest = np.float32(0), np.float32(0)
+        sides[c, 0] = sides[c, 1] = -1
+        for k in range(8):
+            x0, x1, y0, y1 = cells[c, k & ~1], cells[c, k | 1], cells[c, k & ~2], cells[c, k | 2]
+            z0, z1 = cells[c, k & ~4], cells[c, k | 4]
+            ax, ay, az = nodes[x1, 0] - nodes[x0, 0], nodes[x1, 1] - nodes[x0, 1], nodes[x1, 2] - nodes[x0, 2]
+            bx, by, bz = nodes[y1, 0] - nodes[y0, 0], nodes[y1, 1] - nodes[y0, 1], nodes[y1, 2] - nodes[y0, 2]
+            cx, cy, cz = nodes[z1, 0] - nodes[z0, 0], nodes[z1, 1] - nodes[z0, 1], nodes[z1, 2] - nodes[z0, 2]
+            determinant = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+            if determinant > highest:
+                highest = determinant
+                sides[c, 0] = k
+            if determinant < lowest:
+                lowest = determinant
+                sides[c, 1] = k
+        if sides[c, 0] < 0 or sides[c, 1] < 0:
+            sides[c, 0] = sides[c, 1] = -1
 
 
 @njit(fastmath=True, cache=True, nogil=True)
@@ -62,13 +79,17 @@ def _sort(lower, upper, rows, origin, scale, dims, offsets, members):
 
 
 @njit(fastmath=True, cache=True, nogil=True, inline="always")
-def newton(px, py, pz, nodes, cells, c, steps, residual, tolerance, b):
-    """Inverts one posed cell: (found, u, v, w). `b` is scratch space."""
+def newton(px, py, pz, nodes, cells, c, start, steps, residual, tolerance, b):
+    """Inverts one posed cell, from its centre (start -1) or near a corner (0-7): (found, u, v, w). `b` is scratch."""
     n = cells[c]
     # Trilinear map as a polynomial: b0 + bu u + bv v + bw w + buv uv + ...
     u = np.float32(0.5)
     v = np.float32(0.5)
     w = np.float32(0.5)
+    if start >= 0:
+        u = np.float32(0.85) if start & 1 else np.float32(0.15)
+        v = np.float32(0.85) if start & 2 else np.float32(0.15)
+        w = np.float32(0.85) if start & 4 else np.float32(0.15)
     for a in range(3):
         x0, x1, x2, x3 = nodes[n[0], a], nodes[n[1], a], nodes[n[2], a], nodes[n[3], a]
         x4, x5, x6, x7 = nodes[n[4], a], nodes[n[5], a], nodes[n[6], a], nodes[n[7], a]
@@ -84,9 +105,39 @@ def newton(px, py, pz, nodes, cells, c, steps, residual, tolerance, b):
     for it in range(steps + 1):
         uv, uw, vw = u * v, u * w, v * w
         uvw = uv * w
-        f0 = b[0, 0] + b[1, 0] * u + b[2, 0] * v + b[3, 0] * w + b[4, 0] * uv + b[5, 0] * uw + b[6, 0] * vw + b[7, 0] * uvw - px
-        f1 = b[0, 1] + b[1, 1] * u + b[2, 1] * v + b[3, 1] * w + b[4, 1] * uv + b[5, 1] * uw + b[6, 1] * vw + b[7, 1] * uvw - py
-        f2 = b[0, 2] + b[1, 2] * u + b[2, 2] * v + b[3, 2] * w + b[4, 2] * uv + b[5, 2] * uw + b[6, 2] * vw + b[7, 2] * uvw - pz
+        f0 = (
+            b[0, 0]
+            + b[1, 0] * u
+            + b[2, 0] * v
+            + b[3, 0] * w
+            + b[4, 0] * uv
+            + b[5, 0] * uw
+            + b[6, 0] * vw
+            + b[7, 0] * uvw
+            - px
+        )
+        f1 = (
+            b[0, 1]
+            + b[1, 1] * u
+            + b[2, 1] * v
+            + b[3, 1] * w
+            + b[4, 1] * uv
+            + b[5, 1] * uw
+            + b[6, 1] * vw
+            + b[7, 1] * uvw
+            - py
+        )
+        f2 = (
+            b[0, 2]
+            + b[1, 2] * u
+            + b[2, 2] * v
+            + b[3, 2] * w
+            + b[4, 2] * uv
+            + b[5, 2] * uw
+            + b[6, 2] * vw
+            + b[7, 2] * uvw
+            - pz
+        )
         error = f0 * f0 + f1 * f1 + f2 * f2
         if error < residual * residual * np.float32(0.01) or it == steps:
             break
@@ -119,7 +170,8 @@ def newton(px, py, pz, nodes, cells, c, steps, residual, tolerance, b):
 def bin_cells(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> PosedCells:
     """Sorts some cells of a pose into bins."""
     lower, upper = np.empty((len(cells), 3), np.float32), np.empty((len(cells), 3), np.float32)
-    _boxes(nodes.numpy(), cells.numpy(), lower, upper)
+    sides = np.empty((len(cells), 2), np.int32)
+    _boxes(nodes.numpy(), cells.numpy(), lower, upper, sides)
     chosen = rows.numpy()
     box = np.stack([lower[chosen].min(0), upper[chosen].max(0)])
     dims = np.floor((box[1] - box[0]) / np.float32(bin_size)).astype(np.int64) + 1
@@ -136,6 +188,7 @@ def bin_cells(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Po
         cells,
         as_tensor(lower),
         as_tensor(upper),
+        as_tensor(sides),
         as_tensor(box),
         as_tensor(box[0]),
         bin_size,

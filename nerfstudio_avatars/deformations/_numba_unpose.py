@@ -20,7 +20,7 @@ _BLOCK = 256
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _unpose(
-    x_posed, nodes, cells, lower, upper, origin, bin_scale, dims, offsets, members, cell_index,
+    x_posed, nodes, cells, lower, upper, sides, origin, bin_scale, dims, offsets, members, cell_index,
     same, steps, residual, tolerance, count, out_cell, out_local,
 ):  # fmt: skip
     for block in prange((len(x_posed) + _BLOCK - 1) // _BLOCK):
@@ -39,23 +39,25 @@ def _unpose(
                         continue
                     if px > upper[c, 0] or py > upper[c, 1] or pz > upper[c, 2]:
                         continue
-                    found, u, v, w = newton(px, py, pz, nodes, cells, c, steps, residual, tolerance, scratch)
-                    if not found or found_here == out_cell.shape[1]:
-                        continue
-                    new = True
-                    for q in range(found_here):
-                        o = out_cell[p, q]
-                        e0 = cell_index[o, 0] - cell_index[c, 0] + out_local[p, q, 0] - u
-                        e1 = cell_index[o, 1] - cell_index[c, 1] + out_local[p, q, 1] - v
-                        e2 = cell_index[o, 2] - cell_index[c, 2] + out_local[p, q, 2] - w
-                        if e0 * e0 + e1 * e1 + e2 * e2 < same * same:
-                            new = False
-                    if new:
-                        out_cell[p, found_here] = c
-                        out_local[p, found_here, 0] = u
-                        out_local[p, found_here, 1] = v
-                        out_local[p, found_here, 2] = w
-                        found_here += 1
+                    for attempt in range(1 if sides[c, 0] < 0 else 3):
+                        start = sides[c, attempt - 1] if attempt else -1
+                        found, u, v, w = newton(px, py, pz, nodes, cells, c, start, steps, residual, tolerance, scratch)
+                        if not found or found_here == out_cell.shape[1]:
+                            continue
+                        new = True
+                        for q in range(found_here):
+                            o = out_cell[p, q]
+                            e0 = cell_index[o, 0] - cell_index[c, 0] + out_local[p, q, 0] - u
+                            e1 = cell_index[o, 1] - cell_index[c, 1] + out_local[p, q, 1] - v
+                            e2 = cell_index[o, 2] - cell_index[c, 2] + out_local[p, q, 2] - w
+                            if e0 * e0 + e1 * e1 + e2 * e2 < same * same:
+                                new = False
+                        if new:
+                            out_cell[p, found_here] = c
+                            out_local[p, found_here, 0] = u
+                            out_local[p, found_here, 1] = v
+                            out_local[p, found_here, 2] = w
+                            found_here += 1
             count[p] = found_here
 
 
@@ -66,7 +68,7 @@ def unpose(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Roots:
     out_cell, out_local = np.empty((n, _MOST_ROOTS), np.int32), np.empty((n, _MOST_ROOTS, 3), f32)
     _unpose(
         x_posed.detach().contiguous().numpy(), posed.nodes.numpy(), posed.cells.numpy(), posed.lower.numpy(),
-        posed.upper.numpy(), posed.origin.numpy(), f32(1 / posed.bin_size), np.array(posed.dims),
+        posed.upper.numpy(), posed.sides.numpy(), posed.origin.numpy(), f32(1 / posed.bin_size), np.array(posed.dims),
         posed.offsets.numpy(), posed.members.numpy(), volume.cell_index.numpy(), f32(1e-4 / volume.spacing),
         NEWTON_STEPS, f32(RESIDUAL), f32(TOLERANCE), count, out_cell, out_local,
     )  # fmt: skip

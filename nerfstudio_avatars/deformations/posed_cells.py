@@ -22,6 +22,9 @@ class PosedCells:
     lower: Float[Tensor, "cells 3"]
     upper: Float[Tensor, "cells 3"]
     """Bounding box of each posed cell, also of those in no bin."""
+    sides: Int[Tensor, "cells 2"]
+    """Of cells that are turned inside out in a part of them, deep in a crease: the corner on either side of the fold,
+    where the map's determinant is highest and lowest. One point may have a root on each. All others: -1."""
     box: Float[Tensor, "2 3"]
     """Bounding box of the cells that are in bins, metres."""
     origin: Float[Tensor, "3"]
@@ -84,5 +87,26 @@ def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float
     offsets = torch.searchsorted(bins, torch.arange(int(dims.prod()) + 1, device=nodes.device))
     members = rows[entry[order]]
     return PosedCells(
-        nodes, cells, lower, upper, box, origin, bin_size, tuple(dims.tolist()), offsets.int(), members.int()
+        nodes,
+        cells,
+        lower,
+        upper,
+        _sides(corners),
+        box,
+        origin,
+        bin_size,
+        tuple(dims.tolist()),
+        offsets.int(),
+        members.int(),
     )
+
+
+def _sides(corners: Float[Tensor, "cells 8 3"]) -> Int[Tensor, "cells 2"]:
+    """Corners with the highest and the lowest determinant where they differ in sign, else -1."""
+    determinants = []
+    for k in range(8):
+        x, y, z = (corners[:, k | bit] - corners[:, k & ~bit] for bit in (1, 2, 4))
+        determinants.append((x * torch.linalg.cross(y, z)).sum(-1))
+    high, low = torch.stack(determinants, -1).max(-1), torch.stack(determinants, -1).min(-1)
+    folded = (high.values > 0) & (low.values < 0)
+    return torch.where(folded[:, None], torch.stack([high.indices, low.indices], -1), -1).int()

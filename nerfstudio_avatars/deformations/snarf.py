@@ -1,7 +1,8 @@
 """Posed -> canonical: all canonical roots of posed points, by inverting the posed cells (Fast-SNARF's problem, eq. 4).
 
 Inside one cell the forward map is the trilinear blend of its eight posed corners: almost affine, so Newton from the centre
-converges in two to four steps, there is no initial guess to choose and no root is lost. See benchmarks/articulation.py.
+converges in two to four steps and there is no initial guess to choose. A cell that is folded in itself is tried from both
+sides of the fold. See benchmarks/articulation.py.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def warp_in_cell(corners: Float[Tensor, "points 8 3"], local: Float[Tensor, "poi
     return (trilinear_weights(local)[..., None] * corners).sum(1)
 
 
-def warp_jacobian(corners: Float[Tensor, "points 8 3"], local: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3 3"]:
+def warp_jacobian(
+    corners: Float[Tensor, "points 8 3"], local: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points 3 3"]:
     """d warp / d local: column `a` is the derivative along cell axis `a`."""
     x, y, z = local.unbind(-1)
     w = ((1 - x, x), (1 - y, y), (1 - z, z))
@@ -98,25 +101,68 @@ def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) ->
         x = x_posed[point]
         keep = ((x >= posed.lower[cell]) & (x <= posed.upper[cell])).all(-1)
         point, cell, x = point[keep], cell[keep], x[keep]
-        corners = posed.nodes[posed.cells.long()[cell]]
-        local = torch.full_like(x, 0.5)
-        for _ in range(NEWTON_STEPS):
-            error = warp_in_cell(corners, local) - x
-            step = (inverse_3x3(warp_jacobian(corners, local)) * error[:, None, :]).sum(-1)
-            local = (local - step).clamp(-0.5, 1.5)
-        found = (warp_in_cell(corners, local) - x).norm(dim=-1) < RESIDUAL
-        found &= ((local >= -TOLERANCE) & (local <= 1 + TOLERANCE)).all(-1)
+        # Folded cells are tried from their centre and from either side of the fold, all others from the centre.
+        attempts = torch.where(posed.sides[cell, 0] < 0, 1, 3)
+        lane = torch.repeat_interleave(torch.arange(len(cell), device=x.device), attempts)
+        attempt = torch.arange(len(lane), device=x.device) - (attempts.cumsum(0) - attempts)[lane]
+        point, cell, x = point[lane], cell[lane], x[lane]
+        start = torch.where(attempt == 0, -1, posed.sides[cell, (attempt - 1).clamp(min=0)])
+        local, error = _invert_cells(posed.nodes[posed.cells.long()[cell]], x, start)
+        found = (error < RESIDUAL) & ((local >= -TOLERANCE) & (local <= 1 + TOLERANCE)).all(-1)
         point, cell, local = point[found], cell[found], local[found]
         x_canonical = volume.origin + volume.spacing * (volume.cell_index[cell] + local)
         keep = ~_repeated(x_canonical, point)
         return Roots(x_canonical[keep], point[keep], cell[keep], local[keep])
 
 
+def _invert_cells(
+    corners: Float[Tensor, "points 8 3"], x: Float[Tensor, "points 3"], start: Int[Tensor, "points"]
+) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
+    """Newton in each cell: local positions (those already close enough rest) and residuals in metres.
+
+    Args:
+        start: -1 for the cell's centre, 0 to 7 for near a corner.
+    """
+    c0, c1, c2, c3, c4, c5, c6, c7 = corners.unbind(1)
+    # The trilinear map as a polynomial: factors of 1, u, v, w, uv, uw, vw, uvw.
+    b = torch.stack(
+        [c0 - x, c1 - c0, c2 - c0, c4 - c0, c3 - c2 - c1 + c0, c5 - c4 - c1 + c0, c6 - c4 - c2 + c0,
+         c7 - c6 - c5 + c4 - c3 + c2 + c1 - c0]
+    )  # fmt: skip
+    local, error = torch.empty_like(x), torch.empty_like(x[:, 0])
+    corner = start[:, None] >> torch.arange(3, device=x.device) & 1
+    at = torch.where(start[:, None] < 0, 0.5, 0.15 + 0.7 * corner).to(x)
+    lane = torch.arange(len(x), device=x.device)
+    close_enough = 0.1 * RESIDUAL if x.dtype == torch.float32 else 0.0
+    tiny = torch.finfo(x.dtype).tiny ** 0.5
+    for step in range(NEWTON_STEPS + 1):
+        u, v, w = at.split(1, dim=1)
+        along_w = b[3] + v * b[6]
+        du = b[1] + v * b[4] + w * (b[5] + v * b[7])
+        dv = b[2] + u * b[4] + w * (b[6] + u * b[7])
+        dw = along_w + u * (b[5] + v * b[7])
+        f = b[0] + v * b[2] + w * along_w + u * du
+        distance = f.norm(dim=-1)
+        local[lane], error[lane] = at, distance
+        going = (distance > close_enough).nonzero()[:, 0]
+        if step == NEWTON_STEPS or len(going) == 0:
+            break
+        lane, at, b, f, du, dv, dw = lane[going], at[going], b[:, going], f[going], du[going], dv[going], dw[going]
+        rows = [torch.linalg.cross(dv, dw), torch.linalg.cross(dw, du), torch.linalg.cross(du, dv)]
+        determinant = (du * rows[0]).sum(-1, keepdim=True)
+        determinant = torch.where(determinant.abs() < tiny, tiny, determinant)
+        at = (at - torch.stack([(row * f).sum(-1) for row in rows], -1) / determinant).clamp(-0.5, 1.5)
+    return local, error
+
+
 def _repeated(x_canonical: Tensor, point: Tensor) -> Tensor:
     """Marks roots that an earlier root of the same point already gave (a face shared by two cells)."""
     repeated = torch.zeros(len(point), dtype=torch.bool, device=point.device)
-    for back in range(1, 8):
-        same = (point[back:] == point[:-back]) & ((x_canonical[back:] - x_canonical[:-back]).norm(dim=-1) < 1e-4)
+    for back in range(1, len(point)):
+        same = point[back:] == point[:-back]
+        if not same.any():
+            break
+        same &= (x_canonical[back:] - x_canonical[:-back]).norm(dim=-1) < 1e-4
         repeated[back:] |= same & ~repeated[:-back]
     return repeated
 

@@ -26,7 +26,8 @@ class WeightVolume:
 
     def nodes(self) -> Float[Tensor, "depth height width 3"]:
         """Positions of all nodes, metres."""
-        return node_positions(tuple(self.weights.shape[1:]), self.origin, self.spacing)
+        depth, height, width = self.weights.shape[1:]
+        return node_positions((depth, height, width), self.origin, self.spacing)
 
 
 def node_positions(

@@ -18,8 +18,8 @@ _RAYS_AT_A_TIME = 8192
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _march(
-    origins, directions, jitter, box, nodes, cells, lower, upper, bins_origin, bin_scale, dims, offsets, members,
-    cell_index, density, step, max_samples, max_roots, cut, cut_cap, steps, residual, tolerance,
+    origins, directions, jitter, box, nodes, cells, lower, upper, sides, bins_origin, bin_scale, dims, offsets,
+    members, cell_index, density, step, max_samples, max_roots, cut, cut_cap, steps, residual, tolerance,
     out_t, out_first, out_cell, out_local, samples_of_ray, roots_of_ray,
 ):  # fmt: skip
     capacity = out_cell.shape[1]
@@ -56,28 +56,30 @@ def _march(
                     continue
                 if px > upper[c, 0] or py > upper[c, 1] or pz > upper[c, 2]:
                     continue
-                found, u, v, w = newton(px, py, pz, nodes, cells, c, steps, residual, tolerance, scratch)
-                if not found:
-                    continue
-                i, j, k = cell_index[c, 0], cell_index[c, 1], cell_index[c, 2]
-                sigma = density[2 * i + (u >= 0.5), 2 * j + (v >= 0.5), 2 * k + (w >= 0.5)]
-                if sigma < 0:
-                    continue
-                new = True
-                for q in range(first, roots):
-                    o = out_cell[r, q]
-                    e0 = (cell_index[o, 0] + out_local[r, q, 0]) - (i + u)
-                    e1 = (cell_index[o, 1] + out_local[r, q, 1]) - (j + v)
-                    e2 = (cell_index[o, 2] + out_local[r, q, 2]) - (k + w)
-                    if e0 * e0 + e1 * e1 + e2 * e2 < 1e-5:
-                        new = False
-                if new and roots - first < max_roots and roots < capacity:
-                    out_cell[r, roots] = c
-                    out_local[r, roots, 0] = u
-                    out_local[r, roots, 1] = v
-                    out_local[r, roots, 2] = w
-                    roots += 1
-                    highest = max(highest, sigma)
+                for attempt in range(1 if sides[c, 0] < 0 else 3):
+                    start = sides[c, attempt - 1] if attempt else -1
+                    found, u, v, w = newton(px, py, pz, nodes, cells, c, start, steps, residual, tolerance, scratch)
+                    if not found:
+                        continue
+                    i, j, k = cell_index[c, 0], cell_index[c, 1], cell_index[c, 2]
+                    sigma = density[2 * i + (u >= 0.5), 2 * j + (v >= 0.5), 2 * k + (w >= 0.5)]
+                    if sigma < 0:
+                        continue
+                    new = True
+                    for q in range(first, roots):
+                        o = out_cell[r, q]
+                        e0 = (cell_index[o, 0] + out_local[r, q, 0]) - (i + u)
+                        e1 = (cell_index[o, 1] + out_local[r, q, 1]) - (j + v)
+                        e2 = (cell_index[o, 2] + out_local[r, q, 2]) - (k + w)
+                        if e0 * e0 + e1 * e1 + e2 * e2 < 1e-5:
+                            new = False
+                    if new and roots - first < max_roots and roots < capacity:
+                        out_cell[r, roots] = c
+                        out_local[r, roots, 0] = u
+                        out_local[r, roots, 1] = v
+                        out_local[r, roots, 2] = w
+                        roots += 1
+                        highest = max(highest, sigma)
             if roots > first:
                 out_t[r, samples] = t
                 out_first[r, samples] = first
@@ -134,8 +136,8 @@ def march(
         samples_of_ray, roots_of_ray = np.zeros(n, np.int64), np.zeros(n, np.int64)
         _march(
             origins[chunk].numpy(), directions[chunk].numpy(), jitter[chunk].numpy(), box, posed.nodes.numpy(),
-            posed.cells.numpy(), posed.lower.numpy(), posed.upper.numpy(), posed.origin.numpy(), f32(1 / posed.bin_size),
-            dims, posed.offsets.numpy(), posed.members.numpy(), cell_index, cached_density.numpy(), f32(settings.step),
+            posed.cells.numpy(), posed.lower.numpy(), posed.upper.numpy(), posed.sides.numpy(), posed.origin.numpy(),
+            f32(1 / posed.bin_size), dims, posed.offsets.numpy(), posed.members.numpy(), cell_index, cached_density.numpy(), f32(settings.step),
             settings.max_samples, MAX_ROOTS, f32(settings.cut), f32(CUT_CAP), NEWTON_STEPS, f32(RESIDUAL), f32(TOLERANCE),
             in_t, in_first, in_cell, in_local, samples_of_ray, roots_of_ray,
         )  # fmt: skip

@@ -87,6 +87,6 @@ def test_text_from_outside_is_escaped_in_the_page(tmp_path):
 
 
 def test_a_failing_command_shows_the_end_of_its_log(tmp_path):
-    with pytest.raises(UserError, match="ns-train failed with code 2") as error:
-        nerfstudio_commands.run_command("train", ["no-such-method"], tmp_path / "train.log", "Training")
-    assert "no-such-method" in str(error.value) and (tmp_path / "train.log").is_file()
+    with pytest.raises(UserError, match="ns-no_such_script failed with code 1") as error:
+        nerfstudio_commands.run_command("no_such_script", [], tmp_path / "train.log", "Training")
+    assert "No module named" in str(error.value) and (tmp_path / "train.log").is_file()

@@ -57,6 +57,14 @@ def test_number_types_and_plain_values_are_trusted(text):
     assert foreign_tags(text) == []
 
 
+@pytest.mark.parametrize("name", ["instant_avatar", "instant_avatar_cpu"])
+def test_the_configurations_of_the_methods_are_trusted(name):
+    """What `ns-train` writes into every run's config.yml."""
+    from nerfstudio_avatars import methods
+
+    assert foreign_tags(yaml.dump(getattr(methods, name).config)) == []
+
+
 def test_a_runs_folder_stands_for_its_config(tmp_path):
     (tmp_path / "config.yml").touch()
     assert find_config(tmp_path) == tmp_path / "config.yml"

@@ -62,14 +62,14 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
     """Nothing is decoded before it is asked for, so that `ns-render camera-path` starts at once."""
 
     config: FrameRaysDataManagerConfig
+    _train_sampler: FrameRaySampler | None = None
+    _eval_sampler: FrameRaySampler | None = None
 
     def setup_train(self) -> None:
-        """The sampler is built with the first batch."""
-        self._train_sampler: FrameRaySampler | None = None
+        """Nothing: the sampler is built with the first batch."""
 
     def setup_eval(self) -> None:
         """Whole pictures, in order and at random."""
-        self._eval_sampler: FrameRaySampler | None = None
         matted = MattedPersonDataset(self.eval_dataset._dataparser_outputs, self.config.camera_res_scale_factor)
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(matted, device=self.device, num_workers=0)
         self.eval_dataloader = RandIndicesEvalDataloader(matted, device=self.device, num_workers=0)

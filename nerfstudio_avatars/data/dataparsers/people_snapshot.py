@@ -1,4 +1,4 @@
-"""`people-snapshot`: one person turning before a camera, raw as distributed or in InstantAvatar's preprocessed layout."""
+"""`people-snapshot`: one person turning before a camera, raw as distributed or in InstantAvatar's layout."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     subject: str | None = None
     """Which subject, when the folder holds several."""
     downscale_factor: int = 2
-    """Pictures are shrunk by this factor, averaging over areas; 2 is the paper's 540x540. More is faster and coarser."""
+    """Pictures are shrunk by this factor, averaging areas; 2 is the paper's 540x540. More is faster and coarser."""
     train: str | None = None
-    """Frames to train on, `start:end:step`, end inclusive. By default the published ones, or those not held out."""
+    """Frames to train on, `start:end:step`, end inclusive; by default the published, or those not held out."""
     val: str | None = None
     """Frames for validation, `start:end:step`, end inclusive."""
     test: str | None = None
@@ -60,7 +60,7 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     gender: Literal["auto", "neutral", "male", "female"] = "auto"
     """Of the body; `auto` reads it from the data or from the subject's name."""
     body: str = "auto"
-    """`standin`, `smpl`, the path of an SMPL file, or `auto`: as the data say, else SMPL if found, else the stand-in."""
+    """`standin`, `smpl`, an SMPL file's path, or `auto`: as the data say, else SMPL if found, else the stand-in."""
     half_pixel: Literal["correct", "reference"] = "correct"
     """`reference`: rays through pixel corners after halving the centre, as the original does (1/4 pixel off)."""
     test_betas: Literal["train", "file"] = "train"
@@ -141,7 +141,9 @@ def find_subject(data: Path, subject: str | None) -> Path:
     expected = "camera.pkl, masks.hdf5, ... as distributed, or cameras.npz, images/, masks/, poses.npz"
     if _is_subject(data) and subject in (None, data.name):
         return data
-    inside = sorted(path.name for path in data.iterdir() if path.is_dir() and _is_subject(path)) if data.is_dir() else []
+    inside = (
+        sorted(path.name for path in data.iterdir() if path.is_dir() and _is_subject(path)) if data.is_dir() else []
+    )
     if subject in inside:
         return data / str(subject)
     if inside:

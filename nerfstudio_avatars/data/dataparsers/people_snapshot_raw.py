@@ -258,6 +258,4 @@ class SnapshotPictures:
         except av.error.FFmpegError as error:
             raise DataError(self.video, f"frame {position}: {error}", "a whole video", COPY_AGAIN) from error
         if found < len(wanted):
-            raise DataError(
-                self.video, f"the video ends after frame {position}", f"frame {wanted[found]}", COPY_AGAIN
-            )
+            raise DataError(self.video, f"the video ends after frame {position}", f"frame {wanted[found]}", COPY_AGAIN)

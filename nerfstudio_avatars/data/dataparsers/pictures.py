@@ -70,7 +70,7 @@ def shrunk(  # noqa: PLR0913
     width: int,
     premultiplied: bool,
 ) -> UInt8[np.ndarray, "height width 4"]:
-    """Averages over areas; with `premultiplied`, each colour counts as much as its matte, so that no background enters."""
+    """Averages over areas; with `premultiplied`, a colour counts as much as its matte: no background enters."""
     if alpha.shape == (height, width):
         return np.dstack([rgb, alpha])
     size = (width, height)
