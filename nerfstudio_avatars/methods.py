@@ -14,7 +14,7 @@ from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDa
 from nerfstudio_avatars.fields.hash_field import HashFieldConfig
 from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatarConfig
 from nerfstudio_avatars.models.instant_avatar import InstantAvatarModelConfig
-from nerfstudio_avatars.optimizers import CosineScheduleConfig, FusedAdamConfig
+from nerfstudio_avatars.optimizers import DecayScheduleConfig, FusedAdamConfig
 from nerfstudio_avatars.trainer import AvatarTrainerConfig
 
 nerfstudio_healing.heal()
@@ -37,8 +37,11 @@ _gpu = AvatarTrainerConfig(
         ),
     ),
     optimizers={
-        "field": {"optimizer": FusedAdamConfig(lr=2e-2), "scheduler": CosineScheduleConfig()},
-        "pose": {"optimizer": FusedAdamConfig(lr=5e-3), "scheduler": CosineScheduleConfig(final_share=0.05)},
+        "field": {"optimizer": FusedAdamConfig(lr=2e-2), "scheduler": DecayScheduleConfig()},
+        "pose": {
+            "optimizer": FusedAdamConfig(lr=5e-3),
+            "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
+        },
     },
     # nerfstudio's default serves the viewer to the whole network; ask for that with --viewer.websocket-host 0.0.0.0.
     viewer=ViewerConfig(websocket_host="127.0.0.1"),
@@ -49,8 +52,7 @@ _cpu = deepcopy(_gpu)
 _cpu.method_name = "instant-avatar-cpu"
 _cpu.max_num_iterations = 1500
 _cpu.machine.device_type = "cpu"
-_cpu.pipeline.datamanager.frames_per_batch = 2
-_cpu.pipeline.datamanager.rays_per_frame = 512
+_cpu.pipeline.datamanager.rays_per_frame = 256
 _cpu.pipeline.model.avatar.field = HashFieldConfig(levels=10, log2_table_size=16, per_level_scale=1.45)
 
 instant_avatar = MethodSpecification(

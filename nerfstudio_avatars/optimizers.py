@@ -1,9 +1,10 @@
-"""Adam as the method wants it, and a cosine schedule whose rates are plain floats."""
+"""Adam as the method wants it, and schedules whose rates are plain floats."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from nerfstudio.engine.optimizers import OptimizerConfig
@@ -25,13 +26,15 @@ class FusedAdamConfig(OptimizerConfig):
 
 
 @dataclass
-class CosineScheduleConfig(SchedulerConfig):
-    """Cosine from the full rate to a share of it at the end of the training.
+class DecayScheduleConfig(SchedulerConfig):
+    """From the full rate to a share of it at the end of the training.
 
-    nerfstudio's own schedulers leave numpy scalars in the checkpoint, which torch >= 2.6 refuses to load; this one does not.
+    nerfstudio's own schedulers leave numpy scalars in the checkpoint, which torch >= 2.6 refuses to load; not this one.
     """
 
-    _target: type = field(default_factory=lambda: CosineSchedule)
+    _target: type = field(default_factory=lambda: DecaySchedule)
+    shape: Literal["cosine", "exponential"] = "cosine"
+    """`cosine` stays high for long, which a field wants; `exponential` falls at once, which poses want."""
     final_share: float = 0.03
     """Rate at the end, as a share of the full rate."""
     max_steps: int = 1500
@@ -40,10 +43,10 @@ class CosineScheduleConfig(SchedulerConfig):
     """Share of the training at which the schedule begins; the rate is full before."""
 
 
-class CosineSchedule(Scheduler):
+class DecaySchedule(Scheduler):
     """Builds the schedule."""
 
-    config: CosineScheduleConfig
+    config: DecayScheduleConfig
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LambdaLR:
         """The rate's factor at every step."""
@@ -51,6 +54,8 @@ class CosineSchedule(Scheduler):
 
         def factor(step: int) -> float:
             progress = min(max(step / max(config.max_steps, 1) - config.start, 0.0) / (1 - config.start), 1.0)
+            if config.shape == "exponential":
+                return config.final_share**progress
             return config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
 
         return LambdaLR(optimizer, lr_lambda=factor)

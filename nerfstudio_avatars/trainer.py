@@ -39,6 +39,7 @@ class AvatarTrainer(Trainer):
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         pipeline = getattr(self.pipeline, "module", self.pipeline)
+        assert pipeline is not None
         state = {
             "step": step,
             "pipeline": pipeline.state_dict(),

@@ -1,4 +1,4 @@
-"""The poses of a sequence on their way to the model: stored values, refinement, and the transforms that articulate the avatar."""
+"""The poses of a sequence on their way to the model: stored values, corrections, and the resulting transforms."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def canonical_state(betas: Float[Tensor, "10"]) -> BodyState:
 class BodyPoseTable(nn.Module):
     """Poses of all frames of a sequence, with small learned corrections.
 
-    Corrections of three kinds: per frame (all angles and the translation), shared by all frames (a systematic misfit of the
-    poses' angles), and the bones' joints (a body of other proportions than its template). The last two are the avatar's own
-    and stay with it in new motions; a frame without a correction of its own takes that of its neighbours in time.
+    Corrections of three kinds: per frame (all angles and the translation), shared by all frames (a systematic misfit of
+    the poses' angles), and the bones' joints (a body of other proportions than its template). The last two are the
+    avatar's own and stay with it in new motions; a frame without a correction of its own takes that of its neighbours.
     """
 
     global_orient: Tensor
@@ -65,7 +65,7 @@ class BodyPoseTable(nn.Module):
         return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
 
     def correction(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
-        """Per-frame correction: the frame's own where it was trained, else interpolated between the nearest trained ones.
+        """Per-frame correction: the frame's own where it was trained, else interpolated between its trained neighbours.
 
         Uses no pixel of a held-out frame. Frames before the first or after the last trained one get none.
         """
@@ -92,7 +92,7 @@ class BodyPoseTable(nn.Module):
         return posed @ shift @ self.canonical_inverse
 
     def smoothness(self, frames: Int[Tensor, "k"]) -> Float[Tensor, ""]:
-        """Mean square of the corrections' second differences in time around frames, and of their size (radians, metres)."""
+        """Mean square bend of the corrections in time around frames, and a little of their size (radians, metres)."""
         trained = self.trained.nonzero()[:, 0]
         at = torch.searchsorted(trained, frames).clamp(1, max(len(trained) - 2, 1))
         if len(trained) < 3:

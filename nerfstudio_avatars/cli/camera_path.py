@@ -29,14 +29,14 @@ def orbit(
 
     Args:
         targets: what each camera looks at, metres, z up.
-        azimuth: radians; 0 stands at -y, where the person of a training video looks at the start; grows towards +x.
+        azimuth: radians; 0 stands at +y, where the person of a training video looks at the start; grows towards -x.
         elevation: radians above the horizon, below a right angle.
         distance: metres from camera to target.
     """
     back = torch.stack(
         [
-            azimuth.sin() * math.cos(elevation),
-            -azimuth.cos() * math.cos(elevation),
+            -azimuth.sin() * math.cos(elevation),
+            azimuth.cos() * math.cos(elevation),
             torch.full_like(azimuth, math.sin(elevation)),
         ],
         dim=-1,

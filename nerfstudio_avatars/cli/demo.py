@@ -93,6 +93,8 @@ class Demo:
         shutil.rmtree(folder, ignore_errors=True)
         # The drawn sequence's poses are exact; pictures during the training would only take its time.
         options = ["--pipeline.model.refine-poses", "False", "--steps-per-eval-image", "0"]
+        if device == "cpu":
+            options += ["--pipeline.datamanager.frames-per-batch", "2", "--pipeline.datamanager.rays-per-frame", "512"]
 
         def one(name: str, steps: int, title: str) -> TrainedRun:
             return train(method, data, folder, name, steps, options, logs / f"train-{name}.log", title)

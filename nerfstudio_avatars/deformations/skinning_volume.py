@@ -66,8 +66,8 @@ def _smooth(weights: np.ndarray, sweeps: int) -> np.ndarray:
 class SkinningVolume(nn.Module):
     """Skinning weights on the nodes of a regular canonical grid, and the cells of it that lie near the body.
 
-    Fast-SNARF (Chen et al. 2023), section 3.2, with a finer and far less smoothed grid: 30 sweeps blur the weights over 5 cm
-    at this spacing, which costs 2.8 dB in new poses (benchmarks/README.md).
+    Fast-SNARF (Chen et al. 2023), section 3.2, with a finer and far less smoothed grid: its 30 sweeps blur the weights
+    over centimetres, which new poses do not forgive.
 
     Args:
         mesh: the body in its canonical pose.
@@ -86,7 +86,7 @@ class SkinningVolume(nn.Module):
     distance: Tensor
 
     def __init__(
-        self, mesh: Mesh, spacing: float, band: float, margin: float = 0.12, neighbours: int = 8, sweeps: int = 3
+        self, mesh: Mesh, spacing: float, band: float, margin: float = 0.12, neighbours: int = 4, sweeps: int = 1
     ) -> None:
         super().__init__()
         vertices = mesh.vertices.detach().cpu().double().numpy()
@@ -121,7 +121,9 @@ class SkinningVolume(nn.Module):
         for i in range(3):
             for j in range(3):
                 for k in range(3):
-                    active |= inside[i : i + 2 * n[0] : 2, j : j + 2 * n[1] : 2, k : k + 2 * n[2] : 2][: n[0], : n[1], : n[2]]
+                    active |= inside[i : i + 2 * n[0] : 2, j : j + 2 * n[1] : 2, k : k + 2 * n[2] : 2][
+                        : n[0], : n[1], : n[2]
+                    ]
         cell_index = torch.from_numpy(np.argwhere(active))
         corner_nodes = cell_index[:, None] + _CORNERS
         flat = (corner_nodes[..., 0] * shape[1] + corner_nodes[..., 1]) * shape[2] + corner_nodes[..., 2]
@@ -131,7 +133,9 @@ class SkinningVolume(nn.Module):
         self.register_buffer("cells", cells.int(), persistent=False)
         positions = torch.from_numpy(nodes.reshape(-1, 3))[used].float()
         self.register_buffer("node_positions", positions, persistent=False)
-        self.register_buffer("node_weights", torch.from_numpy(weights.reshape(-1, weights.shape[-1]))[used].float(), persistent=False)
+        self.register_buffer(
+            "node_weights", torch.from_numpy(weights.reshape(-1, weights.shape[-1]))[used].float(), persistent=False
+        )
         self.register_buffer("distance", torch.from_numpy(distance), persistent=False)
 
     def pose_nodes(self, transforms: Float[Tensor, "joints 4 4"]) -> Float[Tensor, "nodes 3"]:

@@ -1,8 +1,8 @@
 """Posed -> canonical: all canonical roots of posed points, by inverting the posed cells (Fast-SNARF's problem, eq. 4).
 
-Inside one cell the forward map is the trilinear blend of its eight posed corners: almost affine, so Newton from the centre
-converges in two to four steps and there is no initial guess to choose. A cell that is folded in itself is tried from both
-sides of the fold. See benchmarks/articulation.py.
+Inside one cell the forward map is the trilinear blend of its eight posed corners: almost affine, so Newton from its
+centre converges in two to four steps and there is no initial guess to choose. A cell that is folded in itself is tried
+from both sides of the fold. See benchmarks/articulation.py.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def attach_pose_gradient(
 ) -> Float[Tensor, "roots 3"]:
     """Canonical roots, differentiable in the posed nodes by implicit differentiation.
 
-    From `warp(x_canonical; pose) = x_posed` follows `dx_canonical = -J^-1 d warp`, `J` being the exact Jacobian at the root.
+    From `warp(x_canonical; pose) = x_posed` follows `dx_canonical = -J^-1 d warp` with the exact Jacobian at the root.
 
     Args:
         corners: posed corners of each root's cell, carrying the gradient to pose, orientation and translation.

@@ -1,4 +1,4 @@
-"""The canonical radiance field: hash grid, density and colour networks. No view direction, no pose (InstantAvatar, section 3.1)."""
+"""The canonical radiance field: hash grid, density and colour networks; no view direction, no pose (InstantAvatar)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class HashField(nn.Module):
         index = torch.arange(self.config.levels, device=self.level_weights.device)
         self.level_weights.copy_((levels - index).clamp(0, 1).repeat_interleave(2))
 
-    def density(self, x_canonical: Float[Tensor, "points 3"]) -> tuple[Float[Tensor, "points"], Float[Tensor, "points g"]]:
+    def density(
+        self, x_canonical: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points g"]]:
         """Raw density (no activation) and geometry features."""
         x = ((x_canonical - self.centre) / (2 * self.half_size) + 0.5).clamp(0, 1)
         if self._tcnn:

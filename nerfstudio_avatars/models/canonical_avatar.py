@@ -33,13 +33,13 @@ class CanonicalAvatarConfig:
 
     field: HashFieldConfig = field(default_factory=HashFieldConfig)
     """The canonical field."""
-    cell_size: float = 0.03
+    cell_size: float = 0.02
     """Edge of a skinning cell, metres. Smaller is more exact in new poses and slower."""
     band: float = 0.06
     """How far from the naked template the avatar may reach, metres. Wider for coats and skirts, slower."""
-    skinning_neighbours: int = 8
+    skinning_neighbours: int = 4
     """Template vertices averaged at a node of the skinning grid."""
-    skinning_sweeps: int = 3
+    skinning_sweeps: int = 1
     """Smoothing sweeps over the skinning grid. Many sweeps blur the joints and cost decibels in new poses."""
     density: Literal["exp", "relu"] = "exp"
     """How the raw density becomes one: `relu` is the reference's."""
@@ -58,7 +58,7 @@ class CanonicalAvatarConfig:
     paper_resolution: tuple[int, int, int] = PAPER_RESOLUTION
     """Nodes of the paper's skinning grid along z, y, x; read by `articulation="broyden"` only."""
     broyden_bones: tuple[int, ...] = INIT_BONES
-    """Bones whose rigid inverses start Broyden's searches: the paper's 13; Fast-SNARF's own are 0 1 2 4 5 16 17 18 19."""
+    """Bones whose rigid inverses start Broyden's searches: the paper's 13 (Fast-SNARF's 9: 0 1 2 4 5 16 17 18 19)."""
     bin_size: float = 0.025
     """Edge of the bins in which posed cells are found, metres."""
 
@@ -125,7 +125,7 @@ class CanonicalAvatar(nn.Module):
 
     def _activate(self, raw: Tensor, x_canonical: Tensor) -> Tensor:
         if self.config.template_prior > 0:
-            # The prior's gradient must reach x: without it pose gradients were half as large and one had the wrong sign.
+            # The prior's gradient must reach x: without it pose gradients are half as large, some of the wrong sign.
             raw = raw - (self.volume.distance_at(x_canonical) / self.config.template_prior).clamp(-4, 4)
         if self.config.density == "relu":
             return raw.relu()
@@ -205,8 +205,8 @@ class CanonicalAvatar(nn.Module):
             if grid.table.requires_grad:
                 roots = implicit_canonical(roots, inverse, x_posed[point], grid.warp)
             return roots, point
-        roots = unpose(x_posed, posed.cells, self.volume)
-        return self._with_pose_gradient(roots, posed), roots.point
+        found = unpose(x_posed, posed.cells, self.volume)
+        return self._with_pose_gradient(found, posed), found.point
 
     def _with_pose_gradient(self, roots: Roots, posed: PosedAvatar) -> Tensor:
         if not posed.nodes.requires_grad:
@@ -241,16 +241,14 @@ class CanonicalAvatar(nn.Module):
             point.append(part[4] + samples)
             samples, roots = samples + len(part[0]), roots + len(part[3])
         packed = [torch.cat(column) if len(column) > 1 else column[0] for column in (ray, t, first, x, point)]
-        return self._shade(len(origins), *packed, noise)
+        return self._shade(len(origins), *packed, noise=noise)
 
     def _march(self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar) -> tuple[Tensor, ...]:
         """Ray and distance of samples, their first roots, the roots and their samples."""
         if posed.grid is None and self.union is None:
             if self._cached is None:
                 self._cached = self.occupancy.cached()
-            found = march(
-                origins, directions, jitter, posed.cells, self.volume, self._cached, self.march_settings
-            )
+            found = march(origins, directions, jitter, posed.cells, self.volume, self._cached, self.march_settings)
             x = self._with_pose_gradient(found.roots, posed)
             return found.ray, found.t, found.first_root, x, found.roots.point
         step = self.config.step
@@ -265,7 +263,15 @@ class CanonicalAvatar(nn.Module):
         return ray[seen], t[seen], first_of_each(point, len(seen)), x, point
 
     def _shade(
-        self, num_rays: int, ray: Tensor, t: Tensor, first_root: Tensor, x_canonical: Tensor, point: Tensor, noise: float
+        self,
+        num_rays: int,
+        ray: Tensor,
+        t: Tensor,
+        first_root: Tensor,
+        x_canonical: Tensor,
+        point: Tensor,
+        *,
+        noise: float,
     ) -> RenderedRays:
         raw, geometry = self.field.density(x_canonical)
         if noise > 0:

@@ -1,4 +1,4 @@
-"""The reference's behaviour (tijiang13/InstantAvatar): what `--pipeline.model.compat True` changes, all in one place."""
+"""The reference's behaviour (tijiang13/InstantAvatar): what `--pipeline.model.compat True` changes, in one place."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def reference_model(config: InstantAvatarModelConfig) -> InstantAvatarModelConfi
         max_samples=256,
     )
     return dataclasses.replace(
-        config, avatar=avatar, density_noise_steps=1000, refine_poses=False, regulariser_weight=1.0
+        config, avatar=avatar, density_noise_steps=1000, refine_poses=False, regulariser_weight=1.0, huber_delta=0.1
     )
 
 
 def reference_training(config: AvatarTrainerConfig) -> None:
-    """Sampling and learning rate as the reference has them: four patches of one frame a step, a practically constant rate."""
+    """Sampling and learning rate as in the reference: four patches of one frame a step, a practically constant rate."""
     datamanager = config.pipeline.datamanager
     datamanager.sampler = "patch"
     datamanager.frames_per_batch = 1

@@ -27,7 +27,6 @@ from nerfstudio_avatars.models.pose_resolver import PoseResolver
 from nerfstudio_avatars.rendering.compositing import over
 from nerfstudio_avatars.rendering.normals import normals_from_depth
 
-
 UNION_PERIOD = 20
 """Steps between two updates of the paper's grid."""
 UNION_WARMUP = 500
@@ -51,8 +50,8 @@ class InstantAvatarModelConfig(ModelConfig):
     """Weight of the term that makes single samples opaque or clear."""
     regulariser_weight: float = 0.1
     """Weight of the mean opacity in empty cells."""
-    huber_delta: float = 0.1
-    """Colour differences above this count linearly (the paper's loss)."""
+    huber_delta: float = 0.03
+    """Colour differences above this count linearly. The paper's 0.1 gives softer patterns."""
     occupancy_warmup: int = 48
     """Steps during which the whole band around the template counts as occupied."""
     occupancy_every: int = 16
@@ -60,7 +59,7 @@ class InstantAvatarModelConfig(ModelConfig):
     repose_every: int = 128
     """Steps for which a frame's posed cells are kept while poses are fixed."""
     refine_poses: bool = True
-    """Correct the training frames' poses together with the avatar. Off: poses are trusted as they are (twice as fast)."""
+    """Correct the training poses together with the avatar. Off: poses are trusted as they are, which is faster."""
     refine_from: float = 0.05
     """Share of the training after which poses start to move."""
     pose_smoothness: float = 0.1
@@ -71,12 +70,12 @@ class InstantAvatarModelConfig(ModelConfig):
     density_noise_steps: int = 0
     """Steps during which noise of unit deviation is added to the raw density (the reference: 1000)."""
     test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
-    """How `ns-eval` fits held-out poses to their images, for the figures named `refined_*`; only where poses are refined."""
+    """How `ns-eval` fits held-out poses to their images, for the figures named `refined_*`."""
     max_steps: int = 1500
     """Length of the training that the schedules above refer to. Set together with `--max-num-iterations`."""
     compat: bool = False
-    """The reference's choices instead of ours, where they differ: Broyden's search, one occupancy grid for all frames, ReLU
-    density without a template, its schedules and sampling. Slower and softer; for comparison. See `compat.py`."""
+    """The reference's choices where they differ from ours: Broyden's search, one occupancy grid for all frames, ReLU
+    density without a template, its schedules and sampling. Slower; for comparison. See `compat.py`."""
     eval_rays_per_chunk: int = 1 << 15
     """Rays rendered at a time."""
     enable_collider: bool = False
@@ -199,7 +198,9 @@ class InstantAvatarModel(Model):
         """PSNR of the rays on white, and how far the poses have moved."""
         truth = batch["image"].to(self.device)
         target = over(truth[:, :3] * truth[:, 3:], truth[:, 3:], torch.ones(3, device=self.device))
-        prediction = over(outputs["premultiplied"].detach(), outputs["accumulation"].detach(), torch.ones(3, device=self.device))
+        prediction = over(
+            outputs["premultiplied"].detach(), outputs["accumulation"].detach(), torch.ones(3, device=self.device)
+        )
         metrics = {"psnr": -10 * F.mse_loss(prediction, target).log10()}
         if self._moving_poses():
             metrics["pose_correction_degrees"] = self.poses.frame_correction[:, :72].detach().abs().mean().rad2deg()
@@ -311,7 +312,10 @@ class InstantAvatarModel(Model):
         if camera is None or not self.config.refine_poses:
             return {"given": outputs}
         frame = int(camera.metadata["frame"].flatten()[0])
-        pictures = {"given": self.render_pose(camera, self.resolver.frame(frame, corrected=False)), "neighbours": outputs}
+        pictures = {
+            "given": self.render_pose(camera, self.resolver.frame(frame, corrected=False)),
+            "neighbours": outputs,
+        }
         if not self._in_training:
             start = self.resolver.frame(frame).detach()
             pose = refine_pose(

@@ -14,9 +14,9 @@ from nerfstudio_avatars.data.body_sequence import BodySequence, slerp_axis_angle
 class PoseResolver:
     """Finds the pose `(1, 75)` (orientation, body pose, translation) of a camera.
 
-    In this order: a chosen motion; `metadata["frame"]` (training and held-out images); `times` (viewer's slider, camera paths,
-    spiral), rotations slerped between frames; `metadata["cam_idx"]` (the training image clicked in the viewer); the first
-    training frame. Frames carry the corrections of the pose table, interpolated where they were not trained.
+    In this order: a chosen motion; `metadata["frame"]` (training and held-out images); `times` (viewer's slider, camera
+    paths, spiral), rotations slerped between frames; `metadata["cam_idx"]` (the training image clicked in the viewer);
+    the first training frame. Frames carry the corrections of the pose table, interpolated where they were not trained.
     """
 
     def __init__(self, poses: BodyPoseTable, train_frames: Int[Tensor, "images"]) -> None:

@@ -1,6 +1,6 @@
 """Multiresolution hash encoding (Müller et al. 2022) with tiny-cuda-nn's table layout.
 
-The layout is exactly that of tiny-cuda-nn's `HashGrid`: dense coarse levels, level sizes `min(roundup8(res^3), 2^T)`, half-cell
+The layout is that of tiny-cuda-nn's `HashGrid`: dense coarse levels, level sizes `min(roundup8(res^3), 2^T)`, half-cell
 offset, coherent prime hashing. One flat table therefore serves torch, numba and tinycudann alike.
 """
 

@@ -137,8 +137,10 @@ def march(
         _march(
             origins[chunk].numpy(), directions[chunk].numpy(), jitter[chunk].numpy(), box, posed.nodes.numpy(),
             posed.cells.numpy(), posed.lower.numpy(), posed.upper.numpy(), posed.sides.numpy(), posed.origin.numpy(),
-            f32(1 / posed.bin_size), dims, posed.offsets.numpy(), posed.members.numpy(), cell_index, cached_density.numpy(), f32(settings.step),
-            settings.max_samples, MAX_ROOTS, f32(settings.cut), f32(CUT_CAP), NEWTON_STEPS, f32(RESIDUAL), f32(TOLERANCE),
+            f32(1 / posed.bin_size), dims, posed.offsets.numpy(), posed.members.numpy(), cell_index,
+            cached_density.numpy(), f32(settings.step),
+            settings.max_samples, MAX_ROOTS, f32(settings.cut), f32(CUT_CAP), NEWTON_STEPS, f32(RESIDUAL),
+            f32(TOLERANCE),
             in_t, in_first, in_cell, in_local, samples_of_ray, roots_of_ray,
         )  # fmt: skip
         sample_offset, root_offset = samples_of_ray.cumsum() - samples_of_ray, roots_of_ray.cumsum() - roots_of_ray
@@ -156,11 +158,11 @@ def march(
 
 def _join(parts: list[tuple[np.ndarray, ...]]) -> Samples:
     sample, root = 0, 0
-    for ray, _, first, x, point, _, _ in parts:
-        point += sample
-        first += root
-        sample += len(ray)
-        root += len(x)
+    for part in parts:
+        ray, first, x, point = part[0], part[2], part[3], part[4]
+        np.add(point, sample, out=point)
+        np.add(first, root, out=first)
+        sample, root = sample + len(ray), root + len(x)
     columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
     ray, t, first, x, point, cell, local = (torch.from_numpy(column) for column in columns)
     return Samples(ray, t, first, Roots(x, point, cell, local))

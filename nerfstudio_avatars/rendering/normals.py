@@ -13,9 +13,9 @@ def normals_from_depth(
     depth: Float[Tensor, "h w 1"],
     accumulation: Float[Tensor, "h w 1"],
 ) -> Float[Tensor, "h w 3"]:
-    """World normals towards the viewer, packed to [0, 1] (n / 2 + 1 / 2) and faded by the opacity.
+    """World normals towards the viewer, packed to [0, 1] as (n + 1) / 2 and faded by the opacity.
 
-    Cross products of central differences of the surface points; the picture's outermost pixels repeat their neighbours'.
+    Cross products of central differences of the surface points; the picture's outermost pixels have none.
     """
     points = origins + depth * directions
     right = torch.zeros_like(points)

@@ -17,8 +17,8 @@ OPACITY_LENGTH = 0.01
 class CanonicalOccupancy(nn.Module):
     """Cached density of the canonical half-size cells of a skinning volume.
 
-    InstantAvatar keeps one grid in the posed root frame that is the union over all frames. Ours is canonical: what is empty is
-    empty in every pose, and the posed occupancy follows from moving the cells, without querying the field.
+    InstantAvatar keeps one grid in the posed root frame that is the union over all frames. Ours is canonical: what is
+    empty is empty in every pose, and the posed occupancy follows from moving the cells, without querying the field.
 
     Args:
         volume: gives the cells; those farther than its band from the template never exist.

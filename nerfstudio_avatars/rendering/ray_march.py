@@ -1,7 +1,7 @@
 """Marching rays through a posed body: where the samples lie and which canonical points they are.
 
-Empty space is skipped twice: bins of the posed space without a canonically occupied cell, and roots in unoccupied canonical
-cells. A ray ends when the densities cached in the occupancy say that it is opaque.
+Empty space is skipped twice: bins of the posed space without a canonically occupied cell, and roots in unoccupied
+canonical cells. A ray ends when the densities cached in the occupancy say that it is opaque.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from nerfstudio_avatars.ops.backend import use_numba
 MAX_ROOTS = 3
 """Canonical roots kept for one sample."""
 CUT_CAP = 0.5
-"""Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface would
-otherwise end the ray before it."""
+"""Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface
+would otherwise end the ray before it."""
 
 
 @dataclass(frozen=True)

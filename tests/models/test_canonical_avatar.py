@@ -11,7 +11,9 @@ from nerfstudio_avatars.fields.hash_field import HashFieldConfig
 from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatar, CanonicalAvatarConfig
 
 SMALL = CanonicalAvatarConfig(
-    field=HashFieldConfig(levels=4, log2_table_size=10, width=16, mixed_precision=False), step=0.01, template_prior=0.002
+    field=HashFieldConfig(levels=4, log2_table_size=10, width=16, mixed_precision=False),
+    step=0.01,
+    template_prior=0.002,
 )
 
 
@@ -70,7 +72,7 @@ def test_rays_of_two_poses_in_one_call_equal_two_calls(avatar):
 
 @pytest.mark.parametrize("articulation", ["cells", "broyden"])
 def test_both_articulations_see_the_same_picture(avatar, mesh, articulation):
-    """The paper's search in its own weights, and no occupancy but the posed cells: the same capsule to a few per cent."""
+    """The paper's search in its own weights: the same capsule to a few per cent."""
     config = dataclasses.replace(SMALL, articulation=articulation, broyden_bones=(0, 1), paper_resolution=(32, 24, 24))
     torch.manual_seed(0)
     other = CanonicalAvatar(config, mesh)

@@ -10,7 +10,9 @@ def test_a_homogeneous_slab_follows_beer_and_lambert():
     density, step, n = 3.0, 0.01, 200
     weights = rendering_weights(torch.full((n,), density), step, torch.zeros(n, dtype=torch.long))
     torch.testing.assert_close(weights.sum(), torch.tensor(1 - torch.e ** (-density * step * n)))
-    torch.testing.assert_close(weights[1:] / weights[:-1], torch.full((n - 1,), torch.e ** (-density * step)), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        weights[1:] / weights[:-1], torch.full((n - 1,), torch.e ** (-density * step)), rtol=1e-3, atol=0
+    )
 
 
 def test_packed_weights_equal_nerfaccs_dense_ones():

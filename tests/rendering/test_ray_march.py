@@ -48,7 +48,9 @@ def _same(a, b):
     assert torch.equal(a.first_root, torch.searchsorted(a.roots.point, torch.arange(len(a.ray))))
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, dataclasses.replace(SETTINGS, cut=2.0), dataclasses.replace(SETTINGS, max_samples=9)])
+@pytest.mark.parametrize(
+    "settings", [SETTINGS, dataclasses.replace(SETTINGS, cut=2.0), dataclasses.replace(SETTINGS, max_samples=9)]
+)
 def test_numba_twin_equals_the_specification(scene, settings):
     volume, occupancy, posed, origins, directions, jitter = scene
     arguments = (origins, directions, jitter, posed, volume, occupancy.cached(), settings)

@@ -30,8 +30,9 @@ from nerfstudio_avatars.data.dataparsers.snapshot_splits import (
 from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.data.frame_source import FrameSource
 
-UPRIGHT = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
-"""OpenCV's axes (y down, z forward) -> z up."""
+UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
+"""OpenCV's axes (y down, z forward) -> z up. The camera stands at +y and looks towards -y: `ns-render spiral` takes the
+camera's backward axis for the upward one of its own frame, which is right only so."""
 BOX_MARGIN = 0.25
 """Metres around the posed bodies: hair, shoes, clothes."""
 POSES_FOR_BOX = 24
@@ -66,7 +67,7 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     test_betas: Literal["train", "file"] = "train"
     """Body shape of held-out frames: the training frames', or the one of the test pose file (the paper's protocol)."""
     decontaminate_edges: bool = True
-    """Colours at the silhouette come from the nearest pixel surely inside, so that no background enters the avatar."""
+    """Silhouette colours of training pictures come from the nearest pixel surely inside, so that no background is learned."""
 
 
 @dataclass
@@ -211,7 +212,8 @@ def _upright(
     # OpenCV's camera looks along z with y down; nerfstudio's (OpenGL) along -z with y up.
     axes = turned.mT * torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
     height, width = (max(1, round(size / config.downscale_factor)) for size in (recording.height, recording.width))
-    prepared = PreparedPictures(recording.read, height, width, config.decontaminate_edges)
+    learned = frozenset(recording.splits["train"]) if config.decontaminate_edges else frozenset()
+    prepared = PreparedPictures(recording.read, height, width, learned)
     test_betas = motion.betas
     if config.test_betas == "file" and recording.test_betas is not None:
         test_betas = torch.from_numpy(np.array(recording.test_betas, np.float32)).reshape(10)

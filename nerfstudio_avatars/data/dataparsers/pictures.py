@@ -24,15 +24,16 @@ class PreparedPictures:
     read: Callable[[Sequence[int]], Iterator[Picture]]
     height: int
     width: int
-    decontaminate_edges: bool
+    decontaminated_frames: frozenset[int]
+    """The training frames, or none. Held-out pictures are the truth and stay as they are."""
 
     def __call__(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 4"]]:
         """One RGBA picture at a time."""
-        for picture in self.read(frames):
-            rgb = picture.rgb
-            if self.decontaminate_edges and not picture.clean:
-                rgb = decontaminated(rgb, picture.alpha)
-            yield shrunk(rgb, picture.alpha, self.height, self.width, self.decontaminate_edges or picture.clean)
+        for frame, picture in zip(frames, self.read(frames), strict=True):
+            rgb, clean = picture.rgb, picture.clean
+            if frame in self.decontaminated_frames and not clean:
+                rgb, clean = decontaminated(rgb, picture.alpha), True
+            yield shrunk(rgb, picture.alpha, self.height, self.width, clean)
 
 
 def decontaminated(

@@ -98,7 +98,7 @@ def _motion(folder: Path, splits: Splits, count: int) -> tuple[BodySequence, np.
     for name, sequence in refined.items():
         if len(sequence) != len(splits[name]):
             fix = f"give the frames that the file belongs to, --{name} start:end:step"
-            raise DataError(parts[name], f"{len(sequence)} poses", f"{len(splits[name])}, the {name} frames", fix)
+            raise DataError(str(parts[name]), f"{len(sequence)} poses", f"{len(splits[name])}, the {name} frames", fix)
     if "train" not in refined:
         motion = BodySequence.load(whole)
         if len(motion) != count:

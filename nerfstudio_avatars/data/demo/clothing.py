@@ -1,7 +1,7 @@
 """The demo person's clothes, hair and face: thickness over the body and colour, as functions of the T-pose.
 
-Everything is measured on the stand-in body (metres, y up, facing +z, the pelvis at y = -0.23), and drawn a point at a time, so
-that patterns stay sharp at any resolution.
+Everything is measured on the stand-in body (metres, y up, facing +z, the pelvis at y = -0.23), and drawn a point at a
+time, so that patterns stay sharp at any resolution.
 """
 
 from __future__ import annotations

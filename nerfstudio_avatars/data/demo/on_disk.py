@@ -27,8 +27,8 @@ COCO = (None, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, None, None, None, No
 FACE_POINTS = {0: (0.0, 0.402, 0.165), 14: (-0.031, 0.437, 0.14), 15: (0.031, 0.437, 0.14), 16: (-0.08, 0.42, 0.05),
                17: (0.08, 0.42, 0.05)}  # fmt: skip
 """COCO's nose, eyes and ears on the T-posed average head, metres."""
-CRF = 8
-"""Quality of the video: lower is better and larger."""
+CRF = 4
+"""Quality of the video: lower is better and larger. With whole colour resolution, so that patterns keep their edges."""
 
 
 class DemoFolder:
@@ -38,7 +38,10 @@ class DemoFolder:
         self.final = out / subject
         if self.final.exists() and not (self.final / MARKER).exists():
             raise DataError(
-                self.final, "a folder that is no demo sequence", "a new name, or an earlier demo", "choose another folder"
+                self.final,
+                "a folder that is no demo sequence",
+                "a new name, or an earlier demo",
+                "choose another folder",
             )
         self.subject, self.person, self.motion, self.camera = subject, person, motion, camera
         count = len(motion)
@@ -57,7 +60,7 @@ class DemoFolder:
         (self.partial / "novel_poses" / "images").mkdir(parents=True)
         self._video = av.open(str(self.partial / f"{self.subject}.mp4"), "w")
         self._stream = self._video.add_stream("libx264", rate=30, options={"crf": str(CRF), "preset": "veryfast"})
-        self._stream.width, self._stream.height, self._stream.pix_fmt = self.camera.width, self.camera.height, "yuv420p"
+        self._stream.width, self._stream.height, self._stream.pix_fmt = self.camera.width, self.camera.height, "yuv444p"
         self._stream.thread_count = 1  # x264 decides differently with other numbers of threads
         self._room = studio(self.camera.width, self.camera.height)
         return self
@@ -78,7 +81,9 @@ class DemoFolder:
         self._novel.append((state, camera))
         _write_png(self.partial / "novel_poses" / "images" / f"image_{index:04d}.png", rgba)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._video.close()
             shutil.rmtree(self.partial, ignore_errors=True)
@@ -95,7 +100,9 @@ class DemoFolder:
         folder, motion, camera = self.partial, self.motion, self.camera
         betas = motion.betas.numpy().astype(np.float64)
         with h5py.File(folder / "masks.hdf5", "w", track_order=False) as file:
-            file.create_dataset("masks", data=(self._alpha >= 128).astype(np.int8), compression="lzf", track_times=False)
+            file.create_dataset(
+                "masks", data=(self._alpha >= 128).astype(np.int8), compression="lzf", track_times=False
+            )
             file.create_dataset("alpha", data=self._alpha, compression="lzf", track_times=False)
         with h5py.File(folder / "keypoints.hdf5", "w") as file:
             file.create_dataset("keypoints", data=self._keypoints, track_times=False)
@@ -107,7 +114,8 @@ class DemoFolder:
         k = camera.intrinsic
         lens = {
             "camera_t": np.zeros(3), "camera_rt": np.zeros(3), "camera_f": np.array([k[0, 0], k[1, 1]]),
-            "camera_c": np.array([k[0, 2], k[1, 2]]), "camera_k": np.zeros(5), "width": camera.width, "height": camera.height,
+            "camera_c": np.array([k[0, 2], k[1, 2]]), "camera_k": np.zeros(5),
+            "width": camera.width, "height": camera.height,
         }  # fmt: skip
         (folder / "camera.pkl").write_bytes(pickle.dumps(lens, protocol=2))
         consensus = {"betas": betas, "v_personal": self.person.clothes}
@@ -129,8 +137,8 @@ class DemoFolder:
             **{name: np.stack([getattr(state, name).numpy() for state, _ in self._novel]) for name in fields},
         )
         (folder / MARKER).write_text(
-            "Drawn by `ns-avatar demo-data` from the CC0 stand-in body. PeopleSnapshot's format, and beside it: mattes\n"
-            "(masks.hdf5:alpha), splits.json, exact held-out pictures (ground_truth) and held-out poses (novel_poses).\n"
+            "Drawn by `ns-avatar demo-data` from the CC0 stand-in body. PeopleSnapshot's format, and beside it:\n"
+            "mattes (masks.hdf5:alpha), splits.json, exact held-out pictures (ground_truth), held-out poses.\n"
         )
 
 
@@ -140,7 +148,9 @@ def keypoints(person: DemoPerson, state: BodyState, camera: Camera) -> Float[np.
     head = posed.joint_transforms[15].double().numpy()
     points = np.zeros((18, 3))
     for row, joint in enumerate(COCO):
-        points[row] = posed.joints[joint].numpy() if joint is not None else head[:3, :3] @ FACE_POINTS[row] + head[:3, 3]
+        points[row] = (
+            posed.joints[joint].numpy() if joint is not None else head[:3, :3] @ FACE_POINTS[row] + head[:3, 3]
+        )
     points = points @ camera.extrinsic[:3, :3].T + camera.extrinsic[:3, 3]
     projected = points @ camera.intrinsic.T
     return np.concatenate([projected[:, :2] / projected[:, 2:], np.ones((18, 1))], 1)

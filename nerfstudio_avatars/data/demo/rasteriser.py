@@ -75,7 +75,9 @@ def rasterise(
     pixels = projected[:, :2] / projected[:, 2:]
     rows, columns = height * samples, width * samples
     hits = Hits(
-        np.full((rows, columns), -1, np.int32), np.zeros((rows, columns, 3), np.float32), np.full((rows, columns), np.inf)
+        np.full((rows, columns), -1, np.int32),
+        np.zeros((rows, columns, 3), np.float32),
+        np.full((rows, columns), np.inf),
     )
     _fill(pixels, vertices[:, 2].copy(), faces, float(samples), hits.face, hits.barycentric, hits.depth)
     return hits

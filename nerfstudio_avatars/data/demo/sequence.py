@@ -1,4 +1,4 @@
-"""What the demo person does, and how it is seen: a turn in A-pose for training, shipped motions from other sides for testing."""
+"""What the demo person does and who sees it: a turn in A-pose to learn from, shipped motions to be tested on."""
 
 from __future__ import annotations
 
@@ -34,14 +34,17 @@ NOVEL_POSES = (
 """Shipped motion, time in it, azimuth and elevation of the camera in degrees."""
 
 
-def draw_demo_sequence(out: Path, *, seed: int = 0, size: int = 540, frames: int = FRAMES, subject: str = SUBJECT) -> Path:
+def draw_demo_sequence(
+    out: Path, *, seed: int = 0, size: int = 540, frames: int = FRAMES, subject: str = SUBJECT
+) -> Path:
     """Draws the sequence and writes it as `out/<subject>` in PeopleSnapshot's format.
 
-    Of the video's frames, the even ones are for training, every eighth for held-out views; ten held-out poses of the shipped
-    motions are seen by other cameras. Poses, cameras and mattes are exact; held-out pictures exist without the video's losses.
+    Of the video's frames, the even ones are for training, every eighth for held-out views; ten held-out poses of the
+    shipped motions are seen by other cameras. Poses, cameras and mattes are exact; held-out pictures exist without the
+    video's losses.
 
     Args:
-        out: folder that receives the subject's. An earlier demo there is replaced; anything else is left alone, with an error.
+        out: folder that receives the subject's. An earlier demo there is replaced; anything else is left alone.
         seed: shape and sway of the person. The same seed draws the same sequence.
         size: side of the square pictures, pixels.
         frames: of the video; at least 16.
@@ -95,10 +98,10 @@ def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySe
 def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Camera]]:
     """Held-out poses in the same world, each before a camera of its own."""
     pelvis_rest = person.body.rest(person.betas)[1][0]
-    z_up_to_y_down = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    to_camera_axes = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
     for name, time, azimuth, elevation in NOVEL_POSES:
         motion = load_motion(shipped_motions()[name], pelvis_rest)
-        motion = motion.in_frame(z_up_to_y_down, torch.zeros(3), pelvis_rest)
+        motion = motion.in_frame(to_camera_axes, torch.zeros(3), pelvis_rest)
         at = motion.at(time)
         state = BodyState(person.betas, at.global_orient, at.body_pose, torch.tensor(PELVIS) - pelvis_rest)
         yield state, Camera(intrinsic(size), orbit(azimuth, elevation), size, size)

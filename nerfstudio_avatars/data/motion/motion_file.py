@@ -16,11 +16,11 @@ from nerfstudio_avatars.data.motion.npz import is_amass, read_npz
 
 MOTIONS_FOLDER = Path(__file__).parents[2] / "assets" / "motions"
 
-# Rows are the world's axes (x right, y away from the viewer, z up) in the file's axes.
+# Rows are the world's axes (y towards the viewer, z up) in the file's axes.
 _TO_Z_UP = {
-    "y": torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
-    "-y": torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
-    "z": torch.eye(3),
+    "y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
+    "-y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]),
+    "z": torch.tensor([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]),
 }
 
 
@@ -36,7 +36,7 @@ def load_motion(
 ) -> BodySequence:
     """A motion in the world frame: metres, z up, the median pelvis at the origin.
 
-    A person who faces +z in a y-up file, as SMPL's rest pose does, faces -y here, where the cameras of a training
+    A person who faces +z in a y-up file, as SMPL's rest pose does, faces +y here, where the cameras of a training
     video are.
 
     Args:
