@@ -67,7 +67,7 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     test_betas: Literal["train", "file"] = "train"
     """Body shape of held-out frames: the training frames', or the one of the test pose file (the paper's protocol)."""
     decontaminate_edges: bool = True
-    """Silhouette colours of training pictures come from the nearest pixel surely inside, so that no background is learned."""
+    """Silhouette colours of training pictures come from the nearest pixel surely inside: no background is learned."""
 
 
 @dataclass
