@@ -54,6 +54,7 @@ _cpu.max_num_iterations = 1500
 _cpu.machine.device_type = "cpu"
 _cpu.pipeline.datamanager.rays_per_frame = 256
 _cpu.pipeline.model.avatar.field = HashFieldConfig(levels=10, log2_table_size=16, per_level_scale=1.45)
+_cpu.pipeline.model.avatar.cell_size = 0.03
 
 instant_avatar = MethodSpecification(
     _gpu, description="InstantAvatar: an animatable person from one video, in a minute (Jiang et al. 2023)."

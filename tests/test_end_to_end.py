@@ -129,7 +129,7 @@ def test_ns_render_trajectories(trajectory, run, folder):
 
 def test_ns_render_camera_path_moves_the_person_with_time(run, folder):
     # Four metres before the person: x right, y up, z backwards.
-    matrix = [1, 0, 0, 0, 0, 0, -1, -4, 0, 1, 0, 0, 0, 0, 0, 1]
+    matrix = [-1, 0, 0, 0, 0, 0, 1, 4, 0, 1, 0, 0, 0, 0, 0, 1]
     keys = [{"camera_to_world": matrix, "fov": 35, "aspect": 1, "render_time": time} for time in (0.0, 0.0, 0.5)]
     path = {"camera_type": "perspective", "render_height": 64, "render_width": 64, "fps": 3, "seconds": 1}
     (folder / "path.json").write_text(json.dumps(path | {"camera_path": keys}))

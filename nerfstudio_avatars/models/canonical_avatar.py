@@ -35,7 +35,7 @@ class CanonicalAvatarConfig:
     """The canonical field."""
     cell_size: float = 0.02
     """Edge of a skinning cell, metres. Smaller is more exact in new poses and slower."""
-    band: float = 0.06
+    band: float = 0.08
     """How far from the naked template the avatar may reach, metres. Wider for coats and skirts, slower."""
     skinning_neighbours: int = 4
     """Template vertices averaged at a node of the skinning grid."""

@@ -50,8 +50,8 @@ class InstantAvatarModelConfig(ModelConfig):
     """Weight of the term that makes single samples opaque or clear."""
     regulariser_weight: float = 0.1
     """Weight of the mean opacity in empty cells."""
-    huber_delta: float = 0.03
-    """Colour differences above this count linearly. The paper's 0.1 gives softer patterns."""
+    huber_delta: float = 0.1
+    """Colour differences above this count linearly (the paper's loss). Smaller is sharper where poses are exact."""
     occupancy_warmup: int = 48
     """Steps during which the whole band around the template counts as occupied."""
     occupancy_every: int = 16

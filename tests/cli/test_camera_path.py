@@ -34,10 +34,10 @@ def test_the_horizon_is_level_and_up_is_up(path):
 
 
 def test_azimuth_zero_stands_where_the_training_camera_stood():
-    """The dataparser turns a camera looking along its +z into one looking along the world's +y."""
+    """The dataparser turns a camera looking along its +z into one looking along the world's -y."""
     matrix = camera_path.orbit(torch.zeros(1, 3), torch.zeros(1), elevation=0.0, distance=2.0)[0]
-    torch.testing.assert_close(matrix[:, 3], torch.tensor([0.0, -2.0, 0.0]))
-    torch.testing.assert_close(matrix[:, 0], torch.tensor([1.0, 0.0, 0.0]))
+    torch.testing.assert_close(matrix[:, 3], torch.tensor([0.0, 2.0, 0.0]))
+    torch.testing.assert_close(matrix[:, 0], torch.tensor([-1.0, 0.0, 0.0]))
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 1.0, 4.0])

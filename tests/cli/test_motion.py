@@ -50,9 +50,9 @@ def test_shipped_motions_are_upright_and_have_the_persons_shape(name, subject, b
 
 
 def test_walk_faces_the_camera_at_azimuth_zero(subject, body):
-    """The camera stands at -y; toes lie before ankles."""
+    """The camera stands at +y; toes lie before ankles."""
     joints = body.pose(choose_motion("walk", subject, body).state(0)).joints
-    assert (joints[[10, 11], 1] < joints[[7, 8], 1]).all()
+    assert (joints[[10, 11], 1] > joints[[7, 8], 1]).all()
 
 
 @pytest.mark.parametrize("up", FROM_Y_UP)

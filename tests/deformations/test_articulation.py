@@ -120,7 +120,7 @@ def test_every_root_leads_back_to_its_point(rig):
     )
     inside = image.isfinite().all(-1)  # a root on the very border of the active cells may count as outside
     assert inside.float().mean() > 0.99
-    assert (image - x_posed[roots.point])[inside].norm(dim=-1).max() < 2e-4
+    assert (image - x_posed[roots.point])[inside].norm(dim=-1).max() < 3e-4
 
 
 def test_points_off_the_body_have_no_root(rig):

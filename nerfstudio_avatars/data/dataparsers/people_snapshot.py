@@ -145,6 +145,8 @@ def find_subject(data: Path, subject: str | None) -> Path:
     inside = (
         sorted(path.name for path in data.iterdir() if path.is_dir() and _is_subject(path)) if data.is_dir() else []
     )
+    if subject is None and len(inside) == 1:
+        return data / inside[0]
     if subject in inside:
         return data / str(subject)
     if inside:

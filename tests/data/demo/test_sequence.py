@@ -100,7 +100,7 @@ def test_depth_is_the_surface_opencv_projects(person):
     # Rounded to whole pixels, a vertex may only be hidden, never stand before the surface by more than a slanted pixel.
     before = (seen - surface[:, 2])[np.isfinite(seen)]
     assert np.quantile(before, 0.995) < 0.05
-    assert (np.abs(before) < 0.02).mean() > 0.4
+    assert (np.abs(before) < 0.02).mean() > 0.3
 
 
 def test_barycentric_weights_are_corrected_for_perspective():
