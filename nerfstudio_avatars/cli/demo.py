@@ -29,7 +29,7 @@ EXACT_POSES = (
     "--pipeline.datamanager.frames-per-batch", "2",
     "--pipeline.datamanager.rays-per-frame", "512",
 )  # fmt: skip
-"""The drawn sequence's poses are exact and its clothes are tight: nothing to refine, sharper loss and finer skinning."""
+"""The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
 WARM_UP_STEPS = 64
 """Enough to reach every kernel once, so that compiling them counts in no budget."""
 

@@ -27,8 +27,13 @@ COCO = (None, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, None, None, None, No
 FACE_POINTS = {0: (0.0, 0.402, 0.165), 14: (-0.031, 0.437, 0.14), 15: (0.031, 0.437, 0.14), 16: (-0.08, 0.42, 0.05),
                17: (0.08, 0.42, 0.05)}  # fmt: skip
 """COCO's nose, eyes and ears on the T-posed average head, metres."""
-CRF = 4
-"""Quality of the video: lower is better and larger. With whole colour resolution, so that patterns keep their edges."""
+ENCODER = {
+    "crf": "4",
+    "preset": "veryfast",
+    "x264-params": "threads=1:lookahead-threads=1:sync-lookahead=0:rc-lookahead=0",
+}
+"""Nearly lossless, in whole colour resolution, so that patterns keep their edges. One thread without look-ahead: otherwise
+the same pictures were seen to give different videos."""
 
 
 class DemoFolder:
@@ -59,9 +64,9 @@ class DemoFolder:
         (self.partial / "ground_truth").mkdir(parents=True)
         (self.partial / "novel_poses" / "images").mkdir(parents=True)
         self._video = av.open(str(self.partial / f"{self.subject}.mp4"), "w")
-        self._stream = self._video.add_stream("libx264", rate=30, options={"crf": str(CRF), "preset": "veryfast"})
+        self._stream = self._video.add_stream("libx264", rate=30, options=ENCODER)
         self._stream.width, self._stream.height, self._stream.pix_fmt = self.camera.width, self.camera.height, "yuv444p"
-        self._stream.thread_count = 1  # x264 decides differently with other numbers of threads
+        self._stream.thread_count = 1
         self._room = studio(self.camera.width, self.camera.height)
         return self
 
