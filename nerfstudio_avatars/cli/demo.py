@@ -40,7 +40,7 @@ class Demo:
 
     output: Path = Path("outputs/demo")
     """Folder for everything; a sequence already drawn there is used again."""
-    seconds_list: tuple[int, ...] = (10, 30, 70)
+    seconds_list: tuple[int, ...] = (10, 30, 80)
     """Training times to compare, rising; the last makes the videos. The speed just measured decides the steps."""
     method: str = "auto"
     """Method to train: `auto` takes instant-avatar on a GPU, instant-avatar-cpu without one."""

@@ -32,8 +32,8 @@ ENCODER = {
     "preset": "veryfast",
     "x264-params": "threads=1:lookahead-threads=1:sync-lookahead=0:rc-lookahead=0",
 }
-"""Nearly lossless, in whole colour resolution, so that patterns keep their edges. One thread without look-ahead: otherwise
-the same pictures were seen to give different videos."""
+"""Nearly lossless, in whole colour resolution, so that patterns keep their edges. One thread without look-ahead:
+otherwise the same pictures were seen to give different videos."""
 
 
 class DemoFolder:
