@@ -64,8 +64,6 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     """`standin`, `smpl`, an SMPL file's path, or `auto`: as the data say, else SMPL if found, else the stand-in."""
     half_pixel: Literal["correct", "reference"] = "correct"
     """`reference`: rays through pixel corners after halving the centre, as the original does (1/4 pixel off)."""
-    test_betas: Literal["train", "file"] = "train"
-    """Body shape of held-out frames: the training frames', or the one of the test pose file (the paper's protocol)."""
     decontaminate_edges: bool = True
     """Silhouette colours of training pictures come from the nearest pixel surely inside: no background is learned."""
 
@@ -95,7 +93,6 @@ class PeopleSnapshotDataParser(DataParser):
                 "frame_ids": torch.tensor(frames),
                 "train_frames": torch.tensor(recording.splits["train"]),
                 "group": ["novel_pose" if frame in recording.novel_poses else "novel_view" for frame in frames],
-                "test_betas": scene.test_betas,
             },
         )
 
@@ -117,7 +114,6 @@ class Scene:
     camera_to_worlds: Tensor
     intrinsics: Tensor
     """fx, fy, cx, cy of every frame, in nerfstudio's convention: the centre of the first pixel is (0.5, 0.5)."""
-    test_betas: Tensor
 
     def cameras(self, frames: list[int]) -> Cameras:
         """float32 throughout, because `ns-render spiral` mixes the intrinsics with float32."""
@@ -216,9 +212,6 @@ def _upright(
     height, width = (max(1, round(size / config.downscale_factor)) for size in (recording.height, recording.width))
     learned = frozenset(recording.splits["train"]) if config.decontaminate_edges else frozenset()
     prepared = PreparedPictures(recording.read, height, width, learned)
-    test_betas = motion.betas
-    if config.test_betas == "file" and recording.test_betas is not None:
-        test_betas = torch.from_numpy(np.array(recording.test_betas, np.float32)).reshape(10)
     return Scene(
         recording=recording,
         motion=motion,
@@ -227,7 +220,6 @@ def _upright(
         pictures=FrameSource(prepared, height, width),
         camera_to_worlds=torch.cat([axes, centre[..., None]], -1).float(),
         intrinsics=_intrinsics(recording, height, width, config.half_pixel),
-        test_betas=test_betas,
     )
 
 

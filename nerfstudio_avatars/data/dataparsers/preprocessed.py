@@ -45,7 +45,7 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
         fix = "write one mask per picture, in the same order"
         raise DataError(folder / "masks", f"{len(masks)} masks", f"{len(images)}, as many as in images/", fix)
     intrinsics, extrinsics, height, width = read_cameras(folder / "cameras.npz", len(images), images[0])
-    motion, test_betas = _motion(folder, splits, len(images))
+    motion = _motion(folder, splits, len(images))
     return Recording(
         folder=folder,
         subject=folder.name,
@@ -56,7 +56,6 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
         width=width,
         splits=splits,
         read=PictureFiles(images, masks, height, width),
-        test_betas=test_betas,
     )
 
 
@@ -91,7 +90,8 @@ def _listed(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return files
 
 
-def _motion(folder: Path, splits: Splits, count: int) -> tuple[BodySequence, np.ndarray | None]:
+def _motion(folder: Path, splits: Splits, count: int) -> BodySequence:
+    # One person has one shape: the training file's. The test file's own betas, where they differ, are not used.
     whole = folder / "poses.npz"
     parts = {name: _first_file(folder / "poses", name) for name in SPLITS}
     refined = {name: BodySequence.load(path) for name, path in parts.items() if path is not None}
@@ -104,21 +104,20 @@ def _motion(folder: Path, splits: Splits, count: int) -> tuple[BodySequence, np.
         if len(motion) != count:
             fix = "write one pose per picture, or remove the pictures without a pose"
             raise DataError(whole, f"{len(motion)} poses", f"{count}, as many as pictures in images/", fix)
-        return motion, None
+        return motion
     motion = BodySequence.load(whole) if whole.is_file() else refined["train"]
     rows: dict[int, torch.Tensor] = {}
     for name in ("test", "val", "train"):
         if name in refined:
             rows.update(zip(splits[name], _rows(refined[name]), strict=True))
     frames = _filled(rows, count)
-    motion = replace(
+    return replace(
         motion,
         betas=refined["train"].betas,
         global_orient=frames[:, :3],
         body_pose=frames[:, 3:72],
         transl=frames[:, 72:],
     )
-    return motion, refined["test"].betas.numpy() if "test" in refined else None
 
 
 def _first_file(folder: Path, split: str) -> Path | None:

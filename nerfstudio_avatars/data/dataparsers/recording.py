@@ -42,5 +42,3 @@ class Recording:
     """Pictures of frame ids given in rising order."""
     novel_poses: frozenset[int] = field(default_factory=frozenset)
     """Frames whose pose belongs to another motion than the video's."""
-    test_betas: Float[np.ndarray, "10"] | None = None
-    """Shape that the test poses were fitted with, where it is another."""

@@ -186,8 +186,6 @@ def test_split_pose_files_take_precedence(tmp_path):
     motion = outputs.metadata["body"]
     assert (motion.betas == 0.5).all() and len(motion) == FRAMES
     torch.testing.assert_close(motion.transl[1], (motion.transl[0] + motion.transl[2]) / 2)
-    assert (outputs.metadata["test_betas"] == 0.5).all()
-    assert torch.allclose(parse(folder, test_betas="file", **options).metadata["test_betas"], torch.tensor(0.7))
 
 
 def test_pictures_are_read_once_and_copies_share_them(tmp_path):
