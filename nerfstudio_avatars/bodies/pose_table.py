@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
-from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.data.body_sequence import BodySequence
 
 CANONICAL_ANGLES = {2: 0.2, 5: -0.2, 47: -0.8, 50: 0.8}
 """A-pose: hips and shoulders about z, indices of the 69 body angles, radians."""
