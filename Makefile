@@ -20,6 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 10) <= v[:2] <= (3, 12) or sys.exit("Python %d.%d found, 3.10 to 3.12 needed: make PYTHON=python3.11 ..." % v[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing nerfstudio-avatars and its pinned packages into $(VENV) (minutes the first time)"
+	@# viser requires pyliblzfse, which PyPI has as C source only; its placeholder spares the compiler.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check packaging/pyliblzfse
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
