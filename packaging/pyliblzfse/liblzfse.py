@@ -1,7 +1,7 @@
 """Stands in for pyliblzfse, which has no wheels for today's Pythons.
 
-viser 0.2.7, which nerfstudio 1.1.5 pins, requires it, but only to read Record3D captures. With a C compiler at hand, install
-the real one: pip install --force-reinstall --no-deps pyliblzfse
+viser 0.2.7, which nerfstudio 1.1.5 pins, requires it, but only to read Record3D captures. With a C compiler at hand,
+install the real one: pip install --force-reinstall --no-deps pyliblzfse
 """
 
 
