@@ -89,17 +89,23 @@ class DemoFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                for packet in self._stream.encode():
+                    self._video.mux(packet)
             self._video.close()
+            if kind is None:
+                self._write_tables()
+                self._put_in_place()
+        finally:
             shutil.rmtree(self.partial, ignore_errors=True)
-            return
-        for packet in self._stream.encode():
-            self._video.mux(packet)
-        self._video.close()
-        self._write_tables()
+
+    def _put_in_place(self) -> None:
+        old = self.partial.with_suffix(".old")
         if self.final.exists():
-            shutil.rmtree(self.final)
+            os.replace(self.final, old)
         os.replace(self.partial, self.final)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _write_tables(self) -> None:
         folder, motion, camera = self.partial, self.motion, self.camera

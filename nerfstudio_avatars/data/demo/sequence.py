@@ -14,11 +14,14 @@ from nerfstudio_avatars.bodies.pose_table import CANONICAL_ANGLES
 from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.demo.on_disk import DemoFolder
 from nerfstudio_avatars.data.demo.person import Camera, DemoPerson
+from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.data.motion import load_motion, shipped_motions
 from nerfstudio_avatars.deformations.rotations import compose_axis_angle
 
 SUBJECT = "demo-casual"
 FRAMES = 120
+FEWEST_FRAMES = 16
+"""So that every split has frames."""
 DISTANCE = 5.2
 """Camera to pelvis, metres."""
 FOCAL = 1332 / 540
@@ -55,6 +58,8 @@ def draw_demo_sequence(
     Raises:
         DataError: the folder exists and is no demo sequence.
     """
+    if frames < FEWEST_FRAMES:
+        raise DataError(out, f"{frames} frames asked for", f"at least {FEWEST_FRAMES}", "ask for a longer turn")
     rng = np.random.default_rng(seed)
     person = DemoPerson(torch.from_numpy(rng.uniform(-0.6, 0.6, 10)).float())
     turn = turning(person, frames, rng)

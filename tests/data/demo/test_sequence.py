@@ -162,6 +162,20 @@ def test_nothing_is_left_of_a_drawing_that_failed(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_left_of_tables_that_could_not_be_written(tmp_path, monkeypatch):
+    from nerfstudio_avatars.data.demo.on_disk import DemoFolder
+
+    monkeypatch.setattr(DemoFolder, "_write_tables", lambda _: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space"):
+        draw_demo_sequence(tmp_path, size=SIZE, frames=FRAMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_turn_of_too_few_frames_is_refused(tmp_path):
+    with pytest.raises(DataError, match="at least 16"):
+        draw_demo_sequence(tmp_path, size=SIZE, frames=4)
+
+
 def test_clothes_stand_off_the_skin_and_cover_the_hips(person):
     rest = person._pattern
     off = thickness(rest)
