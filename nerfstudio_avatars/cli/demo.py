@@ -23,7 +23,7 @@ GUESSED_MS_PER_STEP = {"cpu": 40.0, "cuda": 10.0}
 
 EXACT_POSES = (
     "--pipeline.model.refine-poses", "False",
-    "--pipeline.model.huber-delta", "0.03",
+    "--pipeline.model.huber-delta", "0.02",
     "--pipeline.model.avatar.cell-size", "0.02",
     "--pipeline.model.avatar.band", "0.06",
     "--pipeline.datamanager.frames-per-batch", "2",
