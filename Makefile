@@ -1,4 +1,5 @@
 # make demo   learn a person from a drawn video, then show them turning and walking: outputs/demo/index.html
+# make demo-volanim   learn to move heads from their videos alone: outputs/demo-volanim/index.html
 # make test   all tests
 # make lint   style, format and types
 # Each creates .venv and installs the pinned set of packages first, once.
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: install demo test lint clean
+.PHONY: install demo demo-volanim test lint clean
 
 install: $(STAMP)
 
@@ -22,11 +23,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing nerfstudio-avatars and its pinned packages into $(VENV) (minutes the first time)"
 	@# viser requires pyliblzfse, which PyPI has as C source only; its placeholder spares the compiler.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check packaging/pyliblzfse
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,faces,perceptual]"
 	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/ns-avatar demo --output outputs/demo
+
+demo-volanim: $(STAMP)
+	$(BIN)/ns-avatar demo-volanim --output outputs/demo-volanim
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term

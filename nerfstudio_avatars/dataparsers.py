@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
+from nerfstudio_avatars.data.dataparsers.image_folders import ImageFoldersDataParserConfig
 from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.data.dataparsers.surreal import SurrealDataParserConfig
+from nerfstudio_avatars.data.dataparsers.tedx_people import TedxPeopleDataParserConfig
+from nerfstudio_avatars.data.dataparsers.voxceleb import VoxCelebDataParserConfig
 
 people_snapshot = DataParserSpecification(
     config=PeopleSnapshotDataParserConfig(),
     description="One person turning before a camera: PeopleSnapshot as distributed, or InstantAvatar's layout.",
+)
+surreal = DataParserSpecification(
+    config=SurrealDataParserConfig(),
+    description="One person of a clip of SURREAL as distributed: video, poses, body parts.",
+)
+voxceleb = DataParserSpecification(
+    config=VoxCelebDataParserConfig(),
+    description="Many clips of faces, in VoxCeleb's layout; any folder of clips of one kind of object.",
+)
+tedx_people = DataParserSpecification(
+    config=TedxPeopleDataParserConfig(), description="Many clips of people talking: TED-talks and TEDXPeople."
+)
+image_folders = DataParserSpecification(
+    config=ImageFoldersDataParserConfig(), description="Many pictures of one kind of object, one of each (cats)."
 )

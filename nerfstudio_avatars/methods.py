@@ -9,12 +9,27 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from nerfstudio_avatars import nerfstudio_healing
+from nerfstudio_avatars.data.datamanagers.clip_frames import ClipFramesDataManagerConfig
 from nerfstudio_avatars.data.datamanagers.frame_rays import FrameRaysDataManagerConfig
 from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.data.dataparsers.voxceleb import VoxCelebDataParserConfig
 from nerfstudio_avatars.fields.hash_field import HashFieldConfig
+from nerfstudio_avatars.fields.keypoint_detector import KeypointDetectorConfig
+from nerfstudio_avatars.fields.voxel_field import VoxelGeneratorConfig
+from nerfstudio_avatars.models.animation_schedule import AnimationScheduleConfig
+from nerfstudio_avatars.models.animation_training import AnimationLossConfig
 from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatarConfig
 from nerfstudio_avatars.models.instant_avatar import InstantAvatarModelConfig
-from nerfstudio_avatars.optimizers import DecayScheduleConfig, FusedAdamConfig
+from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModelConfig
+from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimationConfig
+from nerfstudio_avatars.optimizers import (
+    ClippedAdamConfig,
+    DecayScheduleConfig,
+    FusedAdamConfig,
+    PhasedScheduleConfig,
+)
+from nerfstudio_avatars.pipelines import FramesPipelineConfig
+from nerfstudio_avatars.rendering.voxel_render import VoxelRenderConfig
 from nerfstudio_avatars.trainer import AvatarTrainerConfig
 
 nerfstudio_healing.heal()
@@ -56,9 +71,85 @@ _cpu.pipeline.datamanager.rays_per_frame = 256
 _cpu.pipeline.model.avatar.field = HashFieldConfig(levels=10, log2_table_size=16, per_level_scale=1.45)
 _cpu.pipeline.model.avatar.cell_size = 0.03
 
+_volanim = AvatarTrainerConfig(
+    method_name="unsup-volanim",
+    max_num_iterations=60_000,
+    steps_per_eval_batch=0,
+    steps_per_eval_image=1000,
+    steps_per_eval_all_images=0,
+    steps_per_save=2000,
+    mixed_precision=False,
+    vis="viewer+tensorboard",
+    pipeline=FramesPipelineConfig(
+        datamanager=ClipFramesDataManagerConfig(
+            dataparser=VoxCelebDataParserConfig(image_size=256), identities_per_batch=8, frames_per_identity=4
+        ),
+        model=UnsupVolanimModelConfig(
+            network=VolumetricAnimationConfig(
+                parts=10,
+                prior_slope=6.0,
+                generator=VoxelGeneratorConfig(density_scale=10.0, norm="group", coarse_outputs=True),
+                detector=KeypointDetectorConfig(norm="group", positional_bias=0.15),
+                render=VoxelRenderConfig(samples=64),
+            ),
+            losses=AnimationLossConfig(pixel=10.0, perceptual=1.0, mask=1.0, pull=0.0),
+            schedule=AnimationScheduleConfig(
+                bootstrap_until=0.15,
+                search_until=0.4,
+                articulate_from=0.5,
+                bootstrap_size=64,
+                bootstrap_levels=3,
+            ),
+        ),
+    ),
+    optimizers={
+        "network": {
+            "optimizer": ClippedAdamConfig(lr=1e-3),
+            "scheduler": PhasedScheduleConfig(rates=(1.0, 0.5, 0.5)),
+        }
+    },
+    viewer=ViewerConfig(websocket_host="127.0.0.1"),
+    logging=LoggingConfig(),
+)
+
+_volanim_tiny = deepcopy(_volanim)
+_volanim_tiny.method_name = "unsup-volanim-tiny"
+_volanim_tiny.max_num_iterations = 2400
+_volanim_tiny.machine.device_type = "cpu"
+_volanim_tiny.pipeline.datamanager.dataparser.image_size = 64
+_volanim_tiny.pipeline.datamanager.identities_per_batch = 3
+_volanim_tiny.pipeline.datamanager.frames_per_identity = 3
+_volanim_tiny.pipeline.model.network = VolumetricAnimationConfig(
+    parts=2,
+    points_per_edge=3,
+    prior_slope=6.0,
+    generator=VoxelGeneratorConfig(
+        code_size=16, widths=(48, 32, 16, 8), norm="group", density_scale=10.0, coarse_outputs=True
+    ),
+    detector=KeypointDetectorConfig(input_size=32, widths=(16, 24, 32, 48), head=3, norm="group", positional_bias=0.15),
+    render=VoxelRenderConfig(samples=16, background="slab"),
+)
+_volanim_tiny.pipeline.model.losses = AnimationLossConfig(
+    perceptual=0.0, equivariance=1.0, projection=1.0, pull=0.0, mask=1.0
+)
+_volanim_tiny.pipeline.model.schedule = AnimationScheduleConfig(
+    bootstrap_until=0.35, search_until=0.7, articulate_from=0.7, bootstrap_levels=2, patch=32
+)
+_volanim_tiny.optimizers["network"] = {
+    "optimizer": ClippedAdamConfig(lr=3e-3),
+    "scheduler": PhasedScheduleConfig(rates=(1.0, 0.33, 0.33)),
+}
+
 instant_avatar = MethodSpecification(
     _gpu, description="InstantAvatar: an animatable person from one video, in a minute (Jiang et al. 2023)."
 )
 instant_avatar_cpu = MethodSpecification(
     _cpu, description="InstantAvatar sized for a computer without a GPU: smaller hash table, fewer rays a step."
+)
+unsup_volanim = MethodSpecification(
+    _volanim,
+    description="Unsupervised Volumetric Animation: a face moved by another's video (Siarohin et al. 2023).",
+)
+unsup_volanim_tiny = MethodSpecification(
+    _volanim_tiny, description="Unsupervised Volumetric Animation sized for a computer without a GPU: small and soft."
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.engine.optimizers import OptimizerConfig
@@ -57,5 +57,72 @@ class DecaySchedule(Scheduler):
             if config.shape == "exponential":
                 return config.final_share**progress
             return config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        return LambdaLR(optimizer, lr_lambda=factor)
+
+
+@dataclass
+class ClippedAdamConfig(OptimizerConfig):
+    """Adam whose gradients are cut off value by value, as Unsupervised Volumetric Animation has it."""
+
+    _target: type = field(default_factory=lambda: ClippedAdam)
+    lr: float = 5e-4
+    """Learning rate."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+    clip: float = 0.1
+    """No single derivative counts for more than this."""
+
+
+class ClippedAdam(torch.optim.Adam):
+    """Cuts gradients off before each step."""
+
+    def __init__(self, params: Any, clip: float = 0.1, **options: Any) -> None:
+        super().__init__(params, **options)
+        self._clip = clip
+
+    def step(self, closure: Any = None) -> Any:
+        """One step of Adam with the clipped gradients."""
+        for group in self.param_groups:
+            torch.nn.utils.clip_grad_value_(group["params"], self._clip)
+        return super().step(closure)
+
+
+@dataclass
+class PhasedScheduleConfig(SchedulerConfig):
+    """Begins anew at every phase of the training: a short warm-up, a plateau, a decay."""
+
+    _target: type = field(default_factory=lambda: PhasedSchedule)
+    boundaries: tuple[float, ...] = (0.0,)
+    """Shares of the training at which a phase begins; `ns-train` takes them from the model."""
+    rates: tuple[float, ...] = (1.0,)
+    """Factor of each phase; the last one stands for all that follow."""
+    plateau: float = 0.6
+    """Share of a phase at the full rate."""
+    final_share: float = 0.1
+    """Rate at the end of a phase, as a share of the full rate."""
+    warm_up: int = 20
+    """Steps."""
+    max_steps: int = 1500
+    """Length of the training; `ns-train` keeps it equal to `--max-num-iterations`."""
+
+
+class PhasedSchedule(Scheduler):
+    """Builds the schedule."""
+
+    config: PhasedScheduleConfig
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LambdaLR:
+        """The rate's factor at every step."""
+        config = self.config
+        edges = [share * config.max_steps for share in (*config.boundaries, 1.0)]
+
+        def factor(step: int) -> float:
+            phase = max(number for number, edge in enumerate(edges[:-1]) if edge <= step)
+            begun, length = edges[phase], max(edges[phase + 1] - edges[phase], 1.0)
+            share = min((step - begun) / length, 1.0)
+            decay = max(share - config.plateau, 0.0) / max(1 - config.plateau, 1e-6)
+            rate = config.rates[min(phase, len(config.rates) - 1)]
+            return rate * min(1.0, (step - begun + 1) / max(config.warm_up, 1)) * config.final_share**decay
 
         return LambdaLR(optimizer, lr_lambda=factor)

@@ -27,7 +27,9 @@ class AvatarTrainer(Trainer):
 
     def __init__(self, config: AvatarTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
         if config.machine.device_type == "cuda" and not torch.cuda.is_available():
-            CONSOLE.print("No CUDA device found: training on the CPU (instant-avatar-cpu is sized for it).")
+            CONSOLE.print(
+                "No CUDA device found: training on the CPU; instant-avatar-cpu and unsup-volanim-tiny are sized for it."
+            )
             config.machine.device_type = "cpu"
         fit_schedules(config)
         super().__init__(config, local_rank, world_size)
@@ -64,10 +66,12 @@ class AvatarTrainer(Trainer):
 def fit_schedules(config: AvatarTrainerConfig) -> None:
     """Makes every schedule as long as the training; sets the reference's sampling where `compat` asks for it."""
     model = config.pipeline.model
-    if getattr(model, "compat", False):
+    if getattr(model, "compat", False) and hasattr(model, "avatar"):
         reference_training(config)
     if hasattr(model, "max_steps"):
         model.max_steps = config.max_num_iterations
     for optimizer in config.optimizers.values():
         if hasattr(optimizer["scheduler"], "max_steps"):
             optimizer["scheduler"].max_steps = config.max_num_iterations
+        if hasattr(optimizer["scheduler"], "boundaries") and hasattr(model, "schedule"):
+            optimizer["scheduler"].boundaries = model.schedule.boundaries

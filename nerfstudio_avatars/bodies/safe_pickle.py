@@ -2,23 +2,21 @@
 
 SMPL's and PeopleSnapshot's files are Python-2 pickles of numpy arrays, scipy's sparse matrices and `chumpy` objects.
 A pickle may name any function of any installed library and have it called; here the few names that such files need
-stand for inert records, from which plain arrays are built afterwards. Every other name ends the reading.
+stand for inert records, from which plain arrays are built afterwards. Every other name ends the reading. Trackers of
+people write with joblib: a pickle with the arrays' bytes between its opcodes.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
-
-import numpy as np
-import scipy.sparse
+from typing import Any, BinaryIO
 
 from nerfstudio_avatars.bodies.errors import BodyFileError
+from nerfstudio_avatars.bodies.pickle_records import ALLOWED, DType, Record, check_size, from_buffer, plain
 
-_MOST_ENTRIES = 500_000_000
-"""Larger arrays than any body has are taken for an attack on the memory."""
 _DAMAGED = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -49,17 +47,35 @@ def load_pickle_safely(path: str | Path) -> Any:
         BodyFileError: the file cannot be read, or is no pickle.
     """
     path = Path(path)
-    fix = "download or copy it again"
     try:
         with path.open("rb") as file:
-            return _plain(_Reader(file, path).load(), {})
+            return _load(_Reader(file, path), file, path)
     except OSError as error:
         raise BodyFileError(path, f"{error.strerror or error}", "a readable file", "check the path") from error
+
+
+def load_pickle_bytes_safely(content: bytes, path: str | Path) -> Any:
+    """Reads a pickle that lies in memory, as `load_pickle_safely` does, and joblib's kind too.
+
+    Args:
+        content: the pickle.
+        path: the file that it came from, for the message.
+
+    Raises:
+        UnsafePickleError: the pickle names something else than data; the message says what. It was not executed.
+        BodyFileError: it is no pickle.
+    """
+    file = io.BytesIO(content)
+    return _load(_JoblibReader(file, Path(path)), file, Path(path))
+
+
+def _load(reader: _Reader, file: BinaryIO, path: Path) -> Any:
+    try:
+        return plain(reader.load(), {})
     except _DAMAGED as error:
-        with path.open("rb") as file:
-            start = file.read(12)
-        found = f"{type(error).__name__}: {error} (the file starts with {start!r})"
-        raise BodyFileError(path, found, "a whole pickle of plain data", fix) from error
+        file.seek(0)
+        found = f"{type(error).__name__}: {error} (the file starts with {file.read(12)!r})"
+        raise BodyFileError(path, found, "a whole pickle of plain data", "download or copy it again") from error
 
 
 class _Reader(pickle.Unpickler):
@@ -70,218 +86,58 @@ class _Reader(pickle.Unpickler):
         super().__init__(file, encoding="latin1")
         self._path = path
 
+    def allowed(self, name: str) -> Any:
+        """What stands for a name, or None."""
+        return ALLOWED.get(name)
+
     def find_class(self, module_name: str, global_name: str) -> Any:
         name = f"{module_name}.{global_name}"
-        if name not in _ALLOWED:
+        meaning = self.allowed(name)
+        if meaning is None:
             raise UnsafePickleError(
                 self._path,
                 f"the name `{name}` (not executed)",
                 "numpy arrays, scipy.sparse matrices and chumpy arrays only",
                 "do not use this file, unless you made it: then save its arrays with numpy.savez and give the .npz",
             )
-        return _ALLOWED[name]
+        return meaning
 
 
-class _Name:
-    """A name that files mention, as an argument or to be called. Not a function, so that a pickle cannot alter it."""
+class _JoblibReader(_Reader):
+    """Also reads the arrays that joblib writes raw into the stream, each behind the record that describes it.
 
-    __slots__ = ("_call",)
+    The file must have no `peek`: without it, Python's unpickler has read exactly up to the record when it is made.
+    """
 
-    def __init__(self, call: Callable[..., Any] | None = None) -> None:
-        self._call = call
+    def __init__(self, file: io.BytesIO, path: Path) -> None:
+        super().__init__(file, path)
+        self._joblib_array = type("_JoblibArray", (_JoblibArray,), {"file": file, "path": path})
 
-    def __call__(self, *args: Any) -> Any:
-        if self._call is None:
-            raise pickle.UnpicklingError("a call of something that is no function here")
-        return self._call(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("an attempt to change a name")
+    def allowed(self, name: str) -> Any:
+        return self._joblib_array if name == "joblib.numpy_pickle.NumpyArrayWrapper" else super().allowed(name)
 
 
-class _Record:
-    """Takes the attributes of an object, and nothing of its behaviour."""
+class _JoblibArray(Record):
+    """`joblib.numpy_pickle.NumpyArrayWrapper`: takes its array from the stream as soon as it knows the shape."""
 
-    def __init__(self, *args: Any) -> None:
-        self.state: dict[str, Any] = {}
+    file: io.BytesIO
+    path: Path
 
     def __setstate__(self, state: Any) -> None:
-        for part in state if isinstance(state, tuple) else (state,):
-            if isinstance(part, dict):
-                # NEWOBJ makes records without calling __init__.
-                self.__dict__.setdefault("state", {}).update(part)
+        shape, order, dtype = (state[name] for name in ("shape", "order", "dtype"))
+        if not isinstance(dtype, DType):
+            raise pickle.UnpicklingError("an array without a type")
+        if dtype.dtype.kind == "O":
+            # An array of objects is a pickle within the pickle.
+            self.content = _Reader(self.file, self.path).load()
+            return
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self.file.seek(self.file.read(1)[0], io.SEEK_CUR)
+        check_size(tuple(shape))
+        size = dtype.dtype.itemsize * math.prod(shape)
+        self.content = from_buffer(self.file.read(size), dtype, tuple(shape), order)
 
     def plain(self, memo: dict[int, Any]) -> Any:
-        """The array that the object stood for."""
-        raise pickle.UnpicklingError(f"an incomplete {type(self).__name__.strip('_')}")
-
-    def field(self, name: str, memo: dict[int, Any]) -> Any:
-        """One of the attributes, as plain data."""
-        state = self.__dict__.get("state", {})
-        if name not in state:
-            raise pickle.UnpicklingError(f"a {type(self).__name__.strip('_')} without `{name}`")
-        return _plain(state[name], memo)
-
-
-class _DType(_Record):
-    """`numpy.dtype`; only numbers, text and objects, whose size the name fixes."""
-
-    def __init__(self, name: str, *_: Any) -> None:
-        self.dtype = np.dtype(str(name))
-        if self.dtype.kind not in "fiubcSUO":
-            raise pickle.UnpicklingError(f"an array of {name}")
-
-    def __setstate__(self, state: Any) -> None:
-        _, order, base, names, fields = state[:5]
-        if base is not None or names is not None or fields is not None:
-            raise pickle.UnpicklingError("a structured array")
-        if self.dtype.kind in "SU" and self.dtype.itemsize == 0:
-            self.dtype = np.dtype(f"{self.dtype.kind}{state[5] // (4 if self.dtype.kind == 'U' else 1)}")
-        self.dtype = self.dtype.newbyteorder(order)
-
-    def plain(self, memo: dict[int, Any]) -> np.dtype:
-        return self.dtype
-
-
-class _Array(_Record):
-    """`numpy.ndarray`."""
-
-    def __setstate__(self, state: Any) -> None:
-        shape, dtype, fortran, data = state[-4:]
-        self.content: tuple[Any, Any, Any, Any] = (data, dtype, shape, "F" if fortran else "C")
-
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
         if "content" not in self.__dict__:
-            return np.zeros(0, np.int8)
-        data, dtype, shape, order = self.content
-        return _array(data, dtype, shape, order, memo)
-
-
-class _Chumpy(_Record):
-    """`chumpy.Ch`: the array lies in `x`."""
-
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
-        return np.asarray(self.field("x", memo))
-
-
-class _Select(_Record):
-    """`chumpy.reordering.Select`: entries `idxs` of the flattened `a`, in the shape `preferred_shape`."""
-
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
-        chosen = np.asarray(self.field("a", memo)).ravel()[np.asarray(self.field("idxs", memo), np.int64)]
-        shape = self.__dict__["state"].get("preferred_shape")
-        return chosen if shape is None else chosen.reshape(_plain(shape, memo))
-
-
-class _Sparse(_Record):
-    """`scipy.sparse.csc_matrix` or `csr_matrix`, of any version of scipy."""
-
-    kind: Any = None
-
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
-        shape = tuple(int(size) for size in self.field("_shape", memo))
-        _check_size(shape)
-        parts = tuple(np.asarray(self.field(name, memo)) for name in ("data", "indices", "indptr"))
-        matrix = self.kind(parts, shape=shape)
-        # Indices out of bounds would make scipy write outside its memory.
-        matrix.check_format(full_check=True)
-        return matrix.toarray()
-
-
-class _SparseColumns(_Sparse):
-    kind = scipy.sparse.csc_matrix
-
-
-class _SparseRows(_Sparse):
-    kind = scipy.sparse.csr_matrix
-
-
-def _encode(text: str, encoding: str = "utf-8") -> bytes:
-    """`_codecs.encode`, by which Python 3 writes bytes in protocol 2."""
-    if encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
-        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
-    return str(text).encode(encoding)
-
-
-def _reconstruct(kind: Any, *_: Any) -> _Record:
-    """`copy_reg._reconstructor`: an object of protocol 0 or 1. Only the records of this file can be made."""
-    if not (isinstance(kind, type) and issubclass(kind, _Record)):
-        raise pickle.UnpicklingError("an object of an unknown class")
-    return kind()
-
-
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    """numpy's `_frombuffer`, which protocol 5 uses."""
-    array = _Array()
-    array.content = (data, dtype, shape, order)
-    return array
-
-
-def _scalar(dtype: Any, data: Any = b"") -> Any:
-    """numpy's `scalar`."""
-    return _array(data, dtype, (), "C", {})[()]
-
-
-def _array(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"], memo: dict[int, Any]) -> np.ndarray:
-    dtype = dtype.dtype if isinstance(dtype, _DType) else None
-    shape = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
-    if dtype is None or order not in ("C", "F"):
-        raise pickle.UnpicklingError("an array without a type")
-    _check_size(shape)
-    if dtype.kind == "O":
-        entries = np.empty(len(data), object)
-        entries[:] = [_plain(entry, memo) for entry in data]
-    else:
-        entries = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype)
-    return entries.reshape(shape, order=order).copy(order="C")
-
-
-def _check_size(shape: tuple[int, ...]) -> None:
-    if any(size < 0 for size in shape) or np.prod(shape, dtype=np.float64) > _MOST_ENTRIES:
-        raise pickle.UnpicklingError(f"an array of shape {shape}")
-
-
-def _plain(value: Any, memo: dict[int, Any]) -> Any:
-    """Replaces the records in a value by the arrays they stand for."""
-    if id(value) in memo:
-        return memo[id(value)][1]
-    if isinstance(value, _Record):
-        made = value.plain(memo)
-    elif isinstance(value, dict):
-        made = {}
-        memo[id(value)] = (value, made)
-        made.update({_plain(key, memo): _plain(entry, memo) for key, entry in value.items()})
-    elif isinstance(value, list):
-        made = []
-        memo[id(value)] = (value, made)
-        made.extend(_plain(entry, memo) for entry in value)
-    elif isinstance(value, tuple):
-        made = tuple(_plain(entry, memo) for entry in value)
-    elif isinstance(value, _Name | type):
-        raise pickle.UnpicklingError("a function instead of data")
-    else:
-        return value
-    # The value is kept beside what it became, so that its id is not given to another object meanwhile.
-    memo[id(value)] = (value, made)
-    return made
-
-
-_ALLOWED: dict[str, Any] = {
-    "numpy.ndarray": _Name(),
-    "numpy.dtype": _DType,
-    **dict.fromkeys(
-        (f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")), _Name(lambda *_: _Array())
-    ),
-    **dict.fromkeys((f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")), _Name(_scalar)),
-    **dict.fromkeys((f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")), _Name(_from_buffer)),
-    "_codecs.encode": _Name(_encode),
-    **dict.fromkeys(("copy_reg._reconstructor", "copyreg._reconstructor"), _Name(_reconstruct)),
-    **dict.fromkeys(("__builtin__.object", "builtins.object"), _Name()),
-    # Protocols below 3 write empty bytes as a call without arguments.
-    **dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), _Name(lambda: b"")),
-    "collections.OrderedDict": _Name(dict),
-    **dict.fromkeys(("chumpy.ch.Ch", "chumpy.Ch"), _Chumpy),
-    "chumpy.reordering.Select": _Select,
-    **dict.fromkeys((f"scipy.sparse.{place}csc_matrix" for place in ("", "csc.", "_csc.")), _SparseColumns),
-    **dict.fromkeys((f"scipy.sparse.{place}csr_matrix" for place in ("", "csr.", "_csr.")), _SparseRows),
-}
+            raise pickle.UnpicklingError("an incomplete array")
+        return plain(self.content, memo)

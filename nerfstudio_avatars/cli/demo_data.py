@@ -1,28 +1,66 @@
-"""`ns-avatar demo-data`: the drawn sequence."""
+"""`ns-avatar demo-data`: drawn data, in the formats of the data sets that the methods learn from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
+
+Format = Literal["people-snapshot", "surreal", "voxceleb"]
 
 
 @dataclass
 class DemoData:
-    """Draws a dressed person turning before a camera, with held-out views and poses, in PeopleSnapshot's own format."""
+    """Draws data of a person who does not exist, in a data set's own on-disk format, with what is held out."""
 
     output: Annotated[Path, tyro.conf.Positional] = Path("outputs/demo-data")
-    """Folder that becomes the sequence."""
-    size: int = 540
-    """Side of the square video, pixels."""
+    """Folder that receives the data."""
+    format: Format = "people-snapshot"
+    """`people-snapshot`: a turn in A-pose; `surreal`: many poses on a turn, and the same person walking and dancing;
+    `voxceleb`: clips of many toy heads, which are no bodies, with their true poses and depth."""
+    size: int | None = None
+    """Width of the pictures, pixels; by default 540 (people-snapshot, square), 320 (surreal, 4:3) or 64 (voxceleb,
+    square)."""
     seed: int = 0
-    """The same seed draws the same sequence."""
+    """The same seed draws the same data."""
 
     def run(self) -> None:
         """Draws it."""
-        from nerfstudio_avatars.data.demo import draw_demo_sequence
+        said = DRAWN[self.format](self.output, self.size, self.seed)
+        print(f"Drew {said}, seed {self.seed}: {self.output}")
 
-        draw_demo_sequence(self.output, size=self.size, seed=self.seed)
-        print(f"Drew the demo sequence ({self.size}x{self.size}, seed {self.seed}): {self.output}")
+
+def _people_snapshot(output: Path, size: int | None, seed: int) -> str:
+    from nerfstudio_avatars.data.demo import draw_demo_sequence
+
+    size = size or 540
+    draw_demo_sequence(output, size=size, seed=seed)
+    return f"the demo sequence ({size}x{size})"
+
+
+def _surreal(output: Path, size: int | None, seed: int) -> str:
+    from nerfstudio_avatars.data.demo import draw_surreal_demo
+
+    width = size or 320
+    height = 2 * round(width * 3 / 8)
+    draw_surreal_demo(output, seed=seed, width=width, height=height)
+    return f"three clips in SURREAL's format ({width}x{height})"
+
+
+def _voxceleb(output: Path, size: int | None, seed: int) -> str:
+    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+
+    size = size or 64
+    draw_head_clips(output, size=size, seed=seed)
+    return f"14 clips of toy heads in VoxCeleb's format ({size}x{size})"
+
+
+DRAWN: dict[Format, Callable[[Path, int | None, int], str]] = {
+    "people-snapshot": _people_snapshot,
+    "surreal": _surreal,
+    "voxceleb": _voxceleb,
+}
+"""Of each format: draws into a folder, given the size or None and the seed, and says what was drawn."""

@@ -10,8 +10,10 @@ import tyro
 from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.demo import Demo
 from nerfstudio_avatars.cli.demo_data import DemoData
+from nerfstudio_avatars.cli.demo_volanim import DemoVolanim
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.evaluate import Evaluate
+from nerfstudio_avatars.cli.invert import Invert
 
 
 class Verb(Protocol):
@@ -25,6 +27,8 @@ class Verb(Protocol):
 Verbs = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[DemoData, tyro.conf.subcommand("demo-data")]
+    | Annotated[DemoVolanim, tyro.conf.subcommand("demo-volanim")]
+    | Annotated[Invert, tyro.conf.subcommand("invert")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Animate, tyro.conf.subcommand("animate")]
 )

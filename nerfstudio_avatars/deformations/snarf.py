@@ -22,6 +22,8 @@ TOLERANCE = 1e-3
 RESIDUAL = 1e-4
 """Largest accepted distance between the point and the image of its root, metres."""
 NEWTON_STEPS = 8
+LARGEST_INVERSE = 6.0
+"""Frobenius norm of the largest inverse Jacobian that a gradient is passed through."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def attach_pose_gradient(
     local: Float[Tensor, "roots 3"],
     corners: Float[Tensor, "roots 8 3"],
     spacing: float,
-    largest: float = 6.0,
+    largest: float = LARGEST_INVERSE,
 ) -> Float[Tensor, "roots 3"]:
     """Canonical roots, differentiable in the posed nodes by implicit differentiation.
 
@@ -189,3 +191,36 @@ def attach_pose_gradient(
         inverse = inverse * (largest / size.clamp(min=largest))[:, None, None]
     moved = warp_in_cell(corners, local)
     return roots_canonical - (inverse * (moved - moved.detach())[:, None, :]).sum(-1)
+
+
+def with_pose_gradient(
+    roots: Roots, nodes: Float[Tensor, "nodes 3"], cells: Int[Tensor, "cells 8"], spacing: float
+) -> Float[Tensor, "roots 3"]:
+    """Canonical roots, differentiable in the posed nodes (specification: `attach_pose_gradient`; numba twin).
+
+    Args:
+        nodes: posed, with the gradient to the pose; without one, the roots come back as they are.
+        cells: nodes of each cell.
+        spacing: edge of a canonical cell, metres.
+    """
+    if not nodes.requires_grad:
+        return roots.x_canonical
+    if use_numba(nodes):
+        return _PoseGradientNumba.apply(roots.x_canonical, roots.local, roots.cell, nodes, cells, spacing)
+    return attach_pose_gradient(roots.x_canonical, roots.local, nodes[cells[roots.cell]], spacing)
+
+
+class _PoseGradientNumba(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_canonical, local, cell, nodes, cells, spacing):
+        ctx.save_for_backward(local, cell, nodes, cells)
+        ctx.spacing = spacing
+        return x_canonical.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        from nerfstudio_avatars.deformations import _numba_gradient
+
+        local, cell, nodes, cells = ctx.saved_tensors
+        of_nodes = _numba_gradient.grad_of_nodes(grad, local, cell, cells, nodes, ctx.spacing, LARGEST_INVERSE)
+        return None, None, None, of_nodes, None, None

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import types
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse
 
 from nerfstudio_avatars.bodies.errors import BodyFileError
-from nerfstudio_avatars.bodies.safe_pickle import UnsafePickleError, load_pickle_safely
+from nerfstudio_avatars.bodies.safe_pickle import UnsafePickleError, load_pickle_bytes_safely, load_pickle_safely
 
 
 class Calls:
@@ -176,6 +176,56 @@ def test_a_truncated_pickle_gives_one_clear_error(tmp_path):
 def test_a_missing_pickle_gives_one_clear_error(tmp_path):
     with pytest.raises(BodyFileError, match="check the path"):
         load_pickle_safely(tmp_path / "nowhere.pkl")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_joblibs_raw_arrays_are_read_from_memory(protocol):
+    joblib = pytest.importorskip("joblib")
+    content = defaultdict(dict)
+    content["floats"]["c"] = np.arange(6, dtype=np.float32).reshape(2, 3)
+    content["floats"]["fortran"] = np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3))
+    content["others"] = [np.zeros((0, 3)), np.array(5), np.array(["a", "bc"]), np.array([None, {"x": 1}], dtype=object)]
+    content["text"] = "behind the arrays"
+    file = io.BytesIO()
+    joblib.dump(content, file, protocol=protocol)
+    read = load_pickle_bytes_safely(file.getvalue(), "tracks.pkl")
+    assert read["text"] == content["text"] and type(read) is dict
+    for ours, truth in zip(
+        [*read["floats"].values(), *read["others"]], [*content["floats"].values(), *content["others"]], strict=True
+    ):
+        np.testing.assert_array_equal(ours, truth)
+        assert ours.shape == truth.shape
+
+
+def test_arrays_of_older_joblibs_lie_unaligned_in_the_stream():
+    """Before joblib 1.1 the record had no alignment, and the bytes came at once."""
+    numpy_pickle = pytest.importorskip("joblib.numpy_pickle")
+    record = numpy_pickle.NumpyArrayWrapper(np.ndarray, (2,), "C", np.dtype("<f8"))
+    del record.numpy_array_alignment_bytes
+    stream = pickle.dumps(record, 2)
+    content = stream[:-1] + np.array([1.5, -2.5]).tobytes() + stream[-1:]
+    np.testing.assert_array_equal(load_pickle_bytes_safely(content, "old.pkl"), [1.5, -2.5])
+
+
+@pytest.mark.parametrize("changes", [{"shape": (1 << 40,)}, {"shape": (-1,)}, {"dtype": "<f8"}, {"order": "Z"}])
+def test_a_joblib_array_that_lies_about_itself_is_refused(changes):
+    numpy_pickle = pytest.importorskip("joblib.numpy_pickle")
+    record = numpy_pickle.NumpyArrayWrapper(np.ndarray, (2,), "C", np.dtype("<f8"))
+    record.__dict__.update(changes)
+    content = pickle.dumps(record, 2)[:-1] + bytes(40) + b"."
+    with pytest.raises(BodyFileError, match="plain data"):
+        load_pickle_bytes_safely(content, "tracks.pkl")
+
+
+def test_a_malicious_joblib_file_is_refused_and_nothing_runs(tmp_path):
+    joblib = pytest.importorskip("joblib")
+    path, witness = tmp_path / "tracks.pkl", tmp_path / "witness"
+    joblib.dump({"pose": np.zeros(3), "more": Calls(os.system, f"touch '{witness}'")}, path)
+    with pytest.raises(UnsafePickleError, match="system"):
+        load_pickle_bytes_safely(path.read_bytes(), path)
+    assert not witness.exists()
+    joblib.load(path)
+    assert witness.exists(), "the payload must be a working one"
 
 
 def test_the_error_survives_a_worker_process(tmp_path):

@@ -57,6 +57,29 @@ def test_a_bent_capsule_is_seen_where_it_was_bent_to(avatar):
     assert bent.accumulation.max() < 0.1
 
 
+def test_nodes_are_posed_by_linear_blend_skinning(avatar):
+    """In one product: the same places and the same gradient as node by node."""
+    fast, slow = bend(0.7).requires_grad_(), bend(0.7).requires_grad_()
+    nodes, expected = avatar.pose(fast).nodes, avatar.volume.pose_nodes(slow)
+    torch.testing.assert_close(nodes, expected, atol=1e-6, rtol=0)
+    upstream = torch.randn(nodes.shape)
+    (nodes * upstream).sum().backward()
+    (expected * upstream).sum().backward()
+    torch.testing.assert_close(fast.grad, slow.grad, atol=1e-3, rtol=1e-4)
+
+
+def test_a_picture_is_what_its_rays_see(avatar):
+    """The pass without gradient and the one of the training: the same numbers, whatever the number of rays."""
+    origins, directions, jitter = _rays(LENGTH / 2)
+    posed = avatar.pose(bend(0.4))
+    with torch.no_grad():
+        rays = avatar.render(origins, directions, jitter, [(slice(0, 41), posed)])
+    picture = avatar.render_picture(origins, directions, posed, rays_at_a_time=16)
+    for name in ("premultiplied", "accumulation"):
+        torch.testing.assert_close(getattr(picture, name), getattr(rays, name), atol=1e-3, rtol=0)
+    assert picture.weights is None
+
+
 def test_rays_of_two_poses_in_one_call_equal_two_calls(avatar):
     origins, directions, jitter = _rays(LENGTH * 0.7)
     a, b = avatar.pose(bend(0.3)), avatar.pose(bend(-0.4))

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.methods import instant_avatar_cpu
@@ -151,6 +151,33 @@ def test_rays_of_a_picture_are_those_of_training(trained):
             origins[row, column][None], directions[row, column][None], torch.tensor([0.5]), [(slice(0, 1), posed)]
         )
     torch.testing.assert_close(ray.premultiplied[0] + 1 - ray.accumulation[0], picture[row, column], atol=2e-2, rtol=0)
+
+
+def test_bent_lenses_take_nerfstudios_rays(trained):
+    """The closed form is for pinholes; what has distortion or is no perspective camera goes to nerfstudio."""
+    pipeline, _ = trained
+    model = pipeline.model
+    camera, _ = held_out(pipeline)
+    plain = model._camera_rays(camera)[1]
+    torch.testing.assert_close(plain, camera.generate_rays(camera_indices=0).directions, atol=1e-6, rtol=0)
+    for change in (
+        {"distortion_params": torch.tensor([[0.3, 0.0, 0.0, 0.0, 0.0, 0.0]])},
+        {"camera_type": CameraType.FISHEYE},
+    ):
+        arguments = {"distortion_params": None, "camera_type": CameraType.PERSPECTIVE, **change}
+        bent = Cameras(
+            camera.camera_to_worlds,
+            camera.fx,
+            camera.fy,
+            camera.cx,
+            camera.cy,
+            camera.width,
+            camera.height,
+            **arguments,
+        )
+        directions = model._camera_rays(bent)[1]
+        torch.testing.assert_close(directions, bent.generate_rays(camera_indices=0).directions)
+        assert (directions - plain).abs().max() > 1e-4
 
 
 def _bare(camera, times=None, metadata=None):

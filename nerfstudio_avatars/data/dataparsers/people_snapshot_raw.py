@@ -18,6 +18,7 @@ from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.dataparsers.preprocessed import read_cameras, rgba_picture
 from nerfstudio_avatars.data.dataparsers.recording import Picture, Recording
 from nerfstudio_avatars.data.dataparsers.snapshot_splits import SPLITS, Splits, check_split
+from nerfstudio_avatars.data.dataparsers.video import decoded, video_size
 from nerfstudio_avatars.data.errors import DataError
 
 COPY_AGAIN = "copy the subject's folder again from the distribution"
@@ -191,21 +192,15 @@ def _check_masks(path: Path, count: int, height: int, width: int) -> None:
 
 
 def _check_video(path: Path, count: int, height: int, width: int) -> tuple[int, float]:
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            frames, size = stream.frames, (stream.codec_context.height, stream.codec_context.width)
-            fps = float(stream.average_rate or 30)
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise DataError(path, f"{type(error).__name__}: {error}", "a whole video", COPY_AGAIN) from error
-    if size != (height, width):
-        found, expected = f"{size[1]}x{size[0]} pixels", f"{width}x{height}, as camera.pkl has it"
+    video = video_size(path, COPY_AGAIN)
+    if (video.height, video.width) != (height, width):
+        found, expected = f"{video.width}x{video.height} pixels", f"{width}x{height}, as camera.pkl has it"
         raise DataError(path, found, expected, "calibrate at the size of the video, or scale the video")
-    if frames and frames < count:
-        raise DataError(path, f"{frames} frames", f"{count}, one per pose in reconstructed_poses.hdf5", COPY_AGAIN)
-    return frames, fps
+    if video.frames and video.frames < count:
+        raise DataError(
+            path, f"{video.frames} frames", f"{count}, one per pose in reconstructed_poses.hdf5", COPY_AGAIN
+        )
+    return video.frames, video.fps
 
 
 @dataclass(frozen=True)
@@ -226,7 +221,7 @@ class SnapshotPictures:
         """One at a time, in rising order."""
         import h5py
 
-        from_video = iter(self._decoded([frame for frame in frames if frame not in self.exact]))
+        from_video = decoded(self.video, [frame for frame in frames if frame not in self.exact], COPY_AGAIN)
         with h5py.File(self.masks, "r") as file:
             soft = "alpha" in file
             mattes = file["alpha" if soft else "masks"]
@@ -240,22 +235,3 @@ class SnapshotPictures:
 
     def _straight(self, picture: np.ndarray) -> np.ndarray:
         return cv2.undistort(picture, self.intrinsic, self.distortion) if self.distortion.any() else picture
-
-    def _decoded(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-        import av
-
-        position, found = 0, 0
-        try:
-            if wanted:
-                with av.open(str(self.video)) as container:
-                    container.streams.video[0].thread_type = "AUTO"
-                    for position, frame in enumerate(container.decode(video=0)):  # noqa: B007
-                        if position == wanted[found]:
-                            yield frame.to_ndarray(format="rgb24")
-                            found += 1
-                            if found == len(wanted):
-                                return
-        except av.error.FFmpegError as error:
-            raise DataError(self.video, f"frame {position}: {error}", "a whole video", COPY_AGAIN) from error
-        if found < len(wanted):
-            raise DataError(self.video, f"the video ends after frame {position}", f"frame {wanted[found]}", COPY_AGAIN)

@@ -1,5 +1,6 @@
-"""The embedded sequence: a dressed stand-in body before a camera, in PeopleSnapshot's own on-disk format."""
+"""The embedded sequences: a dressed stand-in body before a camera, in other data sets' own on-disk formats."""
 
 from nerfstudio_avatars.data.demo.sequence import draw_demo_sequence
+from nerfstudio_avatars.data.demo.surreal import draw_surreal_demo
 
-__all__ = ["draw_demo_sequence"]
+__all__ = ["draw_demo_sequence", "draw_surreal_demo"]

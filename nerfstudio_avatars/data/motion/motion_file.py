@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,7 +11,9 @@ from torch import Tensor
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.errors import DataError
-from nerfstudio_avatars.data.motion.npz import is_amass, read_npz
+from nerfstudio_avatars.data.motion.contents import frame_files
+from nerfstudio_avatars.data.motion.motion import MotionFile, Up
+from nerfstudio_avatars.data.motion.readers import read_motion
 
 MOTIONS_FOLDER = Path(__file__).parents[2] / "assets" / "motions"
 
@@ -29,10 +30,28 @@ def shipped_motions() -> dict[str, Path]:
     return {path.stem: path for path in sorted(MOTIONS_FOLDER.glob("*.npz"))}
 
 
-def load_motion(
+def motion_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped motion, or the file or folder itself; what lies on disk comes before a name.
+
+    Raises:
+        DataError: neither a shipped motion nor something to read.
+    """
+    shipped, path = shipped_motions(), Path(name_or_path)
+    if not path.exists() and str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    if not path.is_file() and not (path.is_dir() and frame_files(path)):
+        found = "a folder" if path.is_dir() else "no such file"
+        raise DataError(path, found, f"a motion file, or one of {', '.join(shipped)}", "check the name or the path")
+    return path
+
+
+def load_motion(  # noqa: PLR0913
     name_or_path: str | Path,
     pelvis_rest: Float[Tensor, "3"] | None = None,
-    up: Literal["y", "-y", "z"] | None = None,
+    up: Up | None = None,
+    *,
+    person: str | int | None = None,
+    rest_joints: Float[Tensor, "24 3"] | None = None,
 ) -> BodySequence:
     """A motion in the world frame: metres, z up, the median pelvis at the origin.
 
@@ -40,28 +59,36 @@ def load_motion(
     video are.
 
     Args:
-        name_or_path: `walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`, or an npz file (InstantAvatar, GART,
-            AMASS).
+        name_or_path: `walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`, or a file or folder that `read_motion`
+            can read.
         pelvis_rest: rest pelvis of the body that will move, `body.rest(betas)[1][0]`, metres; the stand-in's by
             default.
-        up: the file's upward axis; by default z for AMASS and y for all others (`-y`: a camera's frame, as in fitted
-            videos).
+        up: the file's upward axis, where its format's is not the right one: `y`, `z`, or `-y` for a camera's frame,
+            as in fitted videos.
+        person: which of several persons in the file; by default the one in most frames.
+        rest_joints: all rest joints of the body that will move, which skeletons (BVH, glTF) are fitted to; the
+            stand-in's by default.
 
     Raises:
         DataError: neither a shipped motion nor a readable file.
     """
-    shipped = shipped_motions()
-    path = Path(name_or_path)
-    if not path.exists() and str(name_or_path) in shipped:
-        path, up = shipped[str(name_or_path)], "y"
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise DataError(path, found, f"an npz file, or one of {', '.join(shipped)}", "check the name or the path")
-    motion = read_npz(path)
+    path = motion_path(name_or_path)
+    if path.parent == MOTIONS_FOLDER:
+        up = "y"
     if pelvis_rest is None:
-        pelvis_rest = load_standin().rest(torch.zeros(10))[1][0]
+        pelvis_rest = load_standin().rest(torch.zeros(10))[1][0] if rest_joints is None else rest_joints[0]
+    return upright(read_motion(path, person, pelvis_rest, rest_joints=rest_joints), pelvis_rest, up)
+
+
+def upright(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None = None) -> BodySequence:
+    """A motion that was read, in the world frame, as `load_motion` gives it.
+
+    Args:
+        motion: from `read_motion`.
+        pelvis_rest: rest pelvis of the body that will move, metres.
+        up: the file's upward axis, where its format's is not the right one.
+    """
     pelvis_rest = pelvis_rest.detach().cpu()
-    rotation = _TO_Z_UP[up or ("z" if is_amass(path) else "y")]
-    upright = motion.in_frame(rotation, torch.zeros(3), pelvis_rest)
-    median = upright.pelvis(pelvis_rest).median(0).values
-    return upright.in_frame(torch.eye(3), -median, pelvis_rest)
+    turned = motion.sequence.in_frame(_TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
+    median = turned.pelvis(pelvis_rest).median(0).values
+    return turned.in_frame(torch.eye(3), -median, pelvis_rest)

@@ -1,10 +1,12 @@
-"""SMPL parameters in npz files: InstantAvatar's and GART's layouts, and AMASS."""
+"""SMPL parameters as plain arrays: InstantAvatar's and GART's layouts, and AMASS."""
 
 from __future__ import annotations
 
 import logging
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +14,43 @@ from numpy import ndarray
 
 from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.data.motion.fields import has
+from nerfstudio_avatars.data.motion.motion import MotionFile, MotionSource
+from nerfstudio_avatars.data.motion.tracks import only_person
 
 _LOG = logging.getLogger(__name__)
 _LAYOUTS = "`global_orient` + `body_pose` + `transl`, `thetas` + `transl`, `poses` + `trans`, or an AMASS file"
+_POSES = (("global_orient", "body_pose"), ("thetas",), ("poses",), ("root_orient", "pose_body"))
 _FIX = "see the README, section on motion files; convert the file with numpy"
 _FPS_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate")
 _SMPL_ANGLES, _BODY_ANGLES_OF_SIBLINGS = 72, 66
+_AMASS_KEYS = {"mocap_framerate", "mocap_frame_rate", "surface_model_type"}
+
+
+def can_read(data: Any) -> bool:
+    """Whether contents are a dict with poses in one of the layouts."""
+    return any(has(data, *names) for names in _POSES)
+
+
+def read(source: MotionSource) -> MotionFile:
+    """A dict of plain arrays as a motion; AMASS's world is z-up.
+
+    Raises:
+        DataError: its values cannot be used.
+    """
+    fields = {}
+    for key, value in source.data.items():
+        if isinstance(value, ndarray | list | float | int | str | bytes):
+            try:
+                fields[str(key)] = np.asarray(value)
+            except ValueError:  # A ragged list is no field of ours.
+                continue
+    sequence, notes = _sequence({key: value for key, value in fields.items() if value.dtype != object}, source.path)
+    only_person(source, len(sequence))
+    if _AMASS_KEYS & fields.keys():
+        return MotionFile(sequence, "AMASS", "z", notes)
+    guess = () if any(key in fields for key in (*_FPS_KEYS, "dt")) else ("no frame rate in it: 30 a second assumed",)
+    return MotionFile(sequence, "SMPL arrays", "y", (*notes, *guess))
 
 
 def read_npz(path: str | Path) -> BodySequence:
@@ -29,7 +62,13 @@ def read_npz(path: str | Path) -> BodySequence:
     Raises:
         DataError: the file is not an npz of SMPL parameters, or its values cannot be used.
     """
-    fields = _fields(Path(path))
+    sequence, notes = _sequence(_fields(Path(path)), path)
+    for note in notes:
+        _LOG.warning("%s: %s", path, note)
+    return sequence
+
+
+def _sequence(fields: Mapping[str, ndarray], path: str | Path) -> tuple[BodySequence, tuple[str, ...]]:
     poses, transl = _poses(fields, path), _array(fields, path, "transl", "trans")
     if transl.ndim == 1:
         transl = transl[None]
@@ -47,12 +86,13 @@ def read_npz(path: str | Path) -> BodySequence:
             found = f"{name} with NaN or infinity in {len(bad)} of {len(values)} frames, first in frame {bad[0]}"
             raise DataError(path, found, "finite numbers", "leave those frames out, or fill them from their neighbours")
     betas = _betas(fields, path)
+    notes: tuple[str, ...] = ()
     if width != _SMPL_ANGLES:
-        _LOG.warning("%s: poses of %d joints: hands, jaw and eyes are dropped, betas are not SMPL's", path, width // 3)
+        notes = (f"poses of {width // 3} joints: hands, jaw and eyes are dropped, betas are not SMPL's",)
         hands = np.zeros((len(poses), _SMPL_ANGLES - _BODY_ANGLES_OF_SIBLINGS), poses.dtype)
         poses = np.concatenate([poses[:, :_BODY_ANGLES_OF_SIBLINGS], hands], 1)
         betas = np.zeros(10)
-    return BodySequence(
+    sequence = BodySequence(
         betas=torch.from_numpy(betas).float(),
         global_orient=torch.from_numpy(poses[:, :3]).float(),
         body_pose=torch.from_numpy(poses[:, 3:]).float(),
@@ -61,12 +101,7 @@ def read_npz(path: str | Path) -> BodySequence:
         gender=_text(fields, "gender", "neutral"),
         body=_text(fields, "body", "standin"),
     )
-
-
-def is_amass(path: str | Path) -> bool:
-    """Whether a file has AMASS's fields, whose world is z-up."""
-    fields = _fields(Path(path))
-    return bool({"mocap_framerate", "mocap_frame_rate"} & fields.keys())
+    return sequence, notes
 
 
 def _fields(path: Path) -> dict[str, ndarray]:
@@ -90,7 +125,7 @@ def _readable(file: np.lib.npyio.NpzFile, key: str) -> bool:
         return False
 
 
-def _array(fields: dict[str, ndarray], path: str | Path, *names: str) -> ndarray:
+def _array(fields: Mapping[str, ndarray], path: str | Path, *names: str) -> ndarray:
     for name in names:
         if name in fields:
             value = fields[name]
@@ -100,7 +135,7 @@ def _array(fields: dict[str, ndarray], path: str | Path, *names: str) -> ndarray
     raise DataError(path, f"the fields {', '.join(sorted(fields)) or '(none)'}", _LAYOUTS, _FIX)
 
 
-def _poses(fields: dict[str, ndarray], path: str | Path) -> ndarray:
+def _poses(fields: Mapping[str, ndarray], path: str | Path) -> ndarray:
     if {"global_orient", "body_pose"} <= fields.keys():
         parts = [_array(fields, path, name) for name in ("global_orient", "body_pose")]
         parts = [
@@ -111,10 +146,17 @@ def _poses(fields: dict[str, ndarray], path: str | Path) -> ndarray:
             found = f"global_orient {fields['global_orient'].shape}, body_pose {fields['body_pose'].shape}"
             raise DataError(path, found, "shapes (frames, 3) and (frames, 69)", _FIX)
         return np.concatenate(parts, 1)
+    if {"root_orient", "pose_body"} <= fields.keys() and not {"thetas", "poses"} & fields.keys():
+        names = ("root_orient", "pose_body", *(name for name in ("pose_jaw", "pose_hand") if name in fields))
+        parts = [_array(fields, path, name) for name in names]
+        if any(part.ndim != 2 or len(part) != len(parts[0]) for part in parts):  # noqa: PLR2004
+            found = ", ".join(f"{name} {fields[name].shape}" for name in names)
+            raise DataError(path, found, "shapes (frames, 3) and (frames, 63)", _FIX)
+        return np.concatenate(parts, 1)
     return _array(fields, path, "thetas", "poses")
 
 
-def _betas(fields: dict[str, ndarray], path: str | Path) -> ndarray:
+def _betas(fields: Mapping[str, ndarray], path: str | Path) -> ndarray:
     if "betas" not in fields:
         return np.zeros(10)
     betas = _array(fields, path, "betas")
@@ -125,7 +167,7 @@ def _betas(fields: dict[str, ndarray], path: str | Path) -> ndarray:
     return np.pad(betas[:10], (0, max(0, 10 - len(betas))))
 
 
-def _fps(fields: dict[str, ndarray], path: str | Path) -> float:
+def _fps(fields: Mapping[str, ndarray], path: str | Path) -> float:
     if "dt" in fields:
         fps = 1 / float(np.median(_array(fields, path, "dt")))
     else:
@@ -135,7 +177,7 @@ def _fps(fields: dict[str, ndarray], path: str | Path) -> float:
     return fps
 
 
-def _text(fields: dict[str, ndarray], key: str, default: str) -> str:
+def _text(fields: Mapping[str, ndarray], key: str, default: str) -> str:
     if key not in fields or not fields[key].size:
         return default
     value = fields[key].flatten()[0]

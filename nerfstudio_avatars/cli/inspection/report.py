@@ -1,0 +1,77 @@
+"""What was understood of a file or folder, or why nothing was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nerfstudio_avatars.cli.inspection.sheet import SheetRow
+
+
+class Unfamiliar(Exception):
+    """A thing is not of a reader's kind; the message says what is missing."""
+
+
+class Fact(NamedTuple):
+    """One line of a report."""
+
+    name: str
+    value: Any
+    """Plain: text, numbers, lists of them, or a dict; a list of two numbers is a range."""
+    unit: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name and unit, as JSON has them."""
+        return "_".join([self.name, self.unit.replace("/", " per ")]).strip("_").replace(" ", "_")
+
+    @property
+    def shown(self) -> str:
+        """Value and unit, as people read them."""
+        return f"{shown(self.value)} {self.unit}".strip()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a thing is."""
+
+    path: Path
+    kind: str
+    """`motion`, `data`, `body`, `run` or `clip`."""
+    facts: tuple[Fact, ...]
+    notes: tuple[str, ...] = ()
+    """What was guessed, dropped or is odd."""
+    draw: Callable[[], list[SheetRow]] | None = None
+    """Rows of a contact sheet."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values by name."""
+        values = {fact.key: fact.value for fact in self.facts}
+        return {"path": str(self.path), "understood": True, "kind": self.kind, **values, "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What every reader that was tried has to say against a thing."""
+
+    path: Path
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {"path": str(self.path), "understood": False, "reasons": self.reasons}
+
+
+def shown(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(entry)}" for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        parts = [shown(entry) for entry in value]
+        is_range = len(value) == 2 and all(isinstance(entry, int | float) for entry in value)  # noqa: PLR2004
+        return (" ... " if is_range else "; ").join(parts)
+    return str(value)

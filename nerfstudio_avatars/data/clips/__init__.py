@@ -1,0 +1,1 @@
+"""Many videos of one kind of object: what there is, and its frames one by one."""

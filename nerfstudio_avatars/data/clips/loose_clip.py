@@ -1,0 +1,42 @@
+"""A clip that belongs to no data set: a video, a folder of pictures, or one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from nerfstudio_avatars.data.clips.clip_reader import ClipReader, listed_pictures
+from nerfstudio_avatars.data.clips.clip_table import Clip, ClipTable
+from nerfstudio_avatars.data.clips.pictures import PICTURE_SUFFIXES
+from nerfstudio_avatars.data.clips.video_file import VIDEO_SUFFIXES, probe_video
+from nerfstudio_avatars.data.errors import DataError
+
+EXPECTED = "a video (.mp4, .gif, .mov, .webm), a folder of pictures, or a picture (.png, .jpg)"
+
+
+def read_loose_clip(path: Path, size: int) -> tuple[UInt8[Tensor, "frames size size 3"], float]:
+    """All frames of a clip and their rate, frames a second; the middle square of each, resized.
+
+    Raises:
+        DataError: if there is no clip there, or it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    fps = 25.0
+    if path.is_dir():
+        count = len(listed_pictures(path))
+        if not count:
+            raise DataError(path, "a folder without pictures", EXPECTED, "give the clip's own folder")
+    elif not path.exists():
+        raise DataError(path, "no such file", EXPECTED, "check the path, or give the name of a clip of the data set")
+    elif suffix in VIDEO_SUFFIXES:
+        facts = probe_video(path)
+        count, fps = facts.frames, facts.fps
+    elif suffix in PICTURE_SUFFIXES:
+        count = 1
+    else:
+        raise DataError(path, f"the ending {suffix or '(none)'}", EXPECTED, "convert it, for instance with ffmpeg")
+    reader = ClipReader(ClipTable([Clip(path.stem, str(path), count, fps)]), size)
+    return torch.from_numpy(reader.read_clip(0)), fps

@@ -1,0 +1,144 @@
+"""A recording of one person, put into the world frame: metres, z up, the median pelvis at the origin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.smpl import SmplBody
+from nerfstudio_avatars.data.body_sequence import BodySequence
+from nerfstudio_avatars.data.dataparsers.pictures import PreparedPictures
+from nerfstudio_avatars.data.dataparsers.recording import Recording
+from nerfstudio_avatars.data.frame_source import FrameSource
+
+UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
+"""OpenCV's axes (y down, z forward) -> z up. The camera stands at +y and looks towards -y: `ns-render spiral` takes the
+camera's backward axis for the upward one of its own frame, which is right only so."""
+BOX_MARGIN = 0.25
+"""Metres around the posed bodies: hair, shoes, clothes."""
+POSES_FOR_BOX = 24
+"""Frames whose posed vertices bound the scene."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A recording, seen from the world frame."""
+
+    recording: Recording
+    motion: BodySequence
+    body: SmplBody
+    box: SceneBox
+    pictures: FrameSource
+    camera_to_worlds: Tensor
+    intrinsics: Tensor
+    """fx, fy, cx, cy of every frame, in nerfstudio's convention: the centre of the first pixel is (0.5, 0.5)."""
+
+    def cameras(self, frames: list[int]) -> Cameras:
+        """float32 throughout, because `ns-render spiral` mixes the intrinsics with float32."""
+        index = torch.tensor(frames)
+        fx, fy, cx, cy = self.intrinsics[index].split(1, -1)
+        return Cameras(
+            camera_to_worlds=self.camera_to_worlds[index],
+            fx=fx,
+            fy=fy,
+            cx=cx,
+            cy=cy,
+            width=self.pictures.width,
+            height=self.pictures.height,
+            camera_type=CameraType.PERSPECTIVE,
+            times=(index / max(len(self.motion) - 1, 1))[:, None].float(),
+            metadata={"frame": index[:, None]},
+        )
+
+    def outputs(self, split: str, groups: list[str]) -> DataparserOutputs:
+        """What nerfstudio is given of one split.
+
+        Args:
+            split: `train`, `val` or `test`.
+            groups: for each of its frames, under which name `ns-avatar evaluate` counts it.
+        """
+        recording = self.recording
+        frames = recording.splits[split]
+        clip = recording.folder / recording.subject
+        return DataparserOutputs(
+            image_filenames=[clip / f"{frame:06d}.png" for frame in frames],
+            cameras=self.cameras(frames),
+            alpha_color=torch.ones(3),
+            scene_box=self.box,
+            metadata={
+                "body": self.motion,
+                "body_model": self.body,
+                "frames": self.pictures,
+                "frame_ids": torch.tensor(frames),
+                "train_frames": torch.tensor(recording.splits["train"]),
+                "group": groups,
+            },
+        )
+
+
+def build_scene(
+    recording: Recording,
+    motion: BodySequence,
+    body: SmplBody,
+    *,
+    downscale_factor: float = 1,
+    decontaminate_edges: bool = True,
+    half_pixel: Literal["correct", "reference"] = "correct",
+) -> Scene:
+    """Turns a recording upright around the median pelvis.
+
+    Args:
+        recording: in the files' own world; its first camera stands upright.
+        motion: of the recording, with the gender and body that were chosen.
+        body: poses the motion.
+        downscale_factor: pictures are shrunk by it.
+        decontaminate_edges: clean the silhouettes of the training pictures.
+        half_pixel: `reference` repeats InstantAvatar's rays through pixel corners.
+    """
+    pelvis_rest = body.rest(motion.betas)[1][0].detach()
+    first = torch.from_numpy(np.array(recording.extrinsics[0]))
+    # The first camera stands upright, whatever world the files were written in.
+    rotation = torch.tensor(UPRIGHT, dtype=torch.float64) @ first[:3, :3]
+    shift = -(motion.pelvis(pelvis_rest).double() @ rotation.T).median(0).values
+    motion = motion.in_frame(rotation.float(), shift.float(), pelvis_rest)
+    to_camera = torch.from_numpy(np.array(recording.extrinsics))
+    turned = to_camera[:, :3, :3] @ rotation.T
+    centre = -(to_camera[:, :3, :3].mT @ to_camera[:, :3, 3:])[..., 0] @ rotation.T + shift
+    # OpenCV's camera looks along z with y down; nerfstudio's (OpenGL) along -z with y up.
+    axes = turned.mT * torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
+    height, width = (max(1, round(size / downscale_factor)) for size in (recording.height, recording.width))
+    learned = frozenset(recording.splits["train"]) if decontaminate_edges else frozenset()
+    prepared = PreparedPictures(recording.read, height, width, learned)
+    return Scene(
+        recording=recording,
+        motion=motion,
+        body=body,
+        box=_box(motion, body),
+        pictures=FrameSource(prepared, height, width),
+        camera_to_worlds=torch.cat([axes, centre[..., None]], -1).float(),
+        intrinsics=_intrinsics(recording, height, width, half_pixel),
+    )
+
+
+def _intrinsics(recording: Recording, height: int, width: int, half_pixel: str) -> Tensor:
+    matrices = torch.from_numpy(np.array(recording.intrinsics))
+    scale = torch.tensor([width / recording.width, height / recording.height], dtype=torch.float64)
+    focal = matrices[:, [0, 1], [0, 1]] * scale
+    centre = matrices[:, :2, 2]
+    # nerfstudio's rays pass through x + 0.5; the original's through x, with the halved OpenCV centre.
+    centre = (centre + 0.5) * scale if half_pixel == "correct" else centre * scale + 0.5
+    return torch.cat([focal, centre], -1).float()
+
+
+def _box(motion: BodySequence, body: SmplBody) -> SceneBox:
+    frames = torch.linspace(0, len(motion) - 1, min(len(motion), POSES_FOR_BOX)).round().long().unique()
+    with torch.no_grad():
+        points = torch.cat([body.pose(motion.state(int(frame))).vertices for frame in frames])
+    return SceneBox(torch.stack([points.amin(0) - BOX_MARGIN, points.amax(0) + BOX_MARGIN]))

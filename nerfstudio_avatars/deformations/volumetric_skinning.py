@@ -1,0 +1,60 @@
+"""Volumetric skinning: a posed point's canonical place, blended from what each part's pose says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PartPoses:
+    """How each rigid part has moved: x_posed = R x_canonical + t, both about the object's middle.
+
+    Unsupervised Volumetric Animation writes the inverse, C = [R^T | -R^T t]. The identity shows the object frontally.
+    """
+
+    rotation: Float[Tensor, "*batch parts 3 3"]
+    translation: Float[Tensor, "*batch parts 3"]
+
+    def canonical(self, x_posed: Float[Tensor, "*batch points 3"]) -> Float[Tensor, "*batch parts points 3"]:
+        """Where the points were before each part moved: R^T (x - t)."""
+        return (x_posed[..., None, :, :] - self.translation[..., None, :]) @ self.rotation
+
+    def after(self, first: PartPoses) -> PartPoses:
+        """This motion following another one."""
+        translation = (self.rotation @ first.translation[..., None])[..., 0] + self.translation
+        return PartPoses(self.rotation @ first.rotation, translation)
+
+    def detach(self) -> PartPoses:
+        """The same poses, without gradient."""
+        return PartPoses(self.rotation.detach(), self.translation.detach())
+
+    def inverse(self) -> PartPoses:
+        """The motion back."""
+        back = self.rotation.mT
+        return PartPoses(back, -(back @ self.translation[..., None])[..., 0])
+
+    def __getitem__(self, index: slice | Tensor) -> PartPoses:
+        """Some rows of the batch."""
+        return PartPoses(self.rotation[index], self.translation[index])
+
+
+def identity_poses(*shape: int, device: torch.device | str = "cpu") -> PartPoses:
+    """No motion at all."""
+    return PartPoses(torch.eye(3, device=device).expand(*shape, 3, 3), torch.zeros(*shape, 3, device=device))
+
+
+def blend(
+    hypotheses: Float[Tensor, "*batch parts points 3"], logits: Float[Tensor, "*batch parts points"]
+) -> tuple[Float[Tensor, "*batch points 3"], Float[Tensor, "*batch parts points"]]:
+    """Canonical points and part weights (UVA, section 3.3; HumanNeRF's approximation of inverse skinning).
+
+    Args:
+        hypotheses: each part's canonical place of the same posed points, `PartPoses.canonical`.
+        logits: each part's skinning logit, looked up at its own hypothesis.
+    """
+    weights = logits.softmax(-2)
+    return (weights[..., None] * hypotheses).sum(-3), weights

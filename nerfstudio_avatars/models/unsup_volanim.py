@@ -1,0 +1,361 @@
+"""Unsupervised Volumetric Animation (Siarohin et al. 2023) as a nerfstudio model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, nn
+
+from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
+from nerfstudio_avatars.losses.perceptual import PerceptualKind, find_perceptual
+from nerfstudio_avatars.metrics.psnr import psnr
+from nerfstudio_avatars.metrics.ssim import ssim
+from nerfstudio_avatars.models.animation_compat import reference_animation
+from nerfstudio_avatars.models.animation_schedule import AnimationScheduleConfig
+from nerfstudio_avatars.models.animation_training import AnimationBatch, AnimationLossConfig, animation_step
+from nerfstudio_avatars.models.identity_inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
+from nerfstudio_avatars.models.pose_search import PoseSearch, PoseSearchConfig
+from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.rendering.scene_camera import camera_rays
+from nerfstudio_avatars.rendering.voxel_render import VoxelPictures
+from nerfstudio_avatars.viewer.animation_controls import AnimationControls
+
+REMEMBERED_POSES = 512
+"""Driving frames whose poses are kept."""
+
+
+@dataclass
+class UnsupVolanimModelConfig(ModelConfig):
+    """Options of the method; the defaults are the recommended values."""
+
+    _target: type = field(default_factory=lambda: UnsupVolanimModel)
+    network: VolumetricAnimationConfig = field(default_factory=VolumetricAnimationConfig)
+    """Sizes of the networks and of the cube."""
+    losses: AnimationLossConfig = field(default_factory=AnimationLossConfig)
+    """Weights."""
+    schedule: AnimationScheduleConfig = field(default_factory=AnimationScheduleConfig)
+    """When what is learnt."""
+    search: PoseSearchConfig = field(default_factory=PoseSearchConfig)
+    """The bootstrap's trials."""
+    inversion: IdentityInversionConfig = field(default_factory=IdentityInversionConfig)
+    """How an identity that was never trained on is found from its pictures."""
+    perceptual: PerceptualKind = "auto"
+    """Network of the perceptual loss: `vgg19` (your checkpoint), `efficientnet` (its package), `auto`, `off`."""
+    part_noise: float = 0.1
+    """What tells the parts apart when the object becomes articulated; 0 as the paper has it."""
+    eval_samples: int = 96
+    """Samples along each ray of pictures that are looked at."""
+    render_rays: int = 1 << 14
+    """Rays of a picture rendered at a time."""
+    max_steps: int = 100_000
+    """Length of the training. Set together with `--max-num-iterations`."""
+    compat: bool = False
+    """The paper's choices where they differ from ours, see `animation_compat.py`. Needs VGG19 and a large data set."""
+    enable_collider: bool = False
+    """Rays start at the scene's box, so no collider is needed."""
+
+
+class UnsupVolanimModel(Model):
+    """Glue between nerfstudio and the network: which identity, which driving frame, which loss."""
+
+    config: UnsupVolanimModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the network for the identities of the data."""
+        super().populate_modules()
+        if self.config.compat:
+            self.config = reference_animation(self.config)
+        metadata = self.kwargs["metadata"]
+        self._clips, self._driving = metadata["clips"], metadata.get("driving")
+        self._identity_of_clip: list[int] = metadata["identity_of_clip"]
+        self._identities: list[str] = metadata["identities"]
+        self._train_frames: Tensor = metadata["frame_ids"]
+        self.network = VolumetricAnimation(self.config.network, len(self._identities))
+        self.search: PoseSearch | None = None
+        lengths = torch.tensor([clip.frames for clip in self._clips])
+        self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
+        if self.config.schedule.search_until > 0:
+            self.search = PoseSearch(int(lengths.sum()), self.config.search)
+        found, message = find_perceptual(self.config.perceptual if self.config.losses.perceptual else "off")
+        CONSOLE.print(message)
+        # In a list, so that frozen weights are neither trained nor saved.
+        self._perceptual = [found]
+        self.controls = AnimationControls(
+            self._identities, [clip.name for clip in self._clips], self.config.network.parts
+        )
+        self._step = 0
+        self._poses: OrderedDict[tuple[int, int], PartPoses] = OrderedDict()
+        self._cubes: OrderedDict[int, Tensor] = OrderedDict()
+        self._inverted: dict[int, Tensor] = {}
+        self._register_load_state_dict_pre_hook(self._match_identities)
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """One group: everything is learnt at one rate."""
+        return {"network": list(self.network.parameters())}
+
+    def begin_step(self, step: int) -> bool:
+        """Prepares a training step.
+
+        Returns:
+            Whether the object became articulated, so that the optimizer should forget what it knew.
+        """
+        self._step = step
+        self.forget_pictures()
+        phase = self.config.schedule.phase(self._progress)
+        if phase != "articulation" or bool(self.network.articulated):
+            return False
+        with torch.random.fork_rng(devices=[]):
+            # The same parts on every process, and in a run that was resumed here.
+            torch.manual_seed(step)
+            self.network.articulate(self.config.part_noise)
+        CONSOLE.print(f"Step {step}: the object becomes articulated, with {self.config.network.parts} parts.")
+        return True
+
+    def update_to_step(self, step: int) -> None:
+        """After loading a checkpoint."""
+        self._step = step
+
+    def forget_pictures(self) -> None:
+        """Drops poses and cubes that an earlier state of the network gave."""
+        self._poses.clear()
+        self._cubes.clear()
+        self._inverted.clear()
+
+    @property
+    def _progress(self) -> float:
+        return min(self._step / max(self.config.max_steps, 1), 1.0)
+
+    def forward(self, ray_bundle: Any, batch: dict[str, Tensor] | None = None) -> dict[str, Any]:
+        """Losses of a training batch (see `ClipFramesDataManager.next_train`); of a camera alone, a picture."""
+        if batch is None:
+            return self.get_outputs_for_camera(ray_bundle)
+        config, device = self.config, self.device
+        masked = bool(batch["has_mask"].all())
+        frames = batch["image"].to(device).permute(0, 3, 1, 2)
+        masks = batch["mask"].to(device).permute(0, 3, 1, 2) if masked else None
+        rows = (self._first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
+        identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
+        assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
+        schedule = config.schedule
+        aids = schedule.aids(self._progress, self.search)
+        perceptual = self._perceptual[0]
+        if perceptual is not None:
+            perceptual.to(device)
+        step = animation_step(
+            self.network,
+            AnimationBatch(frames, masks, identities, rows),
+            config.losses,
+            aids,
+            perceptual,
+        )
+        losses = dict(step.losses)
+        if "mask" in losses:
+            losses["mask"] = losses["mask"] * schedule.mask_decay ** schedule.within_phase(self._progress)
+        return {
+            "losses": losses,
+            "accumulation": step.pictures.accumulation.detach(),
+            "parts": step.pictures.parts.detach(),
+        }
+
+    def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
+        """Not used: pictures depend on driving frames, so whole cameras are rendered."""
+        raise NotImplementedError("unsup-volanim renders cameras, not bundles of rays: use get_outputs_for_camera")
+
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
+        """How much of the picture is object, and the share of the largest part."""
+        parts = outputs["parts"].mean((0, 1))
+        return {"opacity": outputs["accumulation"].mean(), "largest_part": parts.max() / parts.sum().clamp_min(1e-6)}
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Each term already weighted."""
+        return outputs["losses"]
+
+    # Pictures ---------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
+        """Renders one camera: the identity and the driving frame that the controls or the camera ask for."""
+        clip, frame = self._asked_for(camera)
+        identity = self.controls.identity_number()
+        cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
+        poses = self.turned(self.driving_pose(clip, frame), self.controls.yaw_radians())
+        return self.render_identity(camera, cube, poses, self.controls.visible_parts())
+
+    def render_identity(
+        self,
+        camera: Cameras,
+        cube: Float[Tensor, "channels n n n"],
+        poses: PartPoses,
+        visible: Float[Tensor, "parts"] | None = None,
+    ) -> dict[str, Tensor]:
+        """A picture of a cube in a pose (1, parts), from any camera.
+
+        Returns:
+            `rgb`, `accumulation`, `depth` (half pictures from the camera), `normal` (-1 to 1 as colours), `parts` (one
+            colour each), `part_shares` (h, w, parts).
+        """
+        rays, height, width = camera_rays(camera.to(self.device))
+        seen = [
+            self.network.render(
+                cube[None],
+                poses,
+                rays[start : start + self.config.render_rays],
+                self.config.eval_samples,
+                normals=True,
+                visible=visible,
+            )
+            for start in range(0, len(rays), self.config.render_rays)
+        ]
+        return self._pictures(seen, (rays.near + rays.far) / 2, height, width)
+
+    def _pictures(self, seen: list[VoxelPictures], middle: float, height: int, width: int) -> dict[str, Tensor]:
+        def whole(name: str) -> Tensor:
+            return torch.cat([getattr(piece, name)[0] for piece in seen]).reshape(height, width, -1)
+
+        accumulation, shares = whole("accumulation"), whole("parts")
+        covered = accumulation.clamp_min(1e-4)
+        normals = torch.nn.functional.normalize(whole("normals"), dim=-1) * 0.5 + 0.5
+        colours = part_colours(shares.shape[-1]).to(shares)
+        return {
+            "rgb": whole("rgb").clamp(0, 1),
+            "accumulation": accumulation,
+            "depth": torch.where(accumulation > 0.5, middle + whole("depth") / covered, middle + 1.0),  # noqa: PLR2004
+            "normal": torch.where(accumulation > 0.5, normals, 1.0),  # noqa: PLR2004
+            "parts": shares @ colours,
+            "part_shares": shares,
+        }
+
+    def turned(self, poses: PartPoses, yaw: float) -> PartPoses:
+        """The object turned further about the camera's vertical, where it stands.
+
+        Args:
+            yaw: radians; positive turns the nose to the picture's right.
+        """
+        turn = axis_angle_to_matrix(torch.tensor([0.0, -yaw, 0.0], device=self.device))
+        middle = poses.translation.mean(-2, keepdim=True)
+        return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
+
+    def driving_pose(self, clip: int, frame: int) -> PartPoses:
+        """Poses (1, parts) of a frame of a clip, found by the detector or remembered."""
+        key = clip, frame
+        if key not in self._poses:
+            assert self._driving is not None, "the data manager gives the model the clips' frames"
+            self._poses[key] = self.pose_of_picture(self._driving.frame(clip, frame))
+            while len(self._poses) > REMEMBERED_POSES:
+                self._poses.popitem(last=False)
+        self._poses.move_to_end(key)
+        return self._poses[key]
+
+    @torch.no_grad()
+    def pose_of_picture(self, picture: Float[Tensor, "size size 3"]) -> PartPoses:
+        """Poses (1, parts) of the object in a picture."""
+        was_training = self.network.training
+        self.network.eval()
+        poses = self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None]).poses
+        self.network.train(was_training)
+        return poses
+
+    def cube_of_clip(self, clip: int) -> Float[Tensor, "channels n n n"]:
+        """Canonical voxels of whom a clip shows; of people never trained on, found from its first frame."""
+        identity = self._identity_of_clip[clip]
+        if identity >= 0:
+            return self.cube_of_identity(identity)
+        if clip not in self._inverted:
+            CONSOLE.print(f"{self._clips[clip].name} was not trained on: fitting an identity to its first frame.")
+            assert self._driving is not None
+            self._inverted[clip] = self.invert(self._driving.frame(clip, 0)[None]).cube
+        return self._inverted[clip]
+
+    def invert(
+        self, pictures: Float[Tensor, "pictures size size 3"], progress: Callable[[int, int], None] | None = None
+    ) -> InvertedIdentity:
+        """Somebody new, from one or several pictures (0 to 1)."""
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
+            return invert_identity(self.network, images, self.config.inversion, self._perceptual[0], progress)
+
+    def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
+        """Canonical voxels of somebody trained on."""
+        if identity not in self._cubes:
+            was_training = self.network.training
+            self.network.eval()
+            with torch.no_grad():
+                self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
+            self.network.train(was_training)
+            while len(self._cubes) > 16:  # noqa: PLR2004
+                self._cubes.popitem(last=False)
+        self._cubes.move_to_end(identity)
+        return self._cubes[identity]
+
+    def _asked_for(self, camera: Cameras) -> tuple[int, int]:
+        """Driving clip and frame: the controls', the camera's own, its time in the first clip, the clicked camera's."""
+        chosen = self.controls.driving()
+        if chosen is not None:
+            clip, share = chosen
+            return clip, round(share * (self._clips[clip].frames - 1))
+        metadata = camera.metadata or {}
+        if "clip" in metadata:
+            return int(metadata["clip"].flatten()[0]), int(metadata["frame"].flatten()[0])
+        if camera.times is not None:
+            return 0, round(float(camera.times.flatten()[0]) * (self._clips[0].frames - 1))
+        if "cam_idx" in metadata:
+            clip, frame = self._train_frames[int(metadata["cam_idx"])].tolist()
+            return clip, frame
+        return 0, 0
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Reconstruction of a held-out frame: L1, PSNR, SSIM, and with masks the overlap of the object."""
+        truth = batch["image"].to(self.device)
+        metrics = {
+            "l1": float((outputs["rgb"] - truth).abs().mean()),
+            "psnr": float(psnr(outputs["rgb"], truth)),
+            "ssim": float(ssim(outputs["rgb"], truth)),
+        }
+        if bool(batch["has_mask"]):
+            ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5  # noqa: PLR2004
+            metrics["mask_iou"] = float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1))
+        return metrics, {"img": torch.cat([truth, outputs["rgb"], outputs["parts"], outputs["normal"]], 1)}
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, list[str]]:
+        """The identities' names: rows of the embedding are found by them, not by their place."""
+        return {"identities": list(self._identities)}
+
+    def set_extra_state(self, state: dict[str, list[str]]) -> None:
+        """Nothing to keep: `_match_identities` has used the names."""
+
+    def _match_identities(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Gives every identity its row, though clips were added to the data or taken away."""
+        names = state.get(f"{prefix}_extra_state", {}).get("identities")
+        key = f"{prefix}network.embedding.table"
+        if not names or names == self._identities or key not in state:
+            return
+        rows = {name: row for row, name in enumerate(names)}
+        old = state[key]
+        new = [old[rows[name]] if name in rows else old.mean(0) for name in self._identities]
+        state[key] = torch.stack(new)
+        unknown = [name for name in self._identities if name not in rows]
+        CONSOLE.print(f"Identities matched by name: {len(new) - len(unknown)} known, {len(unknown)} new.")
+        for buffer in ("rotation", "translation"):
+            # Poses found for frames belong to the clips as they were numbered then.
+            if self.search is not None:
+                state[f"{prefix}search.{buffer}"] = getattr(self.search, buffer)
+
+
+def part_colours(parts: int) -> Float[Tensor, "parts 3"]:
+    """A colour for each part, evenly around the circle of hues."""
+    hue = torch.arange(parts)[:, None] / max(parts, 1) + torch.tensor([0.0, 2 / 3, 1 / 3])
+    return (0.5 + 0.5 * torch.cos(2 * torch.pi * hue)).clamp(0, 1)

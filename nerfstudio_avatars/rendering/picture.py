@@ -1,0 +1,132 @@
+"""From rays to sums of colours, without gradient: march, unpose, field and compositing; and the shading of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from nerfacc import accumulate_along_rays
+from torch import Tensor
+
+from nerfstudio_avatars.deformations.posed_cells import PosedCells
+from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
+from nerfstudio_avatars.fields.hash_field import HashField
+from nerfstudio_avatars.ops.backend import use_numba
+from nerfstudio_avatars.rendering.compositing import rendering_weights
+from nerfstudio_avatars.rendering.ray_march import MarchSettings, march
+
+LARGEST_EXPONENT = 10.0
+"""Densities stop at e^10 per metre: opaque within a tenth of a millimetre."""
+OPAQUE = 2e-4
+"""The numba twin ends a ray that lets less than this through."""
+FAINT = 4e-4
+"""The numba twin gives samples no colour of their own until this much weight has come together."""
+
+
+@dataclass(frozen=True)
+class DensityRule:
+    """How the field's raw number becomes a density."""
+
+    kind: Literal["exp", "relu"] = "exp"
+    template_prior: float = 0.0
+    """The raw density starts at minus the distance to the template over this, metres. 0: no template."""
+
+    def __call__(
+        self, raw: Float[Tensor, "points"], x_canonical: Float[Tensor, "points 3"], volume: SkinningVolume
+    ) -> Float[Tensor, "points"]:
+        """Density in 1/m."""
+        if self.template_prior > 0:
+            # The prior's gradient must reach x: without it pose gradients are half as large, some of the wrong sign.
+            raw = raw - (volume.distance_at(x_canonical) / self.template_prior).clamp(-4, 4)
+        return raw.relu() if self.kind == "relu" else torch.exp(raw.clamp(max=LARGEST_EXPONENT))
+
+
+@torch.no_grad()
+def render(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Float[Tensor, "x y z"],
+    settings: MarchSettings,
+    field: HashField,
+    rule: DensityRule,
+    rays_at_a_time: int = 1 << 15,
+) -> Float[Tensor, "rays 8"]:
+    """Sums along rays, each sample counted by its rendering weight (specification: `_render_torch`; numba twin).
+
+    The twin computes in float32 throughout, ends rays that have become opaque and leaves colours of faint samples out:
+    colours and weights differ by `OPAQUE` + `FAINT` from the specification in float32 at most.
+
+    Args:
+        directions: unit vectors.
+        cached_density: as `march` wants it.
+        rays_at_a_time: the specification's; the twin's memory does not grow with them.
+
+    Returns:
+        Colour (3), weight, distance in metres, place in the field's unit cube (3).
+    """
+    if use_numba(origins) and field.config.implementation == "auto":
+        from nerfstudio_avatars.rendering import _numba_picture
+
+        return _numba_picture.render(origins, directions, posed, volume, cached_density, settings, field, rule)
+    rays = zip(origins.split(rays_at_a_time), directions.split(rays_at_a_time), strict=True)
+    parts = [_render_torch(o, d, posed, volume, cached_density, settings, field, rule) for o, d in rays]
+    return torch.cat(parts)
+
+
+def _render_torch(
+    origins: Tensor,
+    directions: Tensor,
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Tensor,
+    settings: MarchSettings,
+    field: HashField,
+    rule: DensityRule,
+) -> Tensor:
+    jitter = torch.full_like(origins[:, 0], 0.5)
+    found = march(origins, directions, jitter, posed, volume, cached_density, settings)
+    roots = found.roots
+    return shade(
+        len(origins), found.ray, found.t, found.first_root, roots.x_canonical, roots.point, field, volume, rule,
+        settings.step,
+    )[0]  # fmt: skip
+
+
+def shade(
+    num_rays: int,
+    ray: Int[Tensor, "samples"],
+    t: Float[Tensor, "samples"],
+    first_root: Int[Tensor, "samples"],
+    x_canonical: Float[Tensor, "roots 3"],
+    point: Int[Tensor, "roots"],
+    field: HashField,
+    volume: SkinningVolume,
+    rule: DensityRule,
+    step: float,
+    noise: float = 0.0,
+) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
+    """Evaluates the field at the samples' roots and composites: sums along rays as in `render`, and the weights.
+
+    Args:
+        first_root, x_canonical, point: packed roots of the samples, as in `Samples`.
+        noise: standard deviation of noise on the raw density, 1/m.
+    """
+    raw, geometry = field.density(x_canonical)
+    if noise > 0:
+        raw = raw + noise * torch.randn_like(raw)
+    density = rule(raw, x_canonical, volume)
+    if len(x_canonical) > len(t):  # Some samples have several roots: the densest one is seen.
+        rank = torch.arange(len(point), device=t.device) - first_root[point]
+        padded = torch.full((len(t), int(rank.max()) + 1), -1.0, device=t.device)
+        padded[point, rank] = density.detach()
+        winner = first_root + padded.argmax(1)
+        density, geometry, x_canonical = density[winner], geometry[winner], x_canonical[winner]
+    colour = field.colour(geometry)
+    weights = rendering_weights(density, step, ray)
+    unit = (x_canonical.detach() - field.centre) / (2 * field.half_size) + 0.5
+    values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
+    return accumulate_along_rays(weights, values, ray, num_rays), weights

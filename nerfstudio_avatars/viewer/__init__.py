@@ -1,0 +1,1 @@
+"""Controls that appear in nerfstudio's viewer."""

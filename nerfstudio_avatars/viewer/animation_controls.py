@@ -1,0 +1,50 @@
+"""Whom `unsup-volanim` shows, and what moves them: controls in nerfstudio's viewer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from nerfstudio.viewer.viewer_elements import ViewerCheckbox, ViewerDropdown, ViewerSlider
+from torch import Tensor, nn
+
+AS_DRIVEN, BY_CAMERA = "as driven", "the camera's"
+LISTED = 500
+"""Names in a dropdown; a data set may have twenty thousand."""
+
+
+class AnimationControls(nn.Module):
+    """Identity, driving clip and frame, yaw, parts. Without a viewer they keep what they start with."""
+
+    def __init__(self, identities: list[str], clips: list[str], parts: int) -> None:
+        super().__init__()
+        self._identities = {name: number for number, name in enumerate(identities[:LISTED])}
+        self._clips = {name: number for number, name in enumerate(clips[:LISTED])}
+        self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities])
+        self.clip = ViewerDropdown("Driving clip", BY_CAMERA, [BY_CAMERA, *self._clips])
+        self.frame = ViewerSlider("Driving frame", 0.0, 0.0, 100.0, 0.5, hint="Percent of the clip")
+        self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Further turn of the object, degrees")
+        self._part_count = parts
+        for part in range(parts if parts > 1 else 0):
+            setattr(self, f"part_{part}", ViewerCheckbox(f"Part {part}", True))
+
+    def identity_number(self) -> int | None:
+        """The one chosen; None: whoever the driving clip shows."""
+        return self._identities.get(self.identity.value)
+
+    def driving(self) -> tuple[int, float] | None:
+        """Clip, and place in it from 0 to 1; None: what the camera stands for."""
+        clip = self._clips.get(self.clip.value)
+        return None if clip is None else (clip, self.frame.value / 100)
+
+    def yaw_radians(self) -> float:
+        """Further turn of the object."""
+        return math.radians(self.yaw.value)
+
+    def visible_parts(self) -> Float[Tensor, "parts"] | None:
+        """1 for each part that is shown, 0 for the others; None if all are."""
+        shown = (
+            [getattr(self, f"part_{part}").value for part in range(self._part_count)] if self._part_count > 1 else []
+        )
+        return None if all(shown) else torch.tensor(shown, dtype=torch.float32)

@@ -1,0 +1,27 @@
+"""`ns-avatar demo-data`: every format can be asked for."""
+
+import pytest
+
+from nerfstudio_avatars.cli import main
+from nerfstudio_avatars.cli.demo_data import DRAWN
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "file"),
+    [
+        ("people-snapshot", 32, "demo-casual/demo-casual.mp4"),
+        ("surreal", 64, "run0/demo_01/demo_01_c0003_info.mat"),
+    ],
+)
+def test_a_format_is_drawn_and_said(name, size, file, tmp_path, capsys):
+    main(["demo-data", str(tmp_path / "data"), "--format", name, "--size", str(size)])
+    assert (tmp_path / "data" / file).is_file()
+    said = capsys.readouterr().out
+    assert f"{size}x" in said and str(tmp_path / "data") in said
+
+
+def test_an_unknown_format_names_the_known(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo-data", "--format", "carrots"])
+    said = capsys.readouterr().err
+    assert all(name in said for name in DRAWN)
