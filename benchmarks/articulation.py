@@ -11,7 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from stand_in import StandIn, median_seconds, note  # first: it settles how torch's threads wait
+from stand_in import StandIn, median_seconds, note, peak_memory_mb  # first: it settles how torch's threads wait
 
 # isort: split
 import torch
@@ -121,6 +121,7 @@ def main(options: Options) -> None:
                 "broyden_recall_hard": round(broyden["hard"], 5),
                 "cells": len(volume.cells),
                 "threads": torch.get_num_threads(),
+                "peak_memory_mb": peak_memory_mb(),
             }
         )
     )

@@ -1,26 +1,26 @@
-"""How long a picture of a trained person takes on the CPU, and where the time goes.
+"""How long a picture of a trained person takes on the CPU, where the time goes, and what the fused pass gains.
 
-Prints one JSON object: `ms_270`, `ms_540` (square pictures of one person, through nerfstudio's own camera call) and
-under `parts_270`, `parts_540` the milliseconds of posing the cells, generating rays, marching with the canonical roots,
-hash grid, networks, and the rest (compositing, outputs).
+Prints one JSON object: `ms_270`, `ms_540` (square pictures of one person, through nerfstudio's own camera call), their
+`fps_*`, under `parts_*` the milliseconds of posing the cells, rays, the pass from rays to colours, normals and the
+rest, and under `unfused_*` those of the same pass made of separate operations, its largest difference included.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from painted_person import PaintedPerson  # first: it settles how torch's threads wait
-from stand_in import median_seconds, note
+from stand_in import note, peak_memory_mb, seconds_in_turn
 
 # isort: split
 import torch
 import tyro
 
-from nerfstudio_avatars.ops.hash_grid import hash_encode
-from nerfstudio_avatars.rendering.ray_march import Samples, march
+from nerfstudio_avatars.rendering import picture
+from nerfstudio_avatars.rendering.normals import normals_from_depth
+from nerfstudio_avatars.rendering.ray_march import march
 
 
 @dataclass
@@ -29,62 +29,60 @@ class Options:
 
     training_steps: int = 300
     """Steps before anything is drawn: the empty space must have been found."""
-    repetitions: int = 5
+    repetitions: int = 7
     """Pictures of each size, of which the median counts."""
     frame: int = 1
     """The frame whose pose is drawn."""
 
 
 @torch.no_grad()
-def parts(person: PaintedPerson, size: int, options: Options) -> dict[str, float]:
+def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     """Milliseconds of a picture and of what it is made of."""
     model, avatar = person.model, person.model.avatar
     camera = person.camera(options.frame, size)
-
-    model.get_outputs_for_camera(camera)  # warm-up
     transforms = model.poses.transforms(model.resolver.pose_for(camera))[0]
     posed = avatar.pose(transforms)
-    bare = person.camera(options.frame, size)
-    bare.metadata = None  # which nerfstudio would copy to every pixel
-    rays = bare.generate_rays(camera_indices=0)
-    chunk = model.config.eval_rays_per_chunk
-    chunks = list(
-        zip(rays.origins.reshape(-1, 3).split(chunk), rays.directions.reshape(-1, 3).split(chunk), strict=True)
-    )
-    cached = avatar.occupancy.cached()
+    origins, directions = model._camera_rays(camera)
+    rays = origins.reshape(-1, 3), directions.reshape(-1, 3)
+    scene = posed.cells, avatar.volume, avatar.occupancy.cached(), avatar.march_settings
+    field = avatar.field, avatar.density_rule
+    chunks = list(zip(*(x.split(model.config.eval_rays_per_chunk) for x in rays), strict=True))
+    seen = model.get_outputs_for_camera(camera)
 
-    def marched() -> list[Samples]:
-        return [
-            march(o, d, torch.full((len(o),), 0.5), posed.cells, avatar.volume, cached, avatar.march_settings)
-            for o, d in chunks
-        ]
+    def march_all() -> int:
+        return sum(len(march(o, d, torch.full((len(o),), 0.5), *scene).t) for o, d in chunks)
 
-    samples = marched()
-    x = [part.roots.x_canonical for part in samples]
-    unit = [(points - avatar.field.centre) / (2 * avatar.field.half_size) + 0.5 for points in x]
-    geometry = [avatar.field.density(points)[1] for points in x]
+    def unfused() -> torch.Tensor:
+        return torch.cat([picture._render_torch(o, d, *scene, *field) for o, d in chunks])
+
     work: dict[str, Callable[[], object]] = {
         "whole": lambda: model.get_outputs_for_camera(camera),
         "pose": lambda: avatar.pose(transforms),
-        "rays": lambda: bare.generate_rays(camera_indices=0),
-        "march_and_roots": marched,
-        "hash_grid": lambda: [hash_encode(u, avatar.field.table, avatar.field.layout) for u in unit],
-        "density": lambda: [avatar.density(points) for points in x],
-        "colour": lambda: [avatar.field.colour(features) for features in geometry],
+        "rays": lambda: model._camera_rays(camera),
+        "rays_to_colours": lambda: picture.render(*rays, *scene, *field),
+        "normals": lambda: normals_from_depth(origins, directions, seen["depth"], seen["accumulation"]),
+        "unfused": unfused,
+        "march_alone": march_all,
     }
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(options.repetitions):  # in turn, so that all parts meet the same load of the machine
-        for name, run in work.items():
-            times[name].append(1000 * median_seconds(run, repetitions=1, warm_up=0))
-    ms = {name: statistics.median(values) for name, values in times.items()}
-    found = {name: ms[name] for name in ("pose", "rays", "march_and_roots", "hash_grid")}
-    found["networks_and_prior"] = ms["density"] - ms["hash_grid"] + ms["colour"]
-    found["rest"] = ms["whole"] - sum(found.values())
-    found = {name: round(value, 1) for name, value in found.items()}
-    whole = round(ms["whole"], 1)
-    count = sum(len(part.t) for part in samples)
-    note(f"{size}: {whole} ms, {count} samples")
-    return {"whole": whole, "samples": count, "parts": found}
+    ms = {name: 1000 * value for name, value in seconds_in_turn(work, options.repetitions).items()}
+    parts = {name: round(ms[name], 1) for name in ("pose", "rays", "rays_to_colours", "normals")}
+    parts["rest"] = round(ms["whole"] - sum(parts.values()), 1)
+    mixed, avatar.field.config.mixed_precision = avatar.field.config.mixed_precision, False
+    difference = (picture.render(*rays, *scene, *field) - unfused())[:, :4].abs().max()
+    avatar.field.config.mixed_precision = mixed
+    note(f"{size}: {ms}")
+    return {
+        f"ms_{size}": round(ms["whole"], 1),
+        f"fps_{size}": round(1000 / ms["whole"], 2),
+        f"parts_{size}": parts,
+        f"unfused_{size}": {
+            "ms": round(ms["unfused"], 1),
+            "march_ms": round(ms["march_alone"], 1),
+            "ratio": round(ms["unfused"] / ms["rays_to_colours"], 2),
+            "largest_difference": round(float(difference), 6),
+            "samples": march_all(),
+        },
+    }
 
 
 def main(options: Options) -> None:
@@ -94,20 +92,8 @@ def main(options: Options) -> None:
     person.train(options.training_steps)
     person.model.eval()
     person.model.avatar.finish(person.config.avatar.field.levels)
-    small, large = (parts(person, size, options) for size in (270, 540))
-    print(
-        json.dumps(
-            {
-                "ms_270": small["whole"],
-                "ms_540": large["whole"],
-                "parts_270": small["parts"],
-                "parts_540": large["parts"],
-                "samples_270": small["samples"],
-                "samples_540": large["samples"],
-                "threads": torch.get_num_threads(),
-            }
-        )
-    )
+    found = {key: value for size in (270, 540) for key, value in measure(person, size, options).items()}
+    print(json.dumps({**found, "threads": torch.get_num_threads(), "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

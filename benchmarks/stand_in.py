@@ -6,6 +6,7 @@ Import this before torch: torch's OpenMP threads spin after every operation unle
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import sys
 import time
@@ -39,6 +40,24 @@ def median_seconds(work: Callable[[], object], repetitions: int, warm_up: int = 
         work()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def seconds_in_turn(work: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
+    """Median wall times of several calls, made in turn, so that all meet the same load of the machine."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for repetition in range(repetitions + 1):
+        for name, run in work.items():
+            start = time.perf_counter()
+            run()
+            if repetition:  # The first round warms up.
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_memory_mb() -> int:
+    """The most memory this process has held, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 class StandIn:

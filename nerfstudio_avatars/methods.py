@@ -133,11 +133,11 @@ _volanim_tiny.pipeline.model.losses = AnimationLossConfig(
     perceptual=0.0, equivariance=1.0, projection=1.0, pull=0.0, mask=1.0
 )
 _volanim_tiny.pipeline.model.schedule = AnimationScheduleConfig(
-    bootstrap_until=0.35, search_until=0.7, articulate_from=0.7, bootstrap_levels=2, patch=32
+    bootstrap_until=0.4, search_until=0.7, articulate_from=0.7, detect_from=0.2, bootstrap_levels=2, patch=32
 )
 _volanim_tiny.optimizers["network"] = {
     "optimizer": ClippedAdamConfig(lr=3e-3),
-    "scheduler": PhasedScheduleConfig(rates=(1.0, 0.33, 0.33)),
+    "scheduler": PhasedScheduleConfig(rates=(1.0, 0.66, 0.33), plateau=0.8, final_share=0.3),
 }
 
 instant_avatar = MethodSpecification(

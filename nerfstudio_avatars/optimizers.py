@@ -87,6 +87,13 @@ class ClippedAdam(torch.optim.Adam):
             torch.nn.utils.clip_grad_value_(group["params"], self._clip)
         return super().step(closure)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up a checkpoint's means, but for parameters whose shape is another by now (clips were added)."""
+        super().load_state_dict(state_dict)
+        for parameter, means in list(self.state.items()):
+            if means["exp_avg"].shape != parameter.shape:
+                del self.state[parameter]
+
 
 @dataclass
 class PhasedScheduleConfig(SchedulerConfig):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -10,6 +13,9 @@ import torch
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.standin import load_standin
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.trainer import AvatarTrainerConfig
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +34,54 @@ def random_pose() -> Callable[..., BodyState]:
         return BodyState(betas=betas, global_orient=orient, body_pose=std * body, transl=0.3 * transl)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def head_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of four toy heads to learn from and one never trained on, 16 frames each, 32 pixels."""
+    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+
+    return draw_head_clips(tmp_path_factory.mktemp("clips") / "heads", identities=4, frames=16, size=32)
+
+
+@pytest.fixture(scope="session")
+def small_volanim() -> Callable[..., AvatarTrainerConfig]:
+    """`small_volanim(data, output)`: how to train a very small `unsup-volanim-tiny`, without seeds of its own."""
+
+    def build(data: Path, output: Path, name: str = "run", steps: int = 8) -> AvatarTrainerConfig:
+        from nerfstudio_avatars.fields.keypoint_detector import KeypointDetectorConfig
+        from nerfstudio_avatars.fields.voxel_field import VoxelGeneratorConfig
+        from nerfstudio_avatars.methods import unsup_volanim_tiny
+
+        config = deepcopy(unsup_volanim_tiny.config)
+        config.output_dir, config.experiment_name, config.timestamp = output, "heads", name
+        config.max_num_iterations, config.vis = steps, "tensorboard"
+        config.steps_per_eval_image, config.steps_per_save, config.save_only_latest_checkpoint = 0, 1000, False
+        config.logging.local_writer.enable = False
+        manager, model = config.pipeline.datamanager, config.pipeline.model
+        manager.data, manager.dataparser.image_size = data, 32
+        manager.identities_per_batch, manager.frames_per_identity = 2, 2
+        model.network.points_per_edge, model.network.render.samples = 2, 8
+        model.network.generator = VoxelGeneratorConfig(
+            code_size=3, widths=(8, 8, 4), norm="group", density_scale=10.0, coarse_outputs=True
+        )
+        model.network.detector = KeypointDetectorConfig(32, (8, 12), head=3, norm="group", positional_bias=0.15)
+        model.schedule.bootstrap_size = model.schedule.patch = 16
+        model.schedule.bootstrap_levels = 1
+        model.search.candidates, model.search.size, model.search.samples = 4, 8, 6
+        model.eval_samples = 12
+        model.inversion.code_steps = model.inversion.tune_steps = 2
+        return config
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def volanim_config(head_clips, small_volanim, tmp_path_factory) -> Path:
+    """The config.yml of a finished, useless run on `head_clips`, with two parts."""
+    config = small_volanim(head_clips, tmp_path_factory.mktemp("volanim"), steps=4)
+    config.save_config()
+    trainer = config.setup()
+    trainer.setup()
+    trainer.train()
+    return config.get_base_dir() / "config.yml"

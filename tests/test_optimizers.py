@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from nerfstudio_avatars.optimizers import DecayScheduleConfig, FusedAdamConfig
+from nerfstudio_avatars.optimizers import (
+    ClippedAdamConfig,
+    DecayScheduleConfig,
+    FusedAdamConfig,
+    PhasedScheduleConfig,
+)
 
 
 @pytest.mark.parametrize("shape", ["cosine", "exponential"])
@@ -36,3 +41,55 @@ def test_fused_adam_is_adam():
             parameter.grad = gradient.clone()
             adam.step()
     torch.testing.assert_close(ours, theirs)
+
+
+def test_clipped_adam_cuts_every_derivative_off_by_itself():
+    ours, theirs = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+    config = ClippedAdamConfig(lr=1e-2, clip=0.1)
+    adams = config.setup(params=[ours]), torch.optim.Adam([theirs], lr=1e-2, betas=(0.5, 0.999), eps=1e-8)
+    for _ in range(3):
+        ours.grad, theirs.grad = torch.tensor([5.0, -0.3, 0.02]), torch.tensor([0.1, -0.1, 0.02])
+        for adam in adams:
+            adam.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_clipped_adam_forgets_the_means_of_what_has_changed_its_shape():
+    """The table of identities has another length when clips were added."""
+    kept, table, longer = (torch.nn.Parameter(torch.ones(size, 2)) for size in (3, 4, 6))
+    before, after = (ClippedAdamConfig().setup(params=[kept, one]) for one in (table, longer))
+    kept.grad, table.grad = torch.ones(3, 2), torch.ones(4, 2)
+    before.step()
+    after.load_state_dict(before.state_dict())
+    assert set(after.state) == {kept}
+    kept.grad, longer.grad = torch.ones(3, 2), torch.ones(6, 2)
+    after.step()
+    assert after.state[kept]["step"] == 2 and after.state[longer]["step"] == 1
+
+
+def rates_of(steps, **options):
+    adam = ClippedAdamConfig(lr=1.0).setup(params=[torch.nn.Parameter(torch.zeros(1))])
+    schedule = PhasedScheduleConfig(**options).setup().get_scheduler(adam, 1.0)
+    rates = []
+    for _ in range(steps):
+        rates.append(adam.param_groups[0]["lr"])
+        adam.step()
+        schedule.step()
+    return rates
+
+
+def test_a_phased_schedule_begins_anew_at_every_phase():
+    options = {"boundaries": (0.0, 0.5), "rates": (1.0, 0.4), "plateau": 0.5, "final_share": 0.1, "warm_up": 4}
+    rates = rates_of(100, max_steps=100, **options)
+    assert all(type(rate) is float for rate in rates)
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[4:25] == pytest.approx([1.0] * 21)
+    assert rates[49] == pytest.approx(0.1 ** (0.48 / 0.5))
+    assert rates[50:54] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert rates[99] == pytest.approx(0.4 * 0.1 ** (0.48 / 0.5))
+
+
+def test_a_phased_schedule_holds_its_last_rate_and_lacks_no_phase():
+    rates = rates_of(30, max_steps=20, boundaries=(0.0, 0.2, 0.6), rates=(1.0, 0.5), warm_up=0)
+    assert rates[16] == pytest.approx(0.5), "the last of the rates stands for further phases"
+    assert rates[20:] == pytest.approx([0.05] * 10)

@@ -47,7 +47,7 @@ class Shot:
     width: int | None = None
     """Pixels; by default 540, or the camera path's."""
     azimuth: float = 0.0
-    """Where the camera starts, degrees; 0 is before the person of the training video, 90 at +x."""
+    """Where the camera starts, degrees; 0 is before the person of the training video, 90 at their left."""
     elevation: float = 5.0
     """Height of the camera above the horizon, degrees."""
     speed: float = 1.0
@@ -71,7 +71,7 @@ class Shot:
     """RGBA pictures without a background; needs a folder as the output."""
 
     def check(self) -> None:
-        """Raises `UserError` for a value that makes no picture."""
+        """Raises `UserError` or `DataError` for a value that makes no picture, or a file that is not there."""
         for name in ("height", "width", "fps", "speed", "seconds", "source_fps"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -81,6 +81,10 @@ class Shot:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number of frames.")
         if not abs(self.elevation) < 90:  # noqa: PLR2004
             raise UserError(f"--elevation {self.elevation}: expected degrees between -90 and 90.")
+        if self.motion not in ("training", "still"):
+            from nerfstudio_avatars.data.motion.motion_file import motion_path
+
+            motion_path(self.motion)
         _camera_path(self)
 
 

@@ -1,4 +1,4 @@
-"""`ns-avatar evaluate`: held-out figures of a trained run, each group of pictures by itself.
+"""`ns-avatar evaluate`: held-out figures of trained runs, by the protocols of papers or by our own.
 
 `ns-eval` averages all held-out pictures together. Views between the training frames and poses never seen are different
 questions, so here they are answered separately.
@@ -7,43 +7,60 @@ questions, so here they are answered separately.
 from __future__ import annotations
 
 import json
-import time
-from collections import defaultdict
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.evaluation.protocols import PROTOCOLS, Protocol, ProtocolName
+
 if TYPE_CHECKING:
+    from nerfstudio_avatars.cli.evaluation.report import RunReport
     from nerfstudio_avatars.cli.run_config import LoadedRun
 
-UNGROUPED = "test"
-"""Name of the only group where the data names none."""
+JSON = "evaluation.json"
+MARKDOWN = "evaluation.md"
 
 
 @dataclass
 class Evaluate:
-    """Measures a trained run on its held-out pictures: each group by itself, on white and on black."""
+    """Measures trained runs on their held-out pictures: one table, JSON, comparisons; each group of pictures apart."""
 
-    load_config: Path
-    """The run's config.yml, or its folder."""
+    load_config: tuple[Path, ...]
+    """config.yml of a run, or its folder; several, one a subject, also give their mean."""
+    protocol: ProtocolName = "ours"
+    """`ours`: all groups, poses and backgrounds. `novel-view`, `novel-pose`: one kind of pictures.
+    `instant-avatar-paper`: white, poses fitted to test pictures. `3dgs-avatar`: black, poses as given."""
     output: Path | None = None
-    """JSON file for the figures. Default: evaluation.json in the run's folder."""
+    """Folder for evaluation.json, evaluation.md and the comparisons; or a .json file for the figures alone. Default:
+    `evaluation` in the first run's folder, with the protocol's name if it is not ours."""
+    pictures: bool = True
+    """Write every held-out picture: truth, rendering and error (x 4) side by side."""
     trust: bool = False
     """Open the configuration even if it names things from outside nerfstudio and this package."""
 
     def run(self) -> None:
         """Measures, writes the figures, prints them."""
+        from nerfstudio_avatars.cli.evaluation.report import as_json, as_markdown, labels
         from nerfstudio_avatars.cli.run_config import find_config
 
-        config = find_config(self.load_config)
-        figures = evaluate_run(config, self.trust)
-        output = self.output or config.parent / "evaluation.json"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(figures, indent=2) + "\n", "utf8")
-        for group, means in figures["groups"].items():
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in means.items())
-            print(f"{group}: {shown}")
-        print(f"Evaluated step {figures['step']} of {config.parent}: {output}")
+        if not self.load_config:
+            raise UserError("--load-config: no run was named. Expected one or more config.yml.")
+        protocol = PROTOCOLS[self.protocol]
+        configs = [find_config(path) for path in self.load_config]
+        alone = self.output is not None and self.output.suffix == ".json"
+        folder = self.output or configs[0].parent / _default_name(protocol)
+        pictures = folder / "pictures" if self.pictures and not alone else None
+        runs = [report_on(config, protocol, pictures, self.trust) for config in configs]
+        file = folder if alone else folder / JSON
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(as_json(runs, protocol), indent=2) + "\n", "utf8")
+        text = as_markdown(runs, protocol)
+        if not alone:
+            (folder / MARKDOWN).write_text(text, "utf8")
+        print(text)
+        print(f"Evaluated {', '.join(labels(runs))} ({protocol.name}): {folder}")
 
 
 def evaluate_loaded(run: LoadedRun) -> dict:
@@ -54,34 +71,46 @@ def evaluate_loaded(run: LoadedRun) -> dict:
         `nerfstudio_avatars.metrics.image.image_metrics`; `render_fps`: pictures a second, the first left out, since it
         compiles; `step`: of the checkpoint.
     """
-    import torch
+    from nerfstudio_avatars.cli.evaluation.measure import measure
 
-    model, datamanager = run.pipeline.model, run.pipeline.datamanager
-    names = datamanager.eval_dataset.metadata.get("group")
-    figures: dict[str, list[dict[str, float]]] = defaultdict(list)
-    seconds = []
-    with torch.no_grad():
-        for camera, batch in datamanager.fixed_indices_eval_dataloader:
-            start = time.perf_counter()
-            outputs = model.get_outputs_for_camera(camera=camera)
-            outputs["rgb"].sum().item()  # waits for the device
-            seconds.append(time.perf_counter() - start)
-            group = names[int(batch["image_idx"])] if names else UNGROUPED
-            figures[group].append(model.get_image_metrics_and_images(outputs, batch)[0])
-    return {
-        "groups": {group: {"images": len(rows)} | _mean(rows) for group, rows in figures.items()},
-        "render_fps": 1 / (sum(seconds[1:] or seconds) / len(seconds[1:] or seconds)),
-        "step": run.step,
-    }
+    measured = measure(run)
+    return {"groups": measured.groups, "render_fps": measured.render_fps, "step": run.step}
 
 
-def evaluate_run(config: Path, trust: bool = False) -> dict:
-    """Opens a run and measures it; see `evaluate_loaded`."""
+def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, trust: bool = False) -> RunReport:
+    """Opens a run and measures it by a protocol.
+
+    Args:
+        config: the run's config.yml.
+        protocol: what to render and how.
+        pictures: folder for comparisons; each run gets one of its own in it.
+        trust: open foreign configurations.
+    """
+    from nerfstudio_avatars.cli.evaluation.differences import differences, facts_of
+    from nerfstudio_avatars.cli.evaluation.measure import follow, measure
+    from nerfstudio_avatars.cli.evaluation.report import RunReport
     from nerfstudio_avatars.cli.run_config import load_run
 
-    return evaluate_loaded(load_run(config, trust))
+    run = load_run(config, trust)
+    facts = facts_of(run)
+    follow(protocol, run.pipeline.model)
+    folder = None if pictures is None else pictures / _file_name(facts.subject, config.parent)
+    measured = measure(run, protocol.groups, folder)
+    return RunReport(
+        run=config.parent.as_posix(),
+        subject=facts.subject,
+        groups=measured.groups,
+        frames=measured.frames,
+        render_fps=measured.render_fps,
+        step=run.step,
+        differences=differences(facts, protocol),
+    )
 
 
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    keys = [key for key in rows[0] if all(key in row for row in rows)]
-    return {key: sum(row[key] for row in rows) / len(rows) for key in keys}
+def _default_name(protocol: Protocol) -> str:
+    return "evaluation" if protocol.name == "ours" else f"evaluation-{protocol.name}"
+
+
+def _file_name(subject: str, run: Path) -> str:
+    """Of a run's comparisons: two runs of one subject do not overwrite each other's."""
+    return re.sub(r"[^\w.-]+", "-", "-".join([subject, *run.resolve().parts[-2:]]))

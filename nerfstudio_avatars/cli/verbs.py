@@ -13,7 +13,9 @@ from nerfstudio_avatars.cli.demo_data import DemoData
 from nerfstudio_avatars.cli.demo_volanim import DemoVolanim
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.evaluate import Evaluate
+from nerfstudio_avatars.cli.inspect import Inspect
 from nerfstudio_avatars.cli.invert import Invert
+from nerfstudio_avatars.cli.masks import Masks
 
 
 class Verb(Protocol):
@@ -29,8 +31,10 @@ Verbs = (
     | Annotated[DemoData, tyro.conf.subcommand("demo-data")]
     | Annotated[DemoVolanim, tyro.conf.subcommand("demo-volanim")]
     | Annotated[Invert, tyro.conf.subcommand("invert")]
+    | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Animate, tyro.conf.subcommand("animate")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 )
 
 

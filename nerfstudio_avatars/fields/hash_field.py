@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode, hash_encode_torch
 
@@ -33,6 +34,11 @@ class HashFieldConfig:
     """Hash encoding: `auto` is ours (numba on the CPU), `torch` the plain specification, `tcnn` tiny-cuda-nn."""
     mixed_precision: bool = True
     """Networks in bfloat16. No loss of quality was seen; on CPUs without bfloat16 units it is switched off."""
+
+
+_ROWS = 1024
+"""Networks on the CPU see multiples of this many points: for every new number oneDNN compiles a new product, which in
+training, where no two steps have as many samples, took longer than the products themselves."""
 
 
 class HashField(nn.Module):
@@ -78,14 +84,29 @@ class HashField(nn.Module):
         else:
             encode = hash_encode_torch if self.config.implementation == "torch" else hash_encode
             features = encode(x, self.table, self.layout)
-        with self._precision(features):
-            hidden = self.density_network(features * self.level_weights)
+        # Closed levels are left out by the first layer: cheaper than a product with all features.
+        hidden = self._run(self.density_network, features, self.level_weights)
         return hidden[:, 0].float(), hidden[:, 1:]
 
     def colour(self, geometry: Float[Tensor, "points g"]) -> Float[Tensor, "points 3"]:
         """RGB in [0, 1]."""
-        with self._precision(geometry):
-            return torch.sigmoid(self.colour_network(geometry).float())
+        return torch.sigmoid(self._run(self.colour_network, geometry).float())
+
+    def _run(
+        self, network: nn.Sequential, x: Float[Tensor, "points in"], input_weights: Tensor | None = None
+    ) -> Float[Tensor, "points out"]:
+        """A network, its inputs multiplied by weights."""
+        points = len(x)
+        first, *others = (layer.weight for layer in network[::2])
+        if input_weights is not None:
+            first = first * input_weights
+        with self._precision(x):
+            if x.device.type == "cpu" and points > _ROWS:
+                x = F.pad(x, (0, 0, 0, -points % _ROWS))
+            x = F.linear(x, first)
+            for weight in others:
+                x = F.linear(x.relu_(), weight)
+        return x[:points]
 
     def _precision(self, x: Tensor):
         fast = x.device.type == "cuda" or (x.device.type == "cpu" and _cpu_has_bfloat16())

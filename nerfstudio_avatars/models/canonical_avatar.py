@@ -7,24 +7,20 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from nerfacc import accumulate_along_rays
 from torch import Tensor, nn
 
 from nerfstudio_avatars.deformations.broyden import INIT_BONES, TransformGrid, unpose_in_grid
 from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical
 from nerfstudio_avatars.deformations.posed_cells import PosedCells, bin_cells
 from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
-from nerfstudio_avatars.deformations.snarf import Roots, attach_pose_gradient, unpose
+from nerfstudio_avatars.deformations.snarf import unpose, with_pose_gradient
 from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, paper_weight_volume
 from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
-from nerfstudio_avatars.rendering.compositing import rendering_weights
+from nerfstudio_avatars.rendering import picture
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.rendering.ray_march import MarchSettings, first_of_each, march, march_points, ray_box
 from nerfstudio_avatars.rendering.union_grid import UnionGrid, march_union
-
-LARGEST_EXPONENT = 10.0
-"""Densities stop at e^10 per metre: opaque within a tenth of a millimetre."""
 
 
 @dataclass
@@ -59,7 +55,7 @@ class CanonicalAvatarConfig:
     """Nodes of the paper's skinning grid along z, y, x; read by `articulation="broyden"` only."""
     broyden_bones: tuple[int, ...] = INIT_BONES
     """Bones whose rigid inverses start Broyden's searches: the paper's 13 (Fast-SNARF's 9: 0 1 2 4 5 16 17 18 19)."""
-    bin_size: float = 0.025
+    bin_size: float = 0.018
     """Edge of the bins in which posed cells are found, metres."""
 
 
@@ -88,8 +84,15 @@ class RenderedRays:
     """Mean distance along the ray, metres; 0 where nothing was hit."""
     canonical: Float[Tensor, "rays 3"]
     """Mean canonical position, in the field's unit cube."""
-    weights: Float[Tensor, "samples"]
-    """Rendering weights of all samples."""
+    weights: Float[Tensor, "samples"] | None = None
+    """Rendering weights of all samples, where they were asked for."""
+
+    @classmethod
+    def of(cls, sums: Float[Tensor, "rays 8"], weights: Tensor | None = None) -> RenderedRays:
+        """From sums along the rays, as in `rendering.picture`."""
+        accumulation = sums[:, 3:4]
+        mean = sums[:, 4:] / accumulation.clamp(min=1e-6)
+        return cls(sums[:, :3], accumulation, mean[:, :1], mean[:, 1:], weights)
 
 
 class CanonicalAvatar(nn.Module):
@@ -99,6 +102,8 @@ class CanonicalAvatar(nn.Module):
         config: sizes.
         mesh: the template body in the canonical pose.
     """
+
+    skinning_basis: Tensor
 
     def __init__(self, config: CanonicalAvatarConfig, mesh: Mesh) -> None:
         super().__init__()
@@ -110,8 +115,13 @@ class CanonicalAvatar(nn.Module):
             neighbours=config.skinning_neighbours,
             sweeps=config.skinning_sweeps,
         )
+        # Linear blend skinning is linear in the transforms: these are the factors of their entries, at every node.
+        homogeneous = nn.functional.pad(self.volume.node_positions, (0, 1), value=1.0)
+        basis = self.volume.node_weights[:, :, None] * homogeneous[:, None]
+        self.register_buffer("skinning_basis", basis.flatten(1), persistent=False)
         low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
         self.field = HashField(config.field, (low + high) / 2, float((high - low).max()) / 2 * 1.2)
+        self.density_rule = picture.DensityRule(config.density, config.template_prior)
         self.occupancy = CanonicalOccupancy(self.volume)
         self.occupancy.start(self.density)
         self.march_settings = MarchSettings(config.step, config.max_samples, config.ray_cut)
@@ -123,22 +133,14 @@ class CanonicalAvatar(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.occupancy_changed())
         self._rows: Tensor | None = None
 
-    def _activate(self, raw: Tensor, x_canonical: Tensor) -> Tensor:
-        if self.config.template_prior > 0:
-            # The prior's gradient must reach x: without it pose gradients are half as large, some of the wrong sign.
-            raw = raw - (self.volume.distance_at(x_canonical) / self.config.template_prior).clamp(-4, 4)
-        if self.config.density == "relu":
-            return raw.relu()
-        return torch.exp(raw.clamp(max=LARGEST_EXPONENT))
-
     @torch.no_grad()
     def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         """Density in 1/m, without gradient."""
-        return self._activate(self.field.density(x_canonical)[0], x_canonical)
+        return self.density_with_gradient(x_canonical)
 
     def density_with_gradient(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         """Density in 1/m."""
-        return self._activate(self.field.density(x_canonical)[0], x_canonical)
+        return self.density_rule(self.field.density(x_canonical)[0], x_canonical, self.volume)
 
     def occupancy_changed(self) -> None:
         """Call after every change of the occupancy: cells posed before it are out of date."""
@@ -191,7 +193,8 @@ class CanonicalAvatar(nn.Module):
         """Moves the avatar's canonical space into a pose (canonical -> posed transforms, metres)."""
         if self._rows is None:
             self._rows = self.occupancy.occupied_rows(self.volume)
-        nodes = self.volume.pose_nodes(transforms)
+        # Equals `volume.pose_nodes`: one product instead of one a node, and one in the backward pass.
+        nodes = self.skinning_basis @ transforms[:, :3].transpose(1, 2).flatten(0, 1)
         cells = bin_cells(nodes, self.volume.cells, self._rows, self.config.bin_size)
         grid = TransformGrid.of_pose(self.paper_weights, transforms) if self.paper_weights else None
         return PosedAvatar(transforms, nodes, cells, grid)
@@ -206,13 +209,7 @@ class CanonicalAvatar(nn.Module):
                 roots = implicit_canonical(roots, inverse, x_posed[point], grid.warp)
             return roots, point
         found = unpose(x_posed, posed.cells, self.volume)
-        return self._with_pose_gradient(found, posed), found.point
-
-    def _with_pose_gradient(self, roots: Roots, posed: PosedAvatar) -> Tensor:
-        if not posed.nodes.requires_grad:
-            return roots.x_canonical
-        corners = posed.nodes[self.volume.cells[roots.cell]]
-        return attach_pose_gradient(roots.x_canonical, roots.local, corners, self.volume.spacing)
+        return with_pose_gradient(found, posed.nodes, self.volume.cells, self.volume.spacing), found.point
 
     def render(
         self,
@@ -230,26 +227,58 @@ class CanonicalAvatar(nn.Module):
             poses: which rays see which pose: consecutive slices covering all rays.
             noise: standard deviation of noise on the raw density (the reference's early steps), 1/m.
         """
-        ray, t, first, x, point = [], [], [], [], []
-        samples = roots = 0
+        return RenderedRays.of(*self._sums(origins, directions, jitter, poses, noise))
+
+    def _sums(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        jitter: Tensor,
+        poses: list[tuple[slice, PosedAvatar]],
+        noise: float = 0.0,
+    ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
+        """Sums along rays, and the samples' weights."""
+        parts, samples, roots = [], 0, 0
         for rays, posed in poses:
-            part = self._march(origins[rays], directions[rays], jitter[rays], posed)
-            ray.append(part[0] + rays.start)
-            t.append(part[1])
-            first.append(part[2] + roots)
-            x.append(part[3])
-            point.append(part[4] + samples)
-            samples, roots = samples + len(part[0]), roots + len(part[3])
-        packed = [torch.cat(column) if len(column) > 1 else column[0] for column in (ray, t, first, x, point)]
-        return self._shade(len(origins), *packed, noise=noise)
+            ray, t, first, x, point = self._march(origins[rays], directions[rays], jitter[rays], posed)
+            parts.append((ray + rays.start, t, first + roots, x, point + samples))
+            samples, roots = samples + len(t), roots + len(x)
+        ray, t, first, x, point = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
+        step, rule = self.config.step, self.density_rule
+        return picture.shade(len(origins), ray, t, first, x, point, self.field, self.volume, rule, step, noise)
+
+    @torch.no_grad()
+    def render_picture(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        posed: PosedAvatar,
+        rays_at_a_time: int = 1 << 15,
+    ) -> RenderedRays:
+        """Renders rays in one pose, samples in the middle of their steps, without gradient and without weights."""
+        if posed.grid is None and self.union is None:
+            settings, cached = self.march_settings, self._cached_density()
+            sums = picture.render(
+                origins, directions, posed.cells, self.volume, cached, settings, self.field, self.density_rule,
+                rays_at_a_time,
+            )  # fmt: skip
+            return RenderedRays.of(sums)
+        parts = []
+        for o, d in zip(origins.split(rays_at_a_time), directions.split(rays_at_a_time), strict=True):
+            parts.append(self._sums(o, d, torch.full_like(o[:, 0], 0.5), [(slice(0, len(o)), posed)])[0])
+        return RenderedRays.of(torch.cat(parts))
+
+    def _cached_density(self) -> Tensor:
+        if self._cached is None:
+            self._cached = self.occupancy.cached()
+        return self._cached
 
     def _march(self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar) -> tuple[Tensor, ...]:
         """Ray and distance of samples, their first roots, the roots and their samples."""
         if posed.grid is None and self.union is None:
-            if self._cached is None:
-                self._cached = self.occupancy.cached()
-            found = march(origins, directions, jitter, posed.cells, self.volume, self._cached, self.march_settings)
-            x = self._with_pose_gradient(found.roots, posed)
+            cached = self._cached_density()
+            found = march(origins, directions, jitter, posed.cells, self.volume, cached, self.march_settings)
+            x = with_pose_gradient(found.roots, posed.nodes, self.volume.cells, self.volume.spacing)
             return found.ray, found.t, found.first_root, x, found.roots.point
         step = self.config.step
         if self.union is None:
@@ -261,33 +290,3 @@ class CanonicalAvatar(nn.Module):
         # Samples without a root see nothing.
         seen, point = torch.unique_consecutive(point, return_inverse=True)
         return ray[seen], t[seen], first_of_each(point, len(seen)), x, point
-
-    def _shade(
-        self,
-        num_rays: int,
-        ray: Tensor,
-        t: Tensor,
-        first_root: Tensor,
-        x_canonical: Tensor,
-        point: Tensor,
-        *,
-        noise: float,
-    ) -> RenderedRays:
-        raw, geometry = self.field.density(x_canonical)
-        if noise > 0:
-            raw = raw + noise * torch.randn_like(raw)
-        density = self._activate(raw, x_canonical)
-        if len(x_canonical) > len(t):  # Some samples have several roots: the densest one is seen.
-            rank = torch.arange(len(point), device=t.device) - first_root[point]
-            padded = torch.full((len(t), int(rank.max()) + 1), -1.0, device=t.device)
-            padded[point, rank] = density.detach()
-            winner = first_root + padded.argmax(1)
-            density, geometry, x_canonical = density[winner], geometry[winner], x_canonical[winner]
-        colour = self.field.colour(geometry)
-        weights = rendering_weights(density, self.config.step, ray)
-        unit = (x_canonical.detach() - self.field.centre) / (2 * self.field.half_size) + 0.5
-        values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
-        total = accumulate_along_rays(weights, values, ray, num_rays)
-        accumulation = total[:, 3:4]
-        mean = total[:, 4:] / accumulation.clamp(min=1e-6)
-        return RenderedRays(total[:, :3], accumulation, mean[:, :1], mean[:, 1:], weights)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from nerfstudio_avatars.losses.pixel_pyramid import pixel_pyramid_loss
 from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimation
@@ -69,7 +69,7 @@ def invert_identity(
     network: VolumetricAnimation,
     pictures: Float[Tensor, "pictures 3 size size"],
     config: IdentityInversionConfig,
-    perceptual: nn.Module | None = None,
+    perceptual: Perceptual | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> InvertedIdentity:
     """Fits an identity; the network itself stays as it is.
@@ -131,7 +131,7 @@ class _Fit:
         network: VolumetricAnimation,
         pictures: Tensor,
         config: IdentityInversionConfig,
-        perceptual: nn.Module | None,
+        perceptual: Perceptual | None,
     ) -> None:
         self.network, self.pictures, self.config, self.perceptual = network, pictures, config, perceptual
         self.rays = standard_rays(pictures.shape[-1], pictures.device)

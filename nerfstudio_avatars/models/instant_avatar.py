@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model, ModelConfig
@@ -26,6 +26,7 @@ from nerfstudio_avatars.models.pose_refinement import PoseRefinementConfig, refi
 from nerfstudio_avatars.models.pose_resolver import PoseResolver
 from nerfstudio_avatars.rendering.compositing import over
 from nerfstudio_avatars.rendering.normals import normals_from_depth
+from nerfstudio_avatars.rendering.pinhole import pinhole_rays
 
 UNION_PERIOD = 20
 """Steps between two updates of the paper's grid."""
@@ -77,7 +78,7 @@ class InstantAvatarModelConfig(ModelConfig):
     """The reference's choices where they differ from ours: Broyden's search, one occupancy grid for all frames, ReLU
     density without a template, its schedules and sampling. Slower; for comparison. See `compat.py`."""
     eval_rays_per_chunk: int = 1 << 15
-    """Rays rendered at a time."""
+    """Rays of a picture rendered at a time, where memory grows with them (everywhere but on the CPU)."""
     enable_collider: bool = False
     """Rays start at the posed body's box, so no collider is needed."""
 
@@ -263,25 +264,29 @@ class InstantAvatarModel(Model):
         posed = self.avatar.pose_for_rendering(self.poses.transforms(pose)[0])
         origins, directions = self._camera_rays(camera)
         height, width = origins.shape[:2]
-        parts = []
-        rays_at_a_time = self.config.eval_rays_per_chunk
-        for o, d in zip(
-            origins.reshape(-1, 3).split(rays_at_a_time), directions.reshape(-1, 3).split(rays_at_a_time), strict=True
-        ):
-            jitter = torch.full((len(o),), 0.5, device=self.device)
-            parts.append(self._outputs(self.avatar.render(o, d, jitter, [(slice(0, len(o)), posed)])))
-        outputs = {key: torch.cat([part[key] for part in parts]).reshape(height, width, -1) for key in parts[0]}
+        rays = torch.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
+        rendered = self.avatar.render_picture(*rays, posed, self.config.eval_rays_per_chunk)
+        outputs = {key: value.reshape(height, width, -1) for key, value in self._outputs(rendered).items()}
         outputs["normal"] = normals_from_depth(origins, directions, outputs["depth"], outputs["accumulation"])
         return outputs
 
     def _camera_rays(self, camera: Cameras) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]:
-        bare = Cameras(
-            camera.camera_to_worlds, camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height,
-            camera.distortion_params, camera.camera_type,
-        )  # fmt: skip
-        # Without the metadata, which nerfstudio would copy to every pixel.
-        rays = bare.to(self.device).generate_rays(camera_indices=0, keep_shape=True)
-        return rays.origins, rays.directions
+        camera = camera.to(self.device)
+        distortion = camera.distortion_params
+        bent = distortion is not None and bool(distortion.any())
+        if bent or int(camera.camera_type.flatten()[0]) != CameraType.PERSPECTIVE.value:
+            # Fisheyes, panoramas, lens distortion: nerfstudio knows them all. Without the metadata, which it would copy
+            # to every pixel.
+            bare = Cameras(
+                camera.camera_to_worlds, camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height,
+                distortion, camera.camera_type,
+            )  # fmt: skip
+            rays = bare.generate_rays(camera_indices=0, keep_shape=True)
+            return rays.origins, rays.directions
+        focal, centre = torch.cat([camera.fx, camera.fy], -1), torch.cat([camera.cx, camera.cy], -1)
+        size = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+        pose = camera.camera_to_worlds.reshape(-1, 3, 4)[0]
+        return pinhole_rays(pose, focal.reshape(-1, 2)[0], centre.reshape(-1, 2)[0], *size)
 
     def _finish_training(self, step: int) -> None:
         """Recomputes the occupancy from the finished field, so that pictures skip exactly what is empty."""

@@ -29,6 +29,8 @@ from nerfstudio_avatars.rendering.scene_camera import camera_rays
 from nerfstudio_avatars.rendering.voxel_render import VoxelPictures
 from nerfstudio_avatars.viewer.animation_controls import AnimationControls
 
+PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
+"""Its features are far larger than VGG19's; a weight is meant for the latter."""
 REMEMBERED_POSES = 512
 """Driving frames whose poses are kept."""
 
@@ -149,15 +151,12 @@ class UnsupVolanimModel(Model):
         assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
         schedule = config.schedule
         aids = schedule.aids(self._progress, self.search)
-        perceptual = self._perceptual[0]
-        if perceptual is not None:
-            perceptual.to(device)
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),
             config.losses,
             aids,
-            perceptual,
+            self._compare if self._perceptual[0] is not None else None,
         )
         losses = dict(step.losses)
         if "mask" in losses:
@@ -167,6 +166,12 @@ class UnsupVolanimModel(Model):
             "accumulation": step.pictures.accumulation.detach(),
             "parts": step.pictures.parts.detach(),
         }
+
+    def _compare(self, rendered: Tensor, target: Tensor) -> Tensor:
+        """The perceptual loss (pictures with channels last), at VGG19's scale whatever its network."""
+        perceptual = self._perceptual[0]
+        assert perceptual is not None
+        return PERCEPTUAL_SCALE.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
 
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
         """Not used: pictures depend on driving frames, so whole cameras are rendered."""
@@ -242,7 +247,7 @@ class UnsupVolanimModel(Model):
         Args:
             yaw: radians; positive turns the nose to the picture's right.
         """
-        turn = axis_angle_to_matrix(torch.tensor([0.0, -yaw, 0.0], device=self.device))
+        turn = axis_angle_to_matrix(torch.tensor([0.0, -float(yaw), 0.0], device=self.device))
         middle = poses.translation.mean(-2, keepdim=True)
         return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
 
@@ -284,7 +289,8 @@ class UnsupVolanimModel(Model):
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
-            return invert_identity(self.network, images, self.config.inversion, self._perceptual[0], progress)
+            compare = self._compare if self._perceptual[0] is not None else None
+            return invert_identity(self.network, images, self.config.inversion, compare, progress)
 
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of somebody trained on."""

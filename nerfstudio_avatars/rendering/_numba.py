@@ -2,88 +2,64 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
 
-from nerfstudio_avatars.deformations._numba import newton
+from nerfstudio_avatars.deformations._numba import Search, bin_at, roots_in_bin
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
-from nerfstudio_avatars.deformations.snarf import NEWTON_STEPS, RESIDUAL, TOLERANCE, Roots
+from nerfstudio_avatars.deformations.snarf import Roots
 from nerfstudio_avatars.rendering.ray_march import CUT_CAP, MAX_ROOTS, MarchSettings, Samples
 
-_RAYS_AT_A_TIME = 8192
+_RAYS_AT_A_TIME = 2048
+
+
+@njit(inline="always")
+def ray_range(ox, oy, oz, dx, dy, dz, box):
+    """Where a ray enters and leaves a box."""
+    tiny = np.float32(1e-9)
+    near, far = np.float32(0), np.float32(1e9)
+    sides = (ox, dx, box[0, 0], box[1, 0]), (oy, dy, box[0, 1], box[1, 1]), (oz, dz, box[0, 2], box[1, 2])
+    for o, d, low, high in sides:
+        inverse = np.float32(1) / (tiny if abs(d) < tiny else d)
+        t0, t1 = (low - o) * inverse, (high - o) * inverse
+        near, far = max(near, min(t0, t1)), min(far, max(t0, t1))
+    return near, far
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _march(
-    origins, directions, jitter, box, nodes, cells, lower, upper, sides, bins_origin, bin_scale, dims, offsets,
-    members, cell_index, density, step, max_samples, max_roots, cut, cut_cap, steps, residual, tolerance,
-    out_t, out_first, out_cell, out_local, samples_of_ray, roots_of_ray,
+    origins, directions, jitter, box, search, density, step, max_samples, max_roots, cut, cut_cap,
+    values, out_t, out_first, out_cell, out_local, samples_of_ray, roots_of_ray,
 ):  # fmt: skip
     capacity = out_cell.shape[1]
     for r in prange(len(origins)):
-        scratch = np.empty((8, 3), np.float32)
         ox, oy, oz = origins[r, 0], origins[r, 1], origins[r, 2]
         dx, dy, dz = directions[r, 0], directions[r, 1], directions[r, 2]
-        near, far = np.float32(0), np.float32(1e9)
-        for a in range(3):
-            d = directions[r, a]
-            if abs(d) < 1e-9:
-                d = np.float32(1e-9)
-            t0, t1 = (box[0, a] - origins[r, a]) / d, (box[1, a] - origins[r, a]) / d
-            near = max(near, min(t0, t1))
-            far = min(far, max(t0, t1))
+        near, far = ray_range(ox, oy, oz, dx, dy, dz, box)
         samples = 0
         roots = 0
-        depth = 0.0
+        depth = np.float32(0)
         count = int(np.ceil((far - near) / step)) if far > near else 0
         for s in range(count):
-            t = near + (s + jitter[r]) * step
+            t = near + (np.float32(s) + jitter[r]) * step
             px, py, pz = ox + t * dx, oy + t * dy, oz + t * dz
-            gi = int(np.floor((px - bins_origin[0]) * bin_scale))
-            gj = int(np.floor((py - bins_origin[1]) * bin_scale))
-            gk = int(np.floor((pz - bins_origin[2]) * bin_scale))
-            if gi < 0 or gj < 0 or gk < 0 or gi >= dims[0] or gj >= dims[1] or gk >= dims[2]:
+            at = bin_at(search, px, py, pz)
+            if at < 0 or search.offsets[at] == search.offsets[at + 1]:
                 continue
-            at = (gi * dims[1] + gj) * dims[2] + gk
-            first = roots
-            highest = np.float32(0)
-            for m in range(offsets[at], offsets[at + 1]):
-                c = members[m]
-                if px < lower[c, 0] or py < lower[c, 1] or pz < lower[c, 2]:
-                    continue
-                if px > upper[c, 0] or py > upper[c, 1] or pz > upper[c, 2]:
-                    continue
-                for attempt in range(1 if sides[c, 0] < 0 else 3):
-                    start = sides[c, attempt - 1] if attempt else -1
-                    found, u, v, w = newton(px, py, pz, nodes, cells, c, start, steps, residual, tolerance, scratch)
-                    if not found:
-                        continue
-                    i, j, k = cell_index[c, 0], cell_index[c, 1], cell_index[c, 2]
-                    sigma = density[2 * i + (u >= 0.5), 2 * j + (v >= 0.5), 2 * k + (w >= 0.5)]
-                    if sigma < 0:
-                        continue
-                    new = True
-                    for q in range(first, roots):
-                        o = out_cell[r, q]
-                        e0 = (cell_index[o, 0] + out_local[r, q, 0]) - (i + u)
-                        e1 = (cell_index[o, 1] + out_local[r, q, 1]) - (j + v)
-                        e2 = (cell_index[o, 2] + out_local[r, q, 2]) - (k + w)
-                        if e0 * e0 + e1 * e1 + e2 * e2 < 1e-5:
-                            new = False
-                    if new and roots - first < max_roots and roots < capacity:
-                        out_cell[r, roots] = c
-                        out_local[r, roots, 0] = u
-                        out_local[r, roots, 1] = v
-                        out_local[r, roots, 2] = w
-                        roots += 1
-                        highest = max(highest, sigma)
-            if roots > first:
+            found = roots_in_bin(search, at, px, py, pz, density, max_roots, roots, r, out_cell, out_local, values)
+            if found > 0:
                 out_t[r, samples] = t
-                out_first[r, samples] = first
+                out_first[r, samples] = roots
                 samples += 1
+                roots += found
+                highest = values[r, 0]
+                for q in range(1, found):
+                    highest = max(highest, values[r, q])
                 depth += min(highest * step, cut_cap)
                 if depth > cut or samples >= max_samples or roots + max_roots > capacity:
                     break
@@ -112,6 +88,25 @@ def _pack(
                     x[m0 + m, a] = origin[a] + spacing * (cell_index[c, a] + in_local[r, m, a])
 
 
+_kept = threading.local()
+
+
+def _buffers(max_samples: int) -> tuple[np.ndarray, ...]:
+    """Distances, first roots, cells, places and densities of rays, kept for the next call: fresh memory costs more than
+    the marching itself, a page fault a ray."""
+    if getattr(_kept, "max_samples", None) != max_samples:
+        n, capacity = _RAYS_AT_A_TIME, max_samples + max_samples // 2 + 8
+        _kept.max_samples = max_samples
+        _kept.buffers = (
+            np.empty((n, max_samples), np.float32),
+            np.empty((n, max_samples), np.int32),
+            np.empty((n, capacity), np.int32),
+            np.empty((n, capacity, 3), np.float32),
+            np.empty((n, MAX_ROOTS), np.float32),
+        )
+    return _kept.buffers
+
+
 def march(
     origins: Tensor,
     directions: Tensor,
@@ -123,25 +118,17 @@ def march(
 ) -> Samples:
     """Samples of rays in the posed world, some thousand rays at a time so that the buffers stay small."""
     parts = []
-    box = posed.box.numpy()
-    dims = np.array(posed.dims)
-    cell_index = volume.cell_index.numpy()
+    search = Search.of(posed, volume)
     f32 = np.float32
     for at in range(0, max(len(origins), 1), _RAYS_AT_A_TIME):
         chunk = slice(at, at + _RAYS_AT_A_TIME)
         n = len(origins[chunk])
-        capacity = settings.max_samples + settings.max_samples // 2 + 8
-        in_t, in_first = np.empty((n, settings.max_samples), f32), np.empty((n, settings.max_samples), np.int32)
-        in_cell, in_local = np.empty((n, capacity), np.int32), np.empty((n, capacity, 3), f32)
+        in_t, in_first, in_cell, in_local, values = (buffer[:n] for buffer in _buffers(settings.max_samples))
         samples_of_ray, roots_of_ray = np.zeros(n, np.int64), np.zeros(n, np.int64)
         _march(
-            origins[chunk].numpy(), directions[chunk].numpy(), jitter[chunk].numpy(), box, posed.nodes.numpy(),
-            posed.cells.numpy(), posed.lower.numpy(), posed.upper.numpy(), posed.sides.numpy(), posed.origin.numpy(),
-            f32(1 / posed.bin_size), dims, posed.offsets.numpy(), posed.members.numpy(), cell_index,
-            cached_density.numpy(), f32(settings.step),
-            settings.max_samples, MAX_ROOTS, f32(settings.cut), f32(CUT_CAP), NEWTON_STEPS, f32(RESIDUAL),
-            f32(TOLERANCE),
-            in_t, in_first, in_cell, in_local, samples_of_ray, roots_of_ray,
+            origins[chunk].numpy(), directions[chunk].numpy(), jitter[chunk].numpy(), posed.box.numpy(), search,
+            cached_density.numpy(), f32(settings.step), settings.max_samples, MAX_ROOTS, f32(settings.cut),
+            f32(CUT_CAP), values, in_t, in_first, in_cell, in_local, samples_of_ray, roots_of_ray,
         )  # fmt: skip
         sample_offset, root_offset = samples_of_ray.cumsum() - samples_of_ray, roots_of_ray.cumsum() - roots_of_ray
         samples, roots = int(samples_of_ray.sum()), int(roots_of_ray.sum())
@@ -150,7 +137,7 @@ def march(
         cell, local = np.empty(roots, np.int64), np.empty((roots, 3), f32)
         _pack(
             at, sample_offset, root_offset, samples_of_ray, roots_of_ray, in_t, in_first, in_cell, in_local,
-            cell_index, volume.origin.numpy(), f32(volume.spacing), ray, t, first, x, point, cell, local,
+            search.cell_index, volume.origin.numpy(), f32(volume.spacing), ray, t, first, x, point, cell, local,
         )  # fmt: skip
         parts.append((ray, t, first, x, point, cell, local))
     return _join(parts)

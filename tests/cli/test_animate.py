@@ -1,5 +1,7 @@
 """Shots: timing, framing and pixels, with a model that only records what it is asked for."""
 
+import json
+import sys
 from types import SimpleNamespace
 
 import av
@@ -8,8 +10,8 @@ import pytest
 import torch
 
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.cli import main
-from nerfstudio_avatars.cli.animate import Shot, film, frames
+from nerfstudio_avatars.cli import main, run_config
+from nerfstudio_avatars.cli.animate import SIDE, Animate, Shot, film, frames
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.motion import choose_motion
 from nerfstudio_avatars.data.body_sequence import BodySequence
@@ -98,9 +100,143 @@ def test_film_writes_a_video_of_all_frames(run, tmp_path):
     assert len(decoded) == 10 and np.abs(decoded[3].astype(int) - (230, 128, 128)).max() < 8
 
 
-@pytest.mark.parametrize("option", [{"height": 0}, {"fps": -1}, {"speed": 0.0}, {"seconds": 0.0}, {"elevation": 90.0}])
+def _places(run, *parts):
+    """What every state asked for has: pelvis and body pose."""
+    return torch.stack([torch.cat([getattr(state, part) for part in parts]) for _, state in run.pipeline.model.asked])
+
+
+def test_a_looped_motion_repeats_without_a_jump(run):
+    """Without --loop the walk leaps back by its whole way; with it, no step is longer than the walk's own."""
+    longest = []
+    for options in ({}, {"loop": 8, "root": "in_place"}):
+        run.pipeline.model.asked.clear()
+        list(frames(run, Shot(fps=24, height=4, width=4, seconds=3.0, **options)))
+        longest.append(_places(run, "transl").diff(dim=0).norm(dim=-1).max().item())
+    assert longest[0] > 0.5 and longest[1] < 0.05
+    pose = _places(run, "body_pose")
+    once = round(38 / 30 * 24) - 8
+    torch.testing.assert_close(pose[:once], pose[once : 2 * once])
+
+
+def test_the_way_from_the_rest_pose_is_shown_once(run):
+    list(frames(run, Shot(fps=24, height=4, width=4, seconds=4.0, blend_from_rest=6, loop=4)))
+    sizes = _places(run, "body_pose").norm(dim=-1)
+    assert sizes[0] == 0 and (sizes[:6].diff() > 0).all() and (sizes[6:] > sizes[5]).all()
+
+
+def test_a_held_pose_can_be_blended_into(run):
+    subject, _ = _subject(run)
+    subject.body_pose[:, 0] = 1.0
+    pictures = list(frames(run, Shot(motion="still", fps=4, height=4, width=4, blend_from_rest=4, seconds=3.0)))
+    assert len(pictures) == 12
+    angle = _places(run, "body_pose")[:, 0]
+    torch.testing.assert_close(angle, torch.tensor([0.0, 0.25, 0.5, 0.75] + 8 * [1.0]))
+
+
+def test_on_ground_the_lowest_point_is_at_zero(run):
+    list(frames(run, Shot(motion="cartwheel", fps=10, height=4, width=4, root="on_ground")))
+    body = _subject(run)[1]
+    lowest = min(body.pose(state).vertices[:, 2].min().item() for _, state in run.pipeline.model.asked)
+    assert lowest == pytest.approx(0, abs=0.01)
+
+
+def test_the_motions_own_rate_can_be_corrected(run):
+    count = len(list(frames(run, Shot(fps=30, height=4, width=4))))
+    assert len(list(frames(run, Shot(fps=30, height=4, width=4, source_fps=60)))) == count // 2
+
+
+@pytest.fixture
+def camera_file(tmp_path):
+    """Five cameras over one second, 30 x 20 pixels: side by side, turning about z by 20 degrees each."""
+
+    def write(**render_times):
+        cameras = []
+        for index in range(5):
+            angle = torch.deg2rad(torch.tensor(20.0 * index))
+            matrix = torch.eye(4)
+            matrix[:2, :2] = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
+            matrix[0, 3] = index
+            camera = {"camera_to_world": matrix.flatten().tolist(), "fov": 40.0 + index, "aspect": 1.5}
+            cameras.append(camera | {name: values[index] for name, values in render_times.items()})
+        content = {"render_height": 20, "render_width": 30, "seconds": 1.0, "camera_path": cameras}
+        (tmp_path / "path.json").write_text(json.dumps(content))
+        return str(tmp_path / "path.json")
+
+    return write
+
+
+def test_an_exported_camera_path_is_followed_as_nerfstudio_reads_it(run, camera_file):
+    from nerfstudio.cameras.camera_paths import get_path_from_json
+
+    path = camera_file()
+    pictures = list(frames(run, Shot(camera=path, fps=5)))
+    assert len(pictures) == 5 and pictures[0][1].shape == (20, 30, 3)
+    with open(path, encoding="utf8") as file:
+        expected = get_path_from_json(json.load(file))
+    for (view, _), matrix, focal in zip(run.pipeline.model.asked, expected.camera_to_worlds, expected.fx, strict=True):
+        torch.testing.assert_close(view.camera_to_worlds[0], matrix)
+        torch.testing.assert_close(view.fx[0], focal.float())
+
+
+def test_between_a_paths_cameras_there_are_others(run, camera_file):
+    """Ten frames for five cameras: every second one lies half way; each picture is as large as asked for."""
+    pictures = list(frames(run, Shot(camera=camera_file(), fps=10, height=40, width=40)))
+    assert len(pictures) == 10 and pictures[0][1].shape == (40, 40, 3)
+    matrices = torch.cat([view.camera_to_worlds for view, _ in run.pipeline.model.asked])
+    torch.testing.assert_close(matrices[:9, 0, 3], torch.arange(9) / 2)
+    angles = torch.atan2(matrices[:9, 1, 0], matrices[:9, 0, 0]).rad2deg()
+    torch.testing.assert_close(angles, 10.0 * torch.arange(9), atol=1e-3, rtol=0)
+
+
+def test_render_times_say_which_moment_is_shown(run, camera_file):
+    subject, _ = _subject(run)
+    subject.transl[:, 0] = torch.arange(5.0)
+    list(frames(run, Shot(motion="training", camera=camera_file(render_time=[0.0, 0.25, 0.5, 1.0, 0.0]), fps=5)))
+    torch.testing.assert_close(_places(run, "transl")[:, 0], torch.tensor([0.0, 1.0, 2.0, 4.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1", "no camera path"), ("{}", "render_height"), ('{"render_height": 2, "render_width": 2}', "camera_path")],
+)
+def test_a_file_that_is_no_camera_path_is_told(text, message, tmp_path):
+    (tmp_path / "path.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        Shot(camera=str(tmp_path / "path.json")).check()
+
+
+def test_an_unknown_camera_is_told_with_what_there_is():
+    with pytest.raises(UserError, match="still, turning"):
+        Shot(camera="spinning").check()
+
+
+def test_a_run_moved_by_clips_goes_its_own_way(run, tmp_path, monkeypatch):
+    seen = []
+    module = SimpleNamespace(drive=lambda run, shot: seen.append((run, shot)))
+    monkeypatch.setitem(sys.modules, "nerfstudio_avatars.cli.drive", module)
+    monkeypatch.setattr(run_config, "find_config", lambda path: path)
+    monkeypatch.setattr(run_config, "load_run", lambda *_: run)
+    Animate(load_config=tmp_path, output=tmp_path / "out", driving="clip.mp4", identity="somebody", width=64).run()
+    (given, shot), *rest = seen
+    assert given is run and not rest
+    assert (shot.driving, shot.identity, shot.height, shot.width) == ("clip.mp4", "somebody", SIDE, 64)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"height": 0},
+        {"fps": -1},
+        {"speed": 0.0},
+        {"seconds": 0.0},
+        {"elevation": 90.0},
+        {"loop": -1},
+        {"source_fps": float("nan")},
+        {"blend_from_rest": -2},
+    ],
+)
 def test_values_that_make_no_picture_are_refused(option):
-    with pytest.raises(UserError, match=f"--{next(iter(option))}"):
+    with pytest.raises(UserError, match=f"--{next(iter(option))}".replace("_", "-")):
         Shot(**option).check()
 
 
@@ -109,3 +245,10 @@ def test_a_missing_run_is_told(tmp_path, capsys):
         main(["animate", "--load-config", str(tmp_path / "nowhere.yml")])
     assert end.value.code == 2
     assert "nowhere.yml: no such file" in capsys.readouterr().err
+
+
+def test_a_missing_motion_is_told_before_the_run_is_opened(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["animate", "--load-config", str(tmp_path / "nowhere.yml"), "--motion", "moonwalk.bvh"])
+    assert end.value.code == 2
+    assert "moonwalk.bvh" in capsys.readouterr().err

@@ -1,12 +1,17 @@
 """Which motion a person performs, and that it stands upright."""
 
+import itertools
 import math
+import pickle
 
+import numpy as np
 import pytest
 import torch
 
+from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.cli.motion import choose_motion, up_axis
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.motion import choose_motion, stage, up_axis
 from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.data.motion import shipped_motions
@@ -75,3 +80,78 @@ def test_the_persons_own_poses_and_the_held_first_one(subject, body):
 def test_an_unknown_motion_is_told_with_what_there_is(subject, body):
     with pytest.raises(DataError, match="walk"):
         choose_motion("moonwalk", subject, body)
+
+
+def write_bvh(path, body, betas, frames=3):
+    """The body's own skeleton in centimetres, walking 10 cm a frame along z, its left elbow bent by 90 degrees."""
+    rest = 100 * body.rest(betas)[1].numpy()
+    visited = []
+
+    def block(joint):
+        visited.append(joint)
+        offset = rest[joint] - (rest[body.parents[joint]] if joint else 0)
+        children = [child for child, parent in enumerate(body.parents) if parent == joint]
+        return [
+            f"{'JOINT' if joint else 'ROOT'} {JOINT_NAMES[joint]} {{",
+            "OFFSET {} {} {}".format(*offset),
+            f"CHANNELS {3 if joint else '6 Xposition Yposition Zposition'} Zrotation Yrotation Xrotation",
+            *itertools.chain(*map(block, children)),
+            *([] if children else ["End Site {", "OFFSET 0 10 0", "}"]),
+            "}",
+        ]
+
+    def values(joint, frame):
+        place = [] if joint else [*(rest[0] + [0, 0, 10.0 * frame])]
+        return [*place, 0, 90 if JOINT_NAMES[joint] == "left_elbow" else 0, 0]
+
+    lines = ["HIERARCHY", *block(0), "MOTION", f"Frames: {frames}", "Frame Time: 0.05"]
+    rows = [itertools.chain(*(values(joint, frame) for joint in visited)) for frame in range(frames)]
+    path.write_text("\n".join([*lines, *(" ".join(map(str, row)) for row in rows)]) + "\n")
+
+
+def test_a_bvh_moves_the_avatars_own_joints(subject, body, tmp_path, caplog):
+    """Drawn with the avatar's shape, so its bones are the avatar's: every joint must be where the file has it."""
+    write_bvh(tmp_path / "walk.bvh", body, subject.betas)
+    motion = choose_motion(str(tmp_path / "walk.bvh"), subject, body)
+    assert len(motion) == 3 and motion.fps == pytest.approx(20)
+    joints = torch.stack([body.pose(motion.state(frame)).joints for frame in range(3)])
+    rest = body.rest(subject.betas)[1]
+    # The file's y is up and its z ahead; here z is up and y ahead. The left elbow bends about y: the forearm goes back.
+    expected = (rest - rest[0]) @ torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]).T
+    still = [joint for joint, name in enumerate(JOINT_NAMES) if name not in ("left_wrist", "left_hand")]
+    for frame, ahead in enumerate((-0.1, 0.0, 0.1)):
+        shifted = expected + torch.tensor([0.0, ahead, 0.0])
+        torch.testing.assert_close(joints[frame, still], shifted[still], atol=2e-3, rtol=0)
+    forearm = joints[0, JOINT_NAMES.index("left_wrist")] - joints[0, JOINT_NAMES.index("left_elbow")]
+    assert forearm[1] < -0.9 * forearm.norm()
+    assert not [record for record in caplog.records if "lengths times" in record.message]
+
+
+def test_one_of_several_persons_moves(subject, body, tmp_path):
+    poses = [np.zeros((3, 72)), np.zeros((5, 72))]
+    fields = {"poses": poses, "trans": [np.zeros((3, 3)), np.zeros((5, 3))], "cam_poses": np.zeros((5, 4, 4))}
+    (tmp_path / "two.pkl").write_bytes(pickle.dumps(fields))
+    lengths = [len(choose_motion(str(tmp_path / "two.pkl"), subject, body, person=who)) for who in (None, "0", "1")]
+    assert lengths == [5, 3, 5]
+
+
+def test_a_formats_own_up_axis_is_believed_and_can_be_overruled(subject, body, tmp_path):
+    """A body that lies in an AMASS file: its world is z-up whatever the torso says."""
+    poses = np.zeros((2, 156))
+    np.savez(tmp_path / "amass.npz", poses=poses, trans=np.zeros((2, 3)), mocap_framerate=60.0)
+    lying = choose_motion(str(tmp_path / "amass.npz"), subject, body)
+    standing = choose_motion(str(tmp_path / "amass.npz"), subject, body, "y")
+    heights = [body.pose(motion.state(0)).joints[:, 2] for motion in (lying, standing)]
+    reach = [float(height.max() - height.min()) for height in heights]
+    assert reach[0] < 0.5 < 1.4 < reach[1]
+
+
+def test_a_motion_too_short_for_a_loop_is_told_with_the_options(subject, body):
+    with pytest.raises(UserError, match="--loop 20"):
+        stage(choose_motion("walk", subject, body), body, 24.0, loop=20)
+
+
+def test_staging_resamples_first_so_that_frames_are_the_videos(subject, body):
+    walk = choose_motion("walk", subject, body)
+    assert len(stage(walk, body, 60.0)) == 2 * (len(walk) - 1) + 1
+    assert len(stage(walk, body, 60.0, loop=10, blend_from_rest=5)) == 2 * (len(walk) - 1) + 1 - 10 + 5

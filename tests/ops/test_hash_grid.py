@@ -60,6 +60,13 @@ def test_numba_twin_equals_the_specification(points):
         torch.testing.assert_close(fast, slow, atol=2e-4, rtol=1e-4)
 
 
+def test_corners_of_the_cube_and_what_is_no_number_stay_in_the_table():
+    table = torch.rand(LAYOUT.entries, 2)
+    corners = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)]).float()
+    torch.testing.assert_close(hash_encode(corners, table, LAYOUT), hash_encode_torch(corners, table, LAYOUT))
+    assert hash_encode(torch.full((100, 3), torch.nan), table, LAYOUT).shape == (100, 12)
+
+
 def test_the_backend_can_be_switched_off(monkeypatch):
     from nerfstudio_avatars.ops.backend import use_numba
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FASTEST = 3
 """Joints that are named."""
 FLIP = 90.0
-"""Degrees that no joint turns between two frames of a sound recording."""
+"""Degrees that no joint turns from one frame to the next in a sound recording."""
 LEAP = 20.0
 """Metres a second that nobody covers."""
 
@@ -43,8 +44,8 @@ def read_motion_report(path: Path, person: str | None = None, up: Up = "auto") -
     sequence = motion.sequence
     shipped = path.resolve() in shipped_motions().values()
     axis = "y" if shipped else file_axis(motion) if up == "auto" else up
-    said = "as given" if up != "auto" and not shipped else "as its format has it"
-    guessed = motion.format == "SMPL arrays" and said != "as given" and not shipped
+    guessed = "torso" if motion.format == "SMPL arrays" else "format"
+    source = "format" if shipped else guessed if up == "auto" else "option"
     persons = [note for note in motion.notes if note.startswith("person ")]
     speed, turns = _speeds(sequence)
     facts = [
@@ -53,7 +54,7 @@ def read_motion_report(path: Path, person: str | None = None, up: Up = "auto") -
         Fact("rate", sequence.fps, "fps"),
         Fact("duration", (len(sequence) - 1) / sequence.fps, "s"),
         Fact("up axis", axis),
-        Fact("up axis is", "guessed from the torso" if guessed else said),
+        Fact("up axis from", source),
         Fact("persons", persons[0] if persons else person or "one"),
         Fact("fitted to", f"{sequence.body}, {sequence.gender}"),
     ]
@@ -96,8 +97,8 @@ def _oddities(
     leaps = (speed > LEAP).nonzero().flatten().tolist()
     if leaps:
         yield (
-            f"the root moves at {speed[leaps[0]].item():.0f} m/s from frame {leaps[0]} on, and in {len(leaps)} steps in "
-            "all: another unit than metres, or a lost track"
+            f"the root moves at {speed[leaps[0]].item():.0f} m/s after frame {leaps[0]}, and too fast in {len(leaps)} "
+            "steps in all: another unit than metres, or a lost track"
         )
     if len(sequence) > 1 and not turns.any():
         yield "no joint ever turns"
@@ -110,8 +111,6 @@ def _rows(path: Path, motion: MotionFile, axis: Up) -> list[SheetRow]:
     pelvis = body.rest(torch.zeros(10))[1][0]
     standing = upright(motion, pelvis, None if axis == "auto" else axis)
     # The file's betas may belong to another body's shape space.
-    from dataclasses import replace
-
     return motion_rows(path.name, replace(standing, betas=torch.zeros(10)), body)
 
 

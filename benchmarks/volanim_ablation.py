@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""What does each part of `unsup-volanim` do, on toy heads whose poses and depth are known? One JSON object.
+
+    python benchmarks/volanim_ablation.py --steps 1200 --variants full direct no-masks
+
+Each variant is a run of `ns-train unsup-volanim-tiny` with one thing changed; figures are of held-out frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+MODEL = "--pipeline.model."
+VARIANTS = {
+    "full": [],
+    "direct": [MODEL + "network.pose", "direct"],
+    "epnp": [MODEL + "network.pose", "epnp"],
+    "no-geometry-phase": [MODEL + "schedule.articulate-from", "0.4", MODEL + "schedule.search-until", "0.4"],
+    "one-part": [MODEL + "schedule.articulate-from", "1.0"],
+    "pull": [MODEL + "losses.pull", "10.0"],
+    "no-search": [MODEL + "schedule.search-until", "0.0"],
+    "no-solid": [MODEL + "network.prior-slope", "0.0"],
+    "identities-at-once": [MODEL + "schedule.one-identity-until", "0.0"],
+    "no-masks": [MODEL + "losses.mask", "0.0", MODEL + "search.mask-weight", "0.0"],
+    "self-portraits": [MODEL + "losses.self-pose", "1.0"],
+    # The paper's losses (but for the perceptual network) from its own start: no bootstrap of any kind.
+    "paper": [
+        MODEL + "schedule.bootstrap-until", "0.0", MODEL + "schedule.search-until", "0.0",
+        MODEL + "network.prior-slope", "0.0", MODEL + "network.detector.positional-bias", "0.0",
+        MODEL + "network.pose", "epnp", MODEL + "losses.pull", "10.0", MODEL + "losses.mask", "10.0",
+        MODEL + "losses.equivariance", "10.0", MODEL + "losses.projection", "10.0",
+    ],
+}  # fmt: skip
+
+
+def main() -> None:
+    """Trains and measures the variants."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--identities", type=int, default=12)
+    parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--keep", type=Path, help="folder for data and runs; a temporary one by default")
+    arguments = parser.parse_args()
+
+    from nerfstudio_avatars.cli.nerfstudio_commands import train
+    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+
+    folder = arguments.keep or Path(tempfile.mkdtemp())
+    data = draw_head_clips(folder / "heads", arguments.identities, arguments.frames, test_identities=0)
+    results: dict[str, list[dict[str, float]]] = {}
+    for variant in arguments.variants:
+        for seed in arguments.seeds:
+            options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(seed), "--machine.seed", str(seed)]
+            options += ["--steps-per-save", str(arguments.steps), *VARIANTS[variant]]
+            name = f"{variant}-{seed}"
+            log = folder / f"{name}.log"
+            run = train("unsup-volanim-tiny", data, folder / "runs", name, arguments.steps, options, log, name)
+            results.setdefault(variant, []).append(figures(run.config, data) | {"train_seconds": run.train_seconds})
+    if arguments.keep is None:
+        shutil.rmtree(folder)
+    print(
+        json.dumps(
+            {
+                "question": "what does each part of unsup-volanim do?",
+                "steps": arguments.steps,
+                "identities": arguments.identities,
+                "seeds": arguments.seeds,
+                "results": results,
+                "torch": torch.__version__,
+                "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+def figures(config: Path, data: Path) -> dict[str, float]:
+    """Of one run."""
+    from nerfstudio_avatars.cli.demo_volanim import held_out_rows
+    from nerfstudio_avatars.cli.run_config import load_run
+    from nerfstudio_avatars.cli.volanim_figures import HeadExam
+
+    run = load_run(config)
+    return HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline)).figures()
+
+
+if __name__ == "__main__":
+    main()

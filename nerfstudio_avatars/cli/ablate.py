@@ -1,0 +1,137 @@
+"""`ns-avatar ablate`: what each part of the method is worth on your data, measured by leaving it out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, run_variant
+from nerfstudio_avatars.cli.ablation.variants import FULL, VARIANTS, Variant
+from nerfstudio_avatars.cli.errors import UserError
+
+WARM_UP_STEPS = 64
+"""Enough to reach every kernel once, so that compiling them counts in no variant."""
+
+
+@dataclass
+class Ablate:
+    """Trains variants of the method, one change each, through ns-train, and prints one table; goes on where it ended."""
+
+    data: Path
+    """Folder of one person's data."""
+    dataparser: Literal["people-snapshot", "surreal"] = "people-snapshot"
+    """Reads the data."""
+    output: Path = Path("outputs/ablate")
+    """Folder for the trainings, ablation.md and ablation.json. Variants finished in it are kept."""
+    steps: int = 1000
+    """Length of each training."""
+    seeds: tuple[int, ...] = (0,)
+    """Each variant is trained once a seed. From two on the table says which differences are below the noise."""
+    only: tuple[str, ...] = ()
+    """Names of the variants to train; by default all. `full` is what the others are compared with."""
+    checkpoints: int = 5
+    """Checkpoints a training, for the time to a PSNR. More is finer; their writing counts as training."""
+    target_psnr: float | None = None
+    """For the time to reach it, decibels; by default 1 dB below what `full` ends with."""
+    curve_pictures: int = 8
+    """Held-out pictures measured at each checkpoint."""
+    method: Literal["auto", "instant-avatar", "instant-avatar-cpu"] = "auto"
+    """`auto` takes instant-avatar on a GPU, instant-avatar-cpu without one."""
+    options: str = ""
+    """More options of ns-train for all variants: --options="--pipeline.model.max-samples 128"."""
+    dataparser_options: str = ""
+    """Options of the dataparser: --dataparser-options="--downscale-factor 4"."""
+    warm_up: bool = True
+    """Train a few steps first, so that compiling kernels counts in no variant."""
+    force: bool = False
+    """Train finished variants again."""
+
+    def run(self) -> None:
+        """Trains what is not finished, prints the table."""
+        from nerfstudio_avatars.cli.ablation.report import ablation_table, default_target
+
+        setting = self._setting()
+        chosen = choose(self.only, setting.method)
+        results = self._results(setting, chosen)
+        target = default_target(results) if self.target_psnr is None else self.target_psnr
+        seeds = ", ".join(map(str, self.seeds))
+        said = f"{setting.method}, {setting.data.name}, {setting.steps} steps, seeds {seeds}"
+        table = ablation_table(results, chosen, target, said)
+        (self.output / "ablation.md").write_text(table, "utf8")
+        report = {"setting": said, "target_psnr": target, "results": results}
+        (self.output / "ablation.json").write_text(json.dumps(report, indent=2) + "\n", "utf8")
+        print(table)
+        print(f"Compared {len(chosen)} variants: {self.output / 'ablation.md'}")
+
+    def _setting(self) -> Setting:
+        for name, least in (("steps", 2), ("checkpoints", 1), ("curve_pictures", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least {least}.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"--seeds {self.seeds}: expected different whole numbers.")
+        if not self.data.is_dir():
+            raise UserError(f"{self.data}: no such folder. Expected one person's data; `ns-avatar demo-data` draws some.")
+        method: str = self.method
+        if method == "auto":
+            import torch
+
+            method = "instant-avatar" if torch.cuda.is_available() else "instant-avatar-cpu"
+        return Setting(
+            method=method,
+            data=self.data,
+            dataparser=self.dataparser,
+            steps=self.steps,
+            checkpoints=self.checkpoints,
+            curve_pictures=self.curve_pictures,
+            options=tuple(shlex.split(self.options)),
+            dataparser_options=tuple(shlex.split(self.dataparser_options)),
+        )
+
+    def _results(self, setting: Setting, chosen: tuple[Variant, ...]) -> list[dict[str, Any]]:
+        places = {
+            (variant, seed): self.output / variant.name / f"seed-{seed}" for seed in self.seeds for variant in chosen
+        }
+        # All that is kept is read first: a result of another setting is told of before hours are spent.
+        kept = {
+            key: None if self.force else kept_result(folder / "result.json", setting, *key)
+            for key, folder in places.items()
+        }
+        if self.warm_up and any(result is None for result in kept.values()):
+            self._warm_up(setting)
+        results = []
+        for (variant, seed), folder in places.items():
+            result = kept[variant, seed]
+            if result is None:
+                result = run_variant(setting, variant, seed, folder)
+                print(f"Trained {variant.name}, seed {seed}, for {result['train_seconds']:.1f} s: {folder}")
+            results.append(result)
+        return results
+
+    def _warm_up(self, setting: Setting) -> None:
+        from nerfstudio_avatars.cli.nerfstudio_commands import train
+
+        folder = self.output / "warm-up"
+        steps = min(WARM_UP_STEPS, setting.steps)
+        options = setting.command_line(VARIANTS[0], self.seeds[0])
+        log = folder / "train.log"
+        train(setting.method, setting.data, folder, "warm-up", steps, options, log, "Compiling kernels")
+
+
+def choose(only: tuple[str, ...], method: str) -> tuple[Variant, ...]:
+    """The variants to train, without those that the method already is.
+
+    Raises:
+        UserError: if a name is unknown, or nothing is left.
+    """
+    names = {variant.name for variant in VARIANTS}
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise UserError(f"--only {' '.join(unknown)}: no such variant. Expected some of {', '.join(sorted(names))}.")
+    wanted = tuple(variant for variant in VARIANTS if not only or variant.name in only)
+    chosen = tuple(variant for variant in wanted if method not in variant.already)
+    if not chosen:
+        raise UserError(f"--only {' '.join(only)}: {method} is so already. Add another variant, or `{FULL}`.")
+    return chosen

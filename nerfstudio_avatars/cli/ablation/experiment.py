@@ -1,0 +1,130 @@
+"""One variant trained with one seed, measured, and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nerfstudio_avatars.cli.ablation.variants import Variant
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+
+SHOWN = ("neighbours", "given")
+"""Held-out poses in the order of preference: as ns-eval shows them, without any test pixel."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all variants have in common; results of another setting are never mixed in."""
+
+    method: str
+    data: Path
+    dataparser: str
+    steps: int
+    checkpoints: int
+    curve_pictures: int
+    options: tuple[str, ...] = ()
+    """Of ns-train, for every variant."""
+    dataparser_options: tuple[str, ...] = ()
+
+    @property
+    def steps_per_save(self) -> int:
+        """Steps between checkpoints."""
+        return max(-(-self.steps // self.checkpoints), 1)
+
+    def command_line(self, variant: Variant, seed: int) -> list[str]:
+        """The options of ns-train after the method, the data and the folders. The dataparser's come last."""
+        fixed = ["--steps-per-eval-image", "0", "--steps-per-eval-all-images", "0", "--machine.seed", str(seed)]
+        saving = ["--steps-per-save", str(self.steps_per_save), "--save-only-latest-checkpoint", "False"]
+        parser = [self.dataparser, *self.dataparser_options]
+        return [*fixed, *saving, *self.options, *variant.options, *parser]
+
+    def key(self, variant: Variant, seed: int) -> dict[str, Any]:
+        """What decides a result."""
+        common = {"method": self.method, "data": self.data.resolve().as_posix(), "steps": self.steps}
+        return common | {"curve_pictures": self.curve_pictures, "command_line": self.command_line(variant, seed)}
+
+
+def kept_result(file: Path, setting: Setting, variant: Variant, seed: int) -> dict[str, Any] | None:
+    """An earlier result, if there is one.
+
+    Raises:
+        UserError: if it belongs to another setting.
+    """
+    if not file.is_file():
+        return None
+    try:
+        result = json.loads(file.read_text("utf8"))
+        found = result["setting"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: no result that ablate wrote ({error}). Delete it, or say --force.") from error
+    expected = setting.key(variant, seed)
+    other = [f"{name} {found.get(name)!r}, now {value!r}" for name, value in expected.items() if found.get(name) != value]
+    if other:
+        raise UserError(
+            f"{file}: a result of another setting: {'; '.join(other)}. Take another --output, or --force to train again."
+        )
+    return result
+
+
+def run_variant(setting: Setting, variant: Variant, seed: int, folder: Path) -> dict[str, Any]:
+    """Trains, measures, and writes `result.json` last, in one step: a result that is there is whole.
+
+    Args:
+        setting: of all variants.
+        variant: what is changed.
+        seed: of the training.
+        folder: of this variant and seed; earlier trainings in it are deleted.
+    """
+    from nerfstudio_avatars.cli.ablation.measured_training import peak_gpu_memory, train_measured
+
+    shutil.rmtree(folder, ignore_errors=True)
+    trained, memory = train_measured(
+        method=setting.method,
+        data=setting.data,
+        runs=folder / "runs",
+        name=variant.name,
+        steps=setting.steps,
+        options=setting.command_line(variant, seed),
+        log=folder / "train.log",
+        title=f"{variant.name}, seed {seed}",
+    )
+    result = {"variant": variant.name, "seed": seed, "setting": setting.key(variant, seed)}
+    result |= {"peak_memory_mib": memory, "peak_gpu_memory_mib": peak_gpu_memory(trained.config.parent)}
+    result |= {"train_seconds": trained.train_seconds, "steps_per_second": setting.steps / trained.train_seconds}
+    result |= _figures(trained, setting)
+    partial = folder / "result.json.partial"
+    partial.write_text(json.dumps(result, indent=2) + "\n", "utf8")
+    os.replace(partial, folder / "result.json")
+    return result
+
+
+def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
+    from nerfstudio_avatars.cli.ablation.learning_curve import learning_curve
+    from nerfstudio_avatars.cli.evaluation.measure import follow, measure
+    from nerfstudio_avatars.cli.evaluation.protocols import Protocol
+    from nerfstudio_avatars.cli.run_config import load_run
+
+    run = load_run(trained.config)
+    follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.pipeline.model)
+    began = (trained.config.parent / "dataparser_transforms.json").stat().st_mtime
+    curve = learning_curve(run, began, setting.curve_pictures)
+    measured = measure(run)
+    for point in run.checkpoint.parent.glob("step-*.ckpt"):
+        if point != run.checkpoint:
+            point.unlink()  # Measured; only the last is of further use.
+    groups = {
+        group: {key: value for key, value in means.items() if not key.startswith("refined_")}
+        for group, means in measured.groups.items()
+    }
+    return {"curve": [asdict(point) for point in curve], "groups": groups, "render_fps": measured.render_fps}
+
+
+def shown_figures(means: dict[str, float], names: tuple[str, ...] = ("psnr", "ssim")) -> dict[str, float]:
+    """Of a group's means those on white, in the poses that ns-eval shows."""
+    poses = next((poses for poses in SHOWN if f"{poses}_{names[0]}_white" in means), SHOWN[-1])
+    return {name: means[f"{poses}_{name}_white"] for name in names if f"{poses}_{name}_white" in means}

@@ -1,0 +1,75 @@
+"""How good a run was while it learned, from the checkpoints that it left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.cli.run_config import LoadedRun
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One checkpoint."""
+
+    steps: int
+    seconds: float
+    """Since the training began, earlier checkpoints' writing included."""
+    psnr: float
+    """Mean over the curve's pictures, whole picture, on the model's own background, decibels."""
+
+
+def learning_curve(run: LoadedRun, began: float, most_pictures: int) -> list[CurvePoint]:
+    """Measures every checkpoint; afterwards the run holds the last one.
+
+    Args:
+        run: opened with its test pictures.
+        began: when the training began, on the files' clock.
+        most_pictures: of the held-out pictures, evenly spread.
+    """
+    import torch
+
+    files = sorted(run.checkpoint.parent.glob("step-*.ckpt"))
+    points = []
+    for file in files:
+        # Weights only: a checkpoint is data.
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        run.pipeline.load_pipeline(state["pipeline"], state["step"])
+        points.append(CurvePoint(state["step"] + 1, file.stat().st_mtime - began, _psnr(run, most_pictures)))
+    return points
+
+
+def seconds_to(target: float, curve: Sequence[CurvePoint]) -> float | None:
+    """When the curve first reached a PSNR, seconds, straight between checkpoints; None if it never did.
+
+    A target that the first checkpoint has already passed gives that checkpoint's time: an upper bound.
+    """
+    for before, point in zip([None, *curve], curve, strict=False):
+        if point.psnr >= target:
+            if before is None:
+                return point.seconds
+            share = (target - before.psnr) / (point.psnr - before.psnr)
+            return before.seconds + share * (point.seconds - before.seconds)
+    return None
+
+
+def _psnr(run: LoadedRun, most: int) -> float:
+    import torch
+
+    from nerfstudio_avatars.metrics.image import composite
+    from nerfstudio_avatars.metrics.psnr import psnr
+
+    model, loader = run.pipeline.model, run.pipeline.datamanager.fixed_indices_eval_dataloader
+    count = len(loader)
+    chosen = {round(i * (count - 1) / max(min(most, count) - 1, 1)) for i in range(min(most, count))}
+    values = []
+    with torch.no_grad():
+        for index, (camera, batch) in enumerate(loader):
+            if index in chosen:
+                seen = model.get_outputs_for_camera(camera=camera)["rgb"]
+                truth = composite(batch["image"].to(seen.device), model.config.background)
+                values.append(psnr(seen.clamp(0, 1), truth))
+    return sum(values) / len(values)

@@ -1,0 +1,65 @@
+"""The variants that are compared: one change each, as the options of ns-train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODEL = "--pipeline.model."
+AVATAR = "--pipeline.model.avatar."
+BROYDEN = (f"{AVATAR}articulation", "broyden")
+NEVER = str(10**9)
+"""A step that no training reaches."""
+
+FULL = "full"
+"""What all others are compared with."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with one thing changed."""
+
+    name: str
+    change: str
+    """In words, for the table."""
+    options: tuple[str, ...] = ()
+    """Of ns-train."""
+    already: tuple[str, ...] = ()
+    """Methods that are so without the change: there the variant is left out."""
+
+
+VARIANTS = (
+    Variant(FULL, "nothing: the method as it is registered"),
+    Variant(
+        "no-space-skipping",
+        "while training, the whole band about the template is sampled (so nothing counts as empty for the regulariser)",
+        (f"{MODEL}occupancy-warmup", NEVER),
+    ),
+    Variant("paper-grid", "the paper's one grid for all frames", (f"{AVATAR}empty-space", "union")),
+    Variant("no-regulariser", "no opacity penalty in empty cells", (f"{MODEL}regulariser-weight", "0")),
+    Variant(
+        "no-hard-terms",
+        "rays and samples may stay half clear",
+        (f"{MODEL}hard-alpha-weight", "0", f"{MODEL}hard-weights-weight", "0"),
+    ),
+    Variant("poses-fixed", "poses are not corrected in training", (f"{MODEL}refine-poses", "False")),
+    Variant("broyden-13", "the paper's search from 13 bones, in its own weight volume", BROYDEN),
+    Variant(
+        "broyden-9",
+        "the same search from Fast-SNARF's 9 bones",
+        (*BROYDEN, f"{AVATAR}broyden-bones", *"0 1 2 4 5 16 17 18 19".split()),
+    ),
+    Variant(
+        "broyden-24",
+        "the same search from all 24 bones",
+        (*BROYDEN, f"{AVATAR}broyden-bones", *map(str, range(24))),
+    ),
+    Variant(
+        "broyden-13-64",
+        "the same search from 13 bones, weight volume of 64x64x16 nodes instead of 128x128x32",
+        (*BROYDEN, f"{AVATAR}paper-resolution", "16", "64", "64"),
+    ),
+    Variant("cells-15mm", "skinning cells of 15 mm", (f"{AVATAR}cell-size", "0.015")),
+    Variant("cells-20mm", "skinning cells of 20 mm", (f"{AVATAR}cell-size", "0.02"), already=("instant-avatar",)),
+    Variant("cells-30mm", "skinning cells of 30 mm", (f"{AVATAR}cell-size", "0.03"), already=("instant-avatar-cpu",)),
+    Variant("cells-60mm", "skinning cells of 60 mm", (f"{AVATAR}cell-size", "0.06")),
+)

@@ -1,0 +1,1 @@
+"""Held-out figures: protocols, measuring, what differs from the papers, tables."""

@@ -1,0 +1,90 @@
+"""What stands between a run's figures and a paper's: frames, size, poses, body, training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.cli.evaluation.protocols import Protocol
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.cli.run_config import LoadedRun
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What of a run decides whether its figures compare."""
+
+    subject: str
+    method: str
+    steps: int
+    train_frames: tuple[int, ...]
+    test_frames: tuple[int, ...]
+    size: tuple[int, int]
+    """Height and width of the pictures, pixels."""
+    body: str
+    compat: bool
+    poses_corrected: bool
+    """Whether poses were corrected in training."""
+    paper_poses: bool
+    """Whether the held-out poses are Anim-NeRF's, from the file that the reference reads."""
+
+
+def facts_of(run: LoadedRun) -> RunFacts:
+    """Reads them off an opened run, before any protocol changed its options."""
+    manager, model = run.pipeline.datamanager, run.pipeline.model.config
+    dataset, metadata = manager.eval_dataset, manager.eval_dataset.metadata
+    clip = Path(dataset.image_filenames[0]).parent
+    height, width = (int(getattr(dataset.cameras, side)[0]) for side in ("height", "width"))
+    return RunFacts(
+        subject=clip.name,
+        method=run.config.method_name,
+        steps=run.step + 1,
+        train_frames=tuple(_numbers(metadata.get("train_frames"))),
+        test_frames=tuple(_numbers(metadata.get("frame_ids"))),
+        size=(height, width),
+        body=str(getattr(metadata.get("body"), "body", "none")),
+        compat=bool(getattr(model, "compat", False)),
+        poses_corrected=bool(getattr(model, "refine_poses", False)),
+        paper_poses=(clip.parent / "poses" / "anim_nerf_test.npz").is_file(),
+    )
+
+
+def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
+    """What differs from the protocol's paper in this run; nothing for protocols without one."""
+    if not protocol.reference:
+        return []
+    found = []
+    if protocol.published_frames:
+        found += _frames(facts)
+    side = protocol.picture_size
+    if side is not None and facts.size != (side, side):
+        found.append(f"pictures: {facts.size[1]}x{facts.size[0]}; the paper's are {side}x{side}")
+    if not facts.paper_poses:
+        found.append("poses: the data's own; the paper's are Anim-NeRF's (poses/anim_nerf_test.npz, which is not here)")
+    if not facts.body.startswith("smpl"):
+        found.append(f"body: {facts.body}; the paper's is SMPL")
+    if "refined" in protocol.poses and facts.poses_corrected:
+        found.append("fitting: begins at the pose as corrected in training; the reference's begins at the given one")
+    if not facts.compat:
+        found.append(f"method: {facts.method} with this package's choices, {facts.steps} steps; not the reference's")
+    return found
+
+
+def _frames(facts: RunFacts) -> list[str]:
+    from nerfstudio_avatars.data.dataparsers.snapshot_splits import published_split
+
+    published = published_split(facts.subject)
+    if published is None:
+        return ["frames: no subject of the paper; the run's own held-out frames"]
+    return [
+        f"frames: {len(mine)} for {split}, which are not the paper's {len(published[split])}"
+        for split, mine in (("train", facts.train_frames), ("test", facts.test_frames))
+        if list(mine) != published[split]
+    ]
+
+
+def _numbers(frames: Sequence[int] | None) -> list[int]:
+    return [] if frames is None else [int(frame) for frame in frames]

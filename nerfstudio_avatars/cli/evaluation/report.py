@@ -1,0 +1,97 @@
+"""The written evaluation: one table, what differs from the paper, what the paper says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nerfstudio_avatars.cli.evaluation.protocols import Protocol
+from nerfstudio_avatars.cli.evaluation.table import COLUMNS, Row, mean_rows, reasons_for_absence, rows_of, show
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run, measured."""
+
+    run: str
+    """Its folder."""
+    subject: str
+    groups: dict[str, dict[str, float]]
+    frames: dict[str, list[int]]
+    render_fps: float
+    step: int
+    differences: list[str] = field(default_factory=list)
+
+
+def labels(runs: Sequence[RunReport]) -> list[str]:
+    """What each run is called in the table: its subject, or subject and folder where a subject comes twice."""
+    subjects = [run.subject for run in runs]
+    return [f"{run.subject} ({run.run})" if subjects.count(run.subject) > 1 else run.subject for run in runs]
+
+
+def as_json(runs: Sequence[RunReport], protocol: Protocol) -> dict[str, Any]:
+    """Everything measured. Of a single run, its `groups`, `render_fps` and `step` also lie at the top."""
+    top: dict[str, Any] = {"protocol": protocol.name, "claims": [asdict(claim) for claim in protocol.claims]}
+    top["runs"] = [asdict(run) for run in runs]
+    top["table"] = [asdict(row) for row in _rows(runs, protocol)]
+    if len(runs) == 1:
+        top |= {key: top["runs"][0][key] for key in ("groups", "render_fps", "step")}
+    return top
+
+
+def as_markdown(runs: Sequence[RunReport], protocol: Protocol) -> str:
+    """The table, with everything that has to be said beside it."""
+    rows = _rows(runs, protocol)
+    lines = [f"## {protocol.name}: {protocol.title}", ""]
+    lines += [show(rows, reasons_for_absence())] if rows else _plain(runs)
+    lines += ["", *(f"- {label}: {_speed(run)}" for label, run in zip(labels(runs), runs, strict=True))]
+    if rows:
+        lines += ["", _explain(rows, protocol)]
+    if protocol.reference:
+        lines += ["", *_beside_the_paper(runs, protocol)]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(runs: Sequence[RunReport], protocol: Protocol) -> list[Row]:
+    rows = [
+        row for name, run in zip(labels(runs), runs, strict=True) for row in rows_of(name, run.groups, protocol)
+    ]
+    return rows + mean_rows(rows)
+
+
+def _plain(runs: Sequence[RunReport]) -> list[str]:
+    """For models with figures of their own."""
+    return [
+        f"- {label}, {group}: " + ", ".join(f"{key} {value:.4g}" for key, value in means.items())
+        for label, run in zip(labels(runs), runs, strict=True)
+        for group, means in run.groups.items()
+    ]
+
+
+def _speed(run: RunReport) -> str:
+    return f"step {run.step}, {run.render_fps:.2f} pictures a second, {run.run}"
+
+
+def _explain(rows: Sequence[Row], protocol: Protocol) -> str:
+    meanings = {
+        "given": "given: held-out poses as the data give them",
+        "neighbours": "neighbours: corrected by what neighbouring training frames needed, without any test pixel",
+        "refined": "refined: fitted to the test picture itself",
+    }
+    seen = [text for poses, text in meanings.items() if any(row.poses == poses for row in rows)]
+    fed = "as they are in [0, 1], as the reference does" if "unnormalised" in protocol.lpips else "scaled to [-1, 1]"
+    box = f"{COLUMNS['psnr_box'][0]}: within the body's box; all else: the whole picture"
+    return f"Poses: {'; '.join(seen)}. LPIPS: AlexNet, pictures fed {fed}. {box}."
+
+
+def _beside_the_paper(runs: Sequence[RunReport], protocol: Protocol) -> list[str]:
+    lines = [f"Against {protocol.reference}, whose counterpart is the row {protocol.counted}:"]
+    lines += [f"- {claim.what}: {claim.value} ({claim.source})" for claim in protocol.claims]
+    lines += ["- its table of PSNR, SSIM and LPIPS: no copy of it was verified, so none of it is printed"]
+    lines += ["", "What differs from it:"]
+    shared = [text for text in runs[0].differences if all(text in run.differences for run in runs)]
+    lines += [f"- {text}" for text in (*shared, *protocol.caveats)]
+    for label, run in zip(labels(runs), runs, strict=True):
+        lines += [f"- {label}: {text}" for text in run.differences if text not in shared]
+    return lines

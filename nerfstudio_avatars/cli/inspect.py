@@ -1,0 +1,91 @@
+"""`ns-avatar inspect`: what files and folders hold, before anything is done with them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.motion import Up
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nerfstudio_avatars.cli.inspection.report import Refusal, Report
+
+
+@dataclass
+class Inspect:
+    """Says what data folders, motions, body files and trained runs hold. Ends with code 1 if one is not understood."""
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Files and folders, of any kind, or names of shipped motions."""
+    json: bool = False
+    """Print JSON, a list with one object for each file."""
+    sheet: Path | None = None
+    """A PNG to draw: eight frames of every motion, from the front and from the side, and frames of data folders."""
+    person: str | None = None
+    """Which of several persons in a motion file, by its own name or number; by default the one in most frames."""
+    up: Up = "auto"
+    """Up axis of motion files; `auto` takes their format's, or for plain arrays the one the torso points along."""
+
+    def run(self) -> None:
+        """Reads everything, then prints it."""
+        import json
+
+        from rich.console import Console
+
+        from nerfstudio_avatars.cli.inspection.reading import read_anything
+        from nerfstudio_avatars.cli.inspection.report import Refusal, Report
+
+        if not self.files:
+            raise UserError("inspect: expected at least one file or folder.")
+        if self.sheet is not None and self.sheet.suffix.lower() != ".png":
+            raise UserError(f"--sheet {self.sheet}: expected a file name that ends in .png.")
+        found = [read_anything(path, self.person, self.up) for path in self.files]
+        if self.json:
+            print(json.dumps([one.as_json() for one in found], indent=2))
+        else:
+            console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+            for one in found:
+                _print(console, one)
+        if self.sheet is not None:
+            _draw(self.sheet, [one for one in found if isinstance(one, Report)])
+        if any(isinstance(one, Refusal) for one in found):
+            sys.exit(1)
+
+
+def _print(console: Console, one: Report | Refusal) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from nerfstudio_avatars.cli.inspection.report import Report
+
+    if isinstance(one, Report):
+        title, lines = one.kind, [(fact.name, fact.shown) for fact in one.facts]
+        lines += [("note", note) for note in one.notes]
+    else:
+        title, lines = "not understood", list(one.reasons.items())
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in lines:
+        # Text, because paths may hold what rich takes for its markup.
+        table.add_row(Text(name), Text(value))
+    console.print(Text(f"{one.path}: {title}", style="bold" if isinstance(one, Report) else "bold red"))
+    console.print(table)
+
+
+def _draw(path: Path, reports: list[Report]) -> None:
+    from nerfstudio_avatars.cli.inspection.sheet import write_sheet
+
+    rows = [row for report in reports if report.draw is not None for row in report.draw()]
+    if not rows:
+        print(f"{path}: nothing to draw in these files; expected a motion, a body or data.", file=sys.stderr)
+        return
+    write_sheet(path, rows)
+    print(f"Drew a contact sheet: {path}", file=sys.stderr)

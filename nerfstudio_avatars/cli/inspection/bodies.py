@@ -1,0 +1,77 @@
+"""SMPL files: what kind of body they hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from nerfstudio_avatars.bodies.errors import BodyFileError
+from nerfstudio_avatars.bodies.smpl_body import SmplBody
+from nerfstudio_avatars.bodies.smpl_files import read_smpl
+from nerfstudio_avatars.bodies.smpl_search import GENDERS, find_smpl
+from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.cli.inspection.sheet import SheetRow
+
+SUFFIXES = frozenset({".npz", ".pkl", ".pth", ".pt"})
+_GENDER = re.compile(r"(?:^|[_\-.])(neutral|male|female|n|m|f)(?=[_\-.]|$)")
+
+
+def read_body_file(path: Path) -> Report:
+    """Reads an SMPL file.
+
+    Raises:
+        Unfamiliar: it is none.
+    """
+    try:
+        arrays = read_smpl(path)
+    except BodyFileError as error:
+        raise Unfamiliar(f"{error.found}; expected {error.expected}") from error
+    gender = _gender(path)
+    height = float(np.ptp(arrays.v_template[:, 1]))
+    facts = (
+        Fact("layout", "SMPL"),
+        Fact("vertices", len(arrays.v_template)),
+        Fact("faces", len(arrays.f)),
+        Fact("joints", arrays.weights.shape[1]),
+        Fact("betas used", arrays.shapedirs.shape[2]),
+        Fact("pose correctives", "yes" if arrays.posedirs.any() else "none"),
+        Fact("gender", gender or "not in its name"),
+        Fact("height", height, "m"),
+    )
+    notes = () if gender else ("the file does not say its gender: name it SMPL_NEUTRAL, SMPL_MALE or SMPL_FEMALE",)
+    return Report(path, "body", facts, notes, lambda: _rows(path, SmplBody(arrays, str(path), gender or "neutral")))
+
+
+def read_body_folder(path: Path) -> Report:
+    """Looks for SMPL files in a folder, as `--body` does.
+
+    Raises:
+        Unfamiliar: there are none.
+    """
+    found = {gender: find_smpl(gender, path).path for gender in GENDERS}
+    files = {gender: str(file.relative_to(path)) for gender, file in found.items() if file is not None}
+    if not files:
+        raise Unfamiliar("no SMPL_NEUTRAL, SMPL_MALE or SMPL_FEMALE (.pkl, .npz, .pth) in it")
+    missing = [gender for gender in GENDERS if gender not in files]
+    notes = (f"no file for {', '.join(missing)}",) if missing else ()
+    return Report(path, "body", tuple(Fact(gender, file) for gender, file in files.items()), notes)
+
+
+def _gender(path: Path) -> str | None:
+    words = [*_GENDER.findall(path.stem.lower()), *(name for name in GENDERS if name == path.parent.name.lower())]
+    return next((name for word in words for name in GENDERS if name.startswith(word)), None)
+
+
+def _rows(path: Path, body: SmplBody) -> list[SheetRow]:
+    import torch
+
+    from nerfstudio_avatars.cli.inspection.body_picture import motion_rows
+    from nerfstudio_avatars.data.body_sequence import BodySequence
+
+    # Upright and facing +y, in the rest pose.
+    half = torch.pi / 2**0.5
+    upright = torch.tensor([[0.0, half, half]])
+    rest = BodySequence(torch.zeros(10), upright, torch.zeros(1, 69), torch.zeros(1, 3))
+    return motion_rows(path.name, rest, body)

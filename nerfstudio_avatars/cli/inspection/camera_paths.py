@@ -1,0 +1,31 @@
+"""Camera paths that nerfstudio's viewer exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nerfstudio_avatars.cli.camera_file import read_camera_file
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+
+SUFFIXES = frozenset({".json"})
+
+
+def read_camera_path(path: Path) -> Report:
+    """Reads a path of cameras, for `animate --camera`.
+
+    Raises:
+        Unfamiliar: it is none.
+    """
+    try:
+        found = read_camera_file(path)
+    except UserError as error:
+        raise Unfamiliar(str(error).removeprefix(f"{path}: ")) from error
+    cameras = found.cameras
+    facts = (
+        Fact("cameras", len(cameras)),
+        Fact("duration", found.seconds, "s"),
+        Fact("size", f"{int(cameras.width[0])}x{int(cameras.height[0])}"),
+        Fact("render times", "none" if cameras.times is None else "all"),
+    )
+    return Report(path, "camera path", facts)

@@ -1,0 +1,135 @@
+"""Clips of faces, speakers or anything else, folders of pictures, and single videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
+from nerfstudio_avatars.data.clips.clip_folders import FoundClip, find_clips, find_pictures
+from nerfstudio_avatars.data.clips.clip_metadata import ted_talk, voxceleb_person
+from nerfstudio_avatars.data.clips.clip_reader import listed_pictures
+from nerfstudio_avatars.data.clips.pictures import Picture, read_picture
+from nerfstudio_avatars.data.clips.video_file import VIDEO_SUFFIXES, VideoFile, probe_video, to_picture
+from nerfstudio_avatars.data.errors import DataError
+
+MOST_DRAWN = 8
+TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
+
+
+def read_clips(path: Path) -> Report:
+    """A folder of videos or of folders of frames.
+
+    Raises:
+        Unfamiliar: it has other things in it, or a clip in it cannot be used.
+    """
+    try:
+        found = find_clips(path)
+    except DataError as error:
+        raise Unfamiliar(f"{_place(error, path)}{error.found}; expected {error.expected}") from error
+    stems = [clip.name.rpartition("/")[2] for clip in found]
+    talks = [ted_talk(stem) for stem in stems]
+    is_ted = any((path / table).is_file() for table in TED_TABLES) or 2 * sum(map(bool, talks)) > len(found)
+    named = talks if is_ted else [voxceleb_person(stem) for stem in stems]
+    persons = {person or clip.person or clip.name for person, clip in zip(named, found, strict=True)}
+    rates = sorted({clip.facts.fps for clip in found if clip.facts is not None})
+    rate = [Fact("rate", rates[0] if len(rates) == 1 else [rates[0], rates[-1]], "fps")] if rates else []
+    facts = [
+        Fact("dataparser", "tedx-people" if is_ted else "voxceleb"),
+        *_shared(found),
+        Fact("persons", len(persons)),
+        *rate,
+    ]
+    notes = () if rates else ("folders of frames do not say their rate: the dataparser's default is taken",)
+    return Report(path, "data", tuple(facts), notes, lambda: [_row(path, found)])
+
+
+def read_pictures(path: Path) -> Report:
+    """A folder of single pictures, at any depth.
+
+    Raises:
+        Unfamiliar: there are none.
+    """
+    try:
+        found = find_pictures(path)
+    except DataError as error:
+        raise Unfamiliar(f"{_place(error, path)}{error.found}; expected {error.expected}") from error
+    facts = [Fact("dataparser", "image-folders"), Fact("pictures", len(found)), *_shared(found)[2:]]
+    flat = all(clip.path.parent == path for clip in found)
+    as_clip = "they may also be the frames of one clip, to drive others with"
+    note = as_clip if flat else "they lie in several folders; each counts as an object of its own"
+    return Report(path, "data", tuple(facts), (note,), lambda: [_row(path, found)])
+
+
+def read_video(path: Path) -> Report:
+    """A single video.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    facts, first = probe_video(path), frame_of(path, 0)
+    height, width = first.rgb.shape[:2]
+    told = (
+        Fact("frames", facts.frames),
+        Fact("rate", facts.fps, "fps"),
+        Fact("duration", facts.frames / facts.fps, "s"),
+        Fact("size", f"{width}x{height}"),
+        Fact("masks", "in its alpha" if first.mask is not None else "none"),
+    )
+    notes = ("a clip to drive others with; for a data set of clips, name the folder",)
+
+    def draw() -> list[SheetRow]:
+        numbers = sorted(set(spread(facts.frames)))
+        return [SheetRow(path.name, [frame_of(path, n).rgb for n in numbers], [f"frame {n}" for n in numbers])]
+
+    return Report(path, "clip", told, notes, draw)
+
+
+def read_picture_file(path: Path) -> Report:
+    """A single picture.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    picture = read_picture(path)
+    height, width = picture.rgb.shape[:2]
+    facts = (Fact("size", f"{width}x{height}"), Fact("masks", "none" if picture.mask is None else "in its alpha"))
+    return Report(path, "picture", facts, (), lambda: [SheetRow(path.name, [picture.rgb], [""])])
+
+
+def frame_of(path: Path, number: int) -> Picture:
+    """A frame of a video, of a folder of frames, or a picture."""
+    if path.is_dir():
+        return read_picture(listed_pictures(path)[number])
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return read_picture(path)
+    *_, (_, frame) = VideoFile(path).walk_to(number)
+    return to_picture(frame)
+
+
+def _shared(found: list[FoundClip]) -> list[Fact]:
+    frames = [clip.frames for clip in found]
+    first = frame_of(found[0].path, 0)
+    height, width = first.rgb.shape[:2]
+    masked = sum(clip.mask is not None for clip in found)
+    splits = sorted({clip.split for clip in found if clip.split})
+    masks = f"{masked} of {len(found)}" if masked else "in the alpha of the first" if first.mask is not None else "none"
+    facts = [
+        Fact("clips", len(found)),
+        Fact("frames of a clip", frames[0] if min(frames) == max(frames) else [min(frames), max(frames)]),
+        Fact("frames", sum(frames)),
+        Fact("size of the first", f"{width}x{height}"),
+        Fact("masks", masks),
+    ]
+    counts = {split: sum(clip.split == split for clip in found) for split in splits}
+    return [*facts, Fact("splits", counts)] if counts else facts
+
+
+def _row(path: Path, found: list[FoundClip]) -> SheetRow:
+    chosen = [found[number] for number in sorted(set(spread(len(found), MOST_DRAWN)))]
+    return SheetRow(path.name, [frame_of(clip.path, 0).rgb for clip in chosen], [clip.name[-34:] for clip in chosen])
+
+
+def _place(error: DataError, path: Path) -> str:
+    """The file that an error is about, if it is not the folder itself."""
+    return "" if str(error.file) == str(path) else f"{error.file}: "

@@ -1,0 +1,78 @@
+"""Which reader understands a file or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nerfstudio_avatars.bodies.errors import BodyFileError
+from nerfstudio_avatars.cli.inspection import bodies, camera_paths, clips, motions, recordings, runs
+from nerfstudio_avatars.cli.inspection.report import Refusal, Report, Unfamiliar
+from nerfstudio_avatars.cli.motion import Up
+from nerfstudio_avatars.data.clips.pictures import PICTURE_SUFFIXES
+from nerfstudio_avatars.data.clips.video_file import VIDEO_SUFFIXES
+from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.data.motion import shipped_motions
+
+Readers = dict[str, Callable[[Path], Report]]
+
+
+def read_anything(path: Path, person: str | None = None, up: Up = "auto") -> Report | Refusal:
+    """Asks one reader after the other. Nothing in the file is executed.
+
+    A reader that knows the kind but finds it damaged ends the search: other readers would only mistake it for theirs.
+
+    Args:
+        path: a file, a folder, or the name of a shipped motion.
+        person: which person of a motion file.
+        up: up axis of a motion file.
+    """
+    if not path.exists():
+        shipped = shipped_motions()
+        if str(path) not in shipped:
+            return Refusal(path, {"all": f"no such file or folder, and no shipped motion ({', '.join(shipped)})"})
+        path = shipped[str(path)]
+
+    def motion(file: Path) -> Report:
+        return motions.read_motion_report(file, person, up)
+
+    readers = _folder_readers(motion) if path.is_dir() else _file_readers(path, motion)
+    reasons: dict[str, str] = {}
+    for name, read in readers.items():
+        try:
+            return read(path)
+        except Unfamiliar as error:
+            reasons[name] = str(error)
+        except (DataError, BodyFileError) as error:
+            place = "" if str(error.file) == str(path) else f"{error.file}: "
+            reasons[name] = f"{place}{error.found}; expected {error.expected}. To fix it: {error.fix}"
+            if name != "motion":
+                break
+        except OSError as error:
+            reasons[name] = f"{error.filename or path}: {error.strerror or error}"
+    return Refusal(path, reasons)
+
+
+def _folder_readers(motion: Callable[[Path], Report]) -> Readers:
+    return {
+        "run": runs.read_run,
+        "people-snapshot": recordings.read_people_snapshot,
+        "surreal": recordings.read_surreal,
+        "body": bodies.read_body_folder,
+        "motion": motion,
+        "voxceleb, tedx-people": clips.read_clips,
+        "image-folders": clips.read_pictures,
+    }
+
+
+def _file_readers(path: Path, motion: Callable[[Path], Report]) -> Readers:
+    suffix = path.suffix.lower()
+    if suffix in runs.SUFFIXES:
+        return {"run": runs.read_run}
+    if suffix in VIDEO_SUFFIXES:
+        return {"clip": clips.read_video}
+    if suffix in PICTURE_SUFFIXES:
+        return {"picture": clips.read_picture_file}
+    if suffix in camera_paths.SUFFIXES:
+        return {"camera path": camera_paths.read_camera_path, "motion": motion}
+    return ({"body": bodies.read_body_file} if suffix in bodies.SUFFIXES else {}) | {"motion": motion}

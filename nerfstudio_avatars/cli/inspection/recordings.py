@@ -1,0 +1,115 @@
+"""Folders of one person before a camera: PeopleSnapshot, InstantAvatar's layout, SURREAL."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
+from nerfstudio_avatars.data.dataparsers import people_snapshot_raw as raw
+from nerfstudio_avatars.data.dataparsers import preprocessed
+from nerfstudio_avatars.data.dataparsers.recording import Recording
+from nerfstudio_avatars.data.dataparsers.snapshot_splits import SPLITS, Splits, held_out_split, published_split
+from nerfstudio_avatars.data.dataparsers.surreal import ClipPictures
+from nerfstudio_avatars.data.dataparsers.surreal_clip import INFO, SurrealClip, read_clip
+from nerfstudio_avatars.data.errors import DataError
+
+MOST_CLIPS = 30
+"""Clips of SURREAL that are read."""
+HELD_OUT_EVERY = 4
+"""The dataparser's default."""
+
+
+def read_people_snapshot(path: Path) -> Report:
+    """A subject's folder, or a folder of several.
+
+    Raises:
+        Unfamiliar: none is in it.
+        DataError: none of them can be used.
+    """
+    folders = [path] if _is_subject(path) else sorted(inside for inside in path.iterdir() if _is_subject(inside))
+    if not folders:
+        raise Unfamiliar("neither camera.pkl and reconstructed_poses.hdf5 nor cameras.npz, in it or one folder below")
+    usable: dict[str, Recording] = {}
+    errors: list[DataError] = []
+    for folder in folders:
+        try:
+            usable[folder.name] = _recording(folder)
+        except DataError as error:
+            errors.append(error)
+    if not usable:
+        raise errors[0]
+    layouts = sorted({"PeopleSnapshot's" if raw.is_raw(folder) else "InstantAvatar's" for folder in folders})
+    facts = [Fact("dataparser", "people-snapshot"), Fact("layout", " and ".join(layouts))]
+    facts += [Fact("subjects", sorted(usable))]
+    facts += [Fact(name, _told(recording)) for name, recording in usable.items()]
+    notes = tuple(f"{error.file}: {error.found}; expected {error.expected}" for error in errors)
+    return Report(path, "data", tuple(facts), notes, lambda: [_row(*item) for item in usable.items()])
+
+
+def _is_subject(folder: Path) -> bool:
+    return folder.is_dir() and (raw.is_raw(folder) or preprocessed.is_preprocessed(folder))
+
+
+def _recording(folder: Path) -> Recording:
+    is_raw = raw.is_raw(folder)
+    notes = raw.read_notes(folder)
+    count = (raw if is_raw else preprocessed).count_frames(folder)
+    splits: Splits = {name: sorted(notes[name]) for name in SPLITS} if notes else {}
+    splits = splits or published_split(folder.name) or held_out_split(count, HELD_OUT_EVERY)
+    return raw.read_raw(folder, splits) if is_raw else preprocessed.read_preprocessed(folder, splits)
+
+
+def _told(recording: Recording) -> dict[str, Any]:
+    splits = {name: len(frames) for name, frames in recording.splits.items()}
+    size = {"size": f"{recording.width}x{recording.height}"}
+    novel = {"in novel poses": len(recording.novel_poses)} if recording.novel_poses else {}
+    return {"frames": len(recording.motion), "fps": recording.motion.fps, **size, "masks": "all", **splits, **novel}
+
+
+def read_surreal(path: Path) -> Report:
+    """A folder with clips of SURREAL, at any depth.
+
+    Raises:
+        Unfamiliar: none is in it.
+        DataError: one cannot be used.
+    """
+    infos = sorted(path.rglob(f"*{INFO}"))
+    if not infos:
+        raise Unfamiliar(f"no *{INFO}, at any depth")
+    clips = [read_clip(info) for info in infos[:MOST_CLIPS]]
+    persons: list[SurrealClip] = []
+    for clip in clips:
+        if not any(clip.shows_the_person_of(other) for other in persons):
+            persons.append(clip)
+    facts = [Fact("dataparser", "surreal"), Fact("clips", len(infos)), Fact("persons", len(persons))]
+    for clip in clips:
+        masks = "all" if clip.beside("_segm.mat").is_file() else "none"
+        size = f"{clip.width}x{clip.height}"
+        about = {"frames": len(clip), "fps": clip.fps, "size": size, "masks": masks, "gender": clip.gender}
+        facts.append(Fact(clip.info.relative_to(path).as_posix().removesuffix(INFO), about))
+    notes = (f"{len(infos) - MOST_CLIPS} more clips, not looked into",) if len(infos) > MOST_CLIPS else ()
+    return Report(path, "data", tuple(facts), notes, lambda: [_surreal_row(clip) for clip in clips[:4]])
+
+
+def _row(title: str, recording: Recording) -> SheetRow:
+    return _pictures(title, recording.read, len(recording.motion))
+
+
+def _surreal_row(clip: SurrealClip) -> SheetRow:
+    return _pictures(clip.name, ClipPictures([clip]), len(clip))
+
+
+def _pictures(title: str, read: Any, count: int) -> SheetRow:
+    """Eight frames; what the masks leave out is faint."""
+    numbers = sorted(set(spread(count)))
+    faint = partial(np.multiply, 1 / 255)
+    drawn = []
+    for picture in read(numbers):
+        alpha = 0.3 + 0.7 * faint(picture.alpha.astype(np.float64))[..., None]
+        drawn.append((255 - alpha * (255 - picture.rgb.astype(np.float64))).round().astype(np.uint8))
+    return SheetRow(title, drawn, [f"frame {number}" for number in numbers])

@@ -1,0 +1,36 @@
+"""`ns-avatar masks`: tells people from their background in clips that come without masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from nerfstudio_avatars.cli.errors import UserError
+
+
+@dataclass
+class Masks:
+    """Writes masks beside a folder of clips, where `unsup-volanim` looks for them. Made for one person a clip."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """The data set's folder, as `ns-train --data` has it."""
+
+    def run(self) -> None:
+        """Writes them, with a progress bar."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from nerfstudio_avatars.data.clips.person_masks import write_person_masks
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, transient=True) as progress:
+            task = progress.add_task("Clips", total=None)
+            try:
+                count = write_person_masks(
+                    self.data, lambda done, total: progress.update(task, completed=done, total=total)
+                )
+            except ModuleNotFoundError as error:
+                raise UserError(str(error)) from error
+        print(f"Wrote {count} masks: {self.data / 'masks'}")

@@ -1,0 +1,90 @@
+"""Masks for clips of people that come without any, by MediaPipe's selfie segmentation, which ships with us."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from nerfstudio_avatars.data.clips.clip_folders import MASKS, find_clips
+from nerfstudio_avatars.data.clips.clip_reader import ClipReader
+from nerfstudio_avatars.data.clips.clip_table import Clip, ClipTable
+from nerfstudio_avatars.data.errors import DataError
+
+SIDE = 256
+"""Of the pictures that the network sees, and of the masks, pixels."""
+MODEL = Path(__file__).parents[2] / "assets" / "person" / "selfie_segmentation.tflite"
+
+
+class PersonSegmenter:
+    """Tells a person from the background; made for one person, who is near.
+
+    Raises:
+        ModuleNotFoundError: without `ai-edge-litert`, saying how to get it.
+    """
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            raise ModuleNotFoundError(
+                "Masks need the package ai-edge-litert, which is not installed: pip install 'nerfstudio-avatars[faces]'"
+            )
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_content=MODEL.read_bytes(), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def __call__(self, picture: UInt8[np.ndarray, "256 256 3"]) -> UInt8[np.ndarray, "256 256"]:
+        """Share of each pixel that is the person, 0 to 255."""
+        self._interpreter.set_tensor(self._input, picture[None].astype(np.float32) / 255)
+        self._interpreter.invoke()
+        share = self._interpreter.get_tensor(self._output)[0, ..., 0]
+        return (share.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def write_person_masks(root: Path, progress: Callable[[int, int], None] | None = None) -> int:
+    """Writes `masks/[<split>/]<clip>/<frame>.png` for every clip of a data set that has no mask yet.
+
+    A clip's masks appear when all of them are made, so a run that was stopped goes on where it was.
+
+    Args:
+        root: of the data set, as `--data` has it.
+        progress: told how many clips are done, and of how many.
+
+    Returns:
+        How many masks were written.
+
+    Raises:
+        DataError: if there are no clips, or one cannot be read.
+    """
+    from PIL import Image
+
+    found = [clip for clip in find_clips(root) if clip.mask is None]
+    segment = PersonSegmenter()
+    written = 0
+    for done, clip in enumerate(found):
+        folder = root / MASKS / (clip.split or "") / clip.name
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            reader = ClipReader(ClipTable([Clip(clip.name, str(clip.path), clip.frames)]), SIDE, 0)
+            for number, picture in enumerate(reader.read_clip(0)):
+                Image.fromarray(segment(np.asarray(picture))).save(partial / f"{number:07d}.png")
+                written += 1
+            os.replace(partial, folder)
+        except OSError as error:
+            raise DataError(
+                folder, str(error), "a folder that can be written", "make room, or copy the data"
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        if progress:
+            progress(done + 1, len(found))
+    return written
