@@ -123,6 +123,7 @@ _volanim_tiny.pipeline.model.network = VolumetricAnimationConfig(
     parts=2,
     points_per_edge=3,
     prior_slope=6.0,
+    detail=3.0,
     generator=VoxelGeneratorConfig(
         code_size=16, widths=(48, 32, 16, 8), norm="group", density_scale=10.0, coarse_outputs=True
     ),

@@ -52,6 +52,7 @@ def small_volanim() -> Callable[..., AvatarTrainerConfig]:
         from nerfstudio_avatars.fields.keypoint_detector import KeypointDetectorConfig
         from nerfstudio_avatars.fields.voxel_field import VoxelGeneratorConfig
         from nerfstudio_avatars.methods import unsup_volanim_tiny
+        from nerfstudio_avatars.models.animation_schedule import AnimationScheduleConfig
 
         config = deepcopy(unsup_volanim_tiny.config)
         config.output_dir, config.experiment_name, config.timestamp = output, "heads", name
@@ -66,8 +67,9 @@ def small_volanim() -> Callable[..., AvatarTrainerConfig]:
             code_size=3, widths=(8, 8, 4), norm="group", density_scale=10.0, coarse_outputs=True
         )
         model.network.detector = KeypointDetectorConfig(32, (8, 12), head=3, norm="group", positional_bias=0.15)
-        model.schedule.bootstrap_size = model.schedule.patch = 16
-        model.schedule.bootstrap_levels = 1
+        model.schedule = AnimationScheduleConfig(
+            bootstrap_until=0.35, search_until=0.7, articulate_from=0.7, bootstrap_size=16, bootstrap_levels=1, patch=16
+        )
         model.search.candidates, model.search.size, model.search.samples = 4, 8, 6
         model.eval_samples = 12
         model.inversion.code_steps = model.inversion.tune_steps = 2

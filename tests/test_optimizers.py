@@ -68,7 +68,9 @@ def test_clipped_adam_forgets_the_means_of_what_has_changed_its_shape():
 
 
 def rates_of(steps, **options):
-    adam = ClippedAdamConfig(lr=1.0).setup(params=[torch.nn.Parameter(torch.zeros(1))])
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    adam = ClippedAdamConfig(lr=1.0).setup(params=[parameter])
     schedule = PhasedScheduleConfig(**options).setup().get_scheduler(adam, 1.0)
     rates = []
     for _ in range(steps):

@@ -124,7 +124,9 @@ def deterministic(monkeypatched):
 
         def __getattr__(self, name):
             if name in numbers:
-                return lambda *shape, device=None: numbers[name][: shape[1] if shape[2:] else 1, : shape[-1]].expand(shape)
+                return lambda *shape, device=None: numbers[name][: shape[1] if shape[2:] else 1, : shape[-1]].expand(
+                    shape
+                )
             if name == "randint":
                 return lambda low, high, shape, device=None: torch.ones(shape, dtype=torch.long)
             return getattr(torch, name)
@@ -175,7 +177,11 @@ def test_two_processes_learn_what_one_learns(head_clips, small_volanim, tmp_path
     running = [
         subprocess.Popen(
             [sys.executable, __file__, json.dumps([str(tmp_path), rank, 2, port])],
-            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
         for rank in (0, 1)
     ]
@@ -197,7 +203,7 @@ def test_two_processes_learn_what_one_learns(head_clips, small_volanim, tmp_path
         {name: value for name, value in run["state"].items() if isinstance(value, torch.Tensor)}
         for run in (first, second, one)
     )
-    for name, value in alone.items():
+    for name in alone:
         assert torch.equal(ours[name], theirs[name]), name
     torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-3)
     torch.manual_seed(0)

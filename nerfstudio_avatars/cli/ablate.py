@@ -18,7 +18,7 @@ WARM_UP_STEPS = 64
 
 @dataclass
 class Ablate:
-    """Trains variants of the method, one change each, through ns-train, and prints one table; goes on where it ended."""
+    """Trains variants of the method, one change each, through ns-train; prints one table; resumes."""
 
     data: Path
     """Folder of one person's data."""
@@ -73,7 +73,9 @@ class Ablate:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"--seeds {self.seeds}: expected different whole numbers.")
         if not self.data.is_dir():
-            raise UserError(f"{self.data}: no such folder. Expected one person's data; `ns-avatar demo-data` draws some.")
+            raise UserError(
+                f"{self.data}: no such folder. Expected one person's data; `ns-avatar demo-data` draws some."
+            )
         method: str = self.method
         if method == "auto":
             import torch

@@ -7,7 +7,6 @@ questions, so here they are answered separately.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ class Evaluate:
     """Folder for evaluation.json, evaluation.md and the comparisons; or a .json file for the figures alone. Default:
     `evaluation` in the first run's folder, with the protocol's name if it is not ours."""
     pictures: bool = True
-    """Write every held-out picture: truth, rendering and error (x 4) side by side."""
+    """Write every held-out picture: truth, rendering and error (x 4) side by side, in poses that use no test pixel."""
     trust: bool = False
     """Open the configuration even if it names things from outside nerfstudio and this package."""
 
@@ -52,7 +51,8 @@ class Evaluate:
         alone = self.output is not None and self.output.suffix == ".json"
         folder = self.output or configs[0].parent / _default_name(protocol)
         pictures = folder / "pictures" if self.pictures and not alone else None
-        runs = [report_on(config, protocol, pictures, self.trust) for config in configs]
+        places = [pictures / f"run-{n}" if pictures and configs[1:] else pictures for n in range(1, len(configs) + 1)]
+        runs = [report_on(config, protocol, place, self.trust) for config, place in zip(configs, places, strict=True)]
         file = folder if alone else folder / JSON
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(as_json(runs, protocol), indent=2) + "\n", "utf8")
@@ -83,7 +83,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
     Args:
         config: the run's config.yml.
         protocol: what to render and how.
-        pictures: folder for comparisons; each run gets one of its own in it.
+        pictures: folder for comparisons.
         trust: open foreign configurations.
     """
     from nerfstudio_avatars.cli.evaluation.differences import differences, facts_of
@@ -94,8 +94,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
     run = load_run(config, trust)
     facts = facts_of(run)
     follow(protocol, run.pipeline.model)
-    folder = None if pictures is None else pictures / _file_name(facts.subject, config.parent)
-    measured = measure(run, protocol.groups, folder)
+    measured = measure(run, protocol.groups, pictures)
     return RunReport(
         run=config.parent.as_posix(),
         subject=facts.subject,
@@ -109,8 +108,3 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
 
 def _default_name(protocol: Protocol) -> str:
     return "evaluation" if protocol.name == "ours" else f"evaluation-{protocol.name}"
-
-
-def _file_name(subject: str, run: Path) -> str:
-    """Of a run's comparisons: two runs of one subject do not overwrite each other's."""
-    return re.sub(r"[^\w.-]+", "-", "-".join([subject, *run.resolve().parts[-2:]]))

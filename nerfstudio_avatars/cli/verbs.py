@@ -7,12 +7,14 @@ from typing import Annotated, Protocol
 
 import tyro
 
+from nerfstudio_avatars.cli.ablate import Ablate
 from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.demo import Demo
 from nerfstudio_avatars.cli.demo_data import DemoData
 from nerfstudio_avatars.cli.demo_volanim import DemoVolanim
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.evaluate import Evaluate
+from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation
 from nerfstudio_avatars.cli.inspect import Inspect
 from nerfstudio_avatars.cli.invert import Invert
 from nerfstudio_avatars.cli.masks import Masks
@@ -30,9 +32,11 @@ Verbs = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[DemoData, tyro.conf.subcommand("demo-data")]
     | Annotated[DemoVolanim, tyro.conf.subcommand("demo-volanim")]
+    | Annotated[EvaluateAnimation, tyro.conf.subcommand("evaluate-animation")]
     | Annotated[Invert, tyro.conf.subcommand("invert")]
     | Annotated[Masks, tyro.conf.subcommand("masks")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Animate, tyro.conf.subcommand("animate")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 )

@@ -113,7 +113,7 @@ def animation_step(
     images = batch.images
     size, seen_size = aids.render_size or images.shape[-1], network.config.detector.input_size
     codes = network.embedding(batch.identities) * aids.code_scale
-    cubes = network.cubes_of(codes, aids.levels, aids.shape_scale)
+    cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
     losses: dict[str, Tensor] = {}
     found: PoseEstimate | None = None
     poses = true_poses
@@ -154,7 +154,7 @@ def animation_step(
         losses["perceptual"] = config.perceptual * perceptual(_last(rendered), _last(target))
     if config.mask and batch.masks is not None:
         opacity = pictures.accumulation.unflatten(1, (window.side, window.side)).clamp(1e-4, 1 - 1e-4)
-        masks = window.of(antialiased_resize(batch.masks, size))
+        masks = window.of(antialiased_resize(batch.masks, size)).clamp(0, 1)  # means of ones exceed one by rounding
         losses["mask"] = config.mask * F.binary_cross_entropy(opacity, masks[:, 0])
     if config.pull and found is not None:
         losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)

@@ -105,10 +105,12 @@ def invert_identity(
         fit.remember_object(first)
     errors["code"] = fit.error(first)
     tuned.generator.requires_grad_(True)
-    optimizer = torch.optim.Adam([code, *tuned.generator.parameters()], lr=config.tune_rate, betas=(0.5, 0.99))
+    detail = torch.zeros_like(tuned.detail[:1]).requires_grad_() if network.config.detail else None
+    learnt = [code, *tuned.generator.parameters()] + ([] if detail is None else [detail])
+    optimizer = torch.optim.Adam(learnt, lr=config.tune_rate, betas=(0.5, 0.99))
     shape = [*range(network.parts), -1]
     for step in range(config.tune_steps):
-        cube = tuned.cubes_of(code[None])
+        cube = tuned.cubes_of(code[None], detail=detail)
         moved = torch.rand(()) < config.move_share
         loss = fit.loss(cube, 0.0, config.tune_pixel_weight, bool(moved))
         loss = loss + config.geometry_weight * (cube[:, shape] - first[:, shape]).abs().mean()
@@ -118,7 +120,7 @@ def invert_identity(
         if progress:
             progress(config.code_steps + step + 1, total)
     with torch.no_grad():
-        cube = tuned.cubes_of(code[None])
+        cube = tuned.cubes_of(code[None], detail=detail)
     errors["tuned"] = fit.error(cube)
     return InvertedIdentity(code.detach(), cube[0].detach(), first[0].detach(), errors)
 

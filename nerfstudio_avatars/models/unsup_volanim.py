@@ -195,7 +195,9 @@ class UnsupVolanimModel(Model):
         identity = self.controls.identity_number()
         cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
         poses = self.turned(self.driving_pose(clip, frame), self.controls.yaw_radians())
-        return self.render_identity(camera, cube, poses, self.controls.visible_parts())
+        seen = self.render_identity(camera, cube, poses, self.controls.visible_parts())
+        # nerfstudio's commands and viewer show every output, and know none with a channel for each part.
+        return {name: picture for name, picture in seen.items() if name != "part_shares"}
 
     def render_identity(
         self,
@@ -350,11 +352,13 @@ class UnsupVolanimModel(Model):
         if not names or names == self._identities or key not in state:
             return
         rows = {name: row for row, name in enumerate(names)}
-        old = state[key]
-        new = [old[rows[name]] if name in rows else old.mean(0) for name in self._identities]
-        state[key] = torch.stack(new)
+        for each in (key, f"{prefix}network.detail"):
+            old = state.get(each)
+            if old is not None and len(old):
+                # Of those unknown the average.
+                state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self._identities])
         unknown = [name for name in self._identities if name not in rows]
-        CONSOLE.print(f"Identities matched by name: {len(new) - len(unknown)} known, {len(unknown)} new.")
+        CONSOLE.print(f"Identities matched by name: {len(self._identities) - len(unknown)} known, {len(unknown)} new.")
         for buffer in ("rotation", "translation"):
             # Poses found for frames belong to the clips as they were numbered then.
             if self.search is not None:

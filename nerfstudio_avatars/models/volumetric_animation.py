@@ -15,6 +15,8 @@ from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
 from nerfstudio_avatars.fields.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from nerfstudio_avatars.fields.voxel_field import (
+    COLOURS,
+    DENSITIES,
     IdentityEmbedding,
     VoxelGenerator,
     VoxelGeneratorConfig,
@@ -41,6 +43,9 @@ class VolumetricAnimationConfig:
     """Aid: slope of a density that fills an ellipsoid in the middle before anything is learnt; 0 for none."""
     prior_radii: tuple[float, float, float] = (0.55, 0.72, 0.6)
     """Of that ellipsoid along x, y and z, in half pictures."""
+    detail: float = 0.0
+    """For few identities: each has a volume of its own beside the generator's, learnt voxel by voxel at this many times
+    the learning rate. It holds what a small generator takes long to learn; 0 for none, as in the paper."""
     generator: VoxelGeneratorConfig = field(default_factory=VoxelGeneratorConfig)
     """Codes to cubes."""
     detector: KeypointDetectorConfig = field(default_factory=KeypointDetectorConfig)
@@ -77,6 +82,8 @@ class VolumetricAnimation(nn.Module):
         parts, edge = config.parts, config.points_per_edge
         self.embedding = IdentityEmbedding(identities, config.generator.code_size)
         self.generator = VoxelGenerator(config.generator, parts)
+        n, channels = self.generator.resolution, COLOURS + DENSITIES
+        self.detail = nn.Parameter(torch.zeros(identities if config.detail else 0, channels, n, n, n))
         axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
         self.point_logits = nn.Parameter(lattice.repeat(parts, 1, 1))
@@ -122,25 +129,38 @@ class VolumetricAnimation(nn.Module):
 
     def cubes(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of known identities."""
-        return self.cubes_of(self.embedding(identities))
+        return self.cubes_of(self.embedding(identities), detail=self.detail_of(identities))
+
+    def detail_of(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
+        """Their own volumes (RGB, density), if they have any."""
+        return self.detail[identities] if self.config.detail else None
 
     def cubes_of(
-        self, codes: Float[Tensor, "batch size"], levels: int | None = None, shape_scale: float = 1.0
+        self,
+        codes: Float[Tensor, "batch size"],
+        levels: int | None = None,
+        shape_scale: float = 1.0,
+        detail: Float[Tensor, "batch 4 n n n"] | None = None,
     ) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of whitened codes: part logits, RGB, density before its activation.
 
         Args:
             levels: how many of the generator's resolutions take part; all by default.
             shape_scale: of what the generator says about the density beside the prior.
+            detail: what `detail_of` gave; left out while not all levels take part.
         """
         cubes = self.generator(codes, levels)
         shape, parts = cubes[:, -1:] * shape_scale, self.config.parts
+        colours = cubes[:, parts:-1]
+        if detail is not None and levels is None:
+            colours = colours + self.config.detail * detail[:, :-1]
+            shape = shape + self.config.detail * detail[:, -1:]
         if self.config.prior_slope:
             prior = self.prior[None, None]
             if prior.shape[2:] != cubes.shape[2:]:
                 prior = F.interpolate(prior, cubes.shape[2:], mode="trilinear", align_corners=True)
             shape = shape + prior * self.config.generator.density_scale
-        return torch.cat([cubes[:, : self.parts], cubes[:, parts:-1], shape], 1)
+        return torch.cat([cubes[:, : self.parts], colours, shape], 1)
 
     def estimate(self, images: Float[Tensor, "frames 3 height width"]) -> PoseEstimate:
         """Poses of all parts in pictures."""

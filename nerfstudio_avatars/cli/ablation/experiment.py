@@ -11,9 +11,10 @@ from typing import Any
 
 from nerfstudio_avatars.cli.ablation.variants import Variant
 from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.evaluation.protocols import Poses
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
 
-SHOWN = ("neighbours", "given")
+SHOWN: tuple[Poses, ...] = ("neighbours", "given")
 """Held-out poses in the order of preference: as ns-eval shows them, without any test pixel."""
 
 
@@ -59,14 +60,15 @@ def kept_result(file: Path, setting: Setting, variant: Variant, seed: int) -> di
         return None
     try:
         result = json.loads(file.read_text("utf8"))
-        found = result["setting"]
+        found = {name: result["setting"][name] for name in setting.key(variant, seed)}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{file}: no result that ablate wrote ({error}). Delete it, or say --force.") from error
     expected = setting.key(variant, seed)
-    other = [f"{name} {found.get(name)!r}, now {value!r}" for name, value in expected.items() if found.get(name) != value]
+    other = [f"{name} {found[name]!r}, now {value!r}" for name, value in expected.items() if found[name] != value]
     if other:
         raise UserError(
-            f"{file}: a result of another setting: {'; '.join(other)}. Take another --output, or --force to train again."
+            f"{file}: a result of another setting: {'; '.join(other)}. "
+            "Take another --output, or --force to train again."
         )
     return result
 

@@ -82,9 +82,7 @@ def noise(by_variant: Sequence[Sequence[float]], first: int, second: int) -> flo
     return float(t.ppf(CONFIDENCE, freedom)) * math.sqrt(squares / freedom * (1 / first + 1 / second))
 
 
-def ablation_table(
-    results: Sequence[dict[str, Any]], variants: Sequence[Variant], target: float, setting: str
-) -> str:
+def ablation_table(results: Sequence[dict[str, Any]], variants: Sequence[Variant], target: float, setting: str) -> str:
     """Markdown: a line a variant, differences from the full method in brackets.
 
     Args:

@@ -12,6 +12,8 @@ from nerfstudio_avatars.cli.evaluation.protocols import Protocol
 if TYPE_CHECKING:
     from nerfstudio_avatars.cli.run_config import LoadedRun
 
+TRAINED_POSES = "the corrections are dropped here, and the avatar may fit them better than the given poses"
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -66,8 +68,8 @@ def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
         found.append("poses: the data's own; the paper's are Anim-NeRF's (poses/anim_nerf_test.npz, which is not here)")
     if not facts.body.startswith("smpl"):
         found.append(f"body: {facts.body}; the paper's is SMPL")
-    if "refined" in protocol.poses and facts.poses_corrected:
-        found.append("fitting: begins at the pose as corrected in training; the reference's begins at the given one")
+    if protocol.stored_poses and facts.poses_corrected:
+        found.append(f"poses: corrected in training together with the avatar; {TRAINED_POSES}")
     if not facts.compat:
         found.append(f"method: {facts.method} with this package's choices, {facts.steps} steps; not the reference's")
     return found

@@ -67,9 +67,10 @@ def measure(run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None 
             if pictures is not None and "img" in images:
                 _save(images["img"], pictures / f"{group}-{frames[group][-1]:06d}.png")
     if not figures:
+        found = ", ".join(sorted(set(names or [UNGROUPED])))
         raise UserError(
-            f"{run.checkpoint.parent.parent}: its held-out pictures are {', '.join(sorted(set(names or [UNGROUPED])))}; "
-            f"expected some of {', '.join(groups)}. Take another --protocol, or data with such pictures."
+            f"{run.checkpoint.parent.parent}: its held-out pictures are {found}; expected some of {', '.join(groups)}. "
+            "Take another --protocol, or data with such pictures."
         )
     timed = seconds[1:] or seconds
     means = {group: {"images": len(rows)} | _mean(rows) for group, rows in figures.items()}
@@ -77,11 +78,20 @@ def measure(run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None 
 
 
 def follow(protocol: Protocol, model: Any) -> None:
-    """Makes an avatar show what a protocol counts, and fit poses as it does. Other models stay as they are."""
+    """Makes an avatar show what a protocol counts, and fit poses as it does. Other models stay as they are.
+
+    The model is changed in memory; it is of no use for anything else afterwards.
+    """
+    import torch
+
     config = model.config
     if not hasattr(config, "test_pose_refinement"):
         return
     refinement, wanted = config.test_pose_refinement, config.refine_poses
+    if protocol.stored_poses:
+        wanted = False
+        with torch.no_grad():
+            model.poses.frame_correction.zero_()
     if "refined" not in protocol.poses:
         refinement = dataclasses.replace(refinement, steps=0)
     elif protocol.refinement is not None:

@@ -47,6 +47,8 @@ class Protocol:
     """Groups of pictures; none: all."""
     refinement: Refinement | None = None
     """How poses are fitted; None leaves it to the run's configuration."""
+    stored_poses: bool = False
+    """Whether poses are those of the data: corrections learned in training are dropped, as the reference does."""
     published_frames: bool = False
     """Whether the paper names the frames, subject by subject."""
     picture_size: int | None = None
@@ -71,6 +73,7 @@ INSTANT_AVATAR = Protocol(
     poses=("given", "refined"),
     lpips="lpips_alex_unnormalised",
     refinement=Refinement(steps=20, rays=4096, lr=1e-5),
+    stored_poses=True,
     published_frames=True,
     picture_size=540,
     reference="InstantAvatar (Jiang et al. 2023, arXiv 2212.10550)",
@@ -97,6 +100,7 @@ GAUSSIANS = Protocol(
     "3DGS-Avatar's: black, held-out poses as they are given",
     backgrounds=("black",),
     poses=("given",),
+    stored_poses=True,
     published_frames=True,
     picture_size=540,
     reference="3DGS-Avatar (Qian et al. 2024, arXiv 2312.09228)",

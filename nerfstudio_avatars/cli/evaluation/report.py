@@ -25,9 +25,12 @@ class RunReport:
 
 
 def labels(runs: Sequence[RunReport]) -> list[str]:
-    """What each run is called in the table: its subject, or subject and folder where a subject comes twice."""
+    """What each run is called in the table: its subject, with a number where a subject comes twice."""
     subjects = [run.subject for run in runs]
-    return [f"{run.subject} ({run.run})" if subjects.count(run.subject) > 1 else run.subject for run in runs]
+    return [
+        f"{subject} #{subjects[: place + 1].count(subject)}" if subjects.count(subject) > 1 else subject
+        for place, subject in enumerate(subjects)
+    ]
 
 
 def as_json(runs: Sequence[RunReport], protocol: Protocol) -> dict[str, Any]:
@@ -54,9 +57,7 @@ def as_markdown(runs: Sequence[RunReport], protocol: Protocol) -> str:
 
 
 def _rows(runs: Sequence[RunReport], protocol: Protocol) -> list[Row]:
-    rows = [
-        row for name, run in zip(labels(runs), runs, strict=True) for row in rows_of(name, run.groups, protocol)
-    ]
+    rows = [row for name, run in zip(labels(runs), runs, strict=True) for row in rows_of(name, run.groups, protocol)]
     return rows + mean_rows(rows)
 
 

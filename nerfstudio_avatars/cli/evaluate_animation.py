@@ -1,0 +1,164 @@
+"""`ns-avatar evaluate-animation`: how well a trained `unsup-volanim` rebuilds, moves and turns its faces."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.cli.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from nerfstudio_avatars.cli.run_config import LoadedRun
+    from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
+    from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModel
+
+TURNS = (-30.0, -15.0, 15.0, 30.0)
+"""Degrees, of the views whose yaw is measured."""
+
+
+@dataclass
+class EvaluateAnimation:
+    """Measures an unsup-volanim run on held-out frames: rebuilt, moved by other clips, turned."""
+
+    load_config: Path
+    """The run's config.yml, or its folder."""
+    frames: int = 64
+    """Held-out frames looked at, spread over all of them."""
+    output: Path | None = None
+    """JSON file for the figures. Default: animation.json in the run's folder."""
+    trust: bool = False
+    """Open the configuration even if it names things from outside nerfstudio and this package."""
+
+    def run(self) -> None:
+        """Measures, writes the figures, prints them."""
+        from nerfstudio_avatars.cli.run_config import find_config, load_run
+
+        if self.frames < 1:
+            raise UserError(f"--frames {self.frames}: expected at least 1.")
+        config = find_config(self.load_config)
+        run = load_run(config, self.trust)
+        figures = animation_figures(run, self.frames)
+        output = self.output or config.parent / "animation.json"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(figures, indent=2) + "\n", "utf8")
+        for name, value in figures.items():
+            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+        print(f"Evaluated step {run.step} of {config.parent}: {output}")
+
+
+def animation_figures(run: LoadedRun, frames: int) -> dict[str, float | str]:
+    """Figures by name, defined in docs/unsup-volanim.md; those of faces need the extra `faces`."""
+    import torch
+
+    from nerfstudio_avatars.cli.invert import volanim_model
+    from nerfstudio_avatars.metrics.face_landmarks import runtime_is_installed
+    from nerfstudio_avatars.metrics.psnr import psnr
+    from nerfstudio_avatars.metrics.ssim import ssim
+    from nerfstudio_avatars.metrics.st_lpips import st_lpips
+
+    model = volanim_model(run).eval()
+    rows = run.pipeline.datamanager.eval_dataset.metadata["frame_ids"]  # type: ignore[union-attr]
+    rows = rows[torch.linspace(0, len(rows) - 1, min(frames, len(rows))).round().long()]
+    shots = [_Shot(model, int(clip), int(frame)) for clip, frame in rows]
+    truth = [shot.truth for shot in shots]
+    rebuilt = [shot.draw(shot.clip, shot.pose) for shot in shots]
+    pairs = list(zip(rebuilt, truth, strict=True))
+    figures: dict[str, float | str] = {
+        "frames": float(len(shots)),
+        "l1": _mean([float((ours - theirs).abs().mean()) for ours, theirs in pairs]),
+        "psnr": _mean([float(psnr(ours, theirs)) for ours, theirs in pairs]),
+        "ssim": _mean([float(ssim(ours, theirs)) for ours, theirs in pairs]),
+    }
+    for name in st_lpips(*pairs[0]):
+        figures[name] = _mean([st_lpips(ours, theirs)[name] for ours, theirs in pairs])
+    if not runtime_is_installed():
+        return figures | {"faces": "not measured: pip install 'nerfstudio-avatars[faces]'"}
+    return figures | _of_faces(shots, rebuilt, truth)
+
+
+def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) -> dict[str, float | str]:
+    import torch
+
+    from nerfstudio_avatars.metrics import face_animation as faces
+    from nerfstudio_avatars.metrics.face_identity import FaceIdentity
+    from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks
+    from nerfstudio_avatars.metrics.head_pose import head_pose
+
+    finder = FaceLandmarks()
+    identity = FaceIdentity(finder)
+
+    def seen(pictures: list[Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.stack([_enlarged(picture) for picture in pictures])
+        return images, finder.detect_all(images)
+
+    theirs_images, theirs = seen(truth)
+    if not faces.has_face(theirs).any():
+        return {"faces": "not measured: none was found in the held-out frames"}
+    ours_images, ours = seen(rebuilt)
+    figures: dict[str, float | str] = {
+        "akd": faces.akd(ours, theirs),
+        "mkr": faces.mkr(ours, theirs),
+        "aed": faces.aed(identity.embed_all(ours_images, ours), identity.embed_all(theirs_images, theirs)),
+    }
+    # Every face is moved by the frame of the next shot of somebody else.
+    drivers = [_driver(shots, number) for number in range(len(shots))]
+    _, moved = seen([shot.draw(shot.clip, shots[other].pose) for shot, other in zip(shots, drivers, strict=True)])
+    figures["pose_consistency"] = faces.pose_consistency(moved, theirs[torch.tensor(drivers)])
+    shapes = [
+        faces.shape_consistency(moved[number : number + 1], theirs[number])
+        for number in range(len(shots))
+        if faces.has_face(moved[number : number + 1]) and faces.has_face(theirs[number : number + 1])
+    ]
+    figures["shape_consistency"] = _mean(shapes)
+    measured, usual, requested = [], [], []
+    for turn in TURNS:
+        _, turned = seen([shot.draw(shot.clip, shot.model.turned(shot.pose, math.radians(turn))) for shot in shots])
+        measured.append(head_pose(turned)[:, 0])
+        usual.append(head_pose(ours)[:, 0])
+        requested.append(torch.full((len(shots),), turn))
+    figures["yaw_deviation"] = faces.yaw_deviation(torch.cat(measured), torch.cat(usual), torch.cat(requested))
+    return figures
+
+
+class _Shot:
+    """A held-out frame, and the model that draws it."""
+
+    def __init__(self, model: UnsupVolanimModel, clip: int, frame: int) -> None:
+        self.model, self.clip = model, clip
+        self.truth: Tensor = model.kwargs["metadata"]["driving"].frame(clip, frame)
+        self.pose = model.driving_pose(clip, frame)
+
+    def draw(self, clip: int, pose: PartPoses) -> Tensor:
+        """Whom a clip shows, in a pose."""
+        import torch
+
+        from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
+
+        clips = self.model.kwargs["metadata"]["clips"]
+        camera = clip_cameras(clips, torch.zeros(1, 2, dtype=torch.long), len(self.truth))
+        return self.model.render_identity(camera, self.model.cube_of_clip(clip), pose)["rgb"].cpu()
+
+
+def _driver(shots: list[_Shot], number: int) -> int:
+    """The next shot of another clip."""
+    others = [(number + step) % len(shots) for step in range(1, len(shots))]
+    return next((other for other in others if shots[other].clip != shots[number].clip), number)
+
+
+def _enlarged(picture: Tensor) -> Tensor:
+    """8 bits a channel, and large enough for the detector."""
+    import torch.nn.functional as F
+
+    side = max(256, len(picture))
+    large = F.interpolate(picture.permute(2, 0, 1)[None], (side, side), mode="bilinear", align_corners=False)
+    return (large[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte()
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

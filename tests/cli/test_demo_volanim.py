@@ -1,0 +1,62 @@
+"""The whole demo, very short: everything is written, and says what it is."""
+
+import json
+import math
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerfstudio_avatars.cli import run_config
+from nerfstudio_avatars.cli.demo_volanim import METHOD, DemoVolanim
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.volanim_page import FIGURES
+from nerfstudio_avatars.data.demo import head_clips
+
+FRAMES = 17
+"""Of each clip; two are held out, so that there is a correlation."""
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Shorter clips, fewer samples, and inversions of two steps."""
+    draw, load = head_clips.draw_head_clips, run_config.load_run
+
+    def draw_few(out, identities):
+        return draw(out, identities=identities, frames=FRAMES, test_identities=1)
+
+    def load_quick(path):
+        run = load(path)
+        config = run.pipeline.model.config
+        config.inversion.code_steps = config.inversion.tune_steps = 2
+        config.eval_samples = 16
+        return run
+
+    monkeypatch.setattr(head_clips, "draw_head_clips", draw_few)
+    monkeypatch.setattr(run_config, "load_run", load_quick)
+
+
+@pytest.mark.slow
+def test_it_writes_page_sheets_video_and_report(hurried, tmp_path, capsys):
+    DemoVolanim(output=tmp_path, steps=12, floor_steps=0, ceiling_steps=2, identities=3).run()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["method"] == METHOD and report["steps"] == 12 and report["train_seconds"] > 0
+    for name in (*FIGURES, "inversion_start_l1", "inversion_code_l1", "inversion_tuned_l1"):
+        assert math.isfinite(report[name]), name
+    assert "direct_regression" not in report and report["true_poses"]["steps"] == 2
+    for name in ("heads.png", "inverted.png"):
+        assert np.asarray(Image.open(tmp_path / name)).std() > 5
+    with av.open(str(tmp_path / "driven.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == FRAMES and frames[0].shape == (2 * 2 * 64, 3 * 2 * 64, 3)
+    page = (tmp_path / "index.html").read_text("utf8")
+    assert METHOD in page and "driven.mp4" in page
+    said = capsys.readouterr().out
+    assert "index.html" in said.splitlines()[-2] and "depth_corr" in said.splitlines()[-1]
+
+
+def test_too_few_steps_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--steps 3: expected at least 10"):
+        DemoVolanim(output=tmp_path / "demo", steps=3).run()
+    assert not (tmp_path / "demo").exists()

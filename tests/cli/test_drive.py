@@ -1,0 +1,167 @@
+"""Identities moved by clips: where the motion comes from, whom it moves, and what is refused."""
+
+import math
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nerfstudio_avatars.cli.animate import Animate
+from nerfstudio_avatars.cli.drive import _frames, drive, relative_motion
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.frame_writer import FrameWriter
+from nerfstudio_avatars.cli.invert import find_identity, save_identity
+from nerfstudio_avatars.cli.run_config import load_run
+from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
+
+SIZE = 24
+
+
+@pytest.fixture(scope="module")
+def run(volanim_config):
+    return load_run(volanim_config)
+
+
+@pytest.fixture
+def shot(volanim_config, tmp_path):
+    return Animate(load_config=volanim_config, output=tmp_path / "out", height=SIZE, width=SIZE + 6)
+
+
+@pytest.fixture(scope="module")
+def names(run):
+    return run.pipeline.model.kwargs["metadata"]["identities"]
+
+
+@pytest.fixture(scope="module")
+def picture(head_clips):
+    """Of somebody never trained on."""
+    return sorted((head_clips / "test").glob("*/*.png"))[0]
+
+
+def pictures(folder):
+    return [np.asarray(Image.open(file)).astype(int) for file in sorted(folder.glob("*.png"))]
+
+
+def random_poses(seed, count):
+    torch.manual_seed(seed)
+    return [
+        PartPoses(axis_angle_to_matrix(0.4 * torch.randn(1, 2, 3)), 0.1 * torch.randn(1, 2, 3)) for _ in range(count)
+    ]
+
+
+def test_relative_motion_starts_at_the_source_and_moves_as_the_driver():
+    driving, (source,) = random_poses(0, 4), random_poses(1, 1)
+    moved = relative_motion(driving, source)
+    torch.testing.assert_close(moved[0].rotation, source.rotation, atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved[0].translation, source.translation, atol=1e-5, rtol=0)
+    for ours, theirs in zip(moved, driving, strict=True):
+        step = ours.after(source.inverse())
+        expected = theirs.after(driving[0].inverse())
+        torch.testing.assert_close(step.rotation, expected.rotation, atol=1e-5, rtol=0)
+        torch.testing.assert_close(step.translation, expected.translation, atol=1e-5, rtol=0)
+    itself = relative_motion(driving, driving[0])
+    torch.testing.assert_close(itself[3].rotation, driving[3].rotation, atol=1e-5, rtol=0)
+
+
+def test_a_clip_of_the_data_moves_somebody_of_the_data(run, shot, names, capsys):
+    assert drive(run, replace(shot, driving=names[1], identity=names[0])) == 16
+    frames = pictures(shot.output)
+    assert len(frames) == 16 and frames[0].shape == (SIZE, SIZE, 3)
+    model = run.pipeline.model
+    from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
+
+    camera = clip_cameras(model.kwargs["metadata"]["clips"], torch.tensor([[0, 0]]), SIZE)
+    expected = model.render_identity(camera, model.cube_of_identity(0), model.driving_pose(1, 5))["rgb"]
+    assert np.abs(frames[5] - expected.numpy() * 255).max() < 1
+    assert "16 frames" in capsys.readouterr().out
+
+
+def test_seconds_cut_the_clip_at_its_own_rate(run, shot, names):
+    assert drive(run, replace(shot, driving=names[1], identity=names[0], seconds=0.2)) == 5
+    assert drive(run, replace(shot, driving=names[1], identity=names[0], seconds=0.001)) == 1
+
+
+def test_an_mp4_moves_as_well_and_gives_its_rate(run, shot, names, head_clips, tmp_path):
+    video = tmp_path / "driver.mp4"
+    with FrameWriter(video, 10) as writer:
+        for file in sorted((head_clips / "train" / names[2]).iterdir())[:6]:
+            writer.write(np.asarray(Image.open(file)))
+    output = tmp_path / "driven.mp4"
+    assert drive(run, replace(shot, driving=str(video), identity=names[0], output=output)) == 6
+    with av.open(str(output)) as container:
+        assert float(container.streams.video[0].average_rate) == 10
+        assert len(list(container.decode(video=0))) == 6
+
+
+def test_a_folder_moves_as_the_clip_in_it_does(run, shot, names, head_clips):
+    by_name, by_folder = shot.output / "name", shot.output / "folder"
+    drive(run, replace(shot, driving=names[1], identity=names[0], seconds=0.1, output=by_name))
+    folder = str(head_clips / "train" / names[1])
+    drive(run, replace(shot, driving=folder, identity=names[0], seconds=0.1, output=by_folder))
+    for ours, theirs in zip(pictures(by_name), pictures(by_folder), strict=True):
+        assert np.abs(ours - theirs).max() <= 1
+
+
+def test_pictures_of_somebody_new_are_moved_absolutely_or_relatively(run, shot, names, picture, monkeypatch):
+    drawn = []
+    model = run.pipeline.model
+
+    def remember(camera, cube, poses, *others):
+        drawn.append(poses)
+        return {"rgb": torch.zeros(2, 2, 3)}
+
+    monkeypatch.setattr(model, "render_identity", remember)
+    new = replace(shot, driving=names[1], image=(picture,), seconds=0.1)
+    drive(run, new)
+    absolute, own = drawn[0], model.pose_of_picture(torch.from_numpy(np.asarray(Image.open(picture))).float() / 255)
+    torch.testing.assert_close(absolute.rotation, model.driving_pose(1, 0).rotation, atol=1e-5, rtol=0)
+    drawn.clear()
+    drive(run, replace(new, relative=True))
+    torch.testing.assert_close(drawn[0].rotation, own.rotation, atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn[0].translation, own.translation, atol=1e-4, rtol=0)
+
+
+def test_an_identity_file_is_shown(run, shot, names, picture, tmp_path):
+    found = find_identity(run, (picture,))
+    save_identity(found, tmp_path / "new.npz")
+    assert drive(run, replace(shot, driving=names[1], identity=str(tmp_path / "new.npz"), seconds=0.05)) == 1
+    from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
+
+    model = run.pipeline.model
+    camera = clip_cameras(model.kwargs["metadata"]["clips"], torch.tensor([[0, 0]]), SIZE)
+    expected = model.render_identity(camera, found.cube, model.driving_pose(1, 0))["rgb"]
+    assert np.abs(pictures(shot.output)[0] - expected.numpy() * 255).max() < 1
+
+
+def test_yaw_and_a_turning_camera_turn_the_head(run, shot, monkeypatch):
+    model = run.pipeline.model
+    turns = []
+    monkeypatch.setattr(model, "turned", lambda pose, yaw: turns.append(yaw) or pose)
+    poses = [model.driving_pose(0, frame) for frame in range(4)]
+    cube = model.cube_of_identity(0)
+    list(_frames(model, cube, poses, replace(shot, yaw=30.0)))
+    assert turns == pytest.approx([math.radians(30)] * 4)
+    turns.clear()
+    list(_frames(model, cube, poses, replace(shot, camera="turning")))
+    assert turns == pytest.approx([0.0, math.radians(25), 0.0, -math.radians(25)])
+
+
+def test_mistakes_are_told_with_what_was_expected(run, shot, names, tmp_path):
+    for wrong, match in (
+        ({"identity": names[0]}, "--driving: expected .*" + names[0]),
+        ({"driving": names[1]}, "--identity None: expected"),
+        ({"driving": names[1], "identity": "nobody"}, "--identity nobody: expected .*--image"),
+        ({"driving": names[1], "identity": names[0], "relative": True}, "--relative: needs --image"),
+    ):
+        with pytest.raises(UserError, match=match):
+            drive(run, replace(shot, **wrong))
+    with pytest.raises(DataError, match="no such file"):
+        drive(run, replace(shot, driving="nowhere.mp4", identity=names[0]))
+    with pytest.raises(DataError, match="no such file"):
+        drive(run, replace(shot, driving=names[1], identity="nowhere.npz"))
+    assert not shot.output.exists(), "nothing is begun that cannot be done"
