@@ -34,6 +34,21 @@ class AvatarTrainer(Trainer):
         fit_schedules(config)
         super().__init__(config, local_rank, world_size)
 
+    def train(self) -> None:
+        """Trains up to `max_num_iterations` steps in all: a resumed run does what is missing, by the same schedules."""
+        total = self.config.max_num_iterations
+        if self._start_step >= total:
+            CONSOLE.print(
+                f"Nothing to train: the checkpoint has done {self._start_step} steps already. "
+                "Ask for more with --max-num-iterations, which counts from the very start."
+            )
+            return
+        self.config.max_num_iterations = total - self._start_step
+        try:
+            super().train()
+        finally:
+            self.config.max_num_iterations = total
+
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
         """Writes a checkpoint beside its place, moves it there when it is whole, and only then deletes older ones."""

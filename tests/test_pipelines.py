@@ -56,6 +56,17 @@ def test_a_run_that_was_killed_goes_on_as_it_would_have(whole, head_clips, small
             torch.testing.assert_close(ours, theirs, msg=name)
 
 
+def test_a_resumed_run_ends_where_the_whole_one_would(whole, head_clips, small_volanim, tmp_path, capsys):
+    _, trainer = whole
+    config = small_volanim(head_clips, tmp_path, steps=STEPS)
+    config.load_dir, config.load_step = trainer.checkpoint_dir, STEPS - 1
+    seen, again = losses_of(config, until=10 * STEPS)
+    assert not seen and "Nothing to train" in capsys.readouterr().out
+    config.load_step = KILLED
+    seen, again = losses_of(config, until=10 * STEPS)
+    assert max(seen) == STEPS - 1 and again.config.max_num_iterations == STEPS
+
+
 def test_every_kind_of_loss_takes_part_at_its_time(whole):
     losses, _ = whole
     assert "found" not in losses[0] and "equivariance" not in losses[0], "no detector at first"

@@ -149,7 +149,9 @@ def _render(
     colour = colour_density[:, :3]
     weights = weights.unflatten(2, (len(rays), samples))
     if visible is not None:
-        density = density * (weights * visible[:, None, None]).sum(1)
+        weights = weights * visible[:, None, None]
+        density = density * weights.sum(1)
+        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
     length = (rays.far - rays.near) / samples * rays.directions.norm(dim=-1)[:, None]
     total, mixed = density, colour * density[:, None]
     if config.background == "plate":

@@ -1,0 +1,75 @@
+"""Figures of an unsup-volanim run on held-out frames."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from nerfstudio_avatars.cli import evaluate_animation
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation, animation_figures
+
+
+@pytest.fixture(scope="module")
+def run(volanim_config):
+    from nerfstudio_avatars.cli.run_config import load_run
+
+    return load_run(volanim_config)
+
+
+def test_figures_of_pictures_without_faces_are_there_and_say_so(run):
+    figures = animation_figures(run, 4)
+    assert figures["frames"] == 4 and 0 < figures["l1"] < 1 and figures["psnr"] > 0 and -1 <= figures["ssim"] <= 1
+    assert "not measured" in str(figures.get("faces", "not measured")) or "akd" in figures
+
+
+def test_l1_is_the_error_of_the_model_s_own_pictures(run):
+    model, rows = run.pipeline.model.eval(), run.pipeline.datamanager.eval_dataset.metadata["frame_ids"][:1]
+    figures = animation_figures(run, 1)
+    from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
+
+    clip, frame = rows[0].tolist()
+    truth = model.kwargs["metadata"]["driving"].frame(clip, frame)
+    seen = model.get_outputs_for_camera(clip_cameras(model.kwargs["metadata"]["clips"], rows, len(truth)))["rgb"]
+    assert figures["l1"] == pytest.approx(float((seen - truth).abs().mean()), abs=1e-6)
+
+
+def test_faces_are_measured_with_every_frame_moved_by_another_clip(run, monkeypatch):
+    from nerfstudio_avatars.metrics import face_identity, face_landmarks
+    from nerfstudio_avatars.metrics.head_pose import canonical_face
+
+    face = canonical_face()[0]
+
+    class Finder:
+        def detect_all(self, images):
+            return face.expand(len(images), -1, -1) + images.float().mean((1, 2, 3))[:, None, None]
+
+    class Identity:
+        def __init__(self, finder):
+            pass
+
+        def embed_all(self, images, landmarks):
+            return torch.zeros(len(images), 128)
+
+    monkeypatch.setattr(face_landmarks, "runtime_is_installed", lambda: True)
+    monkeypatch.setattr(face_landmarks, "FaceLandmarks", Finder)
+    monkeypatch.setattr(face_identity, "FaceIdentity", Identity)
+    figures = animation_figures(run, 4)
+    assert figures["aed"] == 0 and figures["mkr"] == 0 and figures["akd"] > 0
+    assert figures["pose_consistency"] == pytest.approx(0, abs=0.1), "all faces look the same way"
+    assert figures["shape_consistency"] == pytest.approx(0, abs=0.01), "and have the same shape"
+    expected = sum(abs(turn) for turn in evaluate_animation.TURNS) / len(evaluate_animation.TURNS)
+    assert figures["yaw_deviation"] == pytest.approx(expected, abs=0.1), "no face turned at all"
+
+
+def test_the_command_writes_its_figures(volanim_config, tmp_path, capsys):
+    EvaluateAnimation(volanim_config, frames=1, output=tmp_path / "figures" / "a.json").run()
+    assert json.loads((tmp_path / "figures" / "a.json").read_text())["frames"] == 1
+    assert "l1" in capsys.readouterr().out
+
+
+def test_no_frames_are_refused(volanim_config):
+    with pytest.raises(UserError, match="at least 1"):
+        EvaluateAnimation(volanim_config, frames=0).run()
