@@ -86,7 +86,7 @@ def test_training_leaves_a_checkpoint(run):
 
 
 def test_training_resumes(run, data, folder):
-    flags = ["--max-num-iterations", 3, "--vis", "tensorboard", "--timestamp", "resumed", "--load-dir"]
+    flags = ["--max-num-iterations", STEPS + 3, "--vis", "tensorboard", "--timestamp", "resumed", "--load-dir"]
     checkpoints = run.parent / "nerfstudio_models"
     command("ns-train", "instant-avatar-cpu", "--data", data, *flags, checkpoints, folder=folder)
     resumed = run.parents[1] / "resumed" / "nerfstudio_models"

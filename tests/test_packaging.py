@@ -78,7 +78,7 @@ def _pins():
 
 def test_constraints_are_exact_versions_from_a_registry():
     for line in _pins():
-        assert re.fullmatch(r'[a-z0-9-]+==[0-9][\w.!]*(; python_version (<|>=) "3\.11")?', line), line
+        assert re.fullmatch(r'[a-z0-9._-]+==[0-9][\w.!]*(; python_version (<|>=) "3\.11")?', line), line
 
 
 @pytest.mark.parametrize("package", ["torch", "torchvision", "nerfstudio", "numba", "smplx", "numpy", "pytest", "ruff"])

@@ -83,7 +83,7 @@ class VolumetricAnimation(nn.Module):
         self.embedding = IdentityEmbedding(identities, config.generator.code_size)
         self.generator = VoxelGenerator(config.generator, parts)
         n, channels = self.generator.resolution, COLOURS + DENSITIES
-        self.detail = nn.Parameter(torch.zeros(identities if config.detail else 0, channels, n, n, n))
+        self.detail = nn.Parameter(torch.zeros(identities, channels, n, n, n)) if config.detail else None
         axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
         self.point_logits = nn.Parameter(lattice.repeat(parts, 1, 1))
@@ -133,7 +133,7 @@ class VolumetricAnimation(nn.Module):
 
     def detail_of(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
         """Their own volumes (RGB, density), if they have any."""
-        return self.detail[identities] if self.config.detail else None
+        return None if self.detail is None else self.detail[identities]
 
     def cubes_of(
         self,
