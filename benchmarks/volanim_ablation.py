@@ -9,9 +9,11 @@ Each variant is a run of `ns-train unsup-volanim-tiny` with one thing changed; f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -88,7 +90,8 @@ def figures(config: Path, data: Path) -> dict[str, float]:
     from nerfstudio_avatars.cli.run_config import load_run
     from nerfstudio_avatars.cli.volanim_figures import HeadExam
 
-    run = load_run(config)
+    with contextlib.redirect_stdout(sys.stderr):
+        run = load_run(config)
     return HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline)).figures()
 
 

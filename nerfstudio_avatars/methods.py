@@ -57,6 +57,10 @@ _gpu = AvatarTrainerConfig(
             "optimizer": FusedAdamConfig(lr=5e-3),
             "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
         },
+        "bones": {
+            "optimizer": FusedAdamConfig(lr=5e-4),
+            "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
+        },
     },
     # nerfstudio's default serves the viewer to the whole network; ask for that with --viewer.websocket-host 0.0.0.0.
     viewer=ViewerConfig(websocket_host="127.0.0.1"),

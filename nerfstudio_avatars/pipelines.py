@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -67,9 +68,15 @@ class FramesPipeline(VanillaPipeline):
         with torch.no_grad(), torch.random.fork_rng():
             return self.get_train_loss_dict(step)
 
+    def get_average_image_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Means over held-out frames, without those that are not numbers (JSON has none): the spread of one frame, and
+        what not all frames have."""
+        means = super().get_average_image_metrics(*arguments, **options)
+        return {name: mean for name, mean in means.items() if math.isfinite(mean)}
+
     def _losses(self, step: int, cameras: Any, batch: dict) -> tuple[Any, dict, dict]:
         rank = distributed.get_rank() if distributed.is_initialized() else 0
-        torch.manual_seed(((self.config.seed << 12) + rank) * (1 << 32) + step)
+        torch.manual_seed((((self.config.seed << 12) + rank) * (1 << 32) + step) % (1 << 63))
         outputs = self._model(cameras, batch)
         metrics = self.model.get_metrics_dict(outputs, batch)
         return outputs, self.model.get_loss_dict(outputs, batch, metrics), metrics

@@ -10,6 +10,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from nerfstudio_avatars.models.animation_compat import reference_animation
 from nerfstudio_avatars.models.compat import reference_training
 
 
@@ -89,4 +90,5 @@ def fit_schedules(config: AvatarTrainerConfig) -> None:
         if hasattr(optimizer["scheduler"], "max_steps"):
             optimizer["scheduler"].max_steps = config.max_num_iterations
         if hasattr(optimizer["scheduler"], "boundaries") and hasattr(model, "schedule"):
-            optimizer["scheduler"].boundaries = model.schedule.boundaries
+            phases = reference_animation(model).schedule if model.compat else model.schedule
+            optimizer["scheduler"].boundaries = phases.boundaries

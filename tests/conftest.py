@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import types
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -10,6 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    # Triton reads it when it is first imported. Kernels then run on the CPU, in numpy.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# isort: split
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.standin import load_standin
@@ -34,6 +42,40 @@ def random_pose() -> Callable[..., BodyState]:
         return BodyState(betas=betas, global_orient=orient, body_pose=std * body, transl=0.3 * transl)
 
     return draw
+
+
+@pytest.fixture
+def triton_device(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Sends all ops that have a Triton twin to it: on the GPU, or else in Triton's interpreter. Yields the device."""
+    pytest.importorskip("triton", minversion="3", reason="Triton 3 is not installed")
+    from nerfstudio_avatars.deformations import _triton_unpose
+
+    monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "triton")
+    if torch.cuda.is_available():
+        return "cuda"
+    if os.environ["TRITON_INTERPRET"] != "1":
+        pytest.skip("no GPU, and Triton's interpreter is switched off (TRITON_INTERPRET)")
+    monkeypatch.setattr(_triton_unpose, "_BLOCK", 512)  # The interpreter takes as long for one point as for many.
+    return "cpu"
+
+
+@pytest.fixture
+def tinycudann(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with tiny-cuda-nn's interface and layout."""
+    from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode_torch
+
+    class Encoding(torch.nn.Module):
+        def __init__(self, dims, config):
+            super().__init__()
+            self.layout = HashGridLayout.build(
+                config["n_levels"], config["base_resolution"], config["per_level_scale"], config["log2_hashmap_size"]
+            )
+            self.params = torch.nn.Parameter(torch.zeros(self.layout.entries * 2))
+
+        def forward(self, x):
+            return hash_encode_torch(x, self.params.reshape(-1, 2), self.layout)
+
+    monkeypatch.setitem(sys.modules, "tinycudann", types.SimpleNamespace(Encoding=Encoding))
 
 
 @pytest.fixture(scope="session")

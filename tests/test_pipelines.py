@@ -229,3 +229,19 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     deterministic(setattr)
     train_in_parallel(torch.load(Path(output) / "config.pt", weights_only=False), Path(output), rank, world, port)
+
+
+def test_any_seed_will_do(head_clips, small_volanim, tmp_path):
+    config = small_volanim(head_clips, tmp_path)
+    config.pipeline.seed = 20_261_121
+    pipeline = config.pipeline.setup(device="cpu")
+    assert all(term.isfinite() for term in pipeline.get_train_loss_dict(0)[1].values())
+
+
+def test_means_that_are_no_numbers_are_left_out(head_clips, small_volanim, tmp_path, monkeypatch):
+    from nerfstudio.pipelines.base_pipeline import VanillaPipeline
+
+    pipeline = small_volanim(head_clips, tmp_path).pipeline.setup(device="cpu", test_mode="test")
+    means = {"l1": 0.5, "l1_std": float("nan"), "psnr": float("inf")}
+    monkeypatch.setattr(VanillaPipeline, "get_average_image_metrics", lambda *_, **__: means)
+    assert pipeline.get_average_eval_image_metrics(get_std=True) == {"l1": 0.5}

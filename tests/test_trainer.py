@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nerfstudio_avatars.methods import instant_avatar
+from nerfstudio_avatars.methods import instant_avatar, unsup_volanim
 from nerfstudio_avatars.trainer import AvatarTrainer, fit_schedules
 
 
@@ -65,3 +65,12 @@ def test_a_failed_save_leaves_the_previous_checkpoint(trainer, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         trainer.save_checkpoint(2)
     assert [file.name for file in trainer.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]
+
+
+@pytest.mark.parametrize(("compat", "boundaries"), [(False, (0.0, 0.15, 0.5)), (True, (0.0, 0.5))])
+def test_rates_begin_anew_where_the_model_s_phases_do(compat, boundaries):
+    config = deepcopy(unsup_volanim.config)
+    config.pipeline.model.compat = compat
+    config.pipeline.model.schedule.bootstrap_until, config.pipeline.model.schedule.articulate_from = 0.15, 0.5
+    fit_schedules(config)
+    assert config.optimizers["network"]["scheduler"].boundaries == boundaries

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
 from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms
+from nerfstudio_avatars.deformations.rotations import compose_axis_angle, slerp_axis_angle
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.data.body_sequence import BodySequence
 
 CANONICAL_ANGLES = {2: 0.2, 5: -0.2, 47: -0.8, 50: 0.8}
 """A-pose: hips and shoulders about z, indices of the 69 body angles, radians."""
+
+FAR = 0.5
+"""Radians and metres between neighbouring frames that are no jitter any more."""
 
 
 def canonical_state(betas: Float[Tensor, "10"]) -> BodyState:
@@ -96,13 +100,21 @@ class BodyPoseTable(nn.Module):
         return posed @ shift @ self.canonical_inverse
 
     def smoothness(self, frames: Int[Tensor, "k"]) -> Float[Tensor, ""]:
-        """Mean square bend of the corrections in time around frames, and a little of their size (radians, metres)."""
+        """How far corrected poses are from the middle of their neighbours' in time, mean square (radians, metres).
+
+        It is small for people, who move smoothly, and large for the jitter of an estimator; the corrections' own bend
+        would keep the jitter. Turns and moves far beyond `FAR` hardly pull (Geman and McClure 1987): a flipped frame
+        must not draw its neighbours along.
+        """
         trained = self.trained.nonzero()[:, 0]
-        at = torch.searchsorted(trained, frames).clamp(1, max(len(trained) - 2, 1))
         if len(trained) < 3:
             return self.frame_correction[frames].square().mean()
+        at = torch.searchsorted(trained, frames).clamp(1, len(trained) - 2)
         before, here, after = trained[at - 1], trained[at], trained[at + 1]
         share = ((here - before) / (after - before).clamp(min=1))[:, None]
-        expected = (1 - share) * self.frame_correction[before] + share * self.frame_correction[after]
-        bend = (self.frame_correction[here] - expected).square().mean()
-        return bend + 0.01 * self.frame_correction[frames].square().mean()
+        poses = [self.stored(index) + self.frame_correction[index] for index in (before, here, after)]
+        turns = [pose[:, :72].unflatten(1, (24, 3)) for pose in poses]
+        turn = compose_axis_angle(-slerp_axis_angle(turns[0], turns[2], share[..., None]), turns[1])
+        move = poses[1][:, 72:] - torch.lerp(poses[0][:, 72:], poses[2][:, 72:], share)
+        square = torch.cat([turn, move[:, None]], 1).square().sum(-1)
+        return (square / (1 + square / FAR**2)).mean() / 3

@@ -43,9 +43,9 @@ class Shot:
     fps: int = 24
     """Frames a second."""
     height: int | None = None
-    """Pixels; by default 540, or the camera path's."""
+    """Pixels; by default 540 (unsup-volanim: 256, always a square), or the camera path's."""
     width: int | None = None
-    """Pixels; by default 540, or the camera path's."""
+    """Pixels; by default 540 (unsup-volanim: 256), or the camera path's."""
     azimuth: float = 0.0
     """Where the camera starts, degrees; 0 is before the person of the training video, 90 at their left."""
     elevation: float = 5.0
@@ -101,11 +101,13 @@ class Animate(Shot):
     driving: str | None = None
     """For unsup-volanim: a clip (mp4, gif, folder of pictures), or a clip's name in the data."""
     identity: str | None = None
-    """For unsup-volanim: who is moved; a name in the data, or a file of `ns-avatar invert`."""
+    """For unsup-volanim: who is moved; a name in the data, a file of `ns-avatar invert`, or `random:NUMBER` for
+    somebody who does not exist."""
     image: tuple[Path, ...] = ()
     """For unsup-volanim: pictures of somebody new, who is moved."""
     relative: bool = False
-    """For unsup-volanim: start from the pose in the picture, and only change it as the clip does."""
+    """For unsup-volanim: start from the pose in the first picture of whom is moved, and only change it as the clip
+    does."""
     yaw: float = 0.0
     """For unsup-volanim: turn of the head to the side, degrees."""
 
@@ -117,10 +119,10 @@ class Animate(Shot):
         self.check()
         check_output(self.output, self.transparent)
         run = load_run(find_config(self.load_config), self.trust)
-        if self.driving is not None or _is_driven(run):
+        if self.driving or self.identity or self.image or self.relative or self.yaw or _is_driven(run):
             from nerfstudio_avatars.cli.drive import drive
 
-            drive(run, replace(self, height=self.height or SIDE, width=self.width or SIDE))  # type: ignore[arg-type]
+            drive(run, self)
             return
         count = film(run, self, self.output)
         print(f"Rendered {count} frames of {self.motion!r}, {self.camera} camera: {self.output}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -43,6 +42,7 @@ class DemoVolanim:
         """Does it all; prints the page's path and the figures last."""
         if self.steps < 10:  # noqa: PLR2004
             raise UserError(f"--steps {self.steps}: expected at least 10.")
+        from nerfstudio_avatars.cli.json_file import write_json
         from nerfstudio_avatars.cli.nerfstudio_commands import train
         from nerfstudio_avatars.cli.volanim_page import write_page
 
@@ -60,7 +60,7 @@ class DemoVolanim:
             report["direct_regression"] = self._measured(floor, data)
         if self.ceiling_steps:
             report["true_poses"] = self._ceiling(main.config, data)
-        (self.output / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf8")
+        write_json(self.output / "report.json", report)
         page = write_page(self.output, report)
         print(f"Source, driver, result, new views, depth and parts: {page}")
         print(" ".join(f"{key} {value:.4g}" for key, value in report.items() if isinstance(value, float)))

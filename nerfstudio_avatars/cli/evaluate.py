@@ -90,8 +90,14 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
     from nerfstudio_avatars.cli.evaluation.measure import follow, measure
     from nerfstudio_avatars.cli.evaluation.report import RunReport
     from nerfstudio_avatars.cli.run_config import load_run
+    from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModel
 
     run = load_run(config, trust)
+    if isinstance(run.pipeline.model, UnsupVolanimModel):
+        raise UserError(
+            f"{config}: a run of {run.config.method_name}. Expected one of instant-avatar, whose pictures these "
+            "protocols are about. Use ns-avatar evaluate-animation, or ns-eval."
+        )
     facts = facts_of(run)
     follow(protocol, run.pipeline.model)
     measured = measure(run, protocol.groups, pictures)
@@ -103,6 +109,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
         render_fps=measured.render_fps,
         step=run.step,
         differences=differences(facts, protocol),
+        outlier_frames=run.pipeline.model.outlier_frames(),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,30 +29,44 @@ class EvaluateAnimation:
     """The run's config.yml, or its folder."""
     frames: int = 64
     """Held-out frames looked at, spread over all of them."""
+    people: bool = False
+    """Look at people never trained on instead, each found from the first frame of their clip. Takes minutes a clip."""
     output: Path | None = None
-    """JSON file for the figures. Default: animation.json in the run's folder."""
+    """JSON file for the figures; null where too few of the frames allow one. Default: animation.json in the run's
+    folder, or animation-people.json."""
     trust: bool = False
     """Open the configuration even if it names things from outside nerfstudio and this package."""
 
     def run(self) -> None:
         """Measures, writes the figures, prints them."""
+        from nerfstudio_avatars.cli.json_file import write_json
         from nerfstudio_avatars.cli.run_config import find_config, load_run
 
         if self.frames < 1:
             raise UserError(f"--frames {self.frames}: expected at least 1.")
         config = find_config(self.load_config)
         run = load_run(config, self.trust)
-        figures = animation_figures(run, self.frames)
-        output = self.output or config.parent / "animation.json"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(figures, indent=2) + "\n", "utf8")
+        figures = animation_figures(run, self.frames, self.people)
+        output = self.output or config.parent / ("animation-people.json" if self.people else "animation.json")
+        write_json(output, figures)
         for name, value in figures.items():
-            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+            known = not isinstance(value, float) or math.isfinite(value)
+            shown = f"{value:.4g}" if isinstance(value, float) else value
+            print(f"{name}: {shown if known else 'too few frames, or too few with a face'}")
         print(f"Evaluated step {run.step} of {config.parent}: {output}")
 
 
-def animation_figures(run: LoadedRun, frames: int) -> dict[str, float | str]:
-    """Figures by name, defined in docs/unsup-volanim.md; those of faces need the extra `faces`."""
+def animation_figures(run: LoadedRun, frames: int, people: bool = False) -> dict[str, float | str]:
+    """Figures by name, defined in docs/unsup-volanim.md; those of faces need the extra `faces`.
+
+    Args:
+        run: opened.
+        frames: how many held-out frames, at most.
+        people: of people never trained on instead of the clips trained on.
+
+    Returns:
+        Also values that are not a number, where too few frames allow a figure; text that says why some are left out.
+    """
     import torch
 
     from nerfstudio_avatars.cli.invert import volanim_model
@@ -62,12 +75,14 @@ def animation_figures(run: LoadedRun, frames: int) -> dict[str, float | str]:
     from nerfstudio_avatars.metrics.ssim import ssim
     from nerfstudio_avatars.metrics.st_lpips import st_lpips
 
-    model = volanim_model(run).eval()
-    rows = run.pipeline.datamanager.eval_dataset.metadata["frame_ids"]  # type: ignore[union-attr]
+    model, manager = volanim_model(run).eval(), run.pipeline.datamanager
+    # That of people never trained on is not parsed before it is asked for: there may be none.
+    data = manager.dataparser.get_dataparser_outputs("test") if people else manager.eval_dataset  # type: ignore[attr-defined]
+    rows = data.metadata["frame_ids"]
     rows = rows[torch.linspace(0, len(rows) - 1, min(frames, len(rows))).round().long()]
     shots = [_Shot(model, int(clip), int(frame)) for clip, frame in rows]
     truth = [shot.truth for shot in shots]
-    rebuilt = [shot.draw(shot.clip, shot.pose) for shot in shots]
+    rebuilt = [shot.draw(shot.pose) for shot in shots]
     pairs = list(zip(rebuilt, truth, strict=True))
     figures: dict[str, float | str] = {
         "frames": float(len(shots)),
@@ -106,9 +121,18 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
         "mkr": faces.mkr(ours, theirs),
         "aed": faces.aed(identity.embed_all(ours_images, ours), identity.embed_all(theirs_images, theirs)),
     }
+    measured, requested = [], []
+    for turn in TURNS:
+        _, turned = seen([shot.draw(shot.model.turned(shot.pose, math.radians(turn))) for shot in shots])
+        measured.append(head_pose(turned)[:, 0])
+        requested.append(torch.full((len(shots),), turn))
+    usual = head_pose(ours)[:, 0].repeat(len(TURNS))
+    figures["yaw_deviation"] = faces.yaw_deviation(torch.cat(measured), usual, torch.cat(requested))
+    if len({shot.clip for shot in shots}) < 2:  # noqa: PLR2004
+        return figures | {"driven": "not measured: all frames looked at are of one clip"}
     # Every face is moved by the frame of the next shot of somebody else.
     drivers = [_driver(shots, number) for number in range(len(shots))]
-    _, moved = seen([shot.draw(shot.clip, shots[other].pose) for shot, other in zip(shots, drivers, strict=True)])
+    _, moved = seen([shot.draw(shots[other].pose) for shot, other in zip(shots, drivers, strict=True)])
     figures["pose_consistency"] = faces.pose_consistency(moved, theirs[torch.tensor(drivers)])
     shapes = [
         faces.shape_consistency(moved[number : number + 1], theirs[number])
@@ -116,39 +140,34 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
         if faces.has_face(moved[number : number + 1]) and faces.has_face(theirs[number : number + 1])
     ]
     figures["shape_consistency"] = _mean(shapes)
-    measured, usual, requested = [], [], []
-    for turn in TURNS:
-        _, turned = seen([shot.draw(shot.clip, shot.model.turned(shot.pose, math.radians(turn))) for shot in shots])
-        measured.append(head_pose(turned)[:, 0])
-        usual.append(head_pose(ours)[:, 0])
-        requested.append(torch.full((len(shots),), turn))
-    figures["yaw_deviation"] = faces.yaw_deviation(torch.cat(measured), torch.cat(usual), torch.cat(requested))
     return figures
 
 
 class _Shot:
-    """A held-out frame, and the model that draws it."""
+    """A held-out frame, whom it shows, and the model that draws them."""
 
     def __init__(self, model: UnsupVolanimModel, clip: int, frame: int) -> None:
         self.model, self.clip = model, clip
         self.truth: Tensor = model.kwargs["metadata"]["driving"].frame(clip, frame)
         self.pose = model.driving_pose(clip, frame)
+        # Kept: of people never trained on it takes minutes.
+        self.cube = model.cube_of_clip(clip)
 
-    def draw(self, clip: int, pose: PartPoses) -> Tensor:
-        """Whom a clip shows, in a pose."""
+    def draw(self, pose: PartPoses) -> Tensor:
+        """The same person in a pose."""
         import torch
 
         from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
 
         clips = self.model.kwargs["metadata"]["clips"]
         camera = clip_cameras(clips, torch.zeros(1, 2, dtype=torch.long), len(self.truth))
-        return self.model.render_identity(camera, self.model.cube_of_clip(clip), pose)["rgb"].cpu()
+        return self.model.render_identity(camera, self.cube, pose, normals=False)["rgb"].cpu()
 
 
 def _driver(shots: list[_Shot], number: int) -> int:
-    """The next shot of another clip."""
+    """The next shot of another clip; there is one."""
     others = [(number + step) % len(shots) for step in range(1, len(shots))]
-    return next((other for other in others if shots[other].clip != shots[number].clip), number)
+    return next(other for other in others if shots[other].clip != shots[number].clip)
 
 
 def _enlarged(picture: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,7 +21,10 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
 
 
 class FrameWriter:
-    """Writes frames one by one: a path ending in .mp4 becomes a video, any other a folder of frame_00000.png ..."""
+    """Writes frames one by one: a path ending in .mp4 becomes a video, any other a folder of frame_00000.png ...
+
+    A video appears when it is whole. Of a folder that had frames before, those that come after the new ones go.
+    """
 
     def __init__(self, output: Path, fps: int) -> None:
         """Opens the output; folders are made as needed.
@@ -30,6 +35,7 @@ class FrameWriter:
         """
         self.output = output
         self.is_video = output.suffix.lower() in VIDEO_SUFFIXES
+        self._partial = output.with_name(f".{output.stem}.{os.getpid()}.partial{output.suffix}")
         self._fps = fps
         self._count = 0
         self._video: tuple[OutputContainer, VideoStream] | None = None
@@ -42,8 +48,11 @@ class FrameWriter:
         else:
             from PIL import Image
 
-            Image.fromarray(frame).save(self.output / f"frame_{self._count:05d}.png")
+            Image.fromarray(frame).save(self._picture(self._count))
         self._count += 1
+
+    def _picture(self, number: int) -> Path:
+        return self.output / f"frame_{number:05d}.png"
 
     def _write_video(self, frame: np.ndarray) -> None:
         import av
@@ -58,7 +67,7 @@ class FrameWriter:
     def _open_video(self, height: int, width: int) -> tuple[OutputContainer, VideoStream]:
         import av
 
-        container = av.open(str(self.output), "w")
+        container = av.open(str(self._partial), "w")
         stream = container.add_stream("libx264", rate=self._fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.options = {"crf": "18", "preset": "fast"}
@@ -70,10 +79,21 @@ class FrameWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._video is not None:
-            container, stream = self._video
-            container.mux(stream.encode())
-            container.close()
+        try:
+            if self._video is not None:
+                container, stream = self._video
+                if error is None:
+                    container.mux(stream.encode())
+                container.close()
+                if error is None:
+                    os.replace(self._partial, self.output)
+        finally:
+            self._partial.unlink(missing_ok=True)
+        if error is None and not self.is_video:
+            for number in count(self._count):
+                if not self._picture(number).is_file():
+                    break
+                self._picture(number).unlink()
 
 
 def check_output(output: Path, transparent: bool) -> None:

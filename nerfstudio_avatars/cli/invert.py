@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nerfstudio_avatars.cli.run_config import LoadedRun
+    from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
     from nerfstudio_avatars.models.identity_inversion import InvertedIdentity
     from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModel
 
 ENDING = ".npz"
+MOST_PICTURES = 64
+"""Of longer clips so many, evenly spread."""
+FAR_OFF = 0.12
+"""Mean absolute error (colours 0 to 1) of pictures that show something else than the run has learnt."""
 
 
 @dataclass
@@ -41,6 +46,12 @@ class Invert:
 
         if self.output.suffix != ENDING:
             raise UserError(f"{self.output}: expected a file name that ends in {ENDING}.")
+        if not self.image:
+            raise UserError("--image: no picture was named. Expected one or several, or a clip.")
+        for name in ("code_steps", "tune_steps"):
+            steps = getattr(self, name)
+            if steps is not None and steps < 0:
+                raise UserError(f"--{name.replace('_', '-')} {steps}: expected a number of steps, 0 or more.")
         run = load_run(self.load_config, self.trust)
         model = volanim_model(run)
         if self.code_steps is not None:
@@ -50,6 +61,8 @@ class Invert:
         found = find_identity(run, self.image)
         save_identity(found, self.output)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.errors.items())
+        if found.errors["tuned"] > FAR_OFF:
+            print("The run can hardly draw these pictures: do they show its kind of object, framed as its clips are?")
         print(f"Mean absolute error of the pictures: {shown}. Identity: {self.output}")
 
 
@@ -79,15 +92,19 @@ def find_identity(run: LoadedRun, images: tuple[Path, ...]) -> InvertedIdentity:
 
     model = volanim_model(run)
     size = model.kwargs["metadata"]["size"]
-    pictures = torch.cat([read_loose_clip(path, size)[0] for path in images]).float() / 255
+    pictures = torch.cat([read_loose_clip(path, size)[0] for path in images])
+    if len(pictures) > MOST_PICTURES:
+        pictures = pictures[torch.linspace(0, len(pictures) - 1, MOST_PICTURES).round().long()]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("Finding the identity", total=None)
-        return model.invert(pictures, lambda done, total: progress.update(task, completed=done, total=total))
+        return model.invert(
+            pictures.float() / 255, lambda done, total: progress.update(task, completed=done, total=total)
+        )
 
 
 def save_identity(identity: InvertedIdentity, path: Path) -> None:
-    """Writes code and cube, in one step."""
+    """Writes code, cube and the pose in the first picture, in one step."""
     import os
 
     import numpy as np
@@ -96,18 +113,23 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            code, cube = (one.cpu().numpy() for one in (identity.code, identity.cube))
-            np.savez_compressed(file, code=code, cube=cube.astype(np.float32))
+            arrays = {
+                "code": identity.code,
+                "cube": identity.cube.float(),
+                "rotation": identity.pose.rotation[0],
+                "translation": identity.pose.translation[0],
+            }
+            np.savez_compressed(file, **{name: one.cpu().numpy() for name, one in arrays.items()})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load_identity(path: Path, channels: int) -> Tensor:
-    """A cube that `save_identity` wrote.
+def load_identity(path: Path, parts: int | None = None) -> tuple[Tensor, PartPoses]:
+    """What `save_identity` wrote: the cube, and the pose (1, parts) in the first picture.
 
     Args:
-        channels: that the run's cubes have.
+        parts: that the run has; any by default.
 
     Raises:
         DataError: if it is no such file, or belongs to another kind of run.
@@ -118,15 +140,24 @@ def load_identity(path: Path, channels: int) -> Tensor:
     import torch
 
     from nerfstudio_avatars.data.errors import DataError
+    from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
 
     fix = "make it with `ns-avatar invert` and the same run"
     try:
         with np.load(path, allow_pickle=False) as file:
-            cube = torch.from_numpy(file["cube"].astype(np.float32))
+            cube, rotation, translation = (
+                torch.from_numpy(file[name].astype(np.float32)) for name in ("cube", "rotation", "translation")
+            )
     except FileNotFoundError as error:
         raise DataError(path, "no such file", "an identity file, .npz", fix) from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "an identity file, .npz", fix) from error
-    if cube.ndim != 4 or len(cube) != channels or not bool(torch.isfinite(cube).all()):  # noqa: PLR2004
-        raise DataError(path, f"a cube of shape {tuple(cube.shape)}", f"{channels} channels of finite voxels", fix)
-    return cube
+    shapes = [tuple(one.shape) for one in (cube, rotation, translation)]
+    count = shapes[1][0] if shapes[1] else 0
+    fits = len(shapes[0]) == 4 and shapes == [(count + 4, *shapes[0][1:]), (count, 3, 3), (count, 3)]  # noqa: PLR2004
+    if not fits or not all(bool(one.isfinite().all()) for one in (cube, rotation, translation)):
+        found = f"cube, rotations and shifts of shapes {shapes}"
+        raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)
+    if parts not in (None, count):
+        raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)
+    return cube, PartPoses(rotation[None], translation[None])

@@ -54,7 +54,7 @@ class HeadExam:
         self.size = self._driving.reader.size
 
     def figures(self) -> dict[str, float]:
-        """All of them; see the README."""
+        """All of them, see docs/unsup-volanim.md; not a number where too few frames or heads allow one."""
         return self._reconstruction() | self._poses() | self._new_views() | self._others_poses()
 
     def picture(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
@@ -136,6 +136,8 @@ class HeadExam:
         return {"novel_view_l1": _mean(errors), "novel_view_ratio": _mean(errors) / _mean(copies)}
 
     def _others_poses(self) -> dict[str, float]:
+        if len(self.truth) < 2:  # noqa: PLR2004
+            return {"cross_identity_l1": float("nan"), "cross_identity_ratio": float("nan")}
         errors, copies = [], []
         for place, (clip, frame) in enumerate(self.rows):
             driver, moment = self.other(place)

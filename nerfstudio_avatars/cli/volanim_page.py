@@ -36,6 +36,8 @@ FIGURES = {
     "steps": "steps",
 }
 ZOOM = 2
+RELIEF = 1.1
+"""Depth from black to white, in half pictures."""
 
 
 def draw_sheet(exam: HeadExam, path: Path) -> None:
@@ -57,7 +59,7 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
         row += [exam.picture(driver, moment), exam.draw(clip, exam.pose(driver, moment))["rgb"]]
         row.append(torch.from_numpy(wanted.rgb))
         covered = own["accumulation"] > 0.5  # noqa: PLR2004
-        row += [_relief(own["depth"] - 10.5, covered), _relief(torch.from_numpy(truth.depth)[..., None])]
+        row += [_relief(own["depth"], covered), _relief(torch.from_numpy(truth.depth)[..., None])]
         row += [own["normal"], own["parts"], torch.from_numpy(truth.jaw)[..., None].expand(-1, -1, 3)]
         rows.append(torch.cat([one.double() for one in row], 1))
     _save(torch.cat(rows), path)
@@ -154,9 +156,12 @@ source, reconstruction, two new views beside the truth; then thrice: driver, dri
 
 
 def _relief(depth: Tensor, covered: Tensor | None = None) -> Tensor:
-    """Near is light, far is dark, nothing is black; from .8 before the head's middle to .3 behind it."""
-    shade = ((0.3 - depth.double()) / 1.1).clamp(0, 1).nan_to_num(0.0)
-    return (shade if covered is None else shade * covered).expand(-1, -1, 3)
+    """Near is light, far is dark, nothing is black; grey is the median, since a picture does not tell how far."""
+    depth = depth.double()
+    covered = depth.isfinite() if covered is None else covered
+    middle = depth[covered].median() if covered.any() else 0.0
+    shade = (0.6 - (depth - middle) / RELIEF).clamp(0, 1).nan_to_num(0.0)
+    return (shade * covered).expand(-1, -1, 3)
 
 
 def _bytes(picture: Tensor) -> np.ndarray:

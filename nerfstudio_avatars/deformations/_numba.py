@@ -12,10 +12,8 @@ from torch import Tensor
 
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
-from nerfstudio_avatars.deformations.snarf import NEWTON_STEPS, RESIDUAL, TOLERANCE
+from nerfstudio_avatars.deformations.snarf import NEWTON_STEPS, RESIDUAL, SAME_ROOT, TOLERANCE
 
-SAME_ROOT = 1e-4
-"""Roots of one point nearer to each other than this are one, metres."""
 _FAR = 1e30
 
 

@@ -37,10 +37,10 @@ class PosedCells:
     def bin_of(self, x_posed: Float[Tensor, "points 3"]) -> tuple[Int[Tensor, "points"], Bool[Tensor, "points"]]:
         """Bin of each point, and whether it lies in any (bin 0 where not)."""
         at = ((x_posed - self.origin) / self.bin_size).floor().long()
-        dims = torch.tensor(self.dims, device=x_posed.device)
-        inside = ((at >= 0) & (at < dims)).all(-1)
-        at = torch.where(inside[:, None], at, 0)
-        return (at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2], inside
+        i, j, k = at.unbind(-1)
+        d0, d1, d2 = self.dims
+        inside = (at >= 0).all(-1) & (i < d0) & (j < d1) & (k < d2)
+        return torch.where(inside, (i * d1 + j) * d2 + k, 0), inside
 
     def holds(self, x_posed: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
         """Posed occupancy: whether a point's bin holds any cell."""
@@ -75,7 +75,7 @@ def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float
     origin = box[0]
     first = ((lower[rows] - origin) / bin_size).floor().long()
     last = ((upper[rows] - origin) / bin_size).floor().long()
-    dims = last.amax(0) + 1
+    d0, d1, d2 = (last.amax(0) + 1).tolist()
     extent = last - first + 1
     count = extent.prod(-1)
     entry = torch.repeat_interleave(torch.arange(len(rows), device=nodes.device), count)
@@ -83,8 +83,8 @@ def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float
     size = extent[entry]
     at = torch.stack([rank // (size[:, 1] * size[:, 2]), rank // size[:, 2] % size[:, 1], rank % size[:, 2]], -1)
     at = at + first[entry]
-    bins, order = torch.sort((at[:, 0] * dims[1] + at[:, 1]) * dims[2] + at[:, 2], stable=True)
-    offsets = torch.searchsorted(bins, torch.arange(int(dims.prod()) + 1, device=nodes.device))
+    bins, order = torch.sort((at[:, 0] * d1 + at[:, 1]) * d2 + at[:, 2], stable=True)
+    offsets = torch.searchsorted(bins, torch.arange(d0 * d1 * d2 + 1, device=nodes.device))
     members = rows[entry[order]]
     return PosedCells(
         nodes,
@@ -95,7 +95,7 @@ def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float
         box,
         origin,
         bin_size,
-        tuple(dims.tolist()),
+        (d0, d1, d2),
         offsets.int(),
         members.int(),
     )

@@ -84,6 +84,7 @@ class SkinningVolume(nn.Module):
     node_positions: Tensor
     node_weights: Tensor
     distance: Tensor
+    distance_cells: Tensor
 
     def __init__(
         self, mesh: Mesh, spacing: float, band: float, margin: float = 0.12, neighbours: int = 4, sweeps: int = 1
@@ -137,6 +138,7 @@ class SkinningVolume(nn.Module):
             "node_weights", torch.from_numpy(weights.reshape(-1, weights.shape[-1]))[used].float(), persistent=False
         )
         self.register_buffer("distance", torch.from_numpy(distance), persistent=False)
+        self.register_buffer("distance_cells", torch.tensor(distance.shape) - 1, persistent=False)
 
     def pose_nodes(self, transforms: Float[Tensor, "joints 4 4"]) -> Float[Tensor, "nodes 3"]:
         """Where each node lies after linear blend skinning (canonical -> posed transforms); differentiable in them."""
@@ -146,8 +148,7 @@ class SkinningVolume(nn.Module):
 
     def distance_at(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         """Signed distance to the naked template in metres, trilinear, differentiable in the position."""
-        size = torch.tensor(self.distance.shape, device=x_canonical.device, dtype=x_canonical.dtype)
-        grid = (x_canonical - self.origin) / (self.spacing / 2) / (size - 1) * 2 - 1
+        grid = (x_canonical - self.origin) / (self.spacing / 2) / self.distance_cells * 2 - 1
         values = nn.functional.grid_sample(
             self.distance[None, None].to(x_canonical.dtype),
             grid.flip(-1)[None, None, None],

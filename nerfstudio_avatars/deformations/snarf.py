@@ -15,12 +15,14 @@ from torch import Tensor
 
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
-from nerfstudio_avatars.ops.backend import use_numba
+from nerfstudio_avatars.ops.backend import use_numba, use_triton
 
 TOLERANCE = 1e-3
 """A root may lie this far outside its cell (in cell units): the faces two cells share must not leak."""
 RESIDUAL = 1e-4
 """Largest accepted distance between the point and the image of its root, metres."""
+SAME_ROOT = 1e-4
+"""Roots of one point nearer to each other than this are one, metres."""
 NEWTON_STEPS = 8
 LARGEST_INVERSE = 6.0
 """Frobenius norm of the largest inverse Jacobian that a gradient is passed through."""
@@ -80,7 +82,7 @@ def inverse_3x3(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
 def unpose(x_posed: Float[Tensor, "points 3"], posed: PosedCells, volume: SkinningVolume) -> Roots:
     """All canonical roots of posed points within the active cells, without gradient.
 
-    The specification is `_unpose_torch`; on the CPU its numba twin runs.
+    The specification is `_unpose_torch`; on the CPU its numba twin runs, on CUDA its Triton twin.
 
     Returns:
         Roots whose image lies within 0.1 mm of their point. Points off the body have none.
@@ -89,6 +91,10 @@ def unpose(x_posed: Float[Tensor, "points 3"], posed: PosedCells, volume: Skinni
         from nerfstudio_avatars.deformations import _numba_unpose
 
         return _numba_unpose.unpose(x_posed, posed, volume)
+    if use_triton(x_posed):
+        from nerfstudio_avatars.deformations import _triton_unpose
+
+        return _triton_unpose.unpose(x_posed, posed, volume)
     return _unpose_torch(x_posed, posed, volume)
 
 
@@ -164,7 +170,7 @@ def _repeated(x_canonical: Tensor, point: Tensor) -> Tensor:
         same = point[back:] == point[:-back]
         if not same.any():
             break
-        same &= (x_canonical[back:] - x_canonical[:-back]).norm(dim=-1) < 1e-4
+        same &= (x_canonical[back:] - x_canonical[:-back]).norm(dim=-1) < SAME_ROOT
         repeated[back:] |= same & ~repeated[:-back]
     return repeated
 

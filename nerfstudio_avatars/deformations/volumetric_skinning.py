@@ -32,6 +32,10 @@ class PartPoses:
         """The same poses, without gradient."""
         return PartPoses(self.rotation.detach(), self.translation.detach())
 
+    def to(self, device: torch.device | str) -> PartPoses:
+        """The same poses on another device."""
+        return PartPoses(self.rotation.to(device), self.translation.to(device))
+
     def inverse(self) -> PartPoses:
         """The motion back."""
         back = self.rotation.mT

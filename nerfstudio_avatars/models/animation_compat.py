@@ -18,7 +18,8 @@ def reference_animation(config: UnsupVolanimModelConfig) -> UnsupVolanimModelCon
     """
     config = deepcopy(config)
     network = config.network
-    network.pose, network.prior_slope, network.render.background = "epnp", 0.0, "plate"
+    network.pose, network.prior_slope, network.detail = "epnp", 0.0, 0.0
+    network.render.background = "plate"
     network.generator.norm, network.generator.coarse_outputs, network.generator.first_colour = "batch", False, 0.0
     network.generator.density_scale, network.detector.norm, network.detector.positional_bias = 1.0, "batch", 0.0
     losses = config.losses

@@ -25,7 +25,12 @@ def reference_model(config: InstantAvatarModelConfig) -> InstantAvatarModelConfi
         max_samples=256,
     )
     return dataclasses.replace(
-        config, avatar=avatar, density_noise_steps=1000, refine_poses=False, regulariser_weight=1.0
+        config,
+        avatar=avatar,
+        density_noise_steps=1000,
+        refine_poses=False,
+        regulariser_weight=1.0,
+        outlier_weight=1.0,
     )
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
 from nerfstudio_avatars.losses.pixel_pyramid import pixel_pyramid_loss
 from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimation
 from nerfstudio_avatars.ops.image_pyramid import antialiased_resize, pixel_grid
@@ -61,6 +62,8 @@ class InvertedIdentity:
     """Canonical voxels, from the tuned generator."""
     first_cube: Float[Tensor, "channels n n n"]
     """From the code alone."""
+    pose: PartPoses
+    """In the first picture (1, parts)."""
     errors: dict[str, float]
     """Mean absolute error of colours: `start` (the average identity), `code`, `tuned`."""
 
@@ -83,6 +86,7 @@ def invert_identity(
     """
     total = config.code_steps + config.tune_steps
     tuned = copy.deepcopy(network).eval().requires_grad_(False)
+    pose = tuned.estimate(pictures[:1]).poses.detach()
     if config.size:
         pictures = antialiased_resize(pictures, config.size)
     fit = _Fit(tuned, pictures, config, perceptual)
@@ -122,7 +126,7 @@ def invert_identity(
     with torch.no_grad():
         cube = tuned.cubes_of(code[None], detail=detail)
     errors["tuned"] = fit.error(cube)
-    return InvertedIdentity(code.detach(), cube[0].detach(), first[0].detach(), errors)
+    return InvertedIdentity(code.detach(), cube[0].detach(), first[0].detach(), pose, errors)
 
 
 class _Fit:

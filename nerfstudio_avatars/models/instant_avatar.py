@@ -11,10 +11,12 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.bodies.pose_smoothing import smooth_sequence
 from nerfstudio_avatars.bodies.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.deformations.skinning_volume import Mesh
 from nerfstudio_avatars.losses.hard_surface import hard_alpha, hard_weights
@@ -22,6 +24,7 @@ from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regularise
 from nerfstudio_avatars.metrics.image import image_metrics
 from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar, RenderedRays
 from nerfstudio_avatars.models.compat import reference_model
+from nerfstudio_avatars.models.outlier_frames import FrameErrors
 from nerfstudio_avatars.models.pose_refinement import PoseRefinementConfig, refine_pose
 from nerfstudio_avatars.models.pose_resolver import PoseResolver
 from nerfstudio_avatars.rendering.compositing import over
@@ -61,13 +64,20 @@ class InstantAvatarModelConfig(ModelConfig):
     """Steps for which a frame's posed cells are kept while poses are fixed."""
     refine_poses: bool = True
     """Correct the training poses together with the avatar. Off: poses are trusted as they are, which is faster."""
+    smooth_poses: bool = True
+    """If poses are corrected: take their jitter away before anything is learnt, as far as there is any, and put poses
+    that jump between those around. Exact poses are smooth, and stay."""
     refine_from: float = 0.05
     """Share of the training after which poses start to move."""
-    pose_smoothness: float = 0.1
-    """Weight that ties a frame's pose correction to its neighbours' in time."""
+    pose_smoothness: float = 20.0
+    """Weight that draws a frame's pose to the middle of its neighbours' in time. Larger takes more of an estimator's
+    jitter away, and more of fast motion in sparse frames."""
     open_levels_until: float = 0.6
     """While poses move, fine levels of the hash grid open gradually up to this share of the training: the pose gradient
     through closed fine levels would be noise."""
+    outlier_weight: float = 0.05
+    """What a frame counts that fits far worse than the others: a flipped pose, somebody walking through the picture.
+    Such frames are named when the training ends, and by `ns-avatar evaluate`. 1: none is looked for."""
     density_noise_steps: int = 0
     """Steps during which noise of unit deviation is added to the raw density (the reference: 1000)."""
     test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
@@ -95,10 +105,14 @@ class InstantAvatarModel(Model):
             self.config = reference_model(self.config)
         metadata = self.kwargs["metadata"]
         sequence, body = metadata["body"], metadata["body_model"]
+        self._jumping: list[int] = []
+        if self.config.refine_poses and self.config.smooth_poses:
+            sequence, self._jumping = smooth_sequence(sequence, metadata["train_frames"])
         posed = body.pose(canonical_state(sequence.betas))
         mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
         self.avatar = CanonicalAvatar(self.config.avatar, mesh)
         self.poses = BodyPoseTable(sequence, body, metadata["train_frames"])
+        self.frame_errors = FrameErrors(len(sequence), metadata["train_frames"])
         self.resolver = PoseResolver(self.poses, metadata["train_frames"])
         self._posed_frames: dict[int, PosedAvatar] = {}
         self._step = 0
@@ -110,10 +124,12 @@ class InstantAvatarModel(Model):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`field` (hash table and networks) and `pose` (corrections)."""
-        groups = {"field": list(self.avatar.field.parameters())}
-        groups["pose"] = list(self.poses.parameters())
-        return groups
+        """`field` (hash table and networks), `pose` (corrections of frames), `bones` (corrections that all share)."""
+        return {
+            "field": list(self.avatar.field.parameters()),
+            "pose": [self.poses.frame_correction],
+            "bones": [self.poses.shared_correction, self.poses.joint_offsets],
+        }
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Keeps step, occupancy and level schedule up to date."""
@@ -216,12 +232,13 @@ class InstantAvatarModel(Model):
         background = torch.rand_like(outputs["premultiplied"])
         prediction = over(outputs["premultiplied"], outputs["accumulation"], background)
         target = over(truth[:, :3] * matte, matte, background)
-        losses = {
-            "rgb": F.huber_loss(prediction, target, delta=config.huber_delta) / config.huber_delta,
-            "mask": config.mask_weight * F.mse_loss(outputs["accumulation"], matte),
-        }
+        colour = F.huber_loss(prediction, target, delta=config.huber_delta, reduction="none") / config.huber_delta
+        opacity = config.mask_weight * F.mse_loss(outputs["accumulation"], matte, reduction="none")
         if not self.training:
-            return losses
+            return {"rgb": colour.mean(), "mask": opacity.mean()}
+        frames = batch["frame"].to(self.device)
+        weight = self._frame_weights(frames, colour.detach().mean(-1) + opacity.detach()[:, 0])
+        losses = {"rgb": (weight * colour).mean(), "mask": (weight * opacity).mean()}
         losses["hard_alpha"] = config.hard_alpha_weight * hard_alpha(outputs["accumulation"].clamp(0, 1))
         losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(matte))
         if config.regulariser_weight > 0:
@@ -229,8 +246,16 @@ class InstantAvatarModel(Model):
             if empty_space is not None:
                 losses["empty_space"] = config.regulariser_weight * empty_space
         if self._moving_poses():
-            losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(batch["frame"].to(self.device))
+            losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(frames)
         return losses
+
+    def _frame_weights(self, frames: Tensor, errors: Tensor) -> Float[Tensor, "rays 1"]:
+        """What each ray counts, by how well its frame has fitted so far; rays of one frame stand together."""
+        if self.config.outlier_weight == 1:
+            return torch.ones_like(errors)[:, None]
+        self.frame_errors.update(frames, errors.view(len(frames), -1).mean(1))
+        weight = self.frame_errors.weights(frames, self.config.outlier_weight)
+        return weight.repeat_interleave(len(errors) // len(frames))[:, None]
 
     def _empty_space_loss(self) -> Tensor | None:
         """Mean opacity where nobody is: a few random points every fourth step, or the reference's grid update."""
@@ -289,9 +314,20 @@ class InstantAvatarModel(Model):
         return pinhole_rays(pose, focal.reshape(-1, 2)[0], centre.reshape(-1, 2)[0], *size)
 
     def _finish_training(self, step: int) -> None:
-        """Recomputes the occupancy from the finished field, so that pictures skip exactly what is empty."""
-        if step >= self.config.max_steps - 1:
-            self.avatar.finish(self.config.avatar.field.levels)
+        """Recomputes the occupancy from the finished field: pictures skip just what is empty. Names outliers."""
+        if step < self.config.max_steps - 1:
+            return
+        self.avatar.finish(self.config.avatar.field.levels)
+        outliers = self.outlier_frames()
+        if outliers:
+            CONSOLE.print(
+                f"Frames whose pose jumps or that fit far worse than the others: {', '.join(map(str, outliers))}. "
+                f"Jumps were put between the frames around, misfits count {self.config.outlier_weight:g}. Look at them."
+            )
+
+    def outlier_frames(self) -> list[int]:
+        """Training frames whose pose jumps, or that fit far worse than the others; empty where none was looked for."""
+        return sorted({*self._jumping, *self.frame_errors.outlier_frames().tolist()})
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Figures of one held-out picture; every key says poses, measure, pixels and background.

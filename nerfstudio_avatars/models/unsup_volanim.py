@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
 """Its features are far larger than VGG19's; a weight is meant for the latter."""
 REMEMBERED_POSES = 512
 """Driving frames whose poses are kept."""
+REMEMBERED_CUBES = 16
+"""Identities whose cubes are kept, and as many of people never trained on."""
 
 
 @dataclass
@@ -97,7 +100,7 @@ class UnsupVolanimModel(Model):
         self._step = 0
         self._poses: OrderedDict[tuple[int, int], PartPoses] = OrderedDict()
         self._cubes: OrderedDict[int, Tensor] = OrderedDict()
-        self._inverted: dict[int, Tensor] = {}
+        self._inverted: OrderedDict[int, Tensor] = OrderedDict()
         self._register_load_state_dict_pre_hook(self._match_identities)
 
     # Training ---------------------------------------------------------------------------------------------------------
@@ -143,6 +146,11 @@ class UnsupVolanimModel(Model):
         if batch is None:
             return self.get_outputs_for_camera(ray_bundle)
         config, device = self.config, self.device
+        if not config.losses.pixel and self._perceptual[0] is None:
+            raise RuntimeError(
+                "No loss is left that compares pictures: losses.pixel is 0 (as the paper has it), and the perceptual "
+                "loss is off or without weights, see above. Get them, or ask for --pipeline.model.losses.pixel 10."
+            )
         masked = bool(batch["has_mask"].all())
         frames = batch["image"].to(device).permute(0, 3, 1, 2)
         masks = batch["mask"].to(device).permute(0, 3, 1, 2) if masked else None
@@ -195,7 +203,11 @@ class UnsupVolanimModel(Model):
         identity = self.controls.identity_number()
         cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
         poses = self.turned(self.driving_pose(clip, frame), self.controls.yaw_radians())
-        seen = self.render_identity(camera, cube, poses, self.controls.visible_parts())
+        visible = self.controls.visible_parts()
+        if visible is not None:
+            # Before it becomes articulated, the object is its first part.
+            visible = visible[: self.network.parts].to(self.device)
+        seen = self.render_identity(camera, cube, poses, visible)
         # nerfstudio's commands and viewer show every output, and know none with a channel for each part.
         return {name: picture for name, picture in seen.items() if name != "part_shares"}
 
@@ -205,8 +217,16 @@ class UnsupVolanimModel(Model):
         cube: Float[Tensor, "channels n n n"],
         poses: PartPoses,
         visible: Float[Tensor, "parts"] | None = None,
+        normals: bool = True,
     ) -> dict[str, Tensor]:
         """A picture of a cube in a pose (1, parts), from any camera.
+
+        Args:
+            camera: of one picture.
+            cube: canonical voxels.
+            poses: of the parts.
+            visible: factor of each part's density.
+            normals: whether they are wanted; they take half of the time.
 
         Returns:
             `rgb`, `accumulation`, `depth` (half pictures from the camera), `normal` (-1 to 1 as colours), `parts` (one
@@ -219,12 +239,13 @@ class UnsupVolanimModel(Model):
                 poses,
                 rays[start : start + self.config.render_rays],
                 self.config.eval_samples,
-                normals=True,
+                normals=normals,
                 visible=visible,
             )
             for start in range(0, len(rays), self.config.render_rays)
         ]
-        return self._pictures(seen, (rays.near + rays.far) / 2, height, width)
+        pictures = self._pictures(seen, (rays.near + rays.far) / 2, height, width)
+        return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
 
     def _pictures(self, seen: list[VoxelPictures], middle: float, height: int, width: int) -> dict[str, Tensor]:
         def whole(name: str) -> Tensor:
@@ -282,6 +303,9 @@ class UnsupVolanimModel(Model):
             CONSOLE.print(f"{self._clips[clip].name} was not trained on: fitting an identity to its first frame.")
             assert self._driving is not None
             self._inverted[clip] = self.invert(self._driving.frame(clip, 0)[None]).cube
+            while len(self._inverted) > REMEMBERED_CUBES:
+                self._inverted.popitem(last=False)
+        self._inverted.move_to_end(clip)
         return self._inverted[clip]
 
     def invert(
@@ -302,10 +326,20 @@ class UnsupVolanimModel(Model):
             with torch.no_grad():
                 self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
             self.network.train(was_training)
-            while len(self._cubes) > 16:  # noqa: PLR2004
+            while len(self._cubes) > REMEMBERED_CUBES:
                 self._cubes.popitem(last=False)
         self._cubes.move_to_end(identity)
         return self._cubes[identity]
+
+    @torch.no_grad()
+    def random_cube(self, seed: int) -> Float[Tensor, "channels n n n"]:
+        """Canonical voxels of somebody who does not exist: codes are spread as N(0, I)."""
+        code = torch.randn(self.config.network.generator.code_size, generator=torch.Generator().manual_seed(seed))
+        was_training = self.network.training
+        self.network.eval()
+        cube = self.network.cubes_of(code[None].to(self.device))[0]
+        self.network.train(was_training)
+        return cube
 
     def _asked_for(self, camera: Cameras) -> tuple[int, int]:
         """Driving clip and frame: the controls', the camera's own, its time in the first clip, the clicked camera's."""
@@ -324,7 +358,10 @@ class UnsupVolanimModel(Model):
         return 0, 0
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Reconstruction of a held-out frame: L1, PSNR, SSIM, and with masks the overlap of the object."""
+        """Reconstruction of a held-out frame: L1, PSNR, SSIM, and with masks the overlap of the object.
+
+        The overlap is not a number for a frame without a mask in data with masks.
+        """
         truth = batch["image"].to(self.device)
         metrics = {
             "l1": float((outputs["rgb"] - truth).abs().mean()),
@@ -334,6 +371,8 @@ class UnsupVolanimModel(Model):
         if bool(batch["has_mask"]):
             ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5  # noqa: PLR2004
             metrics["mask_iou"] = float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1))
+        elif self.kwargs["metadata"].get("has_masks"):
+            metrics["mask_iou"] = math.nan
         return metrics, {"img": torch.cat([truth, outputs["rgb"], outputs["parts"], outputs["normal"]], 1)}
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
@@ -349,6 +388,12 @@ class UnsupVolanimModel(Model):
         """Gives every identity its row, though clips were added to the data or taken away."""
         names = state.get(f"{prefix}_extra_state", {}).get("identities")
         key = f"{prefix}network.embedding.table"
+        searched = state.get(f"{prefix}search.rotation")
+        if self.search is not None and searched is not None:
+            # Poses found for frames belong to the clips as they were numbered then.
+            if names != self._identities or searched.shape != self.search.rotation.shape:
+                state[f"{prefix}search.rotation"] = self.search.rotation
+                state[f"{prefix}search.translation"] = self.search.translation
         if not names or names == self._identities or key not in state:
             return
         rows = {name: row for row, name in enumerate(names)}
@@ -359,10 +404,6 @@ class UnsupVolanimModel(Model):
                 state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self._identities])
         unknown = [name for name in self._identities if name not in rows]
         CONSOLE.print(f"Identities matched by name: {len(self._identities) - len(unknown)} known, {len(unknown)} new.")
-        for buffer in ("rotation", "translation"):
-            # Poses found for frames belong to the clips as they were numbered then.
-            if self.search is not None:
-                state[f"{prefix}search.{buffer}"] = getattr(self.search, buffer)
 
 
 def part_colours(parts: int) -> Float[Tensor, "parts 3"]:

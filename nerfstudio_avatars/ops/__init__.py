@@ -1,1 +1,1 @@
-"""The hot loops: each in plain torch, which is its specification, with a numba twin for the CPU."""
+"""The hot loops: each in plain torch, which is its specification, with twins in numba (CPU) and Triton (CUDA)."""

@@ -1,4 +1,8 @@
-"""Which twin of an op runs: numba on the CPU where it imports, plain torch everywhere else."""
+"""Which twin of an op runs: numba on the CPU and Triton on CUDA where they import, plain torch everywhere else.
+
+`NERFSTUDIO_AVATARS_BACKEND=torch` forces the specification. `triton` sends tensors on the CPU to Triton too, which only
+its interpreter can run (TRITON_INTERPRET=1, set before Triton is first imported).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ import functools
 import os
 
 import torch
+
+
+def _wanted() -> str:
+    return os.environ.get("NERFSTUDIO_AVATARS_BACKEND", "auto")
 
 
 @functools.cache
@@ -17,8 +25,27 @@ def _numba_imports() -> bool:
     return True
 
 
-def use_numba(x: torch.Tensor) -> bool:
-    """True if `x` lives where the numba twin works. `NERFSTUDIO_AVATARS_BACKEND=torch` forces the specification."""
-    if os.environ.get("NERFSTUDIO_AVATARS_BACKEND", "auto") == "torch":
+@functools.cache
+def _triton_imports() -> bool:
+    # CUDA builds of torch bring Triton on Linux. Those before 3 know less of the language than the kernels use.
+    try:
+        import triton
+    except ImportError:
         return False
-    return x.device.type == "cpu" and x.dtype == torch.float32 and _numba_imports()
+    return int(triton.__version__.partition(".")[0]) >= 3
+
+
+def use_numba(x: torch.Tensor) -> bool:
+    """True if `x` lives where the numba twin works."""
+    return (
+        _wanted() not in ("torch", "triton")
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and _numba_imports()
+    )
+
+
+def use_triton(x: torch.Tensor) -> bool:
+    """True if `x` lives where the Triton twin works."""
+    here = (x.is_cuda and _wanted() != "torch") or _wanted() == "triton"
+    return here and x.dtype == torch.float32 and _triton_imports()

@@ -1,19 +1,20 @@
 """Multiresolution hash encoding (Müller et al. 2022) with tiny-cuda-nn's table layout.
 
 The layout is that of tiny-cuda-nn's `HashGrid`: dense coarse levels, level sizes `min(roundup8(res^3), 2^T)`, half-cell
-offset, coherent prime hashing. One flat table therefore serves torch, numba and tinycudann alike.
+offset, coherent prime hashing. One flat table therefore serves torch, numba, Triton and tinycudann alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from types import ModuleType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerfstudio_avatars.ops.backend import use_numba
+from nerfstudio_avatars.ops.backend import use_numba, use_triton
 
 PRIMES = (1, 2654435761, 805459861)
 
@@ -82,30 +83,38 @@ def hash_encode_torch(x: Tensor, table: Tensor, layout: HashGridLayout) -> Tenso
     return torch.cat(features, -1)
 
 
-class _HashEncodeNumba(torch.autograd.Function):
+class _HashEncodeTwin(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
-        from nerfstudio_avatars.ops import _numba
-
-        ctx.layout = layout
+    def forward(ctx, x: Tensor, table: Tensor, layout: HashGridLayout, twin: ModuleType) -> Tensor:
+        ctx.layout, ctx.twin = layout, twin
         ctx.save_for_backward(x, table)
-        return _numba.hash_forward(x, table, layout)
+        return twin.hash_forward(x, table, layout)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        from nerfstudio_avatars.ops import _numba
-
         x, table = ctx.saved_tensors
         grad = grad.contiguous()
-        grad_table = _numba.hash_backward_table(x, grad, ctx.layout) if ctx.needs_input_grad[1] else None
-        grad_x = _numba.hash_backward_position(x, table, grad, ctx.layout) if ctx.needs_input_grad[0] else None
-        return grad_x, grad_table, None
+        grad_table = ctx.twin.hash_backward_table(x, grad, ctx.layout) if ctx.needs_input_grad[1] else None
+        grad_x = ctx.twin.hash_backward_position(x, table, grad, ctx.layout) if ctx.needs_input_grad[0] else None
+        return grad_x, grad_table, None, None
+
+
+def _twin(x: Tensor) -> ModuleType | None:
+    if use_numba(x):
+        from nerfstudio_avatars.ops import _numba
+
+        return _numba
+    if use_triton(x):
+        from nerfstudio_avatars.ops import _triton
+
+        return _triton
+    return None
 
 
 def hash_encode(
     x: Float[Tensor, "points 3"], table: Float[Tensor, "entries 2"], layout: HashGridLayout
 ) -> Float[Tensor, "points features"]:
-    """Encodes points of the unit cube (specification: `hash_encode_torch`; numba twin on the CPU).
+    """Encodes points of the unit cube (specification: `hash_encode_torch`; twins in numba for CPUs, in Triton for CUDA).
 
     Args:
         x: positions in [0, 1].
@@ -115,6 +124,6 @@ def hash_encode(
     Returns:
         `2 * levels` features a point, coarse levels first.
     """
-    if use_numba(x) and table.dtype == torch.float32:
-        return _HashEncodeNumba.apply(x.contiguous(), table, layout)
+    if table.dtype == torch.float32 and (twin := _twin(x)):
+        return _HashEncodeTwin.apply(x.contiguous(), table.contiguous(), layout, twin)
     return hash_encode_torch(x, table, layout)

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
-from nerfstudio_avatars.deformations.snarf import Roots, _unpose_torch
+from nerfstudio_avatars.deformations.snarf import Roots, _unpose_torch, unpose
 from nerfstudio_avatars.ops.backend import use_numba
 
 MAX_ROOTS = 3
 """Canonical roots kept for one sample."""
+STEPS_AT_A_TIME = 32
+"""Steps of all rays that are tried together. A GPU waits for the CPU once for each such block."""
 CUT_CAP = 0.5
 """Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface
 would otherwise end the ray before it."""
@@ -92,15 +94,17 @@ def march_points(
     """Rays and distances of the samples that fall into occupied space, sorted by ray and depth."""
     count = ((far - near) / step).clamp(min=0).ceil().long()
     longest = int(count.max()) if len(count) else 0
-    # All rays side by side, one step after the other: only sample ids survive.
-    rays, steps = [torch.zeros(0, dtype=torch.long, device=origins.device)], []
-    steps.append(rays[0])
-    for k in range(longest):
-        ray = (k < count).nonzero()[:, 0]
-        t = near[ray] + (k + jitter[ray]) * step
-        ray = ray[is_occupied(origins[ray] + t[:, None] * directions[ray])]
-        rays.append(ray)
-        steps.append(torch.full_like(ray, k))
+    # All rays side by side, some steps after the others: only sample ids survive.
+    hit = count.nonzero()[:, 0]
+    o, d, start, offset, count = origins[hit], directions[hit], near[hit], jitter[hit], count[hit]
+    rays, steps = [hit[:0]], [hit[:0]]
+    for first in range(0, longest, STEPS_AT_A_TIME):
+        k = torch.arange(first, min(first + STEPS_AT_A_TIME, longest), device=origins.device)[:, None]
+        t = start + (k + offset) * step
+        occupied = is_occupied((o + t[..., None] * d).flatten(0, 1)).view_as(t)
+        row, column = (occupied & (k < count)).nonzero(as_tuple=True)
+        rays.append(hit[column])
+        steps.append(first + row)
     ray, index = torch.cat(rays), torch.cat(steps)
     order = torch.argsort(ray * (longest + 1) + index)
     ray, index = ray[order], index[order]
@@ -119,11 +123,14 @@ def _march_torch(
 ) -> Samples:
     near, far = ray_box(origins, directions, posed.box)
     ray, t = march_points(origins, directions, near, far, jitter, settings.step, posed.holds)
-    roots = _unpose_torch(origins[ray] + t[:, None] * directions[ray], posed, volume)
+    # What specifies numba's march does not lean on numba's search.
+    search = _unpose_torch if use_numba(origins) else unpose
+    roots = search(origins[ray] + t[:, None] * directions[ray], posed, volume)
 
     density = density_at_roots(roots, volume, cached_density)
-    keep = density >= 0
-    keep[keep.clone()] = _rank_within(roots.point[keep]) < MAX_ROOTS
+    # Rows rather than masks: a GPU waits for the CPU at every use of a mask.
+    keep = (density >= 0).nonzero()[:, 0]
+    keep = keep[_rank_within(roots.point[keep]) < MAX_ROOTS]
     point, density = roots.point[keep], density[keep]
     depth = torch.zeros(len(ray), device=origins.device).scatter_reduce(0, point, density, "amax")
     depth = (depth * settings.step).clamp(max=CUT_CAP).double()
@@ -132,18 +139,17 @@ def _march_torch(
     filled &= _sum_before(depth, ray) <= settings.cut
     filled &= _sum_before(filled.double(), ray) < settings.max_samples
 
-    root_keep = keep.clone()
-    root_keep[keep] = filled[point]
+    keep = keep[filled[point]]
     new_index = filled.long().cumsum(0) - 1
-    point = new_index[roots.point[root_keep]]
-    kept = Roots(roots.x_canonical[root_keep], point, roots.cell[root_keep], roots.local[root_keep])
-    return Samples(ray[filled], t[filled], first_of_each(point, int(filled.sum())), kept)
+    point = new_index[roots.point[keep]]
+    kept = Roots(roots.x_canonical[keep], point, roots.cell[keep], roots.local[keep])
+    samples = filled.nonzero()[:, 0]
+    return Samples(ray[samples], t[samples], first_of_each(point, len(samples)), kept)
 
 
 def first_of_each(group: Int[Tensor, "items"], groups: int) -> Int[Tensor, "groups"]:
     """Where each group begins in a sorted list of group numbers."""
-    count = torch.bincount(group, minlength=groups)
-    return count.cumsum(0) - count
+    return torch.searchsorted(group, torch.arange(groups, device=group.device))
 
 
 def _rank_within(group: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from nerfstudio_avatars.bodies.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.deformations.linear_blend_skinning import skin
+from nerfstudio_avatars.deformations.rotations import slerp_axis_angle
 
 
 @pytest.fixture
@@ -63,13 +64,19 @@ def test_a_moved_joint_takes_its_bone_along(table):
     torch.testing.assert_close(after[21], before[21])
 
 
-def test_smooth_corrections_cost_nothing_but_their_size(table):
+def test_steady_motion_costs_nothing_and_jitter_does(standin):
+    """A steady turn past half a turn, where the rotation vector jumps, on a straight way; uneven steps in time."""
+    time = torch.arange(8.0)[:, None]
+    turning = slerp_axis_angle(torch.zeros(8, 3), torch.tensor([0.0, 0.0, 3.0]).expand(8, 3), 0.3 * time)
+    still = torch.full((8, 69), 0.2)
+    steady = BodySequence(torch.zeros(10), turning, still, time * torch.tensor([0.1, 0.0, 0.02]))
+    assert turning[:, 2].max() > 2.5 and turning[:, 2].min() < -1  # it did jump
+    table = BodyPoseTable(steady, standin, torch.tensor([0, 1, 3, 4, 6, 7]))
+    assert table.smoothness(torch.tensor([1, 3, 6])) < 1e-10
     with torch.no_grad():
-        table.frame_correction.copy_(torch.arange(6.0)[:, None] * 0.01)
-    smooth = table.smoothness(torch.tensor([2]))
-    with torch.no_grad():
-        table.frame_correction[2] += 0.1
-    assert table.smoothness(torch.tensor([2])) > 5 * smooth
+        table.frame_correction[3, [10, 40, 74]] = 0.1
+    assert float(table.smoothness(torch.tensor([3]))) == pytest.approx(3 * 0.1**2 / 75, rel=0.05)
+    assert table.smoothness(torch.tensor([6])) < 1e-10
 
 
 def test_gradients_reach_every_kind_of_correction(table):

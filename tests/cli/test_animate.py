@@ -11,7 +11,7 @@ import torch
 
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli import main, run_config
-from nerfstudio_avatars.cli.animate import SIDE, Animate, Shot, film, frames
+from nerfstudio_avatars.cli.animate import Animate, Shot, film, frames
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.motion import choose_motion
 from nerfstudio_avatars.data.body_sequence import BodySequence
@@ -219,7 +219,18 @@ def test_a_run_moved_by_clips_goes_its_own_way(run, tmp_path, monkeypatch):
     Animate(load_config=tmp_path, output=tmp_path / "out", driving="clip.mp4", identity="somebody", width=64).run()
     (given, shot), *rest = seen
     assert given is run and not rest
-    assert (shot.driving, shot.identity, shot.height, shot.width) == ("clip.mp4", "somebody", SIDE, 64)
+    assert (shot.driving, shot.identity, shot.height, shot.width) == ("clip.mp4", "somebody", None, 64)
+
+
+@pytest.mark.parametrize("option", [{"identity": "anna"}, {"image": ("a.png",)}, {"relative": True}, {"yaw": 20.0}])
+def test_what_only_clips_can_do_is_refused_for_a_person_in_motions(option, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_config, "find_config", lambda path: path)
+    named = SimpleNamespace(
+        pipeline=run.pipeline, config=SimpleNamespace(method_name="instant-avatar"), checkpoint=tmp_path / "step.ckpt"
+    )
+    monkeypatch.setattr(run_config, "load_run", lambda *_: named)
+    with pytest.raises(UserError, match="a run of instant-avatar. Expected one of unsup-volanim"):
+        Animate(load_config=tmp_path, output=tmp_path / "out", **option).run()
 
 
 @pytest.mark.parametrize(

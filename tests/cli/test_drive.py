@@ -1,5 +1,6 @@
 """Identities moved by clips: where the motion comes from, whom it moves, and what is refused."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.frame_writer import FrameWriter
 from nerfstudio_avatars.cli.invert import find_identity, save_identity
 from nerfstudio_avatars.cli.run_config import load_run
+from nerfstudio_avatars.data.clips import loose_clip
 from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
@@ -111,7 +113,7 @@ def test_pictures_of_somebody_new_are_moved_absolutely_or_relatively(run, shot, 
     drawn = []
     model = run.pipeline.model
 
-    def remember(camera, cube, poses, *others):
+    def remember(camera, cube, poses, **_):
         drawn.append(poses)
         return {"rgb": torch.zeros(2, 2, 3)}
 
@@ -126,6 +128,60 @@ def test_pictures_of_somebody_new_are_moved_absolutely_or_relatively(run, shot, 
     torch.testing.assert_close(drawn[0].translation, own.translation, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_known_identities_too_are_moved_relatively(run, shot, names, picture, tmp_path, monkeypatch, kept):
+    model, drawn = run.pipeline.model, []
+    own, identity = model.driving_pose(0, 0), names[0]
+    if kept:
+        found = find_identity(run, (picture,))
+        own, identity = found.pose, str(tmp_path / "new.npz")
+        save_identity(found, tmp_path / "new.npz")
+
+    def remember(camera, cube, poses, **_):
+        drawn.append(poses)
+        return {"rgb": torch.zeros(2, 2, 3)}
+
+    monkeypatch.setattr(model, "render_identity", remember)
+    drive(run, replace(shot, driving=names[1], identity=identity, relative=True, seconds=0.05))
+    torch.testing.assert_close(drawn[0].rotation, own.rotation, atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn[0].translation, own.translation, atol=1e-4, rtol=0)
+
+
+def test_a_camera_path_is_followed(run, shot, names, tmp_path):
+    views = [[-1, 0, 0, 0, 0, 0, 1, 10.5 + away, 0, 1, 0, 0, 0, 0, 0, 1] for away in (0.0, 3.0)]
+    cameras = [{"camera_to_world": view, "fov": 10.03, "aspect": 1.0} for view in views]
+    path = {"camera_type": "perspective", "render_height": 20, "render_width": 30, "seconds": 1, "camera_path": cameras}
+    (tmp_path / "path.json").write_text(json.dumps(path))
+    moved = replace(shot, driving=names[1], identity=names[0], seconds=0.1, height=None, width=None)
+    drive(run, replace(moved, output=tmp_path / "path", camera=str(tmp_path / "path.json")))
+    frames = pictures(tmp_path / "path")
+    assert len(frames) == 2 and frames[0].shape == (20, 30, 3)
+    assert np.abs(frames[0] - frames[1]).mean() > 1, "the second camera stands further away"
+
+
+def test_render_times_of_a_camera_path_say_which_moment_is_shown(run, shot, tmp_path, monkeypatch):
+    model = run.pipeline.model
+    poses = [model.driving_pose(1, frame) for frame in range(3)]
+    view = [-1, 0, 0, 0, 0, 0, 1, 10.5, 0, 1, 0, 0, 0, 0, 0, 1]
+    cameras = [{"camera_to_world": view, "fov": 10.03, "aspect": 1.0, "render_time": time} for time in (1.0, 0.5, 0.0)]
+    path = {"camera_type": "perspective", "render_height": 8, "render_width": 8, "seconds": 1, "camera_path": cameras}
+    (tmp_path / "path.json").write_text(json.dumps(path))
+    shown = []
+    monkeypatch.setattr(
+        model, "turned", lambda pose, _: shown.append([pose is one for one in poses].index(True)) or pose
+    )
+    list(_frames(model, model.cube_of_identity(0), poses, replace(shot, camera=str(tmp_path / "path.json"))))
+    assert shown == [2, 1, 0]
+
+
+def test_slow_clips_make_a_video_nevertheless(run, shot, names, tmp_path, monkeypatch):
+    frame = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    monkeypatch.setattr(loose_clip, "read_loose_clip", lambda *_: (frame, 0.25))
+    drive(run, replace(shot, driving="slow.gif", identity=names[0], output=tmp_path / "slow.mp4"))
+    with av.open(str(tmp_path / "slow.mp4")) as container:
+        assert float(container.streams.video[0].average_rate) == 1
+
+
 def test_an_identity_file_is_shown(run, shot, names, picture, tmp_path):
     found = find_identity(run, (picture,))
     save_identity(found, tmp_path / "new.npz")
@@ -136,6 +192,16 @@ def test_an_identity_file_is_shown(run, shot, names, picture, tmp_path):
     camera = clip_cameras(model.kwargs["metadata"]["clips"], torch.tensor([[0, 0]]), SIZE)
     expected = model.render_identity(camera, found.cube, model.driving_pose(1, 0))["rgb"]
     assert np.abs(pictures(shot.output)[0] - expected.numpy() * 255).max() < 1
+
+
+def test_people_who_do_not_exist_are_moved_and_their_number_says_who(run, shot, names):
+    for folder, number in (("a", 1), ("b", 1), ("c", 2)):
+        drive(
+            run, replace(shot, driving=names[1], identity=f"random:{number}", seconds=0.05, output=shot.output / folder)
+        )
+    (first,), (again,), (other,) = (pictures(shot.output / folder) for folder in "abc")
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert (run.pipeline.model.random_cube(1) != run.pipeline.model.cube_of_identity(0)).any()
 
 
 def test_yaw_and_a_turning_camera_turn_the_head(run, shot, monkeypatch):
@@ -151,12 +217,17 @@ def test_yaw_and_a_turning_camera_turn_the_head(run, shot, monkeypatch):
     assert turns == pytest.approx([0.0, math.radians(25), 0.0, -math.radians(25)])
 
 
-def test_mistakes_are_told_with_what_was_expected(run, shot, names, tmp_path):
+def test_mistakes_are_told_with_what_was_expected(run, shot, names, picture):
     for wrong, match in (
         ({"identity": names[0]}, "--driving: expected .*" + names[0]),
         ({"driving": names[1]}, "--identity None: expected"),
         ({"driving": names[1], "identity": "nobody"}, "--identity nobody: expected .*--image"),
-        ({"driving": names[1], "identity": names[0], "relative": True}, "--relative: needs --image"),
+        ({"driving": names[1], "identity": "random:1", "relative": True}, "--relative: random:1 has no picture"),
+        ({"driving": names[1], "identity": "random:one"}, "--identity random:one: expected .*random:NUMBER"),
+        ({"driving": names[1], "identity": names[0], "image": (picture,)}, "expected one of them"),
+        ({"driving": names[1], "identity": names[0], "transparent": True}, "--transparent: is for people in motions"),
+        ({"driving": names[1], "identity": names[0], "motion": "run"}, "--motion: is for"),
+        ({"driving": names[1], "identity": names[0], "yaw": math.nan}, "--yaw nan: expected degrees"),
     ):
         with pytest.raises(UserError, match=match):
             drive(run, replace(shot, **wrong))

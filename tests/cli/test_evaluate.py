@@ -13,7 +13,7 @@ from PIL import Image
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.evaluate import Evaluate, evaluate_loaded
 from nerfstudio_avatars.cli.evaluation import differences as differing
-from nerfstudio_avatars.cli.evaluation.measure import follow, measure
+from nerfstudio_avatars.cli.evaluation.measure import evenly, follow, measure
 from nerfstudio_avatars.cli.evaluation.protocols import GAUSSIANS, INSTANT_AVATAR, OURS, PROTOCOLS, Refinement
 from nerfstudio_avatars.cli.evaluation.report import RunReport, as_json, as_markdown, labels
 from nerfstudio_avatars.cli.evaluation.table import Row, mean_rows, rows_of, show
@@ -279,3 +279,15 @@ def test_a_json_file_takes_the_figures_alone(tiny_run, tmp_path):
 def test_a_run_must_be_named():
     with pytest.raises(UserError, match="--load-config"):
         Evaluate(()).run()
+
+
+def test_runs_of_the_other_method_are_sent_to_their_own_verb(volanim_config, tmp_path):
+    with pytest.raises(UserError, match="a run of unsup-volanim-tiny.*evaluate-animation"):
+        Evaluate((volanim_config,), output=tmp_path / "out").run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_some_of_many_are_spread_evenly():
+    assert evenly([3, 5, 8, 9, 12], 3) == {3, 8, 12}
+    assert evenly([3, 5], 3) == evenly([3, 5], None) == {3, 5}
+    assert evenly([7, 8], 1) == {7}

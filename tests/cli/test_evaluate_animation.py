@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -62,12 +63,32 @@ def test_faces_are_measured_with_every_frame_moved_by_another_clip(run, monkeypa
     assert figures["shape_consistency"] == pytest.approx(0, abs=0.01), "and have the same shape"
     expected = sum(abs(turn) for turn in evaluate_animation.TURNS) / len(evaluate_animation.TURNS)
     assert figures["yaw_deviation"] == pytest.approx(expected, abs=0.1), "no face turned at all"
+    alone = animation_figures(run, 1)
+    assert alone["yaw_deviation"] == pytest.approx(expected, abs=0.1) and "one clip" in alone["driven"]
+    assert "pose_consistency" not in alone, "there is nobody else to be moved by"
 
 
 def test_the_command_writes_its_figures(volanim_config, tmp_path, capsys):
     EvaluateAnimation(volanim_config, frames=1, output=tmp_path / "figures" / "a.json").run()
     assert json.loads((tmp_path / "figures" / "a.json").read_text())["frames"] == 1
     assert "l1" in capsys.readouterr().out
+
+
+def test_people_never_trained_on_are_measured_if_asked_for(run, monkeypatch):
+    model = run.pipeline.model
+    seen = []
+    drawn = model.cube_of_clip
+    monkeypatch.setattr(model, "cube_of_clip", lambda clip: seen.append(clip) or drawn(clip))
+    figures = animation_figures(run, 4, people=True)
+    assert set(seen) == set(model.kwargs["metadata"]["clips"].of_split("test"))
+    assert figures["frames"] == 4 and math.isfinite(figures["l1"])
+
+
+def test_figures_that_one_frame_does_not_allow_are_null_and_told(volanim_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate_animation, "animation_figures", lambda *_: {"frames": 1.0, "akd": math.nan})
+    EvaluateAnimation(volanim_config, frames=1, output=tmp_path / "a.json").run()
+    assert json.loads((tmp_path / "a.json").read_text()) == {"frames": 1.0, "akd": None}
+    assert "akd: too few frames" in capsys.readouterr().out
 
 
 def test_no_frames_are_refused(volanim_config):

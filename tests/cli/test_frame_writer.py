@@ -60,3 +60,25 @@ def test_an_existing_video_is_overwritten_and_an_existing_folder_is_used(tmp_pat
     (tmp_path / "a.mp4").touch()
     check_output(tmp_path / "a.mp4", transparent=False)
     check_output(Path(tmp_path), transparent=True)
+
+
+@pytest.mark.parametrize("name", ["walk.mp4", "frames"])
+def test_a_failure_leaves_no_half_of_a_video(name, tmp_path):
+    path = tmp_path / name
+    with FrameWriter(path, fps=10) as writer:
+        for frame in _frames(3):
+            writer.write(frame)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(KeyboardInterrupt), FrameWriter(path, fps=10) as writer:
+        writer.write(_frames(3)[0])
+        raise KeyboardInterrupt
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_frames_of_an_earlier_longer_video_do_not_stay_behind(tmp_path):
+    (tmp_path / "frame_notes.txt").touch()
+    for count in (5, 2):
+        with FrameWriter(tmp_path, fps=10) as writer:
+            for frame in _frames(3)[:count]:
+                writer.write(frame)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["frame_00000.png", "frame_00001.png", "frame_notes.txt"]

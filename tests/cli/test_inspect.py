@@ -242,3 +242,11 @@ def test_inspect_explains_itself(capsys):
     with pytest.raises(SystemExit) as end:
         main(["inspect", "--help"])
     assert end.value.code == 0 and "--sheet" in capsys.readouterr().out
+
+
+def test_an_identity_is_told_from_bodies_and_motions(tmp_path, capsys):
+    arrays = {"cube": np.zeros((6, 8, 8, 8)), "rotation": np.zeros((2, 3, 3)), "translation": np.zeros((2, 3))}
+    np.savez(tmp_path / "me.npz", code=np.zeros(3), **arrays)
+    code, [report] = inspect(capsys, tmp_path / "me.npz")
+    assert code == 0 and report["kind"] == "identity"
+    assert report["parts"] == 2 and report["voxels_along_an_edge"] == 8

@@ -5,20 +5,35 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from nerfstudio_avatars.cli import invert
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.invert import Invert, find_identity, load_identity, save_identity, volanim_model
 from nerfstudio_avatars.cli.run_config import load_run
 from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
 from nerfstudio_avatars.models.identity_inversion import InvertedIdentity
 
-CHANNELS = 6
+PARTS = 2
+CHANNELS = PARTS + 4
 
 
 @pytest.fixture
 def identity():
     cube = torch.randn(CHANNELS, 4, 4, 4)
-    return InvertedIdentity(torch.randn(3), cube, cube, {"start": 1.0})
+    pose = PartPoses(torch.randn(1, PARTS, 3, 3), torch.randn(1, PARTS, 3))
+    return InvertedIdentity(torch.randn(3), cube, cube, pose, {"start": 1.0})
+
+
+def arrays(**others):
+    """What a file holds."""
+    whole = {
+        "cube": np.zeros((CHANNELS, 4, 4, 4)),
+        "rotation": np.zeros((PARTS, 3, 3)),
+        "translation": np.zeros((PARTS, 3)),
+    }
+    return whole | others
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +47,9 @@ def test_a_file_holds_what_was_found(volanim_config, pictures, tmp_path, capsys)
     said = capsys.readouterr().out
     assert "start" in said and "code" in said and "tuned" in said and str(output) in said
     assert [file.name for file in output.parent.iterdir()] == ["identity.npz"]
-    cube = load_identity(output, CHANNELS)
+    cube, pose = load_identity(output, PARTS)
     assert cube.shape == (CHANNELS, 16, 16, 16) and cube.dtype == torch.float32
+    assert pose.rotation.shape == (1, PARTS, 3, 3)
     with np.load(output) as file:
         assert file["code"].shape == (3,)
 
@@ -53,7 +69,10 @@ def test_steps_are_the_runs_unless_said_otherwise(volanim_config, pictures):
 
 def test_saved_and_loaded_they_are_equal(identity, tmp_path):
     save_identity(identity, tmp_path / "a.npz")
-    torch.testing.assert_close(load_identity(tmp_path / "a.npz", CHANNELS), identity.cube)
+    cube, pose = load_identity(tmp_path / "a.npz", PARTS)
+    torch.testing.assert_close(cube, identity.cube)
+    torch.testing.assert_close(pose.rotation, identity.pose.rotation)
+    torch.testing.assert_close(pose.translation, identity.pose.translation)
 
 
 def test_a_failed_save_leaves_what_was_there(identity, tmp_path, monkeypatch):
@@ -67,7 +86,7 @@ def test_a_failed_save_leaves_what_was_there(identity, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         save_identity(identity, tmp_path / "a.npz")
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
-    load_identity(tmp_path / "a.npz", CHANNELS)
+    load_identity(tmp_path / "a.npz", PARTS)
 
 
 @pytest.mark.parametrize(
@@ -75,11 +94,18 @@ def test_a_failed_save_leaves_what_was_there(identity, tmp_path, monkeypatch):
     [
         (b"no zip", "ValueError|UnpicklingError|OSError"),
         ({"code": np.zeros(3)}, "KeyError"),
-        ({"cube": np.array([{}], dtype=object)}, "ValueError"),
-        ({"cube": np.array(["a"])}, "ValueError"),
-        ({"cube": np.zeros((CHANNELS + 1, 4, 4, 4))}, r"shape \(7, 4, 4, 4\)"),
-        ({"cube": np.full((CHANNELS, 4, 4, 4), np.nan)}, "finite"),
-        ({"cube": np.zeros(3)}, "channels"),
+        ({"cube": np.zeros((CHANNELS, 4, 4, 4))}, "KeyError"),
+        (arrays(cube=np.array([{}], dtype=object)), "ValueError"),
+        (arrays(cube=np.array(["a"])), "ValueError"),
+        (arrays(cube=np.zeros((CHANNELS + 1, 4, 4, 4))), r"shapes \[\(7, 4, 4, 4\)"),
+        (arrays(cube=np.full((CHANNELS, 4, 4, 4), np.nan)), "finite"),
+        (arrays(cube=np.zeros(3)), "parts"),
+        (arrays(rotation=np.zeros(())), "parts"),
+        (arrays(translation=np.zeros((PARTS, 2))), "parts"),
+        (
+            arrays(cube=np.zeros((5, 4, 4, 4)), rotation=np.zeros((1, 3, 3)), translation=np.zeros((1, 3))),
+            "1 rigid part",
+        ),
     ],
 )
 def test_wrong_files_are_named(content, found, tmp_path):
@@ -89,13 +115,13 @@ def test_wrong_files_are_named(content, found, tmp_path):
     else:
         np.savez(path, **content)
     with pytest.raises(DataError, match=found) as error:
-        load_identity(path, CHANNELS)
+        load_identity(path, PARTS)
     assert str(path) in str(error.value)
 
 
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(DataError, match="no such file"):
-        load_identity(tmp_path / "none.npz", CHANNELS)
+        load_identity(tmp_path / "none.npz")
 
 
 def test_the_output_must_be_such_a_file(volanim_config, pictures, tmp_path):
@@ -111,3 +137,32 @@ def test_runs_of_other_methods_are_refused(tmp_path):
     )
     with pytest.raises(UserError, match="a run of instant-avatar"):
         volanim_model(run)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"image": ()}, "--image: no picture"),
+        ({"code_steps": -1}, "--code-steps -1"),
+        ({"tune_steps": -3}, "--tune-steps -3"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_run_is_opened(wrong, match, pictures, tmp_path):
+    with pytest.raises(UserError, match=match):
+        Invert(**({"load_config": tmp_path / "nowhere", "image": pictures} | wrong)).run()
+
+
+def test_pictures_that_the_run_cannot_draw_are_told_of(volanim_config, tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 2, (32, 32, 3)).astype(np.uint8) * 255
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    Invert(volanim_config, (tmp_path / "noise.png",), tmp_path / "a.npz").run()
+    assert "can hardly draw" in capsys.readouterr().out
+
+
+def test_of_a_long_clip_some_pictures_are_taken(volanim_config, head_clips, monkeypatch):
+    monkeypatch.setattr(invert, "MOST_PICTURES", 5)
+    run = load_run(volanim_config)
+    seen = []
+    monkeypatch.setattr(run.pipeline.model, "invert", lambda pictures, _: seen.append(pictures))
+    find_identity(run, (sorted((head_clips / "test").iterdir())[0],))
+    assert len(seen[0]) == 5 and seen[0].max() <= 1

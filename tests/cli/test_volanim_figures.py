@@ -36,6 +36,12 @@ def test_every_figure_is_there_and_finite(exam):
     assert 0 <= figures["mask_iou"] <= 1 and figures["l1"] > 0
 
 
+def test_one_frame_of_one_head_leaves_some_figures_open(pipeline, head_clips):
+    figures = HeadExam(pipeline.model, head_clips, held_out_rows(pipeline)[:1]).figures()
+    assert set(figures) == NAMES and math.isfinite(figures["l1"]) and math.isfinite(figures["novel_view_ratio"])
+    assert math.isnan(figures["yaw_corr"]) and math.isnan(figures["cross_identity_ratio"])
+
+
 def test_held_out_frames_of_all_heads_are_examined(exam):
     assert exam.rows == [[clip, frame] for clip in range(4) for frame in (7, 15)]
     for place, (clip, _) in enumerate(exam.rows):

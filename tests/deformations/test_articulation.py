@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -13,7 +14,14 @@ from nerfstudio_avatars.deformations.dense_search import DenseSearch
 from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms
 from nerfstudio_avatars.deformations.posed_cells import PosedCells, _bin_cells_torch
 from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
-from nerfstudio_avatars.deformations.snarf import Roots, attach_pose_gradient, unpose, warp_in_cell
+from nerfstudio_avatars.deformations.snarf import (
+    Roots,
+    _invert_cells,
+    _unpose_torch,
+    attach_pose_gradient,
+    unpose,
+    warp_in_cell,
+)
 
 BAND = 0.08
 MILD, HARD = 0.35, 0.7
@@ -219,3 +227,33 @@ def test_the_numba_twin_finds_the_same_roots(rig, monkeypatch):
     distance[truth.point[:, None] != found.point] = torch.inf
     assert (distance.amin(1) < 1e-4).float().mean() > 0.999
     assert (distance.amin(0) < 1e-4).float().mean() > 0.999
+
+
+@pytest.mark.slow
+def test_the_triton_twin_finds_the_same_roots(rig, triton_device):
+    pose = rig.random_pose(HARD, 31)
+    x_posed, posed = rig.points_near(pose, 150, 31), rig.posed_cells(pose)
+    x_posed[3] = torch.nan
+    truth = _unpose_torch(x_posed, posed, rig.volume)
+    assert (truth.point.bincount() > 1).any() and (posed.sides[truth.cell] >= 0).any()
+    moved = {name: value.to(triton_device) for name, value in vars(posed).items() if isinstance(value, torch.Tensor)}
+    volume = copy.deepcopy(rig.volume).to(triton_device)
+    found = unpose(x_posed.to(triton_device), dataclasses.replace(posed, **moved), volume)
+    assert torch.equal(found.point.cpu(), truth.point) and torch.equal(found.cell.cpu(), truth.cell)
+    torch.testing.assert_close(found.x_canonical.cpu(), truth.x_canonical, atol=1e-5, rtol=0)
+
+
+def test_implicit_gradient_is_that_of_the_inverse_map():
+    """gradcheck in float64: each finite difference searches anew in the moved cells."""
+    torch.manual_seed(0)
+    spacing, corner = 0.03, torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)]).double()
+    corners = (spacing * (corner + 0.15 * torch.randn(6, 8, 3, dtype=torch.float64))).requires_grad_()
+    x_posed = warp_in_cell(corners.detach(), torch.rand(6, 3, dtype=torch.float64) * 0.8 + 0.1)
+
+    def root(moved):
+        with torch.no_grad():
+            local, error = _invert_cells(moved, x_posed, torch.full((6,), -1))
+        assert error.max() < 1e-10
+        return attach_pose_gradient(spacing * local, local, moved, spacing, largest=1e9)
+
+    assert torch.autograd.gradcheck(root, (corners,), eps=1e-8, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -142,15 +143,28 @@ def test_masks_fade_within_each_phase(pipeline):
     assert losses[1] < 0.05 * losses[0]
 
 
+class Features:
+    """Stands for VGG19."""
+
+    trunk = SimpleNamespace(name="vgg19")
+
+    def to(self, _):
+        return self
+
+    def __call__(self, rendered, target):
+        return (rendered - target).square().mean()
+
+
 def test_compat_trains(head_clips, small_volanim, tmp_path):
     config = small_volanim(head_clips, tmp_path)
     config.pipeline.model.compat = True
     config.pipeline.model.perceptual = "off"
     pipeline = config.pipeline.setup(device="cpu")
+    pipeline.model._perceptual = [Features()]
     assert pipeline.model.network.config.pose == "epnp" and pipeline.model.search is None
     pipeline.model.begin_step(0)
     terms = pipeline.get_train_loss_dict(0)[1]
-    assert {"equivariance", "projection", "mask"} <= set(terms) and "pixel" not in terms
+    assert {"perceptual", "equivariance", "projection", "mask"} <= set(terms) and "pixel" not in terms
     torch.stack(list(terms.values())).sum().backward()
     assert all(one.grad is None or one.grad.isfinite().all() for one in pipeline.model.network.parameters())
 
@@ -226,6 +240,13 @@ def test_turning_the_object_is_going_round_it(model, camera):
     assert (seen["accumulation"] - turned["accumulation"]).abs().mean() < 0.2 * difference
 
 
+def test_without_normals_all_else_is_the_same(model, camera):
+    cube, poses = model.cube_of_identity(0), model.driving_pose(0, 0)
+    whole, quick = (model.render_identity(camera, cube, poses, normals=wanted) for wanted in (True, False))
+    assert set(whole) - set(quick) == {"normal"}
+    assert all(torch.equal(quick[name], whole[name]) for name in quick)
+
+
 def test_hidden_parts_are_not_seen(model, camera):
     model.begin_step(model.config.max_steps)
     cube, poses = model.cube_of_identity(0), model.driving_pose(0, 0)
@@ -240,6 +261,18 @@ def test_hidden_parts_are_not_seen(model, camera):
     assert model.render_identity(camera, cube, poses, torch.zeros(2))["accumulation"].max() == 0
 
 
+@pytest.mark.parametrize("articulated", [False, True])
+def test_a_part_is_hidden_by_its_control_whether_or_not_there_are_several(articulated, model, camera):
+    model.begin_step(model.config.max_steps if articulated else 0)
+    whole = model.get_outputs_for_camera(camera)["accumulation"]
+    set_to(model.controls.part_1, False)
+    seen = model.get_outputs_for_camera(camera)["accumulation"]
+    if articulated:
+        assert (seen < whole - 1e-3).any()
+    else:
+        torch.testing.assert_close(seen, whole)
+
+
 def test_poses_and_cubes_are_kept_until_the_network_changes(model, monkeypatch):
     first, cube = model.driving_pose(0, 0), model.cube_of_identity(0)
     assert model.driving_pose(0, 0) is first and model.cube_of_identity(0) is cube
@@ -249,6 +282,21 @@ def test_poses_and_cubes_are_kept_until_the_network_changes(model, monkeypatch):
     assert list(model._poses) == [(0, 1), (0, 2)]
     model.begin_step(0)
     assert not model._poses and not model._cubes
+
+
+def test_without_any_loss_that_compares_pictures_there_is_no_training(pipeline):
+    pipeline.model.config.losses.pixel = 0.0
+    with pytest.raises(RuntimeError, match="No loss is left that compares pictures"):
+        pipeline.get_train_loss_dict(0)
+
+
+def test_only_some_strangers_are_kept(model, monkeypatch):
+    monkeypatch.setattr("nerfstudio_avatars.models.unsup_volanim.REMEMBERED_CUBES", 1)
+    strangers = model.kwargs["metadata"]["clips"].of_split("test")
+    assert len(strangers) > 1
+    for clip in strangers:
+        model.cube_of_clip(clip)
+    assert list(model._inverted) == strangers[-1:]
 
 
 def test_somebody_never_trained_on_is_found_from_the_first_frame(model, capsys):
@@ -270,7 +318,10 @@ def test_held_out_frames_are_measured(pipeline):
     assert all(math.isfinite(value) for value in metrics.values()) and 0 <= metrics["mask_iou"] <= 1
     assert images["img"].shape == (SIZE, 4 * SIZE, 3)
     batch["has_mask"] = torch.tensor(False)
-    assert "mask_iou" not in model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)[0]
+    outputs = model.get_outputs_for_camera(camera)
+    assert math.isnan(model.get_image_metrics_and_images(outputs, batch)[0]["mask_iou"]), "as others have one"
+    model.kwargs["metadata"]["has_masks"] = False
+    assert "mask_iou" not in model.get_image_metrics_and_images(outputs, batch)[0]
 
 
 def test_every_part_has_a_colour_of_its_own():
@@ -293,6 +344,17 @@ def test_names_decide_which_row_is_whose(model, capsys):
     torch.testing.assert_close(after[[0, 2, 3]], before[[2, 0, 3]])
     torch.testing.assert_close(after[1], before.mean(0))
     assert "3 known, 1 new" in capsys.readouterr().out
+
+
+def test_poses_found_are_forgotten_when_clips_are_longer_by_now(model):
+    """The same identities, other frames."""
+    state = deepcopy(model.state_dict())
+    for name in ("rotation", "translation"):
+        state[f"search.{name}"] = torch.cat([state[f"search.{name}"]] * 2)
+    state["search.rotation"] += 1
+    before = model.search.rotation.clone()
+    model.load_state_dict(state)
+    torch.testing.assert_close(model.search.rotation, before)
 
 
 def test_the_perceptual_network_is_neither_saved_nor_trained(model):

@@ -68,7 +68,8 @@ def test_corners_of_the_cube_and_what_is_no_number_stay_in_the_table():
 
 
 def test_the_backend_can_be_switched_off(monkeypatch):
-    from nerfstudio_avatars.ops.backend import use_numba
+    from nerfstudio_avatars.ops.backend import use_numba, use_triton
 
+    assert not use_triton(torch.zeros(1))
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")
-    assert not use_numba(torch.zeros(1))
+    assert not use_numba(torch.zeros(1)) and not use_triton(torch.zeros(1))

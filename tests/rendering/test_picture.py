@@ -1,12 +1,13 @@
 """From rays to colours in one pass: the numba twin against the plain march, field and compositing."""
 
+import copy
 import dataclasses
 
 import pytest
 import torch
 from bent_capsule import LENGTH, bend, capsule_mesh
 
-from nerfstudio_avatars.deformations.posed_cells import bin_cells
+from nerfstudio_avatars.deformations.posed_cells import PosedCells, bin_cells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
@@ -102,3 +103,32 @@ def test_the_specification_runs_in_chunks_where_it_is_asked_for(volume, monkeypa
     fast = render(*arguments)
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")
     torch.testing.assert_close(render(*arguments, rays_at_a_time=17)[:, :4], fast[:, :4], atol=1e-3, rtol=0)
+
+
+def on(device, value):
+    """An argument of `render`, moved to a device."""
+    if isinstance(value, PosedCells):
+        tensors = {name: part.to(device) for name, part in vars(value).items() if isinstance(part, torch.Tensor)}
+        return dataclasses.replace(value, **tensors)
+    return copy.deepcopy(value).to(device) if isinstance(value, torch.Tensor | torch.nn.Module) else value
+
+
+def same_picture(arguments, implementation="auto", device="cpu"):
+    """The field's weights in a field of another backend: what it shows."""
+    built = arguments[6]
+    other = HashField(dataclasses.replace(built.config, implementation=implementation), built.centre, 0.45)
+    other.load_state_dict(built.state_dict())
+    return render(*(on(device, argument) for argument in [*arguments[:6], other, arguments[7]])).cpu()
+
+
+def test_weights_trained_with_one_backend_show_the_same_picture_with_all(volume, monkeypatch, tinycudann, request):
+    arguments = scene(volume, 0.6, field(amplitude=2.0), DensityRule("exp", 0.01), rays=40)
+    pictures = {"numba": same_picture(arguments)}
+    pictures["tiny-cuda-nn"] = same_picture(arguments, "tcnn")
+    monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")
+    pictures["torch"] = truth = same_picture(arguments)
+    assert (truth[:, 3] > 0.05).sum() > 5
+    for name, picture in pictures.items():
+        torch.testing.assert_close(picture[:, :4], truth[:, :4], atol=OPAQUE + FAINT, rtol=0, msg=name)
+    pictures["triton"] = same_picture(arguments, device=request.getfixturevalue("triton_device"))
+    torch.testing.assert_close(pictures["triton"], truth, atol=OPAQUE, rtol=0)

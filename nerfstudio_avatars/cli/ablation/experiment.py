@@ -28,6 +28,7 @@ class Setting:
     steps: int
     checkpoints: int
     curve_pictures: int
+    pictures: int | None = None
     options: tuple[str, ...] = ()
     """Of ns-train, for every variant."""
     dataparser_options: tuple[str, ...] = ()
@@ -47,7 +48,8 @@ class Setting:
     def key(self, variant: Variant, seed: int) -> dict[str, Any]:
         """What decides a result."""
         common = {"method": self.method, "data": self.data.resolve().as_posix(), "steps": self.steps}
-        return common | {"curve_pictures": self.curve_pictures, "command_line": self.command_line(variant, seed)}
+        measured = {"curve_pictures": self.curve_pictures, "pictures": self.pictures}
+        return common | measured | {"command_line": self.command_line(variant, seed)}
 
 
 def kept_result(file: Path, setting: Setting, variant: Variant, seed: int) -> dict[str, Any] | None:
@@ -115,7 +117,7 @@ def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
     follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.pipeline.model)
     began = (trained.config.parent / "dataparser_transforms.json").stat().st_mtime
     curve = learning_curve(run, began, setting.curve_pictures)
-    measured = measure(run)
+    measured = measure(run, most=setting.pictures)
     for point in run.checkpoint.parent.glob("step-*.ckpt"):
         if point != run.checkpoint:
             point.unlink()  # Measured; only the last is of further use.

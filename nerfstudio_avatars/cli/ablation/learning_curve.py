@@ -58,12 +58,12 @@ def seconds_to(target: float, curve: Sequence[CurvePoint]) -> float | None:
 def _psnr(run: LoadedRun, most: int) -> float:
     import torch
 
+    from nerfstudio_avatars.cli.evaluation.measure import evenly
     from nerfstudio_avatars.metrics.image import composite
     from nerfstudio_avatars.metrics.psnr import psnr
 
     model, loader = run.pipeline.model, run.pipeline.datamanager.fixed_indices_eval_dataloader
-    count = len(loader)
-    chosen = {round(i * (count - 1) / max(min(most, count) - 1, 1)) for i in range(min(most, count))}
+    chosen = evenly(range(len(loader)), most)
     values = []
     with torch.no_grad():
         for index, (camera, batch) in enumerate(loader):

@@ -49,11 +49,6 @@ VARIANTS = (
         (*BROYDEN, f"{AVATAR}broyden-bones", *"0 1 2 4 5 16 17 18 19".split()),
     ),
     Variant(
-        "broyden-24",
-        "the same search from all 24 bones",
-        (*BROYDEN, f"{AVATAR}broyden-bones", *map(str, range(24))),
-    ),
-    Variant(
         "broyden-13-64",
         "the same search from 13 bones, weight volume of 64x64x16 nodes instead of 128x128x32",
         (*BROYDEN, f"{AVATAR}paper-resolution", "16", "64", "64"),

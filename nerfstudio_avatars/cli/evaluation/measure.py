@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +34,16 @@ class Measured:
     """Pictures a second, the first left out, since it compiles."""
 
 
-def measure(run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None = None) -> Measured:
+def measure(
+    run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None = None, most: int | None = None
+) -> Measured:
     """Renders held-out pictures and compares each with the truth.
 
     Args:
         run: opened with its test pictures.
         groups: which to take; none takes all.
         pictures: folder for truth, rendering and error (x 4) side by side, `<group>-<frame>.png`.
+        most: of each group's pictures, evenly spread; all by default.
 
     Raises:
         UserError: if there is no picture of the groups.
@@ -50,12 +54,17 @@ def measure(run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None 
     names, frame_ids = (datamanager.eval_dataset.metadata.get(key) for key in ("group", "frame_ids"))
     figures: dict[str, list[dict[str, float]]] = defaultdict(list)
     frames: dict[str, list[int]] = defaultdict(list)
+    group_of = names or [UNGROUPED] * len(datamanager.fixed_indices_eval_dataloader)
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, group in enumerate(group_of):
+        places[group].append(place)
+    wanted = {group: evenly(its, most) for group, its in places.items() if not groups or group in groups}
     seconds = []
     with torch.no_grad():
         for camera, batch in datamanager.fixed_indices_eval_dataloader:
             index = int(batch["image_idx"])
-            group = names[index] if names else UNGROUPED
-            if groups and group not in groups:
+            group = group_of[index]
+            if index not in wanted.get(group, ()):
                 continue
             start = time.perf_counter()
             outputs = model.get_outputs_for_camera(camera=camera)
@@ -67,7 +76,7 @@ def measure(run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None 
             if pictures is not None and "img" in images:
                 _save(images["img"], pictures / f"{group}-{frames[group][-1]:06d}.png")
     if not figures:
-        found = ", ".join(sorted(set(names or [UNGROUPED])))
+        found = ", ".join(sorted(set(group_of)))
         raise UserError(
             f"{run.checkpoint.parent.parent}: its held-out pictures are {found}; expected some of {', '.join(groups)}. "
             "Take another --protocol, or data with such pictures."
@@ -75,6 +84,13 @@ def measure(run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None 
     timed = seconds[1:] or seconds
     means = {group: {"images": len(rows)} | _mean(rows) for group, rows in figures.items()}
     return Measured(means, dict(frames), len(timed) / sum(timed))
+
+
+def evenly(places: Sequence[int], most: int | None) -> set[int]:
+    """At most so many of them, evenly spread; all for None."""
+    if most is None or most >= len(places):
+        return set(places)
+    return {places[round(n * (len(places) - 1) / max(most - 1, 1))] for n in range(most)}
 
 
 def follow(protocol: Protocol, model: Any) -> None:

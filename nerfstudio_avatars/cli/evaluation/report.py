@@ -22,6 +22,8 @@ class RunReport:
     render_fps: float
     step: int
     differences: list[str] = field(default_factory=list)
+    outlier_frames: list[int] = field(default_factory=list)
+    """Training frames that fitted far worse than the others."""
 
 
 def labels(runs: Sequence[RunReport]) -> list[str]:
@@ -49,6 +51,11 @@ def as_markdown(runs: Sequence[RunReport], protocol: Protocol) -> str:
     lines = [f"## {protocol.name}: {protocol.title}", ""]
     lines += [show(rows, reasons_for_absence())] if rows else _plain(runs)
     lines += ["", *(f"- {label}: {_speed(run)}" for label, run in zip(labels(runs), runs, strict=True))]
+    lines += [
+        f"- {label}: training frames that fit far worse than the others: {', '.join(map(str, run.outlier_frames))}"
+        for label, run in zip(labels(runs), runs, strict=True)
+        if run.outlier_frames
+    ]
     if rows:
         lines += ["", _explain(rows, protocol)]
     if protocol.reference:

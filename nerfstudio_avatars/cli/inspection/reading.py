@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nerfstudio_avatars.bodies.errors import BodyFileError
-from nerfstudio_avatars.cli.inspection import bodies, camera_paths, clips, motions, recordings, runs
+from nerfstudio_avatars.cli.inspection import bodies, camera_paths, clips, identities, motions, recordings, runs
 from nerfstudio_avatars.cli.inspection.report import Refusal, Report, Unfamiliar
 from nerfstudio_avatars.cli.motion import Up
 from nerfstudio_avatars.data.clips.pictures import PICTURE_SUFFIXES
@@ -75,4 +75,6 @@ def _file_readers(path: Path, motion: Callable[[Path], Report]) -> Readers:
         return {"picture": clips.read_picture_file}
     if suffix in camera_paths.SUFFIXES:
         return {"camera path": camera_paths.read_camera_path, "motion": motion}
-    return ({"body": bodies.read_body_file} if suffix in bodies.SUFFIXES else {}) | {"motion": motion}
+    readers: Readers = {"identity": identities.read_identity_file} if suffix in identities.SUFFIXES else {}
+    readers |= {"body": bodies.read_body_file} if suffix in bodies.SUFFIXES else {}
+    return readers | {"motion": motion}

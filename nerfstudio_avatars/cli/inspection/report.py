@@ -39,7 +39,7 @@ class Report:
 
     path: Path
     kind: str
-    """`motion`, `data`, `body`, `run`, `clip`, `picture` or `camera path`."""
+    """`motion`, `data`, `body`, `run`, `clip`, `picture`, `identity` or `camera path`."""
     facts: tuple[Fact, ...]
     notes: tuple[str, ...] = ()
     """What was guessed, dropped or is odd."""

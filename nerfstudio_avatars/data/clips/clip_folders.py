@@ -71,7 +71,8 @@ def find_pictures(root: Path) -> list[FoundClip]:
 
 def _bases(root: Path) -> list[tuple[str | None, Path]]:
     if not root.is_dir():
-        raise DataError(root, "no such folder", EXPECTED, "give the data set's folder with --data")
+        fix = "give the data set's folder with --data; for a trained run, put it back or correct it in its config.yml"
+        raise DataError(root, "no such folder", EXPECTED, fix)
     return [(split, root / split) for split in SPLITS if (root / split).is_dir()] or [(None, root)]
 
 
@@ -99,7 +100,10 @@ def _clips_in(folder: Path, split: str | None, person: str | None = None) -> Ite
 def _checked(root: Path, found: list[FoundClip], expected: str) -> list[FoundClip]:
     if not found:
         contents = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
-        raise DataError(root, contents, expected, "give the data set's folder with --data")
+        fix = "give the data set's folder with --data"
+        if any(path.suffix.lower() in PICTURE_SUFFIXES for path in root.iterdir()):
+            fix = "put the frames of each clip into a folder of its own, or use the dataparser image-folders"
+        raise DataError(root, contents, expected, fix)
     name, count = Counter(clip.name for clip in found).most_common(1)[0]
     if count > 1:
         raise DataError(root, f"{count} clips of the name {name}", "one", "rename or remove the others")

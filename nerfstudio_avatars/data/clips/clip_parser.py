@@ -87,8 +87,14 @@ class ClipsDataParser(DataParser):
         return self._built
 
     def _has_masks(self, table: ClipTable) -> bool:
-        first = table.of_split("train")[0]
-        if any(clip.mask is not None for clip in table):
+        first, *others = table.of_split("train")
+        masked = [table[clip].mask is not None for clip in (first, *others)]
+        if any(masked):
+            if not all(masked):
+                CONSOLE.print(
+                    f"{self.config.data}: {sum(masked)} of {len(masked)} clips have masks. Only steps whose frames all "
+                    "have one learn from them: `ns-avatar masks` writes those of people."
+                )
             return True
         return ClipReader(table, self.config.image_size, 0).read(first, 0)[1] is not None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -17,8 +18,15 @@ from nerfstudio_avatars.data.errors import DataError
 EXPECTED = "a video (.mp4, .gif, .mov, .webm), a folder of pictures, or a picture (.png, .jpg)"
 
 
-def read_loose_clip(path: Path, size: int) -> tuple[UInt8[Tensor, "frames size size 3"], float]:
-    """All frames of a clip and their rate, frames a second; the middle square of each, resized.
+def read_loose_clip(
+    path: Path, size: int, seconds: float | None = None
+) -> tuple[UInt8[Tensor, "frames size size 3"], float]:
+    """Frames of a clip and their rate, frames a second; the middle square of each, resized.
+
+    Args:
+        path: of the clip.
+        size: side of the frames, pixels.
+        seconds: how much of its beginning is read; all by default.
 
     Raises:
         DataError: if there is no clip there, or it cannot be read.
@@ -38,5 +46,6 @@ def read_loose_clip(path: Path, size: int) -> tuple[UInt8[Tensor, "frames size s
         count = 1
     else:
         raise DataError(path, f"the ending {suffix or '(none)'}", EXPECTED, "convert it, for instance with ffmpeg")
-    reader = ClipReader(ClipTable([Clip(path.stem, str(path), count, fps)]), size)
-    return torch.from_numpy(reader.read_clip(0)), fps
+    reader = ClipReader(ClipTable([Clip(path.stem, str(path), count, fps)]), size, cache_gb=0)
+    wanted = count if seconds is None else min(count, max(1, round(seconds * fps)))
+    return torch.from_numpy(np.stack([reader.read(0, frame)[0] for frame in range(wanted)])), fps

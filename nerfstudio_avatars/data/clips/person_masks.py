@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfstudio_avatars.data.clips.clip_folders import MASKS, find_clips
-from nerfstudio_avatars.data.clips.clip_reader import ClipReader
+from nerfstudio_avatars.data.clips.clip_folders import MASKS, FoundClip, find_clips
+from nerfstudio_avatars.data.clips.clip_reader import ClipReader, listed_pictures
 from nerfstudio_avatars.data.clips.clip_table import Clip, ClipTable
 from nerfstudio_avatars.data.errors import DataError
 
@@ -75,8 +75,8 @@ def write_person_masks(root: Path, progress: Callable[[int, int], None] | None =
         partial.mkdir(parents=True, exist_ok=True)
         try:
             reader = ClipReader(ClipTable([Clip(clip.name, str(clip.path), clip.frames)]), SIDE, 0)
-            for number, picture in enumerate(reader.read_clip(0)):
-                Image.fromarray(segment(np.asarray(picture))).save(partial / f"{number:07d}.png")
+            for name, picture in zip(_frame_names(clip), reader.read_clip(0), strict=True):
+                Image.fromarray(segment(np.asarray(picture))).save(partial / f"{name}.png")
                 written += 1
             os.replace(partial, folder)
         except OSError as error:
@@ -88,3 +88,9 @@ def write_person_masks(root: Path, progress: Callable[[int, int], None] | None =
         if progress:
             progress(done + 1, len(found))
     return written
+
+
+def _frame_names(clip: FoundClip) -> list[str]:
+    """Those of a folder's pictures, so that each mask stays its picture's when others come; else numbers."""
+    stems = [path.stem for path in listed_pictures(clip.path)] if clip.path.is_dir() else []
+    return stems if stems and len(set(stems)) == len(stems) else [f"{number:07d}" for number in range(clip.frames)]

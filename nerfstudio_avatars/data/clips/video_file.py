@@ -213,5 +213,7 @@ def _decoded(path: Path, index: VideoIndex, start: int) -> Iterator[tuple[int, V
 
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> DataError:
-    found = f"{where + ': ' if where else ''}{type(error).__name__}: {error}"
+    # `streams.video[0]` of a file that has sound alone.
+    told = "no pictures in it" if isinstance(error, IndexError) else getattr(error, "strerror", None) or str(error)
+    found = f"{where + ': ' if where else ''}{told}"
     return DataError(path, found, "a whole video", COPY_AGAIN)

@@ -36,6 +36,13 @@ def test_one_picture_is_a_clip_of_one_frame(tmp_path):
     assert frames.shape == (1, 48, 48, 3) and numbers(frames) == [77]
 
 
+def test_as_many_seconds_are_read_as_are_wanted(tmp_path):
+    folder = write_folder(tmp_path / "clip", 7)
+    assert numbers(read_loose_clip(folder, 64, 0.12)[0]) == [0, 1, 2]
+    assert len(read_loose_clip(folder, 64, 0.001)[0]) == 1
+    assert len(read_loose_clip(folder, 64, 60)[0]) == 7
+
+
 def test_the_middle_square_is_taken(tmp_path):
     picture = np.zeros((40, 100, 3), np.uint8)
     picture[:, 30:70] = 255

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nerfstudio_avatars.data.clips import person_masks
-from nerfstudio_avatars.data.clips.clip_folders import find_clips
+from nerfstudio_avatars.data.clips.clip_folders import find_clips, find_pictures
 from nerfstudio_avatars.data.clips.person_masks import SIDE, PersonSegmenter, write_person_masks
 from nerfstudio_avatars.data.errors import DataError
 
@@ -45,6 +45,15 @@ def test_every_frame_of_every_clip_gets_a_mask_where_the_dataparser_looks(clips,
     ]
     mask = np.asarray(Image.open(found["id1#a#0#3"].mask / "0000001.png"))
     assert mask.shape == (SIDE, SIDE) and (mask[:, : SIDE // 2] == 255).all() and not mask[:, SIDE // 2 :].any()
+
+
+def test_masks_have_the_names_of_their_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(person_masks, "PersonSegmenter", LeftHalf)
+    (tmp_path / "anna").mkdir()
+    for name in ("b.png", "a9.jpg", "a10.jpg"):
+        Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(tmp_path / "anna" / name)
+    assert write_person_masks(tmp_path) == 3
+    assert all(clip.mask == tmp_path / "masks" / f"{clip.name}.png" for clip in find_pictures(tmp_path))
 
 
 def test_masks_that_are_there_are_kept(clips, monkeypatch):

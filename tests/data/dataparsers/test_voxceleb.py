@@ -1,6 +1,7 @@
 """The dataparser against folders as VoxCeleb's preprocessing writes them, and against what users get wrong."""
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -155,6 +156,17 @@ def test_a_mask_video_has_as_many_frames_as_its_clip(tmp_path):
         parse(tmp_path)
 
 
+def test_clips_without_masks_beside_others_are_told_of(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_folder(tmp_path / name, 2)
+        write_folder(tmp_path / "masks" / name, 2)
+    assert parse(tmp_path, test_share=0).metadata["has_masks"]
+    assert "have masks" not in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "masks" / "a")
+    assert parse(tmp_path, test_share=0).metadata["has_masks"]
+    assert "1 of 2 clips have masks" in " ".join(capsys.readouterr().out.split())
+
+
 def test_transparent_frames_are_masks(tmp_path):
     folder = write_folder(tmp_path / "a", 3)
     alpha = np.tile(np.uint8([0, 255]), (64, 32))
@@ -168,6 +180,7 @@ def test_transparent_frames_are_masks(tmp_path):
         (lambda root: None, "nothing"),
         (lambda root: (root / "train" / "empty").mkdir(parents=True), "no pictures in it"),
         (lambda root: (root / "a.mp4").write_bytes(b"no video"), "a.mp4"),
+        (lambda root: write_folder(root, 2), "a folder of its own, or use the dataparser image-folders"),
         (lambda root: (write_folder(root / "a", 2), write_video(root / "a.mp4", 2)), "2 clips of the name a"),
         (lambda root: write_folder(root / "test" / "a", 2), "only clips that are held out"),
         (lambda root: (write_folder(root / "a", 2), (root / "vox-metadata.csv").write_text("a,b\n")), "columns a, b"),

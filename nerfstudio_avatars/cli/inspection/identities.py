@@ -1,0 +1,25 @@
+"""Identities that `ns-avatar invert` found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.cli.invert import ENDING, load_identity
+from nerfstudio_avatars.data.errors import DataError
+
+SUFFIXES = frozenset({ENDING})
+
+
+def read_identity_file(path: Path) -> Report:
+    """Reads an identity for `ns-avatar animate --identity`.
+
+    Raises:
+        Unfamiliar: it is none.
+    """
+    try:
+        cube, pose = load_identity(path)
+    except DataError as error:
+        raise Unfamiliar(f"{error.found}; expected {error.expected}") from error
+    facts = (Fact("parts", pose.rotation.shape[1]), Fact("voxels along an edge", len(cube[0])))
+    return Report(path, "identity", facts, ("it belongs to the run that it was found with",))

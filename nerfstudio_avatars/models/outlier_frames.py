@@ -1,0 +1,75 @@
+"""Which training frames fit far worse than all others: their pose is wrong, or somebody stands before the person."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+DEVIATIONS = 5.0
+"""How far above the median the logarithm of an outlier's error lies, in standard deviations estimated from the MAD."""
+LEAST_RATIO = 1.6
+"""An outlier's error over the median at least: where frames fit evenly well, their deviation is a hair's breadth."""
+MEMORY = 0.7
+"""Share of a frame's running error that stays when the frame is seen again."""
+FEWEST_VISITS = 4
+"""Of every frame, before anything is said."""
+FEWEST_FRAMES = 8
+"""Fewer have no usual error to compare with."""
+
+
+def outliers(errors: Float[Tensor, "frames"]) -> Bool[Tensor, "frames"]:
+    """Finds errors that are far above the usual, up to a half of all: median and MAD of their logarithms.
+
+    Leys et al. 2013, "Detecting outliers: do not use standard deviation around the mean, use absolute deviation around
+    the median". Logarithms, because some views are harder than others by a factor, not by an amount.
+
+    Args:
+        errors: positive, in any unit.
+    """
+    if len(errors) < FEWEST_FRAMES:
+        return torch.zeros_like(errors, dtype=torch.bool)
+    logarithm = errors.clamp(min=1e-12).log()
+    above = logarithm - logarithm.median()
+    deviation = 1.4826 * above.abs().median()
+    return above > (DEVIATIONS * deviation).clamp(min=torch.tensor(LEAST_RATIO).log().item())
+
+
+class FrameErrors(nn.Module):
+    """Running error of every training frame. Its buffers are part of the checkpoint, so a run can be asked later.
+
+    Args:
+        frames: number of all frames of the sequence.
+        trained: those that are trained on.
+    """
+
+    error: Tensor
+    visits: Tensor
+    trained: Tensor
+
+    def __init__(self, frames: int, trained: Int[Tensor, "trained"]) -> None:
+        super().__init__()
+        self.register_buffer("error", torch.zeros(frames))
+        self.register_buffer("visits", torch.zeros(frames, dtype=torch.long))
+        self.register_buffer("trained", trained.unique(), persistent=False)
+
+    @torch.no_grad()
+    def update(self, frames: Int[Tensor, "k"], errors: Float[Tensor, "k"]) -> None:
+        """Takes in the errors of frames just seen."""
+        memory = torch.where(self.visits[frames] == 0, 0.0, MEMORY)
+        self.error[frames] = memory * self.error[frames] + (1 - memory) * errors
+        self.visits[frames] += 1
+
+    def _misfits(self) -> Bool[Tensor, "trained"]:
+        """Which of the trained frames fit far worse than the others; none until all have been seen a few times."""
+        seen = self.visits[self.trained].min() >= FEWEST_VISITS
+        return outliers(self.error[self.trained]) & seen
+
+    def outlier_frames(self) -> Int[Tensor, "outliers"]:
+        """Frames that fit far worse than the others."""
+        return self.trained[self._misfits()]
+
+    def weights(self, frames: Int[Tensor, "k"], of_outliers: float) -> Float[Tensor, "k"]:
+        """What frames count in the loss: 1, or less for outliers. A GPU is not waited for."""
+        misfit = torch.zeros_like(self.error).index_put((self.trained,), self._misfits().float())
+        return 1 - (1 - of_outliers) * misfit[frames]
