@@ -29,10 +29,9 @@ from nerfstudio_avatars.cli.evaluation.measure import follow, measure
 from nerfstudio_avatars.cli.evaluation.protocols import Protocol, Refinement
 from nerfstudio_avatars.cli.nerfstudio_commands import train
 from nerfstudio_avatars.cli.run_config import LoadedRun, load_run
-from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.dataparsers.people_snapshot_raw import read_poses
 from nerfstudio_avatars.data.demo import draw_demo_sequence
-from nerfstudio_avatars.data.demo.wrong_poses import PoseError, copy_with_poses, flipped, jittered, pose_error
+from nerfstudio_avatars.data.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
 
 METHOD = "instant-avatar-cpu"
 TRUE, WRONG, REFINED = "true_poses", "wrong_poses", "refined_poses"
@@ -133,28 +132,16 @@ def _train(folder: Path, data: Path, name: str, steps: int, refine: bool) -> Pat
 
 def _measure(run: LoadedRun, truth: Tensor, frames: list[int], name: str) -> dict[str, Any]:
     note(f"measuring {name}")
-    model, sequence = run.pipeline.model, _motion(run)
-    error = pose_error(
-        _poses_seen_by_camera(run, frames), truth, model.kwargs["metadata"]["body_model"], sequence.betas
-    )
-    result: dict[str, Any] = {
-        "training_poses": _named(error),
-        "outlier_frames": model.outlier_frames(),
-    }
+    model = run.pipeline.model
+    body, motion = (model.kwargs["metadata"][key] for key in ("body_model", "body"))
+    error = pose_error(_poses_seen_by_camera(run, frames), truth, body, motion.betas)
+    result: dict[str, Any] = {"training_poses": error.rounded(), "outlier_frames": model.outlier_frames()}
     follow(HELD_OUT, model)
     groups = measure(run).groups
     result["held_out"] = {
         group: {figure: round(means[key], 3) for figure, key in FIGURES.items()} for group, means in groups.items()
     }
     return result
-
-
-def _named(error: PoseError) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in vars(error).items()}
-
-
-def _motion(run: LoadedRun) -> BodySequence:
-    return run.pipeline.datamanager.train_dataset.metadata["body"]
 
 
 @torch.no_grad()

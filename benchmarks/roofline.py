@@ -20,7 +20,7 @@ import tyro
 from encoding import TABLES, points_on_rays
 from numba import njit, prange
 
-from nerfstudio_avatars.fields.hash_field import HashField
+from nerfstudio_avatars.fields.hash_field import HashField, _cpu_has_bfloat16
 from nerfstudio_avatars.methods import instant_avatar_cpu
 from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode
 
@@ -37,7 +37,7 @@ class Options:
     """Points of a call."""
     triad_mb: int = 64
     """Size of each of the triad's three arrays: several times the cache, or the cache is what is measured."""
-    matrix: int = 1536
+    matrix: int = 1024
     """Side of the matrices."""
     repetitions: int = 7
     """Timed calls, of which the median counts."""
@@ -62,25 +62,24 @@ def look_up(table, rows, out):
         out[i, 0], out[i, 1] = first, second
 
 
+def precisions() -> dict[str, torch.dtype]:
+    """Those that the processor has units for."""
+    found = {"float32": torch.float32}
+    return found | {"bfloat16": torch.bfloat16} if _cpu_has_bfloat16() else found
+
+
 def machine(options: Options) -> dict[str, float]:
-    """GB/s of the triad, GFLOP/s of a matrix product in float32 and in bfloat16."""
+    """GB/s of the triad, GFLOP/s of matrix products."""
     a, b, c = (np.ones(options.triad_mb << 18, np.float32) for _ in range(3))
-    left = torch.randn(options.matrix, options.matrix)
-    half = left.bfloat16()
-    seconds = seconds_in_turn(
-        {
-            "triad": lambda: triad(a, b, c, np.float32(3)),
-            "float32": lambda: left @ left,
-            "bfloat16": lambda: half @ half,
-        },
-        options.repetitions,
-    )
-    operations = 2 * options.matrix**3
-    return {
-        "triad_gb_per_s": round(3 * a.nbytes / seconds["triad"] / 1e9, 1),
-        "matrix_gflop_per_s": round(operations / seconds["float32"] / 1e9, 1),
-        "matrix_bfloat16_gflop_per_s": round(operations / seconds["bfloat16"] / 1e9, 1),
-    }
+    work: dict[str, Callable[[], object]] = {"triad": lambda: triad(a, b, c, np.float32(3))}
+    for name, precision in precisions().items():
+        matrix = torch.randn(options.matrix, options.matrix).to(precision)
+        work[name] = lambda matrix=matrix: matrix @ matrix
+    seconds = seconds_in_turn(work, options.repetitions)
+    rates = {"triad_gb_per_s": round(3 * a.nbytes / seconds["triad"] / 1e9, 1)}
+    for name in precisions():
+        rates[f"matrix_{name}_gflop_per_s"] = round(2 * options.matrix**3 / seconds[name] / 1e9, 1)
+    return rates
 
 
 def encoding(levels: int, log2_size: int, growth: float, options: Options) -> dict[str, float]:
@@ -109,24 +108,24 @@ def encoding(levels: int, log2_size: int, growth: float, options: Options) -> di
 def networks(options: Options, rates: dict[str, float]) -> dict[str, float]:
     """The forward pass of the density and the colour network, without the encoding."""
     config = instant_avatar_cpu.config.pipeline.model.avatar.field
-    field = HashField(replace(config, mixed_precision=False), torch.zeros(3), 1.0)
-    layers = [*field.density_network[::2], *field.colour_network[::2]]
-    operations = sum(2 * layer.weight.numel() for layer in layers)
     features = torch.randn(options.points, 2 * config.levels)
+    fields = {
+        name: HashField(replace(config, mixed_precision=name == "bfloat16"), torch.zeros(3), 1.0)
+        for name in precisions()
+    }
 
-    def forward(built: HashField) -> None:
-        hidden = built._run(built.density_network, features, built.level_weights)
-        built._run(built.colour_network, hidden[:, 1:])
+    def forward(field: HashField) -> None:
+        hidden = field._run(field.density_network, features, field.level_weights)
+        field._run(field.colour_network, hidden[:, 1:])
 
-    work: dict[str, Callable[[], object]] = {"float32": lambda: forward(field)}
+    layers = [*fields["float32"].density_network[::2], *fields["float32"].colour_network[::2]]
+    operations = sum(2 * layer.weight.numel() for layer in layers)
     found: dict[str, float] = {"flop_a_point": operations}
-    mixed = HashField(config, torch.zeros(3), 1.0)
-    if mixed._precision(features).__class__ is torch.autocast:
-        work["bfloat16"] = lambda: forward(mixed)
-    roofs = {"float32": rates["matrix_gflop_per_s"], "bfloat16": rates["matrix_bfloat16_gflop_per_s"]}
-    for kind, seconds in seconds_in_turn(work, options.repetitions).items():
+    work = {name: lambda field=field: forward(field) for name, field in fields.items()}
+    for name, seconds in seconds_in_turn(work, options.repetitions).items():
         rate = operations * options.points / seconds / 1e9
-        found |= {f"{kind}_gflop_per_s": round(rate, 1), f"{kind}_share_of_matrix": round(rate / roofs[kind], 3)}
+        found[f"{name}_gflop_per_s"] = round(rate, 1)
+        found[f"{name}_share_of_matrix"] = round(rate / rates[f"matrix_{name}_gflop_per_s"], 3)
     return found
 
 

@@ -31,7 +31,8 @@ class HashFieldConfig:
     geometry_features: int = 15
     """Numbers handed from the density to the colour network."""
     implementation: Literal["auto", "torch", "tcnn"] = "auto"
-    """Hash encoding: `auto` is ours (numba on the CPU, Triton on CUDA), `torch` the plain specification, `tcnn` tiny-cuda-nn."""
+    """Hash encoding: `auto` is ours (numba on the CPU, Triton on CUDA), `torch` the plain specification, `tcnn`
+    tiny-cuda-nn."""
     mixed_precision: bool = True
     """Networks in bfloat16. No loss of quality was seen; on CPUs without bfloat16 units it is switched off."""
 

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-DEVIATIONS = 5.0
+DEVIATIONS = 4.5
 """How far above the median the logarithm of an outlier's error lies, in standard deviations estimated from the MAD."""
 LEAST_RATIO = 1.6
 """An outlier's error over the median at least: where frames fit evenly well, their deviation is a hair's breadth."""
-MEMORY = 0.7
+MEMORY = 0.85
 """Share of a frame's running error that stays when the frame is seen again."""
 FEWEST_VISITS = 4
 """Of every frame, before anything is said."""

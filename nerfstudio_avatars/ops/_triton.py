@@ -20,7 +20,7 @@ _BLOCK = 128
 
 @functools.cache
 def _levels(layout: HashGridLayout, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What the kernels need of each level: scales; and first row, rows, last node, factors of y and z, whether dense."""
+    """Scale of each level; and first row, number of rows, last node, factors of y and z, and whether it is dense."""
     rows = []
     for level, resolution in enumerate(layout.resolutions):
         first, dense = layout.offsets[level], layout.is_dense(level)
@@ -145,7 +145,7 @@ def hash_forward(x: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
 
 
 def hash_backward_table(x: Tensor, grad: Tensor, layout: HashGridLayout) -> Tensor:
-    """Gradient of the encoding with respect to the table. Sums are atomic: not the same to the last bit in every run."""
+    """Gradient of the encoding with respect to the table. Its last bits differ from run to run: sums are atomic."""
     n, levels = len(x), layout.levels
     out = torch.zeros(layout.entries, 2, device=x.device)
     if n:

@@ -37,12 +37,8 @@ def _triton_imports() -> bool:
 
 def use_numba(x: torch.Tensor) -> bool:
     """True if `x` lives where the numba twin works."""
-    return (
-        _wanted() not in ("torch", "triton")
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and _numba_imports()
-    )
+    here = x.device.type == "cpu" and _wanted() not in ("torch", "triton")
+    return here and x.dtype == torch.float32 and _numba_imports()
 
 
 def use_triton(x: torch.Tensor) -> bool:

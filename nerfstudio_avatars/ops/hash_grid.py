@@ -114,7 +114,7 @@ def _twin(x: Tensor) -> ModuleType | None:
 def hash_encode(
     x: Float[Tensor, "points 3"], table: Float[Tensor, "entries 2"], layout: HashGridLayout
 ) -> Float[Tensor, "points features"]:
-    """Encodes points of the unit cube (specification: `hash_encode_torch`; twins in numba for CPUs, in Triton for CUDA).
+    """Encodes points of the unit cube (specification: `hash_encode_torch`; twins: numba on the CPU, Triton on CUDA).
 
     Args:
         x: positions in [0, 1].

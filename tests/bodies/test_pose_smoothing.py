@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_avatars.bodies.pose_smoothing import FEWEST_FRAMES, jumping_frames, smooth_poses
+from nerfstudio_avatars.bodies.pose_smoothing import FEWEST_FRAMES, jumping_frames, smooth_poses, smooth_sequence
+from nerfstudio_avatars.data.body_sequence import BodySequence
 
 
 def turning(frames=60, turns=1.0):
@@ -79,3 +81,15 @@ def test_where_everything_jumps_nothing_is_an_error():
 def test_few_frames_are_left_alone():
     poses = np.random.default_rng(0).standard_normal((FEWEST_FRAMES - 1, 75))
     np.testing.assert_array_equal(smooth_poses(poses, np.arange(len(poses))), poses)
+
+
+def test_of_a_sequence_only_the_frames_asked_for_have_a_say_and_change():
+    poses = torch.from_numpy(turning()).float()
+    poses[1::2] += 0.1 * torch.randn(30, 75, generator=torch.Generator().manual_seed(0))
+    poses[20, :3] = torch.from_numpy((Rotation.from_rotvec(poses[20, :3].numpy()) * turn([np.pi])).as_rotvec()[0])
+    sequence = BodySequence(torch.zeros(10), poses[:, :3], poses[:, 3:72], poses[:, 72:])
+    smooth, jumped = smooth_sequence(sequence, torch.arange(0, 60, 2))
+    result = torch.cat([smooth.global_orient, smooth.body_pose, smooth.transl], 1)
+    assert jumped == [20]
+    torch.testing.assert_close(result[1::2], poses[1::2])
+    assert angles_between(result[::2].numpy(), turning()[::2]).max() < 1

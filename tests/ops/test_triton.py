@@ -1,4 +1,4 @@
-"""The Triton kernels: against the specification (in Triton's interpreter where there is no GPU), and compiled for GPUs."""
+"""The Triton kernels against the specification (where there is no GPU, in Triton's interpreter); compiled for GPUs."""
 
 import os
 import subprocess
