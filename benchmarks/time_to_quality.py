@@ -31,7 +31,7 @@ class Options:
     """Lengths of the runs."""
 
     steps: int = 600
-    """Length of each training. Broyden's takes some ten times as long a step on a CPU."""
+    """Length of each training."""
     variants: tuple[str, ...] = field(default=(FULL, "broyden-13", "no-space-skipping", "no-regulariser"))
     """Of `ns-avatar ablate`."""
     seed: int = 0

@@ -108,6 +108,8 @@ class PhasedScheduleConfig(SchedulerConfig):
     """Share of a phase at the full rate."""
     final_share: float = 0.1
     """Rate at the end of a phase, as a share of the full rate."""
+    milestones: tuple[float, ...] = ()
+    """Shares of a phase at which the rate falls tenfold besides."""
     warm_up: int = 20
     """Steps."""
     max_steps: int = 1500
@@ -130,6 +132,7 @@ class PhasedSchedule(Scheduler):
             share = min((step - begun) / length, 1.0)
             decay = max(share - config.plateau, 0.0) / max(1 - config.plateau, 1e-6)
             rate = config.rates[min(phase, len(config.rates) - 1)]
+            rate *= 0.1 ** sum(share >= milestone for milestone in config.milestones)
             return rate * min(1.0, (step - begun + 1) / max(config.warm_up, 1)) * config.final_share**decay
 
         return LambdaLR(optimizer, lr_lambda=factor)

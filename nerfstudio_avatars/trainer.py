@@ -10,7 +10,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_avatars.models.animation_compat import reference_animation
+from nerfstudio_avatars.models.animation_compat import reference_animation, reference_rates
 from nerfstudio_avatars.models.compat import reference_training
 
 
@@ -80,7 +80,7 @@ class AvatarTrainer(Trainer):
 
 
 def fit_schedules(config: AvatarTrainerConfig) -> None:
-    """Makes every schedule as long as the training; sets the reference's sampling where `compat` asks for it."""
+    """Makes every schedule as long as the training; sets the reference's sampling or rates where `compat` asks."""
     model = config.pipeline.model
     if getattr(model, "compat", False) and hasattr(model, "avatar"):
         reference_training(config)
@@ -92,3 +92,5 @@ def fit_schedules(config: AvatarTrainerConfig) -> None:
         if hasattr(optimizer["scheduler"], "boundaries") and hasattr(model, "schedule"):
             phases = reference_animation(model).schedule if model.compat else model.schedule
             optimizer["scheduler"].boundaries = phases.boundaries
+            if model.compat:
+                reference_rates(optimizer["optimizer"], optimizer["scheduler"])

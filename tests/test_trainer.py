@@ -67,7 +67,7 @@ def test_a_failed_save_leaves_the_previous_checkpoint(trainer, monkeypatch):
     assert [file.name for file in trainer.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]
 
 
-@pytest.mark.parametrize(("compat", "boundaries"), [(False, (0.0, 0.15, 0.5)), (True, (0.0, 0.5))])
+@pytest.mark.parametrize(("compat", "boundaries"), [(False, (0.0, 0.15, 0.5)), (True, (0.0, 305 / 1527))])
 def test_rates_begin_anew_where_the_model_s_phases_do(compat, boundaries):
     config = deepcopy(unsup_volanim.config)
     config.pipeline.model.compat = compat

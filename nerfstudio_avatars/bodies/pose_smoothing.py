@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,23 +26,28 @@ MOST_AT_ONCE = 1000
 _STRENGTHS = np.logspace(-8, 6, 57)
 
 
-def smooth_sequence(sequence: BodySequence, frames: Int[Tensor, "k"]) -> tuple[BodySequence, list[int]]:
-    """Smooths some frames of a sequence; no other frame has a say in it, or changes.
+def smoothing_correction(
+    sequence: BodySequence, trained: Int[Tensor, "trained"]
+) -> tuple[Float[Tensor, "frames 75"], list[int]]:
+    """What smoothing adds to the poses of a sequence.
+
+    Trained frames are smoothed among themselves: no held-out frame has a say in them. Those between the first and the
+    last of them are smoothed among all; frames before or after stay.
 
     Args:
         sequence: of poses.
-        frames: numbers of those to be smoothed.
+        trained: numbers of frames.
 
     Returns:
-        The sequence, and which of the frames jumped.
+        Changes of orientation, body pose and translation (radians, metres), and which of the trained frames jump.
     """
-    frames = frames.unique().cpu()
+    trained = trained.unique().cpu()
     given = torch.cat([sequence.global_orient, sequence.body_pose, sequence.transl], 1).double().cpu()
-    poses, times = given[frames].numpy(), frames.numpy()
-    given[frames] = torch.from_numpy(smooth_poses(poses, times))
-    orient, body, transl = given.split([3, 69, 3], 1)
-    jumped = frames[torch.from_numpy(jumping_frames(poses))].tolist()
-    return replace(sequence, global_orient=orient, body_pose=body, transl=transl), jumped
+    correction = torch.zeros_like(given)
+    for frames in (torch.arange(int(trained.min()), int(trained.max()) + 1), trained):
+        smooth = smooth_poses(given[frames].numpy(), frames.numpy())
+        correction[frames] = torch.from_numpy(smooth) - given[frames]
+    return correction.float(), trained[torch.from_numpy(jumping_frames(given[trained].numpy()))].tolist()
 
 
 def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "frames"]:

@@ -37,14 +37,27 @@ class BodyPoseTable(nn.Module):
     Corrections of three kinds: per frame (all angles and the translation), shared by all frames (a systematic misfit of
     the poses' angles), and the bones' joints (a body of other proportions than its template). The last two are the
     avatar's own and stay with it in new motions; a frame without a correction of its own takes that of its neighbours.
+
+    Args:
+        sequence: poses as the data give them.
+        body: whose joints are posed.
+        trained_frames: those that get corrections of their own.
+        start: what corrections are before anything is learnt; nothing by default.
     """
 
     global_orient: Tensor
     body_pose: Tensor
     transl: Tensor
     trained: Tensor
+    start: Tensor
 
-    def __init__(self, sequence: BodySequence, body: BodyModel, trained_frames: Int[Tensor, "trained"]) -> None:
+    def __init__(
+        self,
+        sequence: BodySequence,
+        body: BodyModel,
+        trained_frames: Int[Tensor, "trained"],
+        start: Float[Tensor, "frames 75"] | None = None,
+    ) -> None:
         super().__init__()
         self.parents = tuple(body.parents)
         betas = sequence.betas
@@ -61,7 +74,8 @@ class BodyPoseTable(nn.Module):
         trained = torch.zeros(len(sequence), dtype=torch.bool)
         trained[trained_frames] = True
         self.register_buffer("trained", trained)
-        self.frame_correction = nn.Parameter(torch.zeros(len(sequence), 75))
+        self.register_buffer("start", torch.zeros(len(sequence), 75) if start is None else start.clone())
+        self.frame_correction = nn.Parameter(self.start.clone())
         self.shared_correction = nn.Parameter(torch.zeros(69))
         self.joint_offsets = nn.Parameter(torch.zeros(24, 3))
 
@@ -73,7 +87,8 @@ class BodyPoseTable(nn.Module):
         return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
 
     def correction(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
-        """Per-frame correction: the frame's own where it was trained, else interpolated between its trained neighbours.
+        """Per-frame correction: the frame's own where it was trained, else its start, and beyond that what its trained
+        neighbours have learnt, interpolated.
 
         Uses no pixel of a held-out frame. Frames before the first or after the last trained one get none.
         """
@@ -84,7 +99,8 @@ class BodyPoseTable(nn.Module):
         before = torch.where(trained[after] == frames, after, (after - 1).clamp(min=0))
         a, b = trained[before], trained[after]
         share = ((frames - a) / (b - a).clamp(min=1)).clamp(0, 1)[:, None]
-        blended = (1 - share) * self.frame_correction[a] + share * self.frame_correction[b]
+        learnt = self.frame_correction - self.start
+        blended = self.start[frames] + (1 - share) * learnt[a] + share * learnt[b]
         between = ((frames >= a) & (frames <= b))[:, None]
         return torch.where(between, blended, torch.zeros_like(blended))
 

@@ -105,6 +105,8 @@ class Animate(Shot):
     somebody who does not exist."""
     image: tuple[Path, ...] = ()
     """For unsup-volanim: pictures of somebody new, who is moved."""
+    mask: tuple[Path, ...] = ()
+    """For unsup-volanim: a mask for each --image, white where the object is; by default those of people are found."""
     relative: bool = False
     """For unsup-volanim: start from the pose in the first picture of whom is moved, and only change it as the clip
     does."""

@@ -71,12 +71,14 @@ def _check(run: LoadedRun, shot: Animate) -> None:
         if option.name not in SHARED and getattr(shot, option.name) != option.default:
             raise UserError(
                 f"--{option.name.replace('_', '-')}: is for people in motions. A run of {run.config.method_name} takes "
-                "--driving, --identity or --image, --relative, --yaw, --camera, --seconds, --height and --width."
+                "--driving, --identity or --image, --mask, --relative, --yaw, --camera, --seconds, --height, --width."
             )
     if not math.isfinite(shot.yaw):
         raise UserError(f"--yaw {shot.yaw}: expected degrees.")
     if shot.image and shot.identity is not None:
         raise UserError("--identity and --image: expected one of them; each says who is moved.")
+    if shot.mask and not shot.image:
+        raise UserError("--mask: is for --image; it says where in these pictures the object is.")
 
 
 def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot: Animate) -> Iterator[np.ndarray]:
@@ -125,7 +127,7 @@ def _driving_poses(
 def _identity(run: LoadedRun, model: UnsupVolanimModel, shot: Animate) -> tuple[Tensor, PartPoses]:
     """The cube, and the pose in the first picture of it."""
     if shot.image:
-        found = find_identity(run, shot.image)
+        found = find_identity(run, shot.image, shot.mask)
         return found.cube, found.pose
     metadata = model.kwargs["metadata"]
     names = metadata["identities"]
@@ -133,7 +135,7 @@ def _identity(run: LoadedRun, model: UnsupVolanimModel, shot: Animate) -> tuple[
         number = names.index(shot.identity)
         return model.cube_of_identity(number), model.driving_pose(metadata["identity_of_clip"].index(number), 0)
     if shot.identity is not None and shot.identity.endswith(ENDING):
-        cube, pose = load_identity(Path(shot.identity), model.network.parts)
+        cube, pose = load_identity(Path(shot.identity), model.network.parts, model.network.fingerprint())
         return cube.to(model.device), pose.to(model.device)
     kind, _, seed = (shot.identity or "").partition(":")
     if kind == RANDOM and seed.isdecimal():

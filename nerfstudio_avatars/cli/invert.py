@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ENDING = ".npz"
 MOST_PICTURES = 64
 """Of longer clips so many, evenly spread."""
+GHOSTS = "the background may keep ghosts of the object"
+LEAST_PERSON = 0.03
+"""Share of the pictures below which nobody was found."""
 FAR_OFF = 0.12
 """Mean absolute error (colours 0 to 1) of pictures that show something else than the run has learnt."""
 
@@ -33,6 +36,9 @@ class Invert:
     """One or several pictures of one person, or a clip (mp4, gif, folder), framed as the training's clips are."""
     output: Path = Path("identity.npz")
     """File for the identity."""
+    mask: tuple[Path, ...] = ()
+    """A mask for each --image (a picture, or a folder or video for a clip), white where the object is; by default the
+    pictures' own transparency or, if the run was trained with masks, what looks like a person."""
     code_steps: int | None = None
     """Steps of the first stage, which looks for the code; by default the run's."""
     tune_steps: int | None = None
@@ -58,7 +64,7 @@ class Invert:
             model.config.inversion.code_steps = self.code_steps
         if self.tune_steps is not None:
             model.config.inversion.tune_steps = self.tune_steps
-        found = find_identity(run, self.image)
+        found = find_identity(run, self.image, self.mask)
         save_identity(found, self.output)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.errors.items())
         if found.errors["tuned"] > FAR_OFF:
@@ -83,24 +89,57 @@ def volanim_model(run: LoadedRun) -> UnsupVolanimModel:
     return model
 
 
-def find_identity(run: LoadedRun, images: tuple[Path, ...]) -> InvertedIdentity:
-    """Fits an identity to pictures, with a progress bar."""
-    import torch
+def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, ...] = ()) -> InvertedIdentity:
+    """Fits an identity to pictures, with a progress bar.
+
+    Args:
+        masks: one for each of the images, or none.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from nerfstudio_avatars.data.clips.loose_clip import read_loose_clip
-
     model = volanim_model(run)
-    size = model.kwargs["metadata"]["size"]
-    pictures = torch.cat([read_loose_clip(path, size)[0] for path in images])
-    if len(pictures) > MOST_PICTURES:
-        pictures = pictures[torch.linspace(0, len(pictures) - 1, MOST_PICTURES).round().long()]
+    pictures, objects = _read_pictures(model, images, masks)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task("Finding the identity", total=None)
-        return model.invert(
-            pictures.float() / 255, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        return model.invert(pictures, lambda done, total: progress.update(task, completed=done, total=total), objects)
+
+
+def _read_pictures(
+    model: UnsupVolanimModel, images: tuple[Path, ...], masks: tuple[Path, ...]
+) -> tuple[Tensor, Tensor | None]:
+    """Some of the pictures, and what of them is the object: as given, by their transparency, or found."""
+    import torch
+
+    from nerfstudio_avatars.data.clips.loose_clip import read_loose_clip, read_loose_masks
+    from nerfstudio_avatars.data.clips.person_masks import SIDE, person_masks
+
+    if masks and len(masks) != len(images):
+        raise UserError(f"--mask: {len(masks)} for {len(images)} --image. Expected one for each, or none.")
+    size = model.kwargs["metadata"]["size"]
+    pictures = torch.cat([read_loose_clip(path, size)[0] for path in images]).float() / 255
+    chosen = torch.arange(len(pictures))
+    if len(chosen) > MOST_PICTURES:
+        chosen = torch.linspace(0, len(pictures) - 1, MOST_PICTURES).round().long()
+    given = [
+        read_loose_masks(path, size, mask) for path, mask in zip(images, masks or [None] * len(images), strict=True)
+    ]
+    known = [one for one in given if one is not None]
+    if len(known) == len(images):
+        return pictures[chosen], torch.cat(known)[chosen].float() / 255
+    if not model.kwargs["metadata"].get("has_masks"):
+        print(f"Without masks ({GHOSTS}); the run was trained without, too. Give some with --mask.")
+        return pictures[chosen], None
+    try:
+        found = person_masks(torch.cat([read_loose_clip(path, SIDE)[0] for path in images])[chosen], size)
+    except ModuleNotFoundError as error:
+        print(f"Without masks ({GHOSTS}): {error}. Or give some with --mask.")
+        return pictures[chosen], None
+    if found.float().mean() < LEAST_PERSON * 255:
+        print(f"Without masks ({GHOSTS}): no person was found. Give some with --mask.")
+        return pictures[chosen], None
+    print("What looks like a person is taken for the object; say otherwise with --mask.")
+    return pictures[chosen], found.float() / 255
 
 
 def save_identity(identity: InvertedIdentity, path: Path) -> None:
@@ -119,17 +158,19 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
                 "rotation": identity.pose.rotation[0],
                 "translation": identity.pose.translation[0],
             }
-            np.savez_compressed(file, **{name: one.cpu().numpy() for name, one in arrays.items()})
+            values = {name: one.cpu().numpy() for name, one in arrays.items()}
+            np.savez_compressed(file, network=np.array(identity.network), **values)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def load_identity(path: Path, parts: int | None = None) -> tuple[Tensor, PartPoses]:
+def load_identity(path: Path, parts: int | None = None, network: str | None = None) -> tuple[Tensor, PartPoses]:
     """What `save_identity` wrote: the cube, and the pose (1, parts) in the first picture.
 
     Args:
         parts: that the run has; any by default.
+        network: its fingerprint; any by default.
 
     Raises:
         DataError: if it is no such file, or belongs to another kind of run.
@@ -148,6 +189,7 @@ def load_identity(path: Path, parts: int | None = None) -> tuple[Tensor, PartPos
             cube, rotation, translation = (
                 torch.from_numpy(file[name].astype(np.float32)) for name in ("cube", "rotation", "translation")
             )
+            maker = str(file["network"]) if "network" in file else ""
     except FileNotFoundError as error:
         raise DataError(path, "no such file", "an identity file, .npz", fix) from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -160,4 +202,7 @@ def load_identity(path: Path, parts: int | None = None) -> tuple[Tensor, PartPos
         raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)
     if parts not in (None, count):
         raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)
+    if network not in (None, maker):
+        found = "an identity of another run, or of this run before it was trained further"
+        raise DataError(path, found, "one found with the run's last checkpoint", fix)
     return cube, PartPoses(rotation[None], translation[None])

@@ -89,6 +89,22 @@ def check_config(path: Path, trust: bool = False) -> None:
         )
 
 
+def anchor_data(config: TrainerConfig, outputs: Path) -> None:
+    """Finds data whose path was typed relative to the folder that the training was started in.
+
+    Args:
+        config: of the run, as it was written.
+        outputs: the folder of all runs, where it is now; as typed, it too was relative to that folder.
+    """
+    typed, manager = config.output_dir, config.pipeline.datamanager
+    data = getattr(manager, "data", None)
+    if data is None or data.exists() or data.is_absolute() or typed.is_absolute():
+        return
+    started_in = Path(*outputs.parts[: len(outputs.parts) - len(typed.parts)])
+    if started_in / typed == outputs and (started_in / data).exists():
+        config.data = manager.data = started_in / data
+
+
 def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", "inference"] = "test") -> LoadedRun:
     """Opens a trained run with its last checkpoint, from whatever folder the command is given in.
 
@@ -105,6 +121,7 @@ def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", 
     def anchor(config: TrainerConfig) -> TrainerConfig:
         """Makes the run's folder independent of the working directory it was trained in."""
         if run_folder.parent.name == config.method_name:
+            anchor_data(config, run_folder.parents[2])
             config.output_dir = run_folder.parents[2]
             config.experiment_name, config.timestamp = run_folder.parents[1].name, run_folder.name
         checkpoints = config.get_checkpoint_dir()

@@ -96,7 +96,8 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
     for number in clips.of_split("test"):
         truth = read_truth(data / "truth" / "test" / f"{clips[number].name}.npz")
         picture = source.frame(number, 0)
-        found = model.invert(picture[None])
+        mask = source.mask(number, 0)
+        found = model.invert(picture[None], masks=None if mask is None else mask[None])
         for name, value in found.errors.items():
             stages[name].append(value)
         row = [picture]

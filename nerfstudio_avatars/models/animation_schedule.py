@@ -37,6 +37,8 @@ class AnimationScheduleConfig:
     """Standard deviation of noise on the density at the start; falls to 0 within `noise_until` of the first phase."""
     noise_until: float = 0.5
     """Share of the first phase."""
+    noise_again_until: float = 0.0
+    """Share of the last phase over which noise falls anew from the same height (the paper restarts it); 0: no noise."""
     mask_decay: float = 1.0
     """Factor of the mask loss at the end of each phase."""
 
@@ -63,9 +65,8 @@ class AnimationScheduleConfig:
         share = self.within_phase(progress)
         searching = search if progress < min(self.search_until, self.articulate_from) else None
         searched = progress / self.search_until if searching is not None else 1.0
-        noise = (
-            self.density_noise * max(0.0, 1 - share / max(self.noise_until, 1e-6)) if progress < self._first() else 0.0
-        )
+        until = self._noise_until(progress)
+        noise = self.density_noise * max(0.0, 1 - share / until) if until else 0.0
         if self.phase(progress) != "bootstrap":
             return AnimationAids(search=searching, progress=searched, density_noise=noise, patch=self.patch)
         return AnimationAids(
@@ -79,6 +80,8 @@ class AnimationScheduleConfig:
             render_size=self.bootstrap_size,
         )
 
-    def _first(self) -> float:
-        """Where the first phase ends."""
-        return ([*self.boundaries, 1.0])[1]
+    def _noise_until(self, progress: float) -> float:
+        """Share of the present phase that has noise."""
+        if progress < ([*self.boundaries, 1.0])[1]:
+            return self.noise_until
+        return self.noise_again_until if self.phase(progress) == "articulation" else 0.0

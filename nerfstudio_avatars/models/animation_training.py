@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed
@@ -40,12 +40,26 @@ class AnimationLossConfig:
     """Mean density below which a part counts as not seen."""
     mask: float = 10.0
     """Cross-entropy of the object's opacity, where masks are given."""
+    mask_as_logits: bool = False
+    """Read the shares of object and background as logits: the paper's code does so, which bounds the gradient."""
+    articulated_pull: float | None = None
+    """`pull` once the object is articulated; by default the same."""
+    articulated_pull_threshold: float | None = None
+    """`pull_threshold` then."""
+    articulated_mask: float | None = None
+    """`mask` then."""
     found: float = 12.0
     """Aid: keypoints lie where the pose found by the search projects them; only while there is a search."""
     self_pose: float = 0.0
     """Aid: keypoints are found in pictures that the network itself draws in known poses."""
     self_pictures: int = 4
     """How many of those are drawn at each step."""
+
+    def when_articulated(self) -> AnimationLossConfig:
+        """What holds in the last phase."""
+        names = ("pull", "pull_threshold", "mask")
+        then = {name: getattr(self, f"articulated_{name}") for name in names}
+        return replace(self, **{name: value for name, value in then.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -153,9 +167,9 @@ def animation_step(
     if config.perceptual and perceptual is not None:
         losses["perceptual"] = config.perceptual * perceptual(_last(rendered), _last(target))
     if config.mask and batch.masks is not None:
-        opacity = pictures.accumulation.unflatten(1, (window.side, window.side)).clamp(1e-4, 1 - 1e-4)
+        opacity = pictures.accumulation.unflatten(1, (window.side, window.side))
         masks = window.of(antialiased_resize(batch.masks, size)).clamp(0, 1)  # means of ones exceed one by rounding
-        losses["mask"] = config.mask * F.binary_cross_entropy(opacity, masks[:, 0])
+        losses["mask"] = config.mask * mask_loss(opacity, masks[:, 0], config.mask_as_logits)
     if config.pull and found is not None:
         losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)
     return AnimationStep(losses, pictures, poses)
@@ -186,6 +200,16 @@ class _Window:
         rays = standard_rays(self.size, device)
         pixels = torch.arange(len(rays), device=device).reshape(1, 1, self.size, self.size)
         return rays[self.of(pixels).flatten()]
+
+
+def mask_loss(
+    opacity: Float[Tensor, "frames h w"], masks: Float[Tensor, "frames h w"], as_logits: bool = False
+) -> Float[Tensor, ""]:
+    """Cross-entropy of object against background."""
+    if not as_logits:
+        return F.binary_cross_entropy(opacity.clamp(1e-4, 1 - 1e-4), masks)
+    shares = torch.stack([opacity, 1 - opacity], 1).clamp(1e-5, 1 - 1e-5)
+    return F.cross_entropy(shares, torch.stack([masks, 1 - masks], 1))
 
 
 def pull_loss(part_density: Float[Tensor, "frames parts"], poses: PartPoses, threshold: float) -> Float[Tensor, ""]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerfstudio_avatars.bodies.body_model import BodyState
-from nerfstudio_avatars.bodies.pose_smoothing import smooth_sequence
+from nerfstudio_avatars.bodies.pose_smoothing import smoothing_correction
 from nerfstudio_avatars.bodies.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.deformations.skinning_volume import Mesh
 from nerfstudio_avatars.losses.hard_surface import hard_alpha, hard_weights
@@ -69,7 +69,7 @@ class InstantAvatarModelConfig(ModelConfig):
     that jump between those around. Exact poses are smooth, and stay."""
     refine_from: float = 0.05
     """Share of the training after which poses start to move."""
-    pose_smoothness: float = 20.0
+    pose_smoothness: float = 2.0
     """Weight that draws a frame's pose to the middle of its neighbours' in time. Larger takes more of an estimator's
     jitter away, and more of fast motion in sparse frames."""
     open_levels_until: float = 0.6
@@ -105,13 +105,13 @@ class InstantAvatarModel(Model):
             self.config = reference_model(self.config)
         metadata = self.kwargs["metadata"]
         sequence, body = metadata["body"], metadata["body_model"]
-        self._jumping: list[int] = []
+        start, self._jumping = None, list[int]()
         if self.config.refine_poses and self.config.smooth_poses:
-            sequence, self._jumping = smooth_sequence(sequence, metadata["train_frames"])
+            start, self._jumping = smoothing_correction(sequence, metadata["train_frames"])
         posed = body.pose(canonical_state(sequence.betas))
         mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
         self.avatar = CanonicalAvatar(self.config.avatar, mesh)
-        self.poses = BodyPoseTable(sequence, body, metadata["train_frames"])
+        self.poses = BodyPoseTable(sequence, body, metadata["train_frames"], start)
         self.frame_errors = FrameErrors(len(sequence), metadata["train_frames"])
         self.resolver = PoseResolver(self.poses, metadata["train_frames"])
         self._posed_frames: dict[int, PosedAvatar] = {}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 DEVIATIONS = 4.5
 """How far above the median the logarithm of an outlier's error lies, in standard deviations estimated from the MAD."""
-LEAST_RATIO = 1.6
+LEAST_RATIO = 2.0
 """An outlier's error over the median at least: where frames fit evenly well, their deviation is a hair's breadth."""
 MEMORY = 0.85
 """Share of a frame's running error that stays when the frame is seen again."""

@@ -100,7 +100,8 @@ class UnsupVolanimModel(Model):
         self._step = 0
         self._poses: OrderedDict[tuple[int, int], PartPoses] = OrderedDict()
         self._cubes: OrderedDict[int, Tensor] = OrderedDict()
-        self._inverted: OrderedDict[int, Tensor] = OrderedDict()
+        self._inverted: OrderedDict[int, tuple[int, Tensor]] = OrderedDict()
+        self._last_clip: int | None = None
         self._register_load_state_dict_pre_hook(self._match_identities)
 
     # Training ---------------------------------------------------------------------------------------------------------
@@ -116,7 +117,8 @@ class UnsupVolanimModel(Model):
             Whether the object became articulated, so that the optimizer should forget what it knew.
         """
         self._step = step
-        self.forget_pictures()
+        self._poses.clear()
+        self._cubes.clear()
         phase = self.config.schedule.phase(self._progress)
         if phase != "articulation" or bool(self.network.articulated):
             return False
@@ -162,7 +164,7 @@ class UnsupVolanimModel(Model):
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),
-            config.losses,
+            config.losses.when_articulated() if bool(self.network.articulated) else config.losses,
             aids,
             self._compare if self._perceptual[0] is not None else None,
         )
@@ -200,8 +202,11 @@ class UnsupVolanimModel(Model):
     def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
         """Renders one camera: the identity and the driving frame that the controls or the camera ask for."""
         clip, frame = self._asked_for(camera)
-        identity = self.controls.identity_number()
-        cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
+        identity, nobody = self.controls.identity_number(), self.controls.random_number()
+        if nobody is not None:
+            cube = self.random_cube(nobody)
+        else:
+            cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
         poses = self.turned(self.driving_pose(clip, frame), self.controls.yaw_radians())
         visible = self.controls.visible_parts()
         if visible is not None:
@@ -295,28 +300,39 @@ class UnsupVolanimModel(Model):
         return poses
 
     def cube_of_clip(self, clip: int) -> Float[Tensor, "channels n n n"]:
-        """Canonical voxels of whom a clip shows; of people never trained on, found from its first frame."""
+        """Canonical voxels of whom a clip shows; of people never trained on, found from its first frame.
+
+        That takes long: while the network learns, what was found stays until another clip has been asked for.
+        """
         identity = self._identity_of_clip[clip]
+        asked_again, self._last_clip = clip != self._last_clip, clip
         if identity >= 0:
             return self.cube_of_identity(identity)
-        if clip not in self._inverted:
+        step, _ = self._inverted.get(clip, (None, None))
+        if step is None or (asked_again and step != self._step):
             CONSOLE.print(f"{self._clips[clip].name} was not trained on: fitting an identity to its first frame.")
             assert self._driving is not None
-            self._inverted[clip] = self.invert(self._driving.frame(clip, 0)[None]).cube
+            mask = self._driving.mask(clip, 0)
+            found = self.invert(self._driving.frame(clip, 0)[None], masks=None if mask is None else mask[None])
+            self._inverted[clip] = self._step, found.cube
             while len(self._inverted) > REMEMBERED_CUBES:
                 self._inverted.popitem(last=False)
         self._inverted.move_to_end(clip)
-        return self._inverted[clip]
+        return self._inverted[clip][1]
 
     def invert(
-        self, pictures: Float[Tensor, "pictures size size 3"], progress: Callable[[int, int], None] | None = None
+        self,
+        pictures: Float[Tensor, "pictures size size 3"],
+        progress: Callable[[int, int], None] | None = None,
+        masks: Float[Tensor, "pictures size size"] | None = None,
     ) -> InvertedIdentity:
-        """Somebody new, from one or several pictures (0 to 1)."""
+        """Somebody new, from one or several pictures (0 to 1), and what of them is the object, if that is known."""
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
             compare = self._compare if self._perceptual[0] is not None else None
-            return invert_identity(self.network, images, self.config.inversion, compare, progress)
+            objects = None if masks is None else masks.clone().to(self.device)[:, None]
+            return invert_identity(self.network, images, self.config.inversion, compare, progress, objects)
 
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of somebody trained on."""

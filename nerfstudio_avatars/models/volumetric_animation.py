@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -104,6 +105,13 @@ class VolumetricAnimation(nn.Module):
     def keypoints_3d(self) -> Float[Tensor, "parts points 3"]:
         """Canonical keypoints, shared by all identities, about the object's middle."""
         return (2 * self.point_logits[: self.parts].sigmoid() - 1) * self.scene
+
+    def fingerprint(self) -> str:
+        """Tells networks apart by what gives cubes and poses their common frame; adding identities changes nothing."""
+        digest = hashlib.sha256()
+        for tensor in (*self.generator.state_dict().values(), self.point_logits):
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.no_grad()
     def articulate(self, noise: float = 0.0) -> None:

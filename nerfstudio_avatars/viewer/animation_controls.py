@@ -10,6 +10,8 @@ from nerfstudio.viewer.viewer_elements import ViewerCheckbox, ViewerDropdown, Vi
 from torch import Tensor, nn
 
 AS_DRIVEN, BY_CAMERA = "as driven", "the camera's"
+RANDOM = [f"random:{number}" for number in range(1, 7)]
+"""People who do not exist."""
 LISTED = 500
 """Names in a dropdown; a data set may have twenty thousand."""
 
@@ -21,7 +23,7 @@ class AnimationControls(nn.Module):
         super().__init__()
         self._identities = {name: number for number, name in enumerate(identities[:LISTED])}
         self._clips = {name: number for number, name in enumerate(clips[:LISTED])}
-        self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities])
+        self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities, *RANDOM])
         self.clip = ViewerDropdown("Driving clip", BY_CAMERA, [BY_CAMERA, *self._clips])
         self.frame = ViewerSlider("Driving frame", 0.0, 0.0, 100.0, 0.5, hint="Percent of the clip")
         self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Further turn of the object, degrees")
@@ -32,6 +34,11 @@ class AnimationControls(nn.Module):
     def identity_number(self) -> int | None:
         """The one chosen; None: whoever the driving clip shows."""
         return self._identities.get(self.identity.value)
+
+    def random_number(self) -> int | None:
+        """Of the person who does not exist that was chosen; None: somebody else was."""
+        name = self.identity.value
+        return int(name.partition(":")[2]) if name in RANDOM and name not in self._identities else None
 
     def driving(self) -> tuple[int, float] | None:
         """Clip, and place in it from 0 to 1; None: what the camera stands for."""

@@ -89,7 +89,7 @@ class Options:
 
 
 def _followed(protocol, **options):
-    poses = SimpleNamespace(frame_correction=torch.ones(2, 75))
+    poses = SimpleNamespace(frame_correction=torch.ones(2, 75), start=torch.ones(2, 75))
     model = SimpleNamespace(config=Options(**options), poses=poses)
     follow(protocol, model)
     return model
@@ -103,13 +103,13 @@ def test_our_protocol_changes_nothing():
 def test_the_paper_fits_given_poses_also_where_training_trusted_them():
     model = _followed(INSTANT_AVATAR, refine_poses=False)
     assert model.config == Options(Fitting(steps=20, rays=4096, lr=1e-5, reach=8), True, "white")
-    assert not model.poses.frame_correction.any()
+    assert not model.poses.frame_correction.any() and not model.poses.start.any()
 
 
 def test_gaussians_are_measured_on_black_in_given_poses():
     model = _followed(GAUSSIANS)
     assert model.config == Options(Fitting(steps=0), False, "black")
-    assert not model.poses.frame_correction.any()
+    assert not model.poses.frame_correction.any() and not model.poses.start.any()
 
 
 def test_no_quality_figure_of_a_paper_is_printed():

@@ -1,5 +1,7 @@
 """Identity files: found, written, read back, and refused."""
 
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,7 @@ from nerfstudio_avatars.cli import invert
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.invert import Invert, find_identity, load_identity, save_identity, volanim_model
 from nerfstudio_avatars.cli.run_config import load_run
+from nerfstudio_avatars.data.clips import person_masks
 from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
 from nerfstudio_avatars.models.identity_inversion import InvertedIdentity
@@ -58,7 +61,7 @@ def test_steps_are_the_runs_unless_said_otherwise(volanim_config, pictures):
     run = load_run(volanim_config)
     model, seen = run.pipeline.model, []
     invert = model.invert
-    model.invert = lambda images, progress: seen.append(len(images)) or invert(images, progress)
+    model.invert = lambda images, *others: seen.append(len(images)) or invert(images, *others)
     found = find_identity(run, pictures)
     assert seen == [2] and found.cube.shape[0] == CHANNELS
     again = find_identity(run, pictures)
@@ -163,6 +166,78 @@ def test_of_a_long_clip_some_pictures_are_taken(volanim_config, head_clips, monk
     monkeypatch.setattr(invert, "MOST_PICTURES", 5)
     run = load_run(volanim_config)
     seen = []
-    monkeypatch.setattr(run.pipeline.model, "invert", lambda pictures, _: seen.append(pictures))
+    monkeypatch.setattr(run.pipeline.model, "invert", lambda pictures, *_: seen.append(pictures))
     find_identity(run, (sorted((head_clips / "test").iterdir())[0],))
     assert len(seen[0]) == 5 and seen[0].max() <= 1
+
+
+def test_identities_of_another_network_are_refused(identity, tmp_path):
+    save_identity(replace(identity, network="ours"), tmp_path / "a.npz")
+    load_identity(tmp_path / "a.npz", PARTS, "ours")
+    save_identity(identity, tmp_path / "unknown.npz")
+    for path in (tmp_path / "a.npz", tmp_path / "unknown.npz"):
+        with pytest.raises(DataError, match="identity of another run"):
+            load_identity(path, PARTS, "theirs")
+
+
+class Asked:
+    """Stands for the model's inversion and keeps what it was given."""
+
+    def __call__(self, pictures, progress, masks):
+        self.pictures, self.masks = pictures, masks
+
+
+@pytest.fixture
+def asked(volanim_config, monkeypatch):
+    run = load_run(volanim_config)
+    asked = Asked()
+    monkeypatch.setattr(run.pipeline.model, "invert", asked)
+    asked.run = run
+    return asked
+
+
+def test_masks_that_are_given_are_used(asked, pictures, tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for number in range(16):
+        Image.fromarray(np.full((64, 64), 255 if number else 0, np.uint8)).save(folder / f"{number:02d}.png")
+    find_identity(asked.run, (pictures[0].parent,), (folder,))
+    assert asked.masks.shape == (16, 32, 32) and (asked.masks[0] == 0).all() and (asked.masks[1:] == 1).all()
+    with pytest.raises(UserError, match="--mask: 1 for 2 --image"):
+        find_identity(asked.run, pictures, (folder,))
+    with pytest.raises(DataError, match="no such file"):
+        find_identity(asked.run, pictures[:1], (tmp_path / "none.png",))
+
+
+def test_transparency_is_a_mask(asked, tmp_path):
+    picture = np.full((32, 32, 4), 255, np.uint8)
+    picture[:, :16, 3] = 0
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    find_identity(asked.run, (tmp_path / "a.png",))
+    assert (asked.masks[0, :, :16] == 0).all() and (asked.masks[0, :, 16:] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "found", "said"),
+    [
+        (True, torch.full((1, 32, 32), 255, dtype=torch.uint8), "looks like a person"),
+        (True, torch.zeros(1, 32, 32, dtype=torch.uint8), "keep ghosts.*no person was found"),
+        (True, ModuleNotFoundError("not installed"), "keep ghosts.*not installed"),
+        (False, None, "keep ghosts.*trained without"),
+    ],
+)
+def test_masks_are_found_where_they_can_be_and_it_is_said(
+    trained_with, found, said, asked, pictures, monkeypatch, capsys
+):
+    def segment(pictures, size):
+        assert pictures.shape == (1, 256, 256, 3) and size == 32
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(person_masks, "person_masks", segment)
+    monkeypatch.setitem(asked.run.pipeline.model.kwargs["metadata"], "has_masks", trained_with)
+    find_identity(asked.run, pictures[:1])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "mask" in line]
+    assert len(lines) == 1 and re.search(said, lines[0])
+    assert (asked.masks is None) == ("ghosts" in said)

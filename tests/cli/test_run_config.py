@@ -1,12 +1,13 @@
 """Which config.yml is opened, and which is refused."""
 
 import pathlib
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.run_config import check_config, find_config, foreign_tags, load_run
+from nerfstudio_avatars.cli.run_config import anchor_data, check_config, find_config, foreign_tags, load_run
 
 MALICIOUS = {
     "shell": '!!python/object/apply:os.system ["touch pwned"]',
@@ -77,3 +78,26 @@ def test_a_file_that_is_no_yaml_is_told(tmp_path):
     config.write_text("a: [1")
     with pytest.raises(UserError, match="not a YAML file"):
         check_config(config)
+
+
+@pytest.mark.parametrize("typed", ["outputs", "work/outputs"])
+def test_data_typed_relative_to_the_folder_of_the_start_are_found(typed, tmp_path, monkeypatch):
+    """From wherever a command is given."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "data").mkdir(parents=True)
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    def anchored(data, output_dir=typed):
+        manager = SimpleNamespace(data=pathlib.Path(data))
+        config = SimpleNamespace(output_dir=pathlib.Path(output_dir), data=None, pipeline=SimpleNamespace())
+        config.pipeline.datamanager = manager
+        anchor_data(config, home / typed)
+        return manager.data
+
+    assert anchored("data") == home / "data"
+    assert anchored("nothing") == pathlib.Path("nothing")
+    assert anchored("data", "other") == pathlib.Path("data"), "the outputs were moved"
+    assert anchored(home / "data") == home / "data"
+    (elsewhere / "data").mkdir()
+    assert anchored("data") == pathlib.Path("data"), "what is here comes first"

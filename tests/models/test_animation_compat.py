@@ -2,9 +2,13 @@
 
 from copy import deepcopy
 
+import pytest
+import torch
+
 from nerfstudio_avatars.methods import unsup_volanim, unsup_volanim_tiny
 from nerfstudio_avatars.models.animation_compat import reference_animation
 from nerfstudio_avatars.models.animation_training import AnimationAids
+from nerfstudio_avatars.trainer import fit_schedules
 
 
 def test_the_papers_choices_take_the_place_of_ours():
@@ -32,3 +36,42 @@ def test_nothing_helps_at_the_start():
     assert schedule.phase(0.0) == "geometry"
     aids = schedule.aids(0.0, None)
     assert aids == AnimationAids(progress=1.0, density_noise=schedule.density_noise)
+
+
+def test_losses_and_noise_of_either_phase():
+    model = reference_animation(unsup_volanim.config.pipeline.model)
+    first, second = model.losses, model.losses.when_articulated()
+    assert (first.pull, first.pull_threshold, first.mask) == (10, 0.1, 10)
+    assert (second.pull, second.pull_threshold, second.mask) == (200, 0.01, 0)
+    assert second.perceptual == first.perceptual
+    schedule = model.schedule
+    switch = schedule.articulate_from
+    assert switch == pytest.approx(0.2, abs=0.001)
+    steps = 1_527_000
+    noise = [schedule.aids(step / steps, None).density_noise for step in (0, 50_000, 101_000)]
+    assert noise == pytest.approx([0.5, 0.25, 0])
+    again = [schedule.aids(switch + step / steps, None).density_noise for step in (0, 50_000, 101_000)]
+    assert again == pytest.approx([0.5, 0.25, 0])
+    epoch = switch / 100
+    assert schedule.mask_decay ** schedule.within_phase(epoch) == pytest.approx(0.8)
+
+
+def test_a_phase_left_out_stays_out():
+    given = deepcopy(unsup_volanim.config.pipeline.model)
+    for start in (0.0, 1.0):
+        given.schedule.articulate_from = start
+        assert reference_animation(given).schedule.articulate_from == start
+
+
+def test_rates_fall_tenfold_twice_in_each_phase():
+    config = deepcopy(unsup_volanim.config)
+    config.pipeline.model.compat = True
+    config.max_num_iterations = 1000
+    fit_schedules(config)
+    optimizer = config.optimizers["network"]["optimizer"].setup(params=[torch.nn.Parameter(torch.zeros(1))])
+    lr = config.optimizers["network"]["optimizer"].lr
+    factor = config.optimizers["network"]["scheduler"].setup().get_scheduler(optimizer, lr).lr_lambdas[0]
+    first, second = [0, 100, 150, 190], [200, 600, 700, 950]
+    assert [lr * factor(step) for step in first] == pytest.approx([5e-4, 5e-4, 5e-5, 5e-6])
+    assert [lr * factor(step) for step in second] == pytest.approx([5e-4, 5e-4, 5e-5, 5e-6])
+    assert unsup_volanim.config.optimizers["network"]["optimizer"].lr == 1e-3, "ours stays"

@@ -18,6 +18,7 @@ from nerfstudio_avatars.models.animation_training import (
     AnimationBatch,
     AnimationLossConfig,
     animation_step,
+    mask_loss,
     pull_loss,
 )
 from nerfstudio_avatars.models.pose_search import PoseSearch, PoseSearchConfig
@@ -260,3 +261,12 @@ def test_codes_scaled_to_nothing_make_all_identities_one(network, batch):
     assert (step.pictures.rgb[0] - step.pictures.rgb[2]).abs().mean() < (
         apart.pictures.rgb[0] - apart.pictures.rgb[2]
     ).abs().mean()
+
+
+def test_masks_read_as_logits_are_a_bounded_pull():
+    """UVA's code; the least of it, with two classes, is log(1 + 1/e)."""
+    opacity = torch.tensor([[[0.0, 1.0]]])
+    right, wrong = (mask_loss(opacity, torch.tensor(one), True) for one in ([[[0.0, 1.0]]], [[[1.0, 0.0]]]))
+    assert float(right) == pytest.approx(0.3133, abs=1e-3) and float(wrong) == pytest.approx(1.3133, abs=1e-3)
+    plain = mask_loss(opacity, torch.tensor([[[1.0, 0.0]]]))
+    assert plain > 5

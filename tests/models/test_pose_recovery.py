@@ -56,13 +56,13 @@ def test_wrong_poses_are_mended_and_a_flipped_frame_is_named(drawn, tmp_path, ca
     # All but the flipped one. The dataparser turns and moves the world, which changes no distance between two poses of
     # one frame: the true poses take the way of the wrong ones.
     kept = torch.tensor([frame for frame in frames if frame != FLIPPED])
-    stored, body = motion_rows(model.kwargs["metadata"]["body"])[kept], model.kwargs["metadata"]["body_model"]
+    stored, body = model.poses.stored(kept), model.kwargs["metadata"]["body_model"]
     pelvis = body.rest(truth.betas)[1][0]
     turn = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
     shift = (stored[:, 72:] - wrong.in_frame(turn, torch.zeros(3), pelvis).transl[kept]).mean(0)
     true = motion_rows(truth.in_frame(turn, shift, pelvis))[kept]
     with torch.no_grad():
-        mended = model.poses.stored(kept) + model.poses.frame_correction[kept]
+        mended = stored + model.poses.frame_correction[kept]
     before, after = (pose_error(poses, true, body, truth.betas) for poses in (stored, mended))
     assert before.joint_positions_cm > 5
     assert after.joint_positions_cm < 0.7 * before.joint_positions_cm

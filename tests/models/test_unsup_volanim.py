@@ -218,6 +218,13 @@ def test_the_viewers_controls_come_before_the_camera(model, camera):
     torch.testing.assert_close(chosen, expected)
 
 
+def test_the_viewer_shows_somebody_who_does_not_exist(model, camera):
+    set_to(model.controls.identity, "random:3")
+    seen = model.get_outputs_for_camera(camera)["rgb"]
+    expected = model.render_identity(camera, model.random_cube(3), model.driving_pose(1, 3))["rgb"]
+    torch.testing.assert_close(seen, expected)
+
+
 def test_turning_goes_about_the_objects_middle_and_to_the_pictures_right(model):
     poses = PartPoses(torch.eye(3).expand(1, 2, 3, 3), torch.tensor([[[0.3, 0.1, 0.2], [0.1, 0.1, 0.2]]]))
     turned = model.turned(poses, math.radians(90))
@@ -308,6 +315,36 @@ def test_somebody_never_trained_on_is_found_from_the_first_frame(model, capsys):
     assert model.cube_of_clip(stranger) is cube
     assert capsys.readouterr().out.count("was not trained on") == 1
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_strangers_are_found_anew_only_when_they_are_asked_for_again(model, capsys):
+    model.config.schedule.articulate_from = 1.0
+    stranger = model.kwargs["metadata"]["clips"].of_split("test")[0]
+    cube = model.cube_of_clip(stranger)
+    for step in (1, 2):
+        model.begin_step(step)
+        assert model.cube_of_clip(stranger) is cube, "the same clip stays chosen while the network learns"
+    model.cube_of_clip(0)
+    assert model.cube_of_clip(stranger) is not cube
+    assert capsys.readouterr().out.count("was not trained on") == 2
+
+
+def test_strangers_are_found_with_the_masks_of_the_data(model, monkeypatch):
+    asked = []
+    stranger = model.kwargs["metadata"]["clips"].of_split("test")[0]
+    monkeypatch.setattr(model, "invert", lambda _, masks: asked.append(masks) or SimpleNamespace(cube=None))
+    model.cube_of_clip(stranger)
+    assert asked[0].shape == (1, SIZE, SIZE) and 0.1 < asked[0].mean() < 0.9
+
+
+def test_losses_change_with_the_phase(pipeline):
+    model = pipeline.model
+    model.config.max_steps = 100
+    model.config.losses.articulated_mask = 0.0
+    model.begin_step(0)
+    assert "mask" in pipeline.get_train_loss_dict(0)[1]
+    model.begin_step(99)
+    assert "mask" not in pipeline.get_train_loss_dict(0)[1]
 
 
 def test_held_out_frames_are_measured(pipeline):

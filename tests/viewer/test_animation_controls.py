@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nerfstudio_avatars.viewer.animation_controls import AS_DRIVEN, BY_CAMERA, LISTED, AnimationControls
+from nerfstudio_avatars.viewer.animation_controls import AS_DRIVEN, BY_CAMERA, LISTED, RANDOM, AnimationControls
 
 
 @pytest.fixture
@@ -32,6 +32,15 @@ def test_names_become_numbers_and_percents_shares(controls):
     assert controls.yaw_radians() == pytest.approx(math.pi / 6)
 
 
+def test_people_who_do_not_exist_have_numbers(controls):
+    assert controls.random_number() is None
+    set_to(controls.identity, RANDOM[2])
+    assert controls.random_number() == 3 and controls.identity_number() is None
+    named_so = AnimationControls([RANDOM[0]], [], parts=1)
+    set_to(named_so.identity, RANDOM[0])
+    assert named_so.random_number() is None and named_so.identity_number() == 0
+
+
 def test_hidden_parts_are_zeros(controls):
     set_to(controls.part_1, False)
     assert torch.equal(controls.visible_parts(), torch.tensor([1.0, 0.0, 1.0]))
@@ -45,7 +54,7 @@ def test_one_part_cannot_be_hidden():
 def test_of_very_many_names_the_first_are_listed():
     names = [f"id{number}" for number in range(LISTED + 100)]
     many = AnimationControls(names, names, parts=1)
-    assert many.identity.options == [AS_DRIVEN, *names[:LISTED]]
+    assert many.identity.options == [AS_DRIVEN, *names[:LISTED], *RANDOM]
     assert many.clip.options == [BY_CAMERA, *names[:LISTED]]
 
 

@@ -108,6 +108,7 @@ def follow(protocol: Protocol, model: Any) -> None:
         wanted = False
         with torch.no_grad():
             model.poses.frame_correction.zero_()
+            model.poses.start.zero_()
     if "refined" not in protocol.poses:
         refinement = dataclasses.replace(refinement, steps=0)
     elif protocol.refinement is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class ClipsDataParserConfig(DataParserConfig):
     """Frames evaluated on, spread evenly over all that are held out; 0: every one."""
     test_share: float = 0.1
     """Share of the persons never trained on, where neither folders nor a table say who; decided by their names."""
+    max_videos: int | None = None
+    """At most so many clips are trained on, drawn at random, always the same ones; by default all."""
     test_names: tuple[str, ...] = ()
     """Persons or clips never trained on, besides those under test/; given, `test_share` decides nothing."""
 
@@ -78,7 +81,7 @@ class ClipsDataParser(DataParser):
                 raise DataError(config.data, found, "0, or at least 2", "hold out every 8th frame")
             if config.image_size < 1:
                 raise DataError(config.data, f"--image-size {config.image_size}", "pixels", "ask for 256")
-            self._built = self._find_clips()
+            self._built = _drawn(self._find_clips(), config.max_videos)
             learned, others = (len(self._built.of_split(split)) for split in ("train", "test"))
             CONSOLE.print(f"{config.data}: {learned} clips to train on, {others} of people never trained on.")
             if not learned:
@@ -146,6 +149,15 @@ class FramePaths(Sequence[Path]):
         if suffix in PICTURE_SUFFIXES:
             return path
         return (path.with_suffix("") if suffix in VIDEO_SUFFIXES else path) / f"{frame:06d}.png"
+
+
+def _drawn(table: ClipTable, count: int | None) -> ClipTable:
+    """At most so many of the clips trained on, and all others."""
+    learned = table.of_split("train")
+    if count is None or count >= len(learned):
+        return table
+    chosen = set(random.Random(0).sample(learned, max(count, 0)))
+    return ClipTable([clip for number, clip in enumerate(table) if number in chosen or clip.split != "train"])
 
 
 def identities_of(table: ClipTable, kind: str) -> tuple[list[str], list[int]]:

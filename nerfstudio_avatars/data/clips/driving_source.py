@@ -19,3 +19,8 @@ class DrivingSource:
     def frame(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
         """RGB, 0 to 1, on the CPU."""
         return torch.from_numpy(self.reader.read(clip, frame)[0]).float() / 255
+
+    def mask(self, clip: int, frame: int) -> Float[Tensor, "size size"] | None:
+        """Share of each pixel that is the object, where the data say it."""
+        mask = self.reader.read(clip, frame)[1]
+        return None if mask is None else torch.from_numpy(mask).float() / 255

@@ -31,6 +31,36 @@ def read_loose_clip(
     Raises:
         DataError: if there is no clip there, or it cannot be read.
     """
+    reader = _open(path, size)
+    count, fps = reader.table[0].frames, reader.table[0].fps
+    wanted = count if seconds is None else min(count, max(1, round(seconds * fps)))
+    return torch.from_numpy(np.stack([reader.read(0, frame)[0] for frame in range(wanted)])), fps
+
+
+def read_loose_masks(path: Path, size: int, mask: Path | None = None) -> UInt8[Tensor, "frames size size"] | None:
+    """Masks of all frames of a clip; None if a frame has none.
+
+    Args:
+        path: of the clip.
+        size: side of the masks, pixels.
+        mask: picture, folder or video of them; by default they are the clip's own transparency.
+
+    Raises:
+        DataError: if they were named and are not there, or too few, or cannot be read.
+    """
+    if mask is not None and not mask.exists():
+        raise DataError(mask, "no such file", "a mask, or a folder or video of them", "check the path")
+    reader = _open(path, size, mask)
+    masks = [reader.read(0, frame)[1] for frame in range(reader.table[0].frames)]
+    found = [one for one in masks if one is not None]
+    if len(found) == len(masks):
+        return torch.from_numpy(np.stack(found))
+    if mask is not None:
+        raise DataError(mask, f"masks of {len(found)} of {len(masks)} frames", "one for each", "add those missing")
+    return None
+
+
+def _open(path: Path, size: int, mask: Path | None = None) -> ClipReader:
     suffix = path.suffix.lower()
     fps = 25.0
     if path.is_dir():
@@ -46,6 +76,5 @@ def read_loose_clip(
         count = 1
     else:
         raise DataError(path, f"the ending {suffix or '(none)'}", EXPECTED, "convert it, for instance with ffmpeg")
-    reader = ClipReader(ClipTable([Clip(path.stem, str(path), count, fps)]), size, cache_gb=0)
-    wanted = count if seconds is None else min(count, max(1, round(seconds * fps)))
-    return torch.from_numpy(np.stack([reader.read(0, frame)[0] for frame in range(wanted)])), fps
+    clip = Clip(path.stem, str(path), count, fps, None if mask is None else str(mask))
+    return ClipReader(ClipTable([clip]), size, cache_gb=0)

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
+from torch import Tensor
 
 from nerfstudio_avatars.data.clips.clip_folders import MASKS, FoundClip, find_clips
 from nerfstudio_avatars.data.clips.clip_reader import ClipReader, listed_pictures
 from nerfstudio_avatars.data.clips.clip_table import Clip, ClipTable
+from nerfstudio_avatars.data.clips.pictures import squared
 from nerfstudio_avatars.data.errors import DataError
 
 SIDE = 256
@@ -47,6 +50,16 @@ class PersonSegmenter:
         self._interpreter.invoke()
         share = self._interpreter.get_tensor(self._output)[0, ..., 0]
         return (share.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def person_masks(pictures: UInt8[Tensor, "pictures 256 256 3"], size: int) -> UInt8[Tensor, "pictures size size"]:
+    """Share of each pixel that is a person, 0 to 255, at another size.
+
+    Raises:
+        ModuleNotFoundError: without `ai-edge-litert`, saying how to get it.
+    """
+    segment = PersonSegmenter()
+    return torch.from_numpy(np.stack([squared(segment(picture), size) for picture in pictures.numpy()]))
 
 
 def write_person_masks(root: Path, progress: Callable[[int, int], None] | None = None) -> int:

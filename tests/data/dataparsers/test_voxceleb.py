@@ -218,3 +218,15 @@ def test_real_heads_parse():
     assert len({clip.person for clip in table}) == 12 and {clip.fps for clip in table} == {25.0}
     rgb, mask = ClipReader(table, 32).read(5, 80)
     assert rgb.std() > 10 and mask is None
+
+
+def test_some_of_the_clips_are_trained_on(tmp_path):
+    for number in range(6):
+        write_folder(tmp_path / "train" / f"clip{number}", 3)
+    write_folder(tmp_path / "test" / "other", 3)
+    first, again = (parse(tmp_path, max_videos=2).metadata for _ in range(2))
+    assert len(first["identities"]) == 2 and first["identities"] == again["identities"]
+    assert [clip.name for clip in first["clips"] if clip.split == "test"] == ["other"]
+    assert len(parse(tmp_path, max_videos=9).metadata["identities"]) == 6
+    with pytest.raises(DataError, match="only clips that are held out"):
+        parse(tmp_path, max_videos=0)
