@@ -58,7 +58,7 @@ _gpu = AvatarTrainerConfig(
             "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
         },
         "bones": {
-            "optimizer": FusedAdamConfig(lr=5e-3),
+            "optimizer": FusedAdamConfig(lr=1e-3),
             "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
         },
     },

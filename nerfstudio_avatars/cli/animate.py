@@ -121,7 +121,8 @@ class Animate(Shot):
         self.check()
         check_output(self.output, self.transparent)
         run = load_run(find_config(self.load_config), self.trust)
-        if self.driving or self.identity or self.image or self.relative or self.yaw or _is_driven(run):
+        asked = (self.driving, self.identity, self.image, self.mask, self.relative, self.yaw)
+        if any(asked) or _is_driven(run):
             from nerfstudio_avatars.cli.drive import drive
 
             drive(run, self)
