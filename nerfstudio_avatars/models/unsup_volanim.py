@@ -27,7 +27,7 @@ from nerfstudio_avatars.models.identity_inversion import IdentityInversionConfig
 from nerfstudio_avatars.models.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.rendering.scene_camera import camera_rays
-from nerfstudio_avatars.rendering.voxel_render import VoxelPictures
+from nerfstudio_avatars.rendering.voxel_images import as_images
 from nerfstudio_avatars.viewer.animation_controls import AnimationControls
 
 PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
@@ -234,8 +234,7 @@ class UnsupVolanimModel(Model):
             normals: whether they are wanted; they take half of the time.
 
         Returns:
-            `rgb`, `accumulation`, `depth` (half pictures from the camera), `normal` (-1 to 1 as colours), `parts` (one
-            colour each), `part_shares` (h, w, parts).
+            What `as_images` gives.
         """
         rays, height, width = camera_rays(camera.to(self.device))
         seen = [
@@ -249,25 +248,8 @@ class UnsupVolanimModel(Model):
             )
             for start in range(0, len(rays), self.config.render_rays)
         ]
-        pictures = self._pictures(seen, (rays.near + rays.far) / 2, height, width)
+        pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
-
-    def _pictures(self, seen: list[VoxelPictures], middle: float, height: int, width: int) -> dict[str, Tensor]:
-        def whole(name: str) -> Tensor:
-            return torch.cat([getattr(piece, name)[0] for piece in seen]).reshape(height, width, -1)
-
-        accumulation, shares = whole("accumulation"), whole("parts")
-        covered = accumulation.clamp_min(1e-4)
-        normals = torch.nn.functional.normalize(whole("normals"), dim=-1) * 0.5 + 0.5
-        colours = part_colours(shares.shape[-1]).to(shares)
-        return {
-            "rgb": whole("rgb").clamp(0, 1),
-            "accumulation": accumulation,
-            "depth": torch.where(accumulation > 0.5, middle + whole("depth") / covered, middle + 1.0),  # noqa: PLR2004
-            "normal": torch.where(accumulation > 0.5, normals, 1.0),  # noqa: PLR2004
-            "parts": shares @ colours,
-            "part_shares": shares,
-        }
 
     def turned(self, poses: PartPoses, yaw: float) -> PartPoses:
         """The object turned further about the camera's vertical, where it stands.
@@ -293,11 +275,8 @@ class UnsupVolanimModel(Model):
     @torch.no_grad()
     def pose_of_picture(self, picture: Float[Tensor, "size size 3"]) -> PartPoses:
         """Poses (1, parts) of the object in a picture."""
-        was_training = self.network.training
-        self.network.eval()
-        poses = self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None]).poses
-        self.network.train(was_training)
-        return poses
+        with self.network.evaluating():
+            return self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None]).poses
 
     def cube_of_clip(self, clip: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of whom a clip shows; of people never trained on, found from its first frame.
@@ -337,11 +316,8 @@ class UnsupVolanimModel(Model):
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of somebody trained on."""
         if identity not in self._cubes:
-            was_training = self.network.training
-            self.network.eval()
-            with torch.no_grad():
+            with torch.no_grad(), self.network.evaluating():
                 self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
-            self.network.train(was_training)
             while len(self._cubes) > REMEMBERED_CUBES:
                 self._cubes.popitem(last=False)
         self._cubes.move_to_end(identity)
@@ -351,11 +327,8 @@ class UnsupVolanimModel(Model):
     def random_cube(self, seed: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of somebody who does not exist: codes are spread as N(0, I)."""
         code = torch.randn(self.config.network.generator.code_size, generator=torch.Generator().manual_seed(seed))
-        was_training = self.network.training
-        self.network.eval()
-        cube = self.network.cubes_of(code[None].to(self.device))[0]
-        self.network.train(was_training)
-        return cube
+        with self.network.evaluating():
+            return self.network.cubes_of(code[None].to(self.device))[0]
 
     def _asked_for(self, camera: Cameras) -> tuple[int, int]:
         """Driving clip and frame: the controls', the camera's own, its time in the first clip, the clicked camera's."""
@@ -420,9 +393,3 @@ class UnsupVolanimModel(Model):
                 state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self._identities])
         unknown = [name for name in self._identities if name not in rows]
         CONSOLE.print(f"Identities matched by name: {len(self._identities) - len(unknown)} known, {len(unknown)} new.")
-
-
-def part_colours(parts: int) -> Float[Tensor, "parts 3"]:
-    """A colour for each part, evenly around the circle of hues."""
-    hue = torch.arange(parts)[:, None] / max(parts, 1) + torch.tensor([0.0, 2 / 3, 1 / 3])
-    return (0.5 + 0.5 * torch.cos(2 * torch.pi * hue)).clamp(0, 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -112,6 +114,16 @@ class VolumetricAnimation(nn.Module):
         for tensor in (*self.generator.state_dict().values(), self.point_logits):
             digest.update(tensor.detach().cpu().numpy().tobytes())
         return digest.hexdigest()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """For a while not in training mode, whatever it was in."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     @torch.no_grad()
     def articulate(self, noise: float = 0.0) -> None:

@@ -13,7 +13,6 @@ from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
 from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses, identity_poses
 from nerfstudio_avatars.models.animation_schedule import AnimationScheduleConfig
-from nerfstudio_avatars.models.unsup_volanim import part_colours
 
 SIZE = 32
 
@@ -359,12 +358,6 @@ def test_held_out_frames_are_measured(pipeline):
     assert math.isnan(model.get_image_metrics_and_images(outputs, batch)[0]["mask_iou"]), "as others have one"
     model.kwargs["metadata"]["has_masks"] = False
     assert "mask_iou" not in model.get_image_metrics_and_images(outputs, batch)[0]
-
-
-def test_every_part_has_a_colour_of_its_own():
-    colours = part_colours(6)
-    assert ((colours[:, None] - colours).abs().sum(-1) + torch.eye(6) > 0.3).all()
-    assert part_colours(1).shape == (1, 3)
 
 
 # Checkpoints and odd data ---------------------------------------------------------------------------------------------
