@@ -31,7 +31,6 @@ VARIANTS = {
     "no-solid": [MODEL + "network.prior-slope", "0.0"],
     "identities-at-once": [MODEL + "schedule.one-identity-until", "0.0"],
     "no-masks": [MODEL + "losses.mask", "0.0", MODEL + "search.mask-weight", "0.0"],
-    "self-portraits": [MODEL + "losses.self-pose", "1.0"],
     # The paper's losses (but for the perceptual network) from its own start: no bootstrap of any kind.
     "paper": [
         MODEL + "schedule.bootstrap-until", "0.0", MODEL + "schedule.search-until", "0.0",

@@ -33,7 +33,7 @@ def reference_animation(config: UnsupVolanimModelConfig) -> UnsupVolanimModelCon
     network.generator.norm, network.generator.coarse_outputs, network.generator.first_colour = "batch", False, 0.0
     network.generator.density_scale, network.detector.norm, network.detector.positional_bias = 1.0, "batch", 0.0
     losses = config.losses
-    losses.pixel, losses.perceptual, losses.self_pose = 0.0, 10.0, 0.0
+    losses.pixel, losses.perceptual = 0.0, 10.0
     losses.equivariance, losses.projection = 10.0, 10.0
     losses.pull, losses.pull_threshold, losses.articulated_pull, losses.articulated_pull_threshold = 10, 0.1, 200, 0.01
     losses.mask, losses.articulated_mask, losses.mask_as_logits = 10.0, 0.0, True

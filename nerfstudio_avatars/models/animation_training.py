@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
 from nerfstudio_avatars.losses.pixel_pyramid import pixel_pyramid_loss
 from nerfstudio_avatars.models.pose_search import PoseSearch
@@ -50,10 +49,6 @@ class AnimationLossConfig:
     """`mask` then."""
     found: float = 12.0
     """Aid: keypoints lie where the pose found by the search projects them; only while there is a search."""
-    self_pose: float = 0.0
-    """Aid: keypoints are found in pictures that the network itself draws in known poses."""
-    self_pictures: int = 4
-    """How many of those are drawn at each step."""
 
     def when_articulated(self) -> AnimationLossConfig:
         """What holds in the last phase."""
@@ -133,21 +128,15 @@ def animation_step(
     poses = true_poses
     if aids.detect:
         small = antialiased_resize(images, seen_size)
-        shown, portraits = [small], None
+        shown = [small]
         if config.equivariance:
             warped, warp = _random_warp(small)
             shown.append(warped)
-        if config.self_pose:
-            portraits, places = _self_portraits(network, cubes, config.self_pictures)
-            shown.append(portraits)
         keypoints = network.detector(torch.cat(shown), network.parts)
         found = network.poses_of(keypoints[: len(images)])
         if config.equivariance:
-            there = keypoints[len(images) : 2 * len(images)]
-            back = there @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]
+            back = keypoints[len(images) :] @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]
             losses["equivariance"] = config.equivariance * (found.keypoints - back).abs().mean()
-        if portraits is not None:
-            losses["self_pose"] = config.self_pose * (keypoints[-len(portraits) :] - places).abs().mean()
         if config.projection:
             losses["projection"] = config.projection * (found.keypoints - found.projected).abs().mean()
         poses = found.poses if poses is None else poses
@@ -244,21 +233,3 @@ def _random_warp(images: Float[Tensor, "frames 3 size size"]) -> tuple[Tensor, F
     grid = pixel_grid(images.shape[-1], images.device)
     places = grid @ matrix[:, None, :, :2].mT + matrix[:, None, None, :, 2]
     return F.grid_sample(images, places, padding_mode="reflection", align_corners=False), matrix
-
-
-TURN_RANGE = (0.4, 0.8, 0.25)
-"""Largest turn of self-portraits about x, y, z, radians."""
-SHIFT_RANGE = (0.15, 0.15, 0.25)
-"""Their largest shift, half pictures."""
-
-
-@torch.no_grad()
-def _self_portraits(network: VolumetricAnimation, cubes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Pictures of the current cubes in random poses, and where their keypoints truly are."""
-    count = max(1, count // len(cubes)) * len(cubes)
-    device, size, parts = cubes.device, network.config.detector.input_size, network.parts
-    turn = (torch.rand(count, 1, 3, device=device) * 2 - 1) * torch.tensor(TURN_RANGE, device=device)
-    shift = (torch.rand(count, 1, 3, device=device) * 2 - 1) * torch.tensor(SHIFT_RANGE, device=device)
-    poses = PartPoses(axis_angle_to_matrix(turn).expand(-1, parts, -1, -1), shift.expand(-1, parts, -1))
-    pictures = network.render(cubes, poses, standard_rays(size, device), jitter=True)
-    return pictures.rgb.mT.unflatten(2, (size, size)), network.project(poses)

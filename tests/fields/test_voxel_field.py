@@ -121,6 +121,22 @@ def test_the_first_colour_is_grey_and_the_density_is_scaled():
     torch.testing.assert_close(plain[:, :-1], generator(codes)[:, :-1])
 
 
+def test_a_lone_code_gives_the_cube_it_gives_in_company():
+    """It is computed twice on a CPU; neither the cube nor any gradient may show it."""
+    torch.manual_seed(0)
+    generator = VoxelGenerator(VoxelGeneratorConfig(norm="group", **TINY), 1).double()
+    codes = torch.randn(3, 5, dtype=torch.float64)
+    alone, together = codes[:1].clone().requires_grad_(), codes.clone().requires_grad_()
+    weights = list(generator.parameters())
+    cube, cubes = generator(alone), generator(together)
+    torch.testing.assert_close(cube, cubes[:1])
+    gradients = torch.autograd.grad(cube.square().sum(), [alone, *weights])
+    expected = torch.autograd.grad(cubes[:1].square().sum(), [together, *weights])
+    torch.testing.assert_close(gradients[0], expected[0][:1])
+    for got, wanted in zip(gradients[1:], expected[1:], strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 def test_the_large_model_has_more_blocks_and_attention():
     plain = VoxelGeneratorConfig(**TINY)
     large = VoxelGeneratorConfig(same_blocks=2, attention_levels=2, **TINY)

@@ -17,7 +17,7 @@ def test_the_papers_choices_take_the_place_of_ours():
     assert network.pose == "epnp" and network.prior_slope == 0 and network.render.background == "plate"
     assert network.generator.norm == network.detector.norm == "batch" and not network.generator.coarse_outputs
     assert network.generator.first_colour == 0 and network.detector.positional_bias == 0
-    assert losses.pixel == losses.self_pose == 0
+    assert losses.pixel == 0
     assert {losses.perceptual, losses.equivariance, losses.projection, losses.pull} == {10.0}
     assert model.part_noise == 0
 

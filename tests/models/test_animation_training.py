@@ -189,9 +189,9 @@ def test_a_perceptual_loss_sees_rendered_pictures_and_frames(network, batch):
 def test_every_loss_at_once_has_finite_gradients(network, batch, articulated):
     if articulated:
         network.articulate(0.1)
-    config = AnimationLossConfig(perceptual=1.0, self_pose=3.0, pull_threshold=10.0)
+    config = AnimationLossConfig(perceptual=1.0, pull_threshold=10.0)
     step = animation_step(network, batch, config, AnimationAids(density_noise=0.5), lambda a, b: (a - b).abs().mean())
-    names = {"equivariance", "self_pose", "projection", "pixel", "perceptual", "mask", "pull"}
+    names = {"equivariance", "projection", "pixel", "perceptual", "mask", "pull"}
     assert set(step.losses) == names and all(loss.isfinite() for loss in step.losses.values())
     sum(step.losses.values()).backward()
     for name, parameter in network.named_parameters():
@@ -223,20 +223,6 @@ def test_patches_reach_every_pixel():
 def test_smaller_pictures_are_rendered_when_asked_for(network, batch):
     step = animation_step(network, batch, replace(NO_LOSS, pixel=1.0), AnimationAids(render_size=16))
     assert step.pictures.rgb.shape == (4, 256, 3)
-
-
-def test_self_portraits_show_the_object_where_their_keypoints_are(network):
-    """The object's middle and the keypoints' middle move together."""
-    torch.manual_seed(0)
-    network.config.render.background = "none"
-    network.config.generator.first_colour = 1.0
-    cubes = network.cubes_of(torch.zeros(1, 4), shape_scale=0.0)
-    cubes[:, 1:4] = 1
-    pictures, places = animation_training._self_portraits(network, cubes, 12)
-    shares = pictures.mean(1).flatten(1)
-    middle = shares @ pixel_grid(SIZE).flatten(0, 1) / shares.sum(1, keepdim=True)
-    torch.testing.assert_close(middle, places.mean((1, 2)), atol=0.03, rtol=0)
-    assert places.mean((1, 2)).std(0).min() > 0.05 and not pictures.requires_grad
 
 
 def test_a_search_decides_the_poses_and_teaches_the_detector(network, batch):
