@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nerfstudio_avatars.ops.backend import use_triton
 from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode, hash_encode_torch
 
 
@@ -40,6 +41,8 @@ class HashFieldConfig:
 _ROWS = 1024
 """Networks on the CPU see multiples of this many points: for every new number oneDNN compiles a new product, which in
 training, where no two steps have as many samples, took longer than the products themselves."""
+_WIDEST_FUSED = 64
+"""Widest layer whose activations the fused kernel can hold in registers."""
 
 
 class HashField(nn.Module):
@@ -79,7 +82,7 @@ class HashField(nn.Module):
         self, x_canonical: Float[Tensor, "points 3"]
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points g"]]:
         """Raw density (no activation) and geometry features."""
-        x = ((x_canonical - self.centre) / (2 * self.half_size) + 0.5).clamp(0, 1)
+        x = self._unit(x_canonical)
         if self._tcnn:
             features = torch.func.functional_call(self._tcnn[0], {"params": self.table.flatten()}, (x,)).float()
         else:
@@ -92,6 +95,38 @@ class HashField(nn.Module):
     def colour(self, geometry: Float[Tensor, "points g"]) -> Float[Tensor, "points 3"]:
         """RGB in [0, 1]."""
         return torch.sigmoid(self._run(self.colour_network, geometry).float())
+
+    @torch.no_grad()
+    def infer(
+        self, x_canonical: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
+        """Raw density and RGB without gradient (specification: `density`, then `colour`; Triton twin on CUDA).
+
+        The twin passes over the points once and computes in float32, also where `mixed_precision` is on.
+        """
+        if self._is_fused(x_canonical):
+            from nerfstudio_avatars.fields import _triton_infer
+
+            return _triton_infer.infer(self, self._unit(x_canonical))
+        raw, geometry = self.density(x_canonical)
+        return raw, self.colour(geometry)
+
+    @torch.no_grad()
+    def infer_density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """Raw density alone, as in `infer`."""
+        if self._is_fused(x_canonical):
+            from nerfstudio_avatars.fields import _triton_infer
+
+            return _triton_infer.infer_density(self, self._unit(x_canonical))
+        return self.density(x_canonical)[0]
+
+    def _is_fused(self, x: Tensor) -> bool:
+        widest = max(self.config.width, 1 + self.config.geometry_features)
+        return self.config.implementation == "auto" and widest <= _WIDEST_FUSED and use_triton(x)
+
+    def _unit(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Places in the unit cube; what lies outside is clamped to it."""
+        return ((x_canonical - self.centre) / (2 * self.half_size) + 0.5).clamp(0, 1)
 
     def _run(
         self, network: nn.Sequential, x: Float[Tensor, "points in"], input_weights: Tensor | None = None

@@ -136,7 +136,7 @@ class CanonicalAvatar(nn.Module):
     @torch.no_grad()
     def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         """Density in 1/m, without gradient."""
-        return self.density_with_gradient(x_canonical)
+        return self.density_rule(self.field.infer_density(x_canonical), x_canonical, self.volume)
 
     def density_with_gradient(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         """Density in 1/m."""

@@ -115,7 +115,9 @@ def shade(
         first_root, x_canonical, point: packed roots of the samples, as in `Samples`.
         noise: standard deviation of noise on the raw density, 1/m.
     """
-    raw, geometry = field.density(x_canonical)
+    # Without gradient, one pass over the roots gives their colours too.
+    learning = torch.is_grad_enabled()
+    raw, seen = field.density(x_canonical) if learning else field.infer(x_canonical)
     if noise > 0:
         raw = raw + noise * torch.randn_like(raw)
     density = rule(raw, x_canonical, volume)
@@ -124,8 +126,8 @@ def shade(
         padded = torch.full((len(t), int(rank.max()) + 1), -1.0, device=t.device)
         padded[point, rank] = density.detach()
         winner = first_root + padded.argmax(1)
-        density, geometry, x_canonical = density[winner], geometry[winner], x_canonical[winner]
-    colour = field.colour(geometry)
+        density, seen, x_canonical = density[winner], seen[winner], x_canonical[winner]
+    colour = field.colour(seen) if learning else seen
     weights = rendering_weights(density, step, ray)
     unit = (x_canonical.detach() - field.centre) / (2 * field.half_size) + 0.5
     values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
