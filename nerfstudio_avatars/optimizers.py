@@ -39,8 +39,6 @@ class DecayScheduleConfig(SchedulerConfig):
     """Rate at the end, as a share of the full rate."""
     max_steps: int = 1500
     """Length of the training; `ns-train` keeps it equal to `--max-num-iterations`."""
-    start: float = 0.0
-    """Share of the training at which the schedule begins; the rate is full before."""
 
 
 class DecaySchedule(Scheduler):
@@ -53,7 +51,7 @@ class DecaySchedule(Scheduler):
         config = self.config
 
         def factor(step: int) -> float:
-            progress = min(max(step / max(config.max_steps, 1) - config.start, 0.0) / (1 - config.start), 1.0)
+            progress = min(step / max(config.max_steps, 1), 1.0)
             if config.shape == "exponential":
                 return config.final_share**progress
             return config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
