@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.deformations.snarf import NEWTON_STEPS, RESIDUAL, SAME_ROOT, TOLERANCE, Roots
+from nerfstudio_avatars.ops.host_reads import Program
 
 _BLOCK = 32
 """Points of a program: one warp. They wait for one another, so more would wait longer."""
@@ -158,7 +159,7 @@ def _unpose(
     tl.store(out_count + p, found, mask=p < n)
 
 
-def unpose(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Roots:
+def unposing(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Program[Roots]:
     """All canonical roots of posed points within the active cells."""
     n, device = len(x_posed), x_posed.device
     count = torch.zeros(n, dtype=torch.int32, device=device)
@@ -175,8 +176,10 @@ def unpose(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Roots:
                 n, 1 / posed.bin_size, *posed.dims, (SAME_ROOT / volume.spacing) ** 2, RESIDUAL, TOLERANCE,
                 STEPS=NEWTON_STEPS, MOST=_MOST_ROOTS, BLOCK=_BLOCK, num_warps=1,
             )  # fmt: skip
-    held = torch.arange(_MOST_ROOTS, device=device) < count[:, None]
-    point, rank = held.nonzero(as_tuple=True)
+    count = count.long()
+    (total,) = yield count.sum()[None]
+    point = torch.repeat_interleave(count, output_size=total)
+    rank = torch.arange(total, device=device) - (count.cumsum(0) - count)[point]
     cell, local = out_cell[point, rank].long(), out_local[point, rank]
     x_canonical = volume.origin + volume.spacing * (volume.cell_index[cell] + local)
     return Roots(x_canonical, point, cell, local)

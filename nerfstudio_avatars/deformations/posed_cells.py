@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.ops.backend import use_numba
+from nerfstudio_avatars.ops.host_reads import Program, run
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class PosedCells:
     offsets: Int[Tensor, "bins_plus_one"]
     members: Int[Tensor, "entries"]
     """Cells of bin `b`: `members[offsets[b]:offsets[b + 1]]`."""
+
+    @property
+    def diagonal(self) -> float:
+        """No ray is longer than this within the box, metres."""
+        return math.hypot(*self.dims) * self.bin_size
 
     def bin_of(self, x_posed: Float[Tensor, "points 3"]) -> tuple[Int[Tensor, "points"], Bool[Tensor, "points"]]:
         """Bin of each point, and whether it lies in any (bin 0 where not)."""
@@ -59,15 +66,20 @@ def bin_cells(
         rows: the cells to sort: those with something in them. At least one.
         bin_size: edge of a bin, metres.
     """
+    return run(binning(nodes, cells, rows, bin_size))
+
+
+def binning(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Program[PosedCells]:
+    """`bin_cells` as a program, for several poses at once."""
     nodes = nodes.detach()
     if use_numba(nodes):
         from nerfstudio_avatars.deformations import _numba
 
         return _numba.bin_cells(nodes, cells, rows, bin_size)
-    return _bin_cells_torch(nodes, cells, rows, bin_size)
+    return (yield from _binning_torch(nodes, cells, rows, bin_size))
 
 
-def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> PosedCells:
+def _binning_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Program[PosedCells]:
     corners = nodes[cells.long()]
     lower, upper = corners.amin(1), corners.amax(1)
     rows = rows.long()
@@ -75,11 +87,11 @@ def _bin_cells_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float
     origin = box[0]
     first = ((lower[rows] - origin) / bin_size).floor().long()
     last = ((upper[rows] - origin) / bin_size).floor().long()
-    d0, d1, d2 = (last.amax(0) + 1).tolist()
     extent = last - first + 1
     count = extent.prod(-1)
-    entry = torch.repeat_interleave(torch.arange(len(rows), device=nodes.device), count)
-    rank = torch.arange(len(entry), device=nodes.device) - (count.cumsum(0) - count)[entry]
+    d0, d1, d2, entries = yield torch.cat([last.amax(0) + 1, count.sum()[None]])
+    entry = torch.repeat_interleave(count, output_size=entries)
+    rank = torch.arange(entries, device=nodes.device) - (count.cumsum(0) - count)[entry]
     size = extent[entry]
     at = torch.stack([rank // (size[:, 1] * size[:, 2]), rank // size[:, 2] % size[:, 1], rank % size[:, 2]], -1)
     at = at + first[entry]

@@ -16,6 +16,7 @@ from torch import Tensor
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.ops.backend import use_numba, use_triton
+from nerfstudio_avatars.ops.host_reads import Program, run
 
 TOLERANCE = 1e-3
 """A root may lie this far outside its cell (in cell units): the faces two cells share must not leak."""
@@ -87,6 +88,11 @@ def unpose(x_posed: Float[Tensor, "points 3"], posed: PosedCells, volume: Skinni
     Returns:
         Roots whose image lies within 0.1 mm of their point. Points off the body have none.
     """
+    return run(unposing(x_posed, posed, volume))
+
+
+def unposing(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Program[Roots]:
+    """`unpose` as a program, for several poses at once."""
     if use_numba(x_posed):
         from nerfstudio_avatars.deformations import _numba_unpose
 
@@ -94,7 +100,7 @@ def unpose(x_posed: Float[Tensor, "points 3"], posed: PosedCells, volume: Skinni
     if use_triton(x_posed):
         from nerfstudio_avatars.deformations import _triton_unpose
 
-        return _triton_unpose.unpose(x_posed, posed, volume)
+        return (yield from _triton_unpose.unposing(x_posed, posed, volume))
     return _unpose_torch(x_posed, posed, volume)
 
 
@@ -107,7 +113,8 @@ def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) ->
         rank = torch.arange(len(point), device=x_posed.device) - (count.cumsum(0) - count)[point]
         cell = posed.members.long()[offsets[bins[point]] + rank]
         x = x_posed[point]
-        keep = ((x >= posed.lower[cell]) & (x <= posed.upper[cell])).all(-1)
+        # Rows rather than masks: a GPU is waited for at every use of a mask.
+        keep = ((x >= posed.lower[cell]) & (x <= posed.upper[cell])).all(-1).nonzero()[:, 0]
         point, cell, x = point[keep], cell[keep], x[keep]
         # Folded cells are tried from their centre and from either side of the fold, all others from the centre.
         attempts = torch.where(posed.sides[cell, 0] < 0, 1, 3)
@@ -117,9 +124,10 @@ def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) ->
         start = torch.where(attempt == 0, -1, posed.sides[cell, (attempt - 1).clamp(min=0)])
         local, error = _invert_cells(posed.nodes[posed.cells.long()[cell]], x, start)
         found = (error < RESIDUAL) & ((local >= -TOLERANCE) & (local <= 1 + TOLERANCE)).all(-1)
+        found = found.nonzero()[:, 0]
         point, cell, local = point[found], cell[found], local[found]
         x_canonical = volume.origin + volume.spacing * (volume.cell_index[cell] + local)
-        keep = ~_repeated(x_canonical, point)
+        keep = (~_repeated(x_canonical, point)).nonzero()[:, 0]
         return Roots(x_canonical[keep], point[keep], cell[keep], local[keep])
 
 

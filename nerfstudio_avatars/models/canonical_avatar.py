@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from nerfstudio_avatars.deformations.broyden import INIT_BONES, TransformGrid, unpose_in_grid
 from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical
-from nerfstudio_avatars.deformations.posed_cells import PosedCells, bin_cells
+from nerfstudio_avatars.deformations.posed_cells import PosedCells, binning
 from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
 from nerfstudio_avatars.deformations.snarf import unpose, with_pose_gradient
 from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, paper_weight_volume
 from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.ops.host_reads import Program, run_together
 from nerfstudio_avatars.rendering import picture
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
-from nerfstudio_avatars.rendering.ray_march import MarchSettings, first_of_each, march, march_points, ray_box
-from nerfstudio_avatars.rendering.union_grid import UnionGrid, march_union
+from nerfstudio_avatars.rendering.ray_march import MarchSettings, marching, marching_points, ray_box
+from nerfstudio_avatars.rendering.union_grid import UnionGrid, marching_union
 
 
 @dataclass
@@ -191,13 +192,17 @@ class CanonicalAvatar(nn.Module):
 
     def pose(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
         """Moves the avatar's canonical space into a pose (canonical -> posed transforms, metres)."""
+        return self.pose_all(transforms[None])[0]
+
+    def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"]) -> list[PosedAvatar]:
+        """As `pose`, for several poses: a GPU is waited for once."""
         if self._rows is None:
             self._rows = self.occupancy.occupied_rows(self.volume)
         # Equals `volume.pose_nodes`: one product instead of one a node, and one in the backward pass.
-        nodes = self.skinning_basis @ transforms[:, :3].transpose(1, 2).flatten(0, 1)
-        cells = bin_cells(nodes, self.volume.cells, self._rows, self.config.bin_size)
-        grid = TransformGrid.of_pose(self.paper_weights, transforms) if self.paper_weights else None
-        return PosedAvatar(transforms, nodes, cells, grid)
+        nodes = [self.skinning_basis @ of_pose[:, :3].transpose(1, 2).flatten(0, 1) for of_pose in transforms]
+        bins = run_together([binning(n, self.volume.cells, self._rows, self.config.bin_size) for n in nodes])
+        grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
+        return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
 
     def canonical_roots(self, x_posed: Float[Tensor, "points 3"], posed: PosedAvatar) -> tuple[Tensor, Tensor]:
         """Canonical roots of posed points, differentiable in the pose, and the point of each (ascending)."""
@@ -238,14 +243,14 @@ class CanonicalAvatar(nn.Module):
         noise: float = 0.0,
     ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
         """Sums along rays, and the samples' weights."""
-        parts, samples, roots = [], 0, 0
-        for rays, posed in poses:
-            ray, t, first, x, point = self._march(origins[rays], directions[rays], jitter[rays], posed)
-            parts.append((ray + rays.start, t, first + roots, x, point + samples))
-            samples, roots = samples + len(t), roots + len(x)
-        ray, t, first, x, point = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
+        parts, samples = [], 0
+        marches = [self._marching(origins[rays], directions[rays], jitter[rays], posed) for rays, posed in poses]
+        for (rays, _), (ray, t, x, point) in zip(poses, run_together(marches), strict=True):
+            parts.append((ray + rays.start, t, x, point + samples))
+            samples += len(t)
+        ray, t, x, point = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
         step, rule = self.config.step, self.density_rule
-        return picture.shade(len(origins), ray, t, first, x, point, self.field, self.volume, rule, step, noise)
+        return picture.shade(len(origins), ray, t, x, point, self.field, self.volume, rule, step, noise)
 
     @torch.no_grad()
     def render_picture(
@@ -273,20 +278,26 @@ class CanonicalAvatar(nn.Module):
             self._cached = self.occupancy.cached()
         return self._cached
 
-    def _march(self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar) -> tuple[Tensor, ...]:
-        """Ray and distance of samples, their first roots, the roots and their samples."""
+    def _marching(
+        self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar
+    ) -> Program[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Program: ray and distance of samples, their roots and the sample of each."""
         if posed.grid is None and self.union is None:
             cached = self._cached_density()
-            found = march(origins, directions, jitter, posed.cells, self.volume, cached, self.march_settings)
+            found = yield from marching(
+                origins, directions, jitter, posed.cells, self.volume, cached, self.march_settings
+            )
             x = with_pose_gradient(found.roots, posed.nodes, self.volume.cells, self.volume.spacing)
-            return found.ray, found.t, found.first_root, x, found.roots.point
+            return found.ray, found.t, x, found.roots.point
         step = self.config.step
         if self.union is None:
             near, far = ray_box(origins, directions, posed.cells.box)
-            ray, t = march_points(origins, directions, near, far, jitter, step, posed.cells.holds)
+            longest, holds = posed.cells.diagonal, posed.cells.holds
+            ray, t = yield from marching_points(origins, directions, near, far, longest, jitter, step, holds)
         else:
-            ray, t = march_union(origins, directions, jitter, step, posed.transforms, posed.union or self.union)
+            grid = posed.union or self.union
+            ray, t = yield from marching_union(origins, directions, jitter, step, posed.transforms, grid)
         x, point = self.canonical_roots(origins[ray] + t[:, None] * directions[ray], posed)
         # Samples without a root see nothing.
         seen, point = torch.unique_consecutive(point, return_inverse=True)
-        return ray[seen], t[seen], first_of_each(point, len(seen)), x, point
+        return ray[seen], t[seen], x, point

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -170,26 +172,27 @@ class InstantAvatarModel(Model):
         if step % self.config.repose_every == 0:
             self._posed_frames.clear()
 
-    def _pose_frames(self, frames: list[int]) -> list[PosedAvatar]:
-        """Posed cells of training frames; kept while poses are fixed."""
+    def _pose_frames(self, frames: list[int], index: Int[Tensor, "frames"]) -> list[PosedAvatar]:
+        """Posed cells of training frames, given on the host and on the device; kept while poses are fixed."""
         if self._moving_poses():
-            index = torch.tensor(frames, device=self.device)
-            transforms = self.poses.transforms(self.poses.stored(index) + self.poses.frame_correction[index])
-            return [self.avatar.pose(of_frame) for of_frame in transforms]
-        new = [frame for frame in frames if frame not in self._posed_frames]
+            pose = self.poses.stored(index) + self.poses.frame_correction[index]
+            return self.avatar.pose_all(self.poses.transforms(pose))
+        new = [i for i, frame in enumerate(frames) if frame not in self._posed_frames]
         if new:
             with torch.no_grad():
-                transforms = self.poses.transforms(self.poses.stored(torch.tensor(new, device=self.device)))
-                self._posed_frames.update((f, self.avatar.pose(t)) for f, t in zip(new, transforms, strict=True))
+                pose = self.poses.stored(torch.stack([index[i] for i in new]))
+                posed = self.avatar.pose_all(self.poses.transforms(pose))
+            self._posed_frames.update(zip((frames[i] for i in new), posed, strict=True))
         return [self._posed_frames[frame] for frame in frames]
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
         """Renders training rays; rays of one frame stand together."""
-        frames, counts = torch.unique_consecutive(ray_bundle.metadata["frame"][:, 0], return_counts=True)
-        poses, start = [], 0
-        for count, posed in zip(counts.tolist(), self._pose_frames(frames.tolist()), strict=True):
-            poses.append((slice(start, start + count), posed))
-            start += count
+        frame = ray_bundle.metadata["frame"][:, 0]
+        on_host = frame.cpu().numpy()
+        starts = [0, *(np.flatnonzero(np.diff(on_host)) + 1).tolist()]
+        slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(frame)])]
+        posed = self._pose_frames(on_host[starts].tolist(), torch.stack([frame[start] for start in starts]))
+        poses = list(zip(slices, posed, strict=True))
         self._last_posed = poses[-1][1]
         jitter = torch.rand(len(ray_bundle), device=self.device)
         noise = float(self.training and self._step < self.config.density_noise_steps)

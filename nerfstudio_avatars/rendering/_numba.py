@@ -1,4 +1,4 @@
-"""Numba twin of `ray_march._march_torch`, for the CPU: marching and unposing in one pass over each ray."""
+"""Numba twin of `ray_march._marching_torch`, for the CPU: marching and unposing in one pass over each ray."""
 
 from __future__ import annotations
 
@@ -70,14 +70,13 @@ def _march(
 @njit(parallel=True, cache=True, nogil=True)
 def _pack(
     ray_offset, sample_offset, root_offset, samples_of_ray, roots_of_ray, in_t, in_first, in_cell, in_local,
-    cell_index, origin, spacing, ray, t, first_root, x, point, cell, local,
+    cell_index, origin, spacing, ray, t, x, point, cell, local,
 ):  # fmt: skip
     for r in prange(len(samples_of_ray)):
         s0, m0 = sample_offset[r], root_offset[r]
         for s in range(samples_of_ray[r]):
             ray[s0 + s] = ray_offset + r
             t[s0 + s] = in_t[r, s]
-            first_root[s0 + s] = m0 + in_first[r, s]
             last = in_first[r, s + 1] if s + 1 < samples_of_ray[r] else roots_of_ray[r]
             for m in range(in_first[r, s], last):
                 point[m0 + m] = s0 + s
@@ -132,24 +131,23 @@ def march(
         )  # fmt: skip
         sample_offset, root_offset = samples_of_ray.cumsum() - samples_of_ray, roots_of_ray.cumsum() - roots_of_ray
         samples, roots = int(samples_of_ray.sum()), int(roots_of_ray.sum())
-        ray, t, first = np.empty(samples, np.int64), np.empty(samples, f32), np.empty(samples, np.int64)
+        ray, t = np.empty(samples, np.int64), np.empty(samples, f32)
         x, point = np.empty((roots, 3), f32), np.empty(roots, np.int64)
         cell, local = np.empty(roots, np.int64), np.empty((roots, 3), f32)
         _pack(
             at, sample_offset, root_offset, samples_of_ray, roots_of_ray, in_t, in_first, in_cell, in_local,
-            search.cell_index, volume.origin.numpy(), f32(volume.spacing), ray, t, first, x, point, cell, local,
+            search.cell_index, volume.origin.numpy(), f32(volume.spacing), ray, t, x, point, cell, local,
         )  # fmt: skip
-        parts.append((ray, t, first, x, point, cell, local))
+        parts.append((ray, t, x, point, cell, local))
     return _join(parts)
 
 
 def _join(parts: list[tuple[np.ndarray, ...]]) -> Samples:
-    sample, root = 0, 0
+    sample = 0
     for part in parts:
-        ray, first, x, point = part[0], part[2], part[3], part[4]
+        ray, point = part[0], part[3]
         np.add(point, sample, out=point)
-        np.add(first, root, out=first)
-        sample, root = sample + len(ray), root + len(x)
+        sample += len(ray)
     columns = parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
-    ray, t, first, x, point, cell, local = (torch.from_numpy(column) for column in columns)
-    return Samples(ray, t, first, Roots(x, point, cell, local))
+    ray, t, x, point, cell, local = (torch.from_numpy(column) for column in columns)
+    return Samples(ray, t, Roots(x, point, cell, local))

@@ -15,7 +15,7 @@ from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.fields.hash_field import HashField
 from nerfstudio_avatars.ops.backend import use_numba
 from nerfstudio_avatars.rendering.compositing import rendering_weights
-from nerfstudio_avatars.rendering.ray_march import MarchSettings, march
+from nerfstudio_avatars.rendering.ray_march import MarchSettings, march, ray_box
 
 LARGEST_EXPONENT = 10.0
 """Densities stop at e^10 per metre: opaque within a tenth of a millimetre."""
@@ -87,20 +87,20 @@ def _render_torch(
     field: HashField,
     rule: DensityRule,
 ) -> Tensor:
-    jitter = torch.full_like(origins[:, 0], 0.5)
-    found = march(origins, directions, jitter, posed, volume, cached_density, settings)
+    # Most rays of a picture miss: their steps are not even tried.
+    near, far = ray_box(origins, directions, posed.box)
+    hit = (near < far).nonzero()[:, 0]
+    jitter = torch.full_like(hit, 0.5, dtype=origins.dtype)
+    found = march(origins[hit], directions[hit], jitter, posed, volume, cached_density, settings)
     roots = found.roots
-    return shade(
-        len(origins), found.ray, found.t, found.first_root, roots.x_canonical, roots.point, field, volume, rule,
-        settings.step,
-    )[0]  # fmt: skip
+    sums, _ = shade(len(hit), found.ray, found.t, roots.x_canonical, roots.point, field, volume, rule, settings.step)
+    return sums.new_zeros(len(origins), 8).index_copy(0, hit, sums)
 
 
 def shade(
     num_rays: int,
     ray: Int[Tensor, "samples"],
     t: Float[Tensor, "samples"],
-    first_root: Int[Tensor, "samples"],
     x_canonical: Float[Tensor, "roots 3"],
     point: Int[Tensor, "roots"],
     field: HashField,
@@ -112,7 +112,7 @@ def shade(
     """Evaluates the field at the samples' roots and composites: sums along rays as in `render`, and the weights.
 
     Args:
-        first_root, x_canonical, point: packed roots of the samples, as in `Samples`.
+        x_canonical, point: packed roots of the samples, at least one each, and their samples.
         noise: standard deviation of noise on the raw density, 1/m.
     """
     # Without gradient, one pass over the roots gives their colours too.
@@ -122,13 +122,23 @@ def shade(
         raw = raw + noise * torch.randn_like(raw)
     density = rule(raw, x_canonical, volume)
     if len(x_canonical) > len(t):  # Some samples have several roots: the densest one is seen.
-        rank = torch.arange(len(point), device=t.device) - first_root[point]
-        padded = torch.full((len(t), int(rank.max()) + 1), -1.0, device=t.device)
-        padded[point, rank] = density.detach()
-        winner = first_root + padded.argmax(1)
+        winner = densest_of_each(density.detach(), point, len(t))
         density, seen, x_canonical = density[winner], seen[winner], x_canonical[winner]
     colour = field.colour(seen) if learning else seen
     weights = rendering_weights(density, step, ray)
     unit = (x_canonical.detach() - field.centre) / (2 * field.half_size) + 0.5
     values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
     return accumulate_along_rays(weights, values, ray, num_rays), weights
+
+
+def densest_of_each(density: Float[Tensor, "roots"], point: Int[Tensor, "roots"], points: int) -> Int[Tensor, "points"]:
+    """Row of each point's densest root, the first of equals. Every point has a root.
+
+    Args:
+        density: not negative.
+        point: of each root.
+    """
+    best = density.new_zeros(points).scatter_reduce(0, point, density, "amax")
+    row = torch.arange(len(point), device=point.device)
+    row = torch.where(density < best[point], len(point), row)
+    return point.new_full((points,), len(point)).scatter_reduce(0, point, row, "amin")

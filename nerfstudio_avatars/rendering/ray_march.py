@@ -6,6 +6,7 @@ canonical cells. A ray ends when the densities cached in the occupancy say that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
-from nerfstudio_avatars.deformations.snarf import Roots, _unpose_torch, unpose
+from nerfstudio_avatars.deformations.snarf import Roots, _unpose_torch, unposing
 from nerfstudio_avatars.ops.backend import use_numba
+from nerfstudio_avatars.ops.host_reads import Program, rows_where, run
 
 MAX_ROOTS = 3
 """Canonical roots kept for one sample."""
 STEPS_AT_A_TIME = 32
-"""Steps of all rays that are tried together. A GPU waits for the CPU once for each such block."""
+"""Steps of all rays that are tried together: more take more memory."""
 CUT_CAP = 0.5
 """Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface
 would otherwise end the ray before it."""
@@ -41,12 +43,11 @@ class MarchSettings:
 
 @dataclass(frozen=True)
 class Samples:
-    """Packed samples of some rays, sorted by ray and depth, and the canonical roots of each, sorted by sample."""
+    """Packed samples of some rays, sorted by ray and depth, and the canonical roots of each (at least one), sorted by
+    sample."""
 
     ray: Int[Tensor, "samples"]
     t: Float[Tensor, "samples"]
-    first_root: Int[Tensor, "samples"]
-    """Row of each sample's first root."""
     roots: Roots
 
 
@@ -67,52 +68,17 @@ def march(
     cached_density: Float[Tensor, "x y z"],
     settings: MarchSettings,
 ) -> Samples:
-    """Samples of rays in the posed world (specification: `_march_torch`; numba twin on the CPU).
+    """Samples of rays in the posed world (specification: `_marching_torch`; numba twin on the CPU).
 
     Args:
         directions: unit vectors.
         jitter: start of each ray within the first step, in [0, 1).
         cached_density: density of the canonical half-size cells in 1/m, negative where they are not occupied.
     """
-    if use_numba(origins):
-        from nerfstudio_avatars.rendering import _numba
-
-        return _numba.march(origins, directions, jitter, posed, volume, cached_density, settings)
-    return _march_torch(origins, directions, jitter, posed, volume, cached_density, settings)
+    return run(marching(origins, directions, jitter, posed, volume, cached_density, settings))
 
 
-@torch.no_grad()
-def march_points(
-    origins: Float[Tensor, "rays 3"],
-    directions: Float[Tensor, "rays 3"],
-    near: Float[Tensor, "rays"],
-    far: Float[Tensor, "rays"],
-    jitter: Float[Tensor, "rays"],
-    step: float,
-    is_occupied: Callable[[Tensor], Tensor],
-) -> tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]:
-    """Rays and distances of the samples that fall into occupied space, sorted by ray and depth."""
-    count = ((far - near) / step).clamp(min=0).ceil().long()
-    longest = int(count.max()) if len(count) else 0
-    # All rays side by side, some steps after the others: only sample ids survive.
-    hit = count.nonzero()[:, 0]
-    o, d, start, offset, count = origins[hit], directions[hit], near[hit], jitter[hit], count[hit]
-    rays, steps = [hit[:0]], [hit[:0]]
-    for first in range(0, longest, STEPS_AT_A_TIME):
-        k = torch.arange(first, min(first + STEPS_AT_A_TIME, longest), device=origins.device)[:, None]
-        t = start + (k + offset) * step
-        occupied = is_occupied((o + t[..., None] * d).flatten(0, 1)).view_as(t)
-        row, column = (occupied & (k < count)).nonzero(as_tuple=True)
-        rays.append(hit[column])
-        steps.append(first + row)
-    ray, index = torch.cat(rays), torch.cat(steps)
-    order = torch.argsort(ray * (longest + 1) + index)
-    ray, index = ray[order], index[order]
-    return ray, near[ray] + (index + jitter[ray]) * step
-
-
-@torch.no_grad()
-def _march_torch(
+def marching(
     origins: Tensor,
     directions: Tensor,
     jitter: Tensor,
@@ -120,36 +86,82 @@ def _march_torch(
     volume: SkinningVolume,
     cached_density: Tensor,
     settings: MarchSettings,
-) -> Samples:
+) -> Program[Samples]:
+    """`march` as a program, for several poses at once."""
+    if use_numba(origins):
+        from nerfstudio_avatars.rendering import _numba
+
+        return _numba.march(origins, directions, jitter, posed, volume, cached_density, settings)
+    return (yield from _marching_torch(origins, directions, jitter, posed, volume, cached_density, settings))
+
+
+@torch.no_grad()
+def marching_points(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, "rays"],
+    far: Float[Tensor, "rays"],
+    longest: float,
+    jitter: Float[Tensor, "rays"],
+    step: float,
+    is_occupied: Callable[[Tensor], Tensor],
+) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
+    """Program: rays and distances of the samples that fall into occupied space, sorted by ray and depth.
+
+    Args:
+        longest: no ray has a longer way from near to far, metres; it is a number because the host must know it.
+    """
+    count = ((far - near) / step).clamp(min=0).ceil()
+    steps = math.ceil(longest / step) + 1  # One for the rounding of near and far.
+    blocks = []
+    for first in range(0, steps, STEPS_AT_A_TIME):
+        k = torch.arange(first, min(first + STEPS_AT_A_TIME, steps), device=origins.device)
+        t = near[:, None] + (k + jitter[:, None]) * step
+        occupied = is_occupied((origins[:, None] + t[..., None] * directions[:, None]).flatten(0, 1)).view_as(t)
+        blocks.append(occupied & (k < count[:, None]))
+    occupied = torch.cat(blocks, 1).flatten()
+    (samples,) = yield occupied.sum()[None]
+    index = rows_where(occupied, samples)
+    ray = index // steps
+    return ray, near[ray] + (index % steps + jitter[ray]) * step
+
+
+@torch.no_grad()
+def _marching_torch(
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor,
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Tensor,
+    settings: MarchSettings,
+) -> Program[Samples]:
     near, far = ray_box(origins, directions, posed.box)
-    ray, t = march_points(origins, directions, near, far, jitter, settings.step, posed.holds)
+    ray, t = yield from marching_points(
+        origins, directions, near, far, posed.diagonal, jitter, settings.step, posed.holds
+    )
+    x_posed = origins[ray] + t[:, None] * directions[ray]
     # What specifies numba's march does not lean on numba's search.
-    search = _unpose_torch if use_numba(origins) else unpose
-    roots = search(origins[ray] + t[:, None] * directions[ray], posed, volume)
+    if use_numba(origins):
+        roots = _unpose_torch(x_posed, posed, volume)
+    else:
+        roots = yield from unposing(x_posed, posed, volume)
 
+    # Masks up to the end, where one read tells how much is left of both samples and roots.
     density = density_at_roots(roots, volume, cached_density)
-    # Rows rather than masks: a GPU waits for the CPU at every use of a mask.
-    keep = (density >= 0).nonzero()[:, 0]
-    keep = keep[_rank_within(roots.point[keep]) < MAX_ROOTS]
-    point, density = roots.point[keep], density[keep]
-    depth = torch.zeros(len(ray), device=origins.device).scatter_reduce(0, point, density, "amax")
+    keep = density >= 0
+    keep &= _sum_before(keep.long(), roots.point) < MAX_ROOTS
+    depth = torch.zeros_like(t).scatter_reduce(0, roots.point, torch.where(keep, density, 0.0), "amax")
     depth = (depth * settings.step).clamp(max=CUT_CAP).double()
-    filled = torch.zeros(len(ray), dtype=torch.bool, device=origins.device)
-    filled[point] = True
+    filled = torch.zeros_like(ray).scatter_add(0, roots.point, keep.long()) > 0
     filled &= _sum_before(depth, ray) <= settings.cut
-    filled &= _sum_before(filled.double(), ray) < settings.max_samples
-
-    keep = keep[filled[point]]
-    new_index = filled.long().cumsum(0) - 1
-    point = new_index[roots.point[keep]]
-    kept = Roots(roots.x_canonical[keep], point, roots.cell[keep], roots.local[keep])
-    samples = filled.nonzero()[:, 0]
-    return Samples(ray[samples], t[samples], first_of_each(point, len(samples)), kept)
-
-
-def first_of_each(group: Int[Tensor, "items"], groups: int) -> Int[Tensor, "groups"]:
-    """Where each group begins in a sorted list of group numbers."""
-    return torch.searchsorted(group, torch.arange(groups, device=group.device))
+    filled &= _sum_before(filled.long(), ray) < settings.max_samples
+    keep &= filled[roots.point]
+    samples, kept = yield torch.stack([filled.sum(), keep.sum()])
+    left, rows = rows_where(filled, samples), rows_where(keep, kept)
+    point = (filled.long().cumsum(0) - 1)[roots.point[rows]]
+    found = Roots(roots.x_canonical[rows], point, roots.cell[rows], roots.local[rows])
+    return Samples(ray[left], t[left], found)
 
 
 def _rank_within(group: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nerfstudio_avatars.rendering.ray_march import march_points
+from nerfstudio_avatars.ops.host_reads import Program
+from nerfstudio_avatars.rendering.ray_march import marching_points
 
 ROOT_FRAME_BOX = ((-1.25, -1.55, -1.25), (1.25, 0.95, 1.25))
 """Corners of the paper's grid about an SMPL body's rest-pose origin (y up), metres: the pelvis lies 0.2 m below it."""
@@ -92,15 +93,15 @@ class UnionGrid(nn.Module):
         return (self.aabb[1] - self.aabb[0]) / self.resolution
 
 
-def march_union(
+def marching_union(
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
     jitter: Float[Tensor, "rays"],
     step: float,
     transforms: Float[Tensor, "24 4 4"],
     grid: UnionGrid,
-) -> tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]:
-    """Samples in occupied cells, within the paper's shell: one metre about the root, seen from the camera.
+) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
+    """Program: samples in occupied cells, within the paper's shell: one metre about the root, seen from the camera.
 
     Args:
         directions: unit vectors.
@@ -114,7 +115,8 @@ def march_union(
         return grid.is_occupied(x @ to_root[:3, :3].T + to_root[:3, 3])
 
     near = (distance - 1).clamp(min=0)
-    return march_points(origins, directions, near, distance + 1, jitter, step, is_occupied)
+    far, longest = distance + 1, 2.0
+    return (yield from marching_points(origins, directions, near, far, longest, jitter, step, is_occupied))
 
 
 def dilate(cells: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:

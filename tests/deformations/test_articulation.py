@@ -12,7 +12,7 @@ from nerfstudio_avatars.bodies.pose_table import canonical_state
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.deformations.dense_search import DenseSearch
 from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms
-from nerfstudio_avatars.deformations.posed_cells import PosedCells, _bin_cells_torch
+from nerfstudio_avatars.deformations.posed_cells import PosedCells, _binning_torch
 from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
 from nerfstudio_avatars.deformations.snarf import (
     Roots,
@@ -22,6 +22,7 @@ from nerfstudio_avatars.deformations.snarf import (
     unpose,
     warp_in_cell,
 )
+from nerfstudio_avatars.ops.host_reads import run
 
 BAND = 0.08
 MILD, HARD = 0.35, 0.7
@@ -67,7 +68,8 @@ class Rig:
 
     def posed_cells(self, pose: torch.Tensor) -> PosedCells:
         rows = torch.arange(len(self.volume.cells))
-        return _bin_cells_torch(self.volume.pose_nodes(self.transforms(pose)), self.volume.cells, rows, 0.025)
+        nodes = self.volume.pose_nodes(self.transforms(pose))
+        return run(_binning_torch(nodes, self.volume.cells, rows, 0.025))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def test_pose_gradient_matches_finite_differences(rig, std, seed):
 
     def search(at: torch.Tensor) -> Roots:
         nodes = volume.pose_nodes(rig.transforms(at))
-        return unpose(x_posed, _bin_cells_torch(nodes, volume.cells, rows, 0.025), volume)
+        return unpose(x_posed, run(_binning_torch(nodes, volume.cells, rows, 0.025)), volume)
 
     roots = search(pose)
     direction = torch.randn(roots.x_canonical.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

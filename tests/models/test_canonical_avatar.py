@@ -68,6 +68,21 @@ def test_nodes_are_posed_by_linear_blend_skinning(avatar):
     torch.testing.assert_close(fast.grad, slow.grad, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_poses_together_are_seen_as_one_by_one(avatar, monkeypatch, backend):
+    monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", backend)
+    rays, parts = _rays(LENGTH / 2), (slice(0, 10), slice(10, 35), slice(35, 41))
+    bends = torch.stack([bend(angle) for angle in (0.0, 0.4, 1.3)])
+    together = avatar.render(*rays, list(zip(parts, avatar.pose_all(bends), strict=True)))
+    assert (together.accumulation > 0.1).any()
+    for part, transforms in zip(parts, bends, strict=True):
+        alone = avatar.render(
+            *(each[part] for each in rays), [(slice(0, part.stop - part.start), avatar.pose(transforms))]
+        )
+        torch.testing.assert_close(together.premultiplied[part], alone.premultiplied, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(together.depth[part], alone.depth, atol=1e-4, rtol=1e-4)
+
+
 def test_a_picture_is_what_its_rays_see(avatar):
     """The pass without gradient and the one of the training: the same numbers, whatever the number of rays."""
     origins, directions, jitter = _rays(LENGTH / 2)

@@ -52,9 +52,13 @@ def test_an_empty_field_does_not_close_the_grid_for_ever(volume):
     assert torch.equal(occupancy.occupied, occupancy.band)
 
 
-def test_empty_points_lie_in_unoccupied_cells(volume):
+def test_empty_points_lie_in_unoccupied_cells_and_are_as_many_as_their_share(volume):
     occupancy = CanonicalOccupancy(volume)
-    occupancy.recompute(lambda x: torch.where(capsule_distance(x) < 0, 100.0, 0.0))
+    assert len(occupancy.empty_points(500)) == 0
+    solid = CanonicalOccupancy(volume)
+    solid.recompute(lambda x: torch.where(capsule_distance(x) < 0, 100.0, 0.0))
+    occupancy.load_state_dict(solid.state_dict())
     points = occupancy.empty_points(500)
-    assert 0 < len(points) <= 500
     assert capsule_distance(points).min() > 0
+    share = 1 - (occupancy.occupied & occupancy.band).sum() / occupancy.band.sum()
+    assert 0 < len(points) == round(500 * float(share))

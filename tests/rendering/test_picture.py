@@ -11,7 +11,7 @@ from nerfstudio_avatars.deformations.posed_cells import PosedCells, bin_cells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
-from nerfstudio_avatars.rendering.picture import FAINT, OPAQUE, DensityRule, _render_torch, render
+from nerfstudio_avatars.rendering.picture import FAINT, OPAQUE, DensityRule, _render_torch, densest_of_each, render
 from nerfstudio_avatars.rendering.ray_march import MarchSettings
 
 pytest.importorskip("numba")
@@ -80,6 +80,13 @@ def test_folded_bodies_have_samples_with_several_roots(volume):
     assert len(samples.roots.point) > len(samples.ray) > 0
 
 
+def test_the_densest_root_is_seen_and_of_equals_the_first():
+    density = torch.tensor([1.0, 3.0, 2.0, 0.0, 0.0, 5.0, torch.nan, 4.0, torch.nan])
+    point = torch.tensor([0, 0, 0, 1, 1, 2, 3, 4, 4])
+    found = densest_of_each(density, point, 5)
+    assert found[:4].tolist() == [1, 3, 5, 6] and found[4] in (7, 8)
+
+
 def test_closed_levels_stay_closed(volume):
     built = field()
     built.open_levels(2.5)
@@ -92,7 +99,9 @@ def test_ends_of_rays_are_kept(volume):
         compare([*arguments[:5], settings, *arguments[6:]], seen=0.01)
 
 
-def test_rays_that_miss_cost_nothing_and_see_nothing(volume):
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_rays_that_miss_cost_nothing_and_see_nothing(volume, monkeypatch, backend):
+    monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", backend)
     arguments = scene(volume, 0.6, field(), DensityRule("exp", 0.01))
     assert float(render(-arguments[0], arguments[1], *arguments[2:]).abs().sum()) == 0
     assert render(arguments[0][:0], arguments[1][:0], *arguments[2:]).shape == (0, 8)
