@@ -13,6 +13,7 @@ from torch import Tensor
 from nerfstudio_avatars.metrics.geometry import (
     align_rotations,
     depth_agreement,
+    normal_error,
     part_overlap,
     rotation_error,
     yaw_agreement,
@@ -83,6 +84,7 @@ class HeadExam:
 
     def _reconstruction(self) -> dict[str, float]:
         l1, inside, overlap, predicted, true, masks, ours, theirs = [], [], [], [], [], [], [], []
+        normals: list[tuple[Tensor, Tensor]] = []
         for clip, frame in self.rows:
             seen = self.draw(clip, self.pose(clip, frame))
             truth = self.truth[clip].render(frame)
@@ -94,6 +96,7 @@ class HeadExam:
             predicted.append(seen["depth"][..., 0])
             true.append(torch.from_numpy(np.nan_to_num(truth.depth)).float())
             masks.append(mask & solid)
+            normals.append((2 * seen["normal"] - 1, torch.from_numpy(truth.normal).float()))
             shares = torch.cat([torch.full_like(seen["accumulation"], 0.5), seen["part_shares"]], -1)
             ours.append(shares.argmax(-1) - 1 if solid.any() else torch.full_like(mask, -1, dtype=torch.long))
             jaw = torch.from_numpy(truth.jaw > 0.5)  # noqa: PLR2004
@@ -106,6 +109,9 @@ class HeadExam:
             "depth_corr": float(depth.correlation.nanmean()),
             "relief_gain": float(depth.relief_gain.nanmean()),
             "depth_error": float(depth.aligned_error.nanmean()),
+            "normal_error_degrees": float(
+                normal_error(*(torch.stack(one) for one in zip(*normals, strict=True)), torch.stack(masks)).nanmean()
+            ),
             "jaw_iou": float(part_overlap(torch.stack(ours), torch.stack(theirs)).iou[1]),
         }
 

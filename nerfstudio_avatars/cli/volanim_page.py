@@ -24,6 +24,7 @@ COLUMNS = (
 FIGURES = {
     "depth_corr": "correlation of depth inside the head",
     "relief_gain": "relief: slope of depth on true depth (0: flat)",
+    "normal_error_degrees": "mean angle between normals and the true ones, degrees",
     "yaw_corr": "correlation of yaw, median over heads",
     "yaw_corr_pooled": "the same over all heads together",
     "rotation_error_degrees": "rotation error, median, degrees",

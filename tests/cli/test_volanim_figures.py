@@ -13,9 +13,9 @@ from nerfstudio_avatars.cli.volanim_figures import HeadExam, true_pose
 from nerfstudio_avatars.cli.volanim_page import COLUMNS, FIGURES, write_page
 
 NAMES = {
-    "l1", "l1_inside", "mask_iou", "depth_corr", "relief_gain", "depth_error", "jaw_iou", "yaw_corr", "yaw_corr_worst",
-    "yaw_corr_pooled", "yaw_gain", "rotation_error_degrees", "novel_view_l1", "novel_view_ratio", "cross_identity_l1",
-    "cross_identity_ratio",
+    "l1", "l1_inside", "mask_iou", "depth_corr", "relief_gain", "depth_error", "normal_error_degrees", "jaw_iou",
+    "yaw_corr", "yaw_corr_worst", "yaw_corr_pooled", "yaw_gain", "rotation_error_degrees", "novel_view_l1",
+    "novel_view_ratio", "cross_identity_l1", "cross_identity_ratio",
 }  # fmt: skip
 
 
@@ -73,6 +73,7 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, monkeypatch):
             "rgb": torch.from_numpy(seen.rgb).float(),
             "accumulation": tensors["mask"],
             "depth": tensors["depth"].nan_to_num(0) + 10.5,
+            "normal": torch.from_numpy(seen.normal).float() / 2 + 0.5,
             "part_shares": shares,
         }
 
@@ -84,6 +85,7 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, monkeypatch):
     for name in ("mask_iou", "depth_corr", "relief_gain", "yaw_corr", "yaw_corr_pooled", "yaw_gain"):
         assert figures[name] == pytest.approx(1, abs=0.02), name
     assert figures["jaw_iou"] > 0.9 and figures["rotation_error_degrees"] < 0.1
+    assert figures["normal_error_degrees"] < 0.1
 
 
 def test_true_poses_are_those_that_the_toys_were_drawn_in(exam):

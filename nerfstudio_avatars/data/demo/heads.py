@@ -63,6 +63,8 @@ class HeadPicture:
     """Share of each pixel that the jaw covers."""
     depth: Float[np.ndarray, "size size"]
     """Mean z of the head in the pixel, relative to `DISTANCE`; NaN where there is no head."""
+    normal: Float[np.ndarray, "size size 3"]
+    """Mean outward normal of the head in the pixel, in the camera's axes; 0 where there is no head."""
 
 
 class ToyHead:
@@ -128,7 +130,7 @@ class ToyHead:
         steps = (np.arange(fine) + 0.5) / fine * 2 - 1
         x, y = np.meshgrid(steps / FOCAL, steps / FOCAL)
         rays = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
-        depth, rgb, jaw = self._cast(pose, rays)
+        depth, rgb, jaw, normal = self._cast(pose, rays)
         hit = np.isfinite(depth)
         rgb = np.where(hit[:, None], rgb, self.background(steps, fine).reshape(-1, 3))
 
@@ -139,22 +141,24 @@ class ToyHead:
         mask = mean(hit.astype(np.float64))
         covered = np.maximum(mask, 1e-9)
         inside = np.where(mask > 0, mean(np.where(hit, depth - DISTANCE, 0)) / covered, np.nan)
-        return HeadPicture(mean(rgb), mask, mean((hit & jaw).astype(np.float64)), inside)
+        return HeadPicture(mean(rgb), mask, mean((hit & jaw).astype(np.float64)), inside, mean(normal))
 
     def background(self, steps: Float[np.ndarray, "n"], size: int) -> Float[np.ndarray, "size size 3"]:
         """The clip's backdrop: one colour that slowly turns into another from top to bottom."""
         share = (steps[:, None, None] + 1) / 2
         return np.broadcast_to(self._backdrop[0] * (1 - 0.4 * share) + self._backdrop[1] * 0.4 * share, (size, size, 3))
 
-    def _cast(self, pose: HeadPose, rays: Float[np.ndarray, "n 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Nearest hit of each ray: z (inf where none), colour, and whether it is on the jaw."""
+    def _cast(
+        self, pose: HeadPose, rays: Float[np.ndarray, "n 3"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Nearest hit of each ray: z (inf where none), colour, whether it is on the jaw, and outward normal."""
         rotation = pose.rotation
         origin = -rotation.T @ (np.array(pose.shift) + [0, 0, DISTANCE])
         directions = rays @ rotation
         cosine, sine = np.cos(pose.jaw), np.sin(pose.jaw)
         opened = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])  # the chin goes down and back
         depth = np.full(len(rays), np.inf)
-        rgb, jaw = np.zeros((len(rays), 3)), np.zeros(len(rays), bool)
+        rgb, jaw, normal = np.zeros((len(rays), 3)), np.zeros(len(rays), bool), np.zeros((len(rays), 3))
         for part in range(len(self._parts)):
             o, d = origin, directions
             if self._is_jaw[part]:
@@ -168,12 +172,15 @@ class ToyHead:
             if part == _CAP:  # hair leaves the face free
                 closer &= (points[:, 1] < self._cut) | (points[:, 2] > 0.0)
             depth[closer], jaw[closer] = z[closer], bool(self._is_jaw[part])
-            rgb[closer] = self._paint(part, points[closer])
-        return depth, rgb, jaw
+            outward = (points[closer] - self._centre[part]) / self._radii[part] ** 2
+            outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
+            rgb[closer] = self._paint(part, points[closer], outward)
+            normal[closer] = (outward @ opened.T if self._is_jaw[part] else outward) @ rotation.T
+        return depth, rgb, jaw, normal
 
-    def _paint(self, part: int, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        normals = (points - self._centre[part]) / self._radii[part] ** 2
-        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    def _paint(
+        self, part: int, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+    ) -> Float[np.ndarray, "n 3"]:
         light = _AMBIENT + (1 - _AMBIENT) * np.maximum(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0)
         waves = 1 + self._grain[part] * np.sin(points @ self._waves[0][part] + self._waves[1][part])
         return np.clip(self._colour[part] * (light * waves)[:, None], 0, 1)

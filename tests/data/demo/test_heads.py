@@ -99,6 +99,24 @@ def test_every_depth_of_a_moved_ball_is_on_its_surface():
     middle = POSE.rotation @ centre + POSE.shift + [0, 0, DISTANCE]
     distance = np.linalg.norm(np.stack([x, y, z], -1) - middle, axis=-1)
     np.testing.assert_allclose(distance, radius, atol=1e-6)
+    outward = (np.stack([x, y, z], -1) - middle) / radius
+    np.testing.assert_allclose(seen.normal[row, column], outward, atol=1e-6)
+    assert (seen.normal[seen.mask == 0] == 0).all()
+
+
+def test_normals_are_those_of_the_depth_on_the_open_jaw_too(head):
+    """Cross products of neighbouring surface points, where the surface is smooth."""
+    size, pose = 301, HeadPose(0.3, -0.2, 0.1, (0.05, 0.02, -0.1), jaw=0.4)
+    seen = head.render(pose, size, samples=1)
+    z = seen.depth + DISTANCE
+    steps = (np.arange(size) + 0.5) / size * 2 - 1
+    points = np.stack([steps * z / FOCAL, steps[:, None] * z / FOCAL, z], -1)
+    right, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
+    outward = np.cross(down, right)
+    outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
+    cosine = (outward * seen.normal[1:-1, 1:-1]).sum(-1)
+    for part in (seen.jaw == 1, (seen.mask == 1) & (seen.jaw == 0)):
+        assert np.nanquantile(np.where(part[1:-1, 1:-1], cosine, np.nan), 0.2) > 0.999
 
 
 def test_a_turned_head_shows_the_same_points_where_the_pose_moves_them(head):
