@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, run_variant
-from nerfstudio_avatars.cli.ablation.variants import FULL, VARIANTS, Variant
+from nerfstudio_avatars.cli.ablation.variants import FIXED_POSES, FULL, VARIANTS, Variant
 from nerfstudio_avatars.cli.errors import UserError
 
 WARM_UP_STEPS = 64
@@ -43,6 +43,8 @@ class Ablate:
     seconds a picture on a CPU."""
     method: Literal["auto", "instant-avatar", "instant-avatar-cpu"] = "auto"
     """`auto` takes instant-avatar on a GPU, instant-avatar-cpu without one."""
+    refine_poses: bool = True
+    """Whether `full` corrects the poses. Exact poses are better trusted: --no-refine-poses."""
     options: str = ""
     """More options of ns-train for all variants: --options="--pipeline.model.max-samples 128"."""
     dataparser_options: str = ""
@@ -57,7 +59,7 @@ class Ablate:
         from nerfstudio_avatars.cli.ablation.report import ablation_table, default_target
 
         setting = self._setting()
-        chosen = choose(self.only, setting.method)
+        chosen = choose(self.only, setting.method, self.refine_poses)
         results = self._results(setting, chosen)
         target = default_target(results) if self.target_psnr is None else self.target_psnr
         seeds = ", ".join(map(str, self.seeds))
@@ -94,7 +96,7 @@ class Ablate:
             checkpoints=self.checkpoints,
             curve_pictures=self.curve_pictures,
             pictures=self.pictures,
-            options=tuple(shlex.split(self.options)),
+            options=(*(() if self.refine_poses else FIXED_POSES), *shlex.split(self.options)),
             dataparser_options=tuple(shlex.split(self.dataparser_options)),
         )
 
@@ -128,8 +130,8 @@ class Ablate:
         train(setting.method, setting.data, folder, "warm-up", steps, options, log, "Compiling kernels")
 
 
-def choose(only: tuple[str, ...], method: str) -> tuple[Variant, ...]:
-    """The variants to train, without those that the method already is.
+def choose(only: tuple[str, ...], method: str, refine_poses: bool = True) -> tuple[Variant, ...]:
+    """The variants to train, without what the full method is already.
 
     Raises:
         UserError: if a name is unknown, or nothing is left.
@@ -139,7 +141,8 @@ def choose(only: tuple[str, ...], method: str) -> tuple[Variant, ...]:
     if unknown:
         raise UserError(f"--only {' '.join(unknown)}: no such variant. Expected some of {', '.join(sorted(names))}.")
     wanted = tuple(variant for variant in VARIANTS if not only or variant.name in only)
-    chosen = tuple(variant for variant in wanted if method not in variant.already)
+    poses = "poses-refined" if refine_poses else "poses-fixed"
+    chosen = tuple(variant for variant in wanted if method not in variant.already and variant.name != poses)
     if not chosen:
         raise UserError(f"--only {' '.join(only)}: {method} is so already. Add another variant, or `{FULL}`.")
     return chosen

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MODEL = "--pipeline.model."
 AVATAR = "--pipeline.model.avatar."
+FIXED_POSES = (f"{MODEL}refine-poses", "False")
 BROYDEN = (f"{AVATAR}articulation", "broyden")
 NEVER = str(10**9)
 """A step that no training reaches."""
@@ -41,7 +42,8 @@ VARIANTS = (
         "rays and samples may stay half clear",
         (f"{MODEL}hard-alpha-weight", "0", f"{MODEL}hard-weights-weight", "0"),
     ),
-    Variant("poses-fixed", "poses are not corrected in training", (f"{MODEL}refine-poses", "False")),
+    Variant("poses-fixed", "poses are not corrected in training", FIXED_POSES),
+    Variant("poses-refined", "poses are corrected in training", (f"{MODEL}refine-poses", "True")),
     Variant("broyden-13", "the paper's search from 13 bones, in its own weight volume", BROYDEN),
     Variant(
         "broyden-9",
