@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from scipy.spatial import cKDTree
-from torch import Tensor
+from torch import Tensor, nn
 
 PAPER_RESOLUTION = (32, 128, 128)
 """Nodes along z, y, x: a standing body is thin, so its depth gets a quarter of the nodes and of the extent."""
 
 
-@dataclass(frozen=True)
-class WeightVolume:
-    """Skinning weights at the nodes of a canonical grid; the nodes reach the border (align_corners)."""
+class WeightVolume(nn.Module):
+    """Skinning weights at the nodes of a canonical grid; the nodes reach the border (align_corners).
 
-    weights: Float[Tensor, "joints depth height width"]
-    """Axes after the joints: z, y, x. Non-negative, summing to one over the joints."""
-    origin: Float[Tensor, "3"]
-    """Position of the first node (x, y, z), metres."""
-    spacing: Float[Tensor, "3"]
-    """Distance between neighbouring nodes along x, y, z, metres."""
+    Args:
+        weights: axes after the joints: z, y, x. Non-negative, summing to one over the joints.
+        origin: position of the first node (x, y, z), metres.
+        spacing: distance between neighbouring nodes along x, y, z, metres.
+    """
+
+    weights: Tensor
+    origin: Tensor
+    spacing: Tensor
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "joints depth height width"],
+        origin: Float[Tensor, "3"],
+        spacing: Float[Tensor, "3"],
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("origin", origin, persistent=False)
+        self.register_buffer("spacing", spacing, persistent=False)
 
     def nodes(self) -> Float[Tensor, "depth height width 3"]:
         """Positions of all nodes, metres."""

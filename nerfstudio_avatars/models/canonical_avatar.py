@@ -14,7 +14,7 @@ from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical
 from nerfstudio_avatars.deformations.posed_cells import PosedCells, binning
 from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
 from nerfstudio_avatars.deformations.snarf import unpose, with_pose_gradient
-from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, paper_weight_volume
+from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, WeightVolume, paper_weight_volume
 from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
 from nerfstudio_avatars.ops.host_reads import Program, run_together
@@ -126,7 +126,7 @@ class CanonicalAvatar(nn.Module):
         self.occupancy = CanonicalOccupancy(self.volume)
         self.occupancy.start(self.density)
         self.march_settings = MarchSettings(config.step, config.max_samples, config.ray_cut)
-        self.paper_weights = None
+        self.paper_weights: WeightVolume | None = None
         if config.articulation == "broyden":
             self.paper_weights = paper_weight_volume(mesh.vertices, mesh.weights, config.paper_resolution)
         self.union = UnionGrid() if config.empty_space == "union" else None
