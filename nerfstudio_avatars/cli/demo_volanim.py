@@ -137,9 +137,10 @@ def train_on_true_poses(pipeline: Pipeline, data: Path, steps: int) -> None:
         _, batch = pipeline.datamanager.next_train(step)
         poses = [true_pose(truth[int(c)], [int(f)], 1) for c, f in zip(batch["clip"], batch["frame"], strict=True)]
         joined = type(poses[0])(torch.cat([p.rotation for p in poses]), torch.cat([p.translation for p in poses]))
+        joined = joined.to(model.device)
         frames = batch["image"].permute(0, 3, 1, 2), batch["mask"].permute(0, 3, 1, 2)
         identities = torch.unique_consecutive(batch["identity"])
-        inputs = AnimationBatch(*frames, identities, torch.zeros(len(poses), dtype=torch.long))
+        inputs = AnimationBatch(*frames, identities, torch.zeros(len(poses), dtype=torch.long, device=model.device))
         losses = animation_step(network, inputs, model.config.losses, aids, true_poses=joined).losses
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

@@ -66,14 +66,15 @@ class HeadExam:
         """Of that frame (1, parts)."""
         if not self._true_poses:
             return self.model.driving_pose(clip, frame)
-        return true_pose(self.truth[clip], [frame], self.model.network.parts)
+        return true_pose(self.truth[clip], [frame], self.model.network.parts).to(self.model.device)
 
     def draw(self, clip: int, poses: PartPoses) -> dict[str, Tensor]:
-        """The head of a clip in any pose."""
+        """The head of a clip in any pose, on the CPU, where the truth is."""
         from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
 
         camera = clip_cameras(self.clips, torch.tensor([[clip, 0]]), self.size)
-        return self.model.render_identity(camera, self.model.cube_of_clip(clip), poses)
+        seen = self.model.render_identity(camera, self.model.cube_of_clip(clip), poses)
+        return {name: picture.cpu() for name, picture in seen.items()}
 
     def other(self, place: int) -> tuple[int, int]:
         """A held-out frame of another identity, to drive the one at this place with."""
@@ -116,7 +117,7 @@ class HeadExam:
         }
 
     def _poses(self) -> dict[str, float]:
-        rotation = torch.cat([self.pose(clip, frame).rotation[:, 0] for clip, frame in self.rows])
+        rotation = torch.cat([self.pose(clip, frame).rotation[:, 0] for clip, frame in self.rows]).cpu()
         true = torch.stack(
             [torch.from_numpy(self.truth[clip].poses[frame].rotation).float() for clip, frame in self.rows]
         )

@@ -101,17 +101,16 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
         found = model.invert(picture[None], masks=None if mask is None else mask[None])
         for name, value in found.errors.items():
             stages[name].append(value)
-        row = [picture]
         camera = clip_cameras(clips, torch.tensor([[number, 0]]), picture.shape[0])
         pose = model.driving_pose(number, 0)
-        row.append(model.render_identity(camera, found.cube, pose)["rgb"])
+        row = [picture, model.render_identity(camera, found.cube, pose)["rgb"].cpu()]
         for turn in (-NOVEL_TURN, NOVEL_TURN):
-            row.append(model.render_identity(camera, found.cube, model.turned(pose, turn))["rgb"])
+            row.append(model.render_identity(camera, found.cube, model.turned(pose, turn))["rgb"].cpu())
             row.append(torch.from_numpy(truth.render(0, turn).rgb))
         for driver in clips.of_split("train")[:3]:
             moment = clips[driver].frames // 3
             driving = read_truth(data / "truth" / "train" / f"{clips[driver].name}.npz").poses[moment]
-            driven = model.render_identity(camera, found.cube, model.driving_pose(driver, moment))["rgb"]
+            driven = model.render_identity(camera, found.cube, model.driving_pose(driver, moment))["rgb"].cpu()
             wanted = torch.from_numpy(truth.head.render(driving, picture.shape[0]).rgb)
             row += [source.frame(driver, moment), driven, wanted]
             errors.append(float((driven - wanted).abs().mean()))
