@@ -29,7 +29,7 @@ class DemoVolanim:
     """Folder for everything."""
     steps: int = 2400
     """Length of the training."""
-    floor_steps: int = 800
+    floor_steps: int = 600
     """Steps of the run that regresses poses directly, for comparison; 0: none."""
     ceiling_steps: int = 600
     """Steps of the run that is given the true poses, for comparison; 0: none."""
