@@ -122,12 +122,17 @@ def pretend_gpu() -> Iterator[None]:
     """Within it there is a GPU (of this thread)."""
     with contextlib.ExitStack() as stack:
         replaced = {"Generator": GpuGenerator, "autocast": _autocast, "load": _load}
+        replaced["cuda.device_of"] = contextlib.nullcontext
         replaced |= {f"cuda.{name}": mock.Mock(return_value=answer) for name, answer in ANSWERS.items()}
         # Optimizers would ask it for streams.
         replaced["accelerator.current_accelerator"] = mock.Mock(return_value=None)
         replaced |= {name: _factory(getattr(torch, name)) for name in FACTORIES}
         for name, stand_in in replaced.items():
             stack.enter_context(mock.patch(f"torch.{name}", stand_in))
+        with contextlib.suppress(ImportError):
+            from triton.runtime.interpreter import GridExecutor
+
+            stack.enter_context(mock.patch.object(GridExecutor, "__call__", _launcher(GridExecutor.__call__)))
         stack.enter_context(torch.serialization.safe_globals([_loaded]))
         stack.enter_context(_Calls())
         stack.enter_context(_Operations())
@@ -296,6 +301,18 @@ def _factory(make: Callable) -> Callable:
         return make(*args, **({**kwargs, "device": _stand_in(kwargs["device"])} if "device" in kwargs else kwargs))
 
     return made
+
+
+def _launcher(launch: Callable) -> Callable:
+    """Launches a Triton kernel in Triton's interpreter."""
+
+    def launched(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        for place, one in enumerate(args):
+            if isinstance(one, Tensor) and not isinstance(one, GpuTensor):
+                raise WrongDevice(f"a Triton kernel's argument {executor.arg_names[place]} lies on {one.device}")
+        return launch(executor, *(one.held if isinstance(one, GpuTensor) else one for one in args), **kwargs)
+
+    return launched
 
 
 def _autocast(device_type: str, *args: Any, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -228,3 +229,24 @@ def test_the_references_choices_train(data, monkeypatch):
         camera, _ = held_out(pipeline)
         assert pipeline.model.get_outputs_for_camera(camera)["rgb"].isfinite().all()
     assert all(math.isfinite(value) for value in losses[-1].values())
+
+
+@pytest.mark.slow
+def test_tritons_kernels_are_given_what_lies_on_the_gpu(data, on_gpu, monkeypatch):
+    """The way that a GPU takes by itself, in Triton's interpreter; the figures are those of plain torch."""
+    pytest.importorskip("triton", minversion="3", reason="Triton 3 is not installed")
+    from nerfstudio_avatars.deformations import _triton_unpose
+    from nerfstudio_avatars.fields import _triton_infer
+    from nerfstudio_avatars.ops import _triton
+
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("Triton's interpreter is switched off (TRITON_INTERPRET)")
+    monkeypatch.delenv("NERFSTUDIO_AVATARS_BACKEND")
+    for module, block in ((_triton, 4096), (_triton_unpose, 512), (_triton_infer, 4096)):
+        monkeypatch.setattr(module, "_BLOCK", block)  # The interpreter takes as long for one point as for many.
+    with pretend_gpu():
+        pipeline, losses = train(small_config(data), "cuda", STEPS[:1] + STEPS[3:5])
+        camera, _ = held_out(pipeline)
+        camera.rescale_output_resolution(0.25)
+        assert pipeline.model.get_outputs_for_camera(camera)["rgb"].isfinite().all()
+    assert losses[0] == pytest.approx(on_gpu[1][0], rel=2e-2)
