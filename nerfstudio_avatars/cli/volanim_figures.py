@@ -85,7 +85,7 @@ class HeadExam:
 
     def _reconstruction(self) -> dict[str, float]:
         l1, inside, overlap, predicted, true, masks, ours, theirs = [], [], [], [], [], [], [], []
-        normals: list[tuple[Tensor, Tensor]] = []
+        bends: list[Tensor] = []
         for clip, frame in self.rows:
             seen = self.draw(clip, self.pose(clip, frame))
             truth = self.truth[clip].render(frame)
@@ -97,7 +97,8 @@ class HeadExam:
             predicted.append(seen["depth"][..., 0])
             true.append(torch.from_numpy(np.nan_to_num(truth.depth)).float())
             masks.append(mask & solid)
-            normals.append((2 * seen["normal"] - 1, torch.from_numpy(truth.normal).float()))
+            normal = torch.from_numpy(truth.normal).float()
+            bends.append(normal_error(2 * seen["normal"][None] - 1, normal[None], masks[-1][None]))
             shares = torch.cat([torch.full_like(seen["accumulation"], 0.5), seen["part_shares"]], -1)
             ours.append(shares.argmax(-1) - 1 if solid.any() else torch.full_like(mask, -1, dtype=torch.long))
             jaw = torch.from_numpy(truth.jaw > 0.5)  # noqa: PLR2004
@@ -110,9 +111,7 @@ class HeadExam:
             "depth_corr": float(depth.correlation.nanmean()),
             "relief_gain": float(depth.relief_gain.nanmean()),
             "depth_error": float(depth.aligned_error.nanmean()),
-            "normal_error_degrees": float(
-                normal_error(*(torch.stack(one) for one in zip(*normals, strict=True)), torch.stack(masks)).nanmean()
-            ),
+            "normal_error_degrees": float(torch.cat(bends).nanmean()),
             "jaw_iou": float(part_overlap(torch.stack(ours), torch.stack(theirs)).iou[1]),
         }
 
