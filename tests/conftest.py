@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -129,3 +130,17 @@ def volanim_config(head_clips, small_volanim, tmp_path_factory) -> Path:
     trainer.setup()
     trainer.train()
     return config.get_base_dir() / "config.yml"
+
+
+@pytest.fixture
+def compile_kernels(tmp_path):
+    """Runs a script that compiles Triton kernels for absent GPUs: the interpreter takes what the compiler rejects."""
+    pytest.importorskip("triton", minversion="3", reason="Triton 3 is not installed")
+
+    def run(script):
+        environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-W", "ignore", "-c", script]
+        found = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        assert found.returncode == 0, found.stderr
+
+    return run
