@@ -159,6 +159,8 @@ class _Calls(TorchFunctionMode):
             return torch.tensor(*args[1:], **kwargs).to(kwargs.get("dtype") or args[0].dtype).to("meta")
         if name == "cuda":
             return args[0].to("meta")
+        if name == "pin_memory":
+            return args[0].clone()
         if name == "to":
             args = args[:1] + tuple(one for arg in args[1:] for one in _destination(arg))
             if "other" in kwargs:

@@ -49,6 +49,7 @@ class BodyPoseTable(nn.Module):
     body_pose: Tensor
     transl: Tensor
     trained: Tensor
+    _trained_frames: Tensor
     start: Tensor
 
     def __init__(
@@ -74,6 +75,9 @@ class BodyPoseTable(nn.Module):
         trained = torch.zeros(len(sequence), dtype=torch.bool)
         trained[trained_frames] = True
         self.register_buffer("trained", trained)
+        # The same as a list, which the device would have to be asked for.
+        self.register_buffer("_trained_frames", trained.nonzero()[:, 0], persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module._list_trained())
         self.register_buffer("start", torch.zeros(len(sequence), 75) if start is None else start.clone())
         self.frame_correction = nn.Parameter(self.start.clone())
         self.shared_correction = nn.Parameter(torch.zeros(69))
@@ -81,6 +85,9 @@ class BodyPoseTable(nn.Module):
 
     def __len__(self) -> int:
         return len(self.transl)
+
+    def _list_trained(self) -> None:
+        self._trained_frames = self.trained.nonzero()[:, 0]
 
     def stored(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
         """Orientation, body pose and translation of frames as the data give them."""
@@ -92,7 +99,7 @@ class BodyPoseTable(nn.Module):
 
         Uses no pixel of a held-out frame. Frames before the first or after the last trained one get none.
         """
-        trained = self.trained.nonzero()[:, 0]
+        trained = self._trained_frames
         if len(trained) == 0:
             return torch.zeros(len(frames), 75, device=frames.device)
         after = torch.searchsorted(trained, frames).clamp(max=len(trained) - 1)
@@ -122,7 +129,7 @@ class BodyPoseTable(nn.Module):
         would keep the jitter. Turns and moves far beyond `FAR` hardly pull (Geman and McClure 1987): a flipped frame
         must not draw its neighbours along.
         """
-        trained = self.trained.nonzero()[:, 0]
+        trained = self._trained_frames
         if len(trained) < 3:
             return self.frame_correction[frames].square().mean()
         at = torch.searchsorted(trained, frames).clamp(1, len(trained) - 2)

@@ -13,7 +13,7 @@ from torch import Tensor
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.deformations.snarf import NEWTON_STEPS, RESIDUAL, SAME_ROOT, TOLERANCE, Roots
-from nerfstudio_avatars.ops.host_reads import Program
+from nerfstudio_avatars.ops.host_reads import Program, Sizes, owners
 
 _BLOCK = 32
 """Points of a program: one warp. They wait for one another, so more would wait longer."""
@@ -177,9 +177,11 @@ def unposing(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Prog
                 STEPS=NEWTON_STEPS, MOST=_MOST_ROOTS, BLOCK=_BLOCK, num_warps=1,
             )  # fmt: skip
     count = count.long()
-    (total,) = yield count.sum()[None]
-    point = torch.repeat_interleave(count, output_size=total)
-    rank = torch.arange(total, device=device) - (count.cumsum(0) - count)[point]
-    cell, local = out_cell[point, rank].long(), out_local[point, rank]
+    (total,) = yield Sizes("roots", count.sum()[None])
+    owner = owners(count, total)
+    real, point = owner < n, owner.clamp(max=n - 1)
+    rank = torch.where(real, torch.arange(total, device=device) - (count.cumsum(0) - count)[point], 0)
+    cell = torch.where(real, out_cell[point, rank].long(), -1)
+    local = torch.where(real[:, None], out_local[point, rank], 0.0)
     x_canonical = volume.origin + volume.spacing * (volume.cell_index[cell] + local)
     return Roots(x_canonical, point, cell, local)

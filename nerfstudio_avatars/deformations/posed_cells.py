@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.ops.backend import use_numba
-from nerfstudio_avatars.ops.host_reads import Program, run
+from nerfstudio_avatars.ops.host_reads import Program, Sizes, owners, run
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,15 @@ def _binning_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) 
     last = ((upper[rows] - origin) / bin_size).floor().long()
     extent = last - first + 1
     count = extent.prod(-1)
-    d0, d1, d2, entries = yield torch.cat([last.amax(0) + 1, count.sum()[None]])
-    entry = torch.repeat_interleave(count, output_size=entries)
+    d0, d1, d2, entries = yield Sizes("bins", torch.cat([last.amax(0) + 1, count.sum()[None]]))
+    owner = owners(count, entries)
+    entry = owner.clamp(max=len(rows) - 1)
     rank = torch.arange(entries, device=nodes.device) - (count.cumsum(0) - count)[entry]
     size = extent[entry]
     at = torch.stack([rank // (size[:, 1] * size[:, 2]), rank // size[:, 2] % size[:, 1], rank % size[:, 2]], -1)
     at = at + first[entry]
-    bins, order = torch.sort((at[:, 0] * d1 + at[:, 1]) * d2 + at[:, 2], stable=True)
+    bins = torch.where(owner < len(rows), (at[:, 0] * d1 + at[:, 1]) * d2 + at[:, 2], d0 * d1 * d2)
+    bins, order = torch.sort(bins, stable=True)
     offsets = torch.searchsorted(bins, torch.arange(d0 * d1 * d2 + 1, device=nodes.device))
     members = rows[entry[order]]
     return PosedCells(

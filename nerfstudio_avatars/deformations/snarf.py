@@ -31,13 +31,13 @@ LARGEST_INVERSE = 6.0
 
 @dataclass(frozen=True)
 class Roots:
-    """All canonical roots of a set of posed points, sorted by point."""
+    """All canonical roots of a set of posed points, sorted by point. In a `Room`, padding of the last point follows."""
 
     x_canonical: Float[Tensor, "roots 3"]
     point: Int[Tensor, "roots"]
     """Which posed point each root belongs to."""
     cell: Int[Tensor, "roots"]
-    """Row of the active cell that holds the root."""
+    """Row of the active cell that holds the root; -1 for padding."""
     local: Float[Tensor, "roots 3"]
     """Position within the cell, in [0, 1]^3 up to the tolerance."""
 

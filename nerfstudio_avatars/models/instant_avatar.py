@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -29,6 +29,7 @@ from nerfstudio_avatars.models.compat import reference_model
 from nerfstudio_avatars.models.outlier_frames import FrameErrors
 from nerfstudio_avatars.models.pose_refinement import PoseRefinementConfig, refine_pose
 from nerfstudio_avatars.models.pose_resolver import PoseResolver
+from nerfstudio_avatars.ops.host_reads import Room, send
 from nerfstudio_avatars.rendering.compositing import over
 from nerfstudio_avatars.rendering.normals import normals_from_depth
 from nerfstudio_avatars.rendering.pinhole import pinhole_rays
@@ -118,6 +119,7 @@ class InstantAvatarModel(Model):
         self.resolver = PoseResolver(self.poses, metadata["train_frames"])
         self._posed_frames: dict[int, PosedAvatar] = {}
         self._step = 0
+        self._room: Room | None = None
         self._in_training = False
         self._seen_camera: Cameras | None = None
         if self.config.refine_poses:
@@ -136,6 +138,7 @@ class InstantAvatarModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Keeps step, occupancy and level schedule up to date."""
         self._in_training = True
+        self._room = self.avatar.make_room()
         return [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_step),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._finish_training),
@@ -167,36 +170,41 @@ class InstantAvatarModel(Model):
     def _before_step(self, step: int) -> None:
         self._step = step
         self._schedule()
-        if step >= self.config.occupancy_warmup and step % self.config.occupancy_every == 0:
-            self.avatar.update_occupancy()
+        if step % self.config.occupancy_every == 0:
+            if step >= self.config.occupancy_warmup:
+                self.avatar.update_occupancy()
+            if self._room:
+                self._room.settle()
         if step % self.config.repose_every == 0:
             self._posed_frames.clear()
 
-    def _pose_frames(self, frames: list[int], index: Int[Tensor, "frames"]) -> list[PosedAvatar]:
-        """Posed cells of training frames, given on the host and on the device; kept while poses are fixed."""
+    def _pose_frames(self, frames: list[int], room: Room | None) -> list[PosedAvatar]:
+        """Posed cells of training frames; kept while poses are fixed."""
         if self._moving_poses():
+            index = send(frames, self.device)
             pose = self.poses.stored(index) + self.poses.frame_correction[index]
-            return self.avatar.pose_all(self.poses.transforms(pose))
-        new = [i for i, frame in enumerate(frames) if frame not in self._posed_frames]
+            return self.avatar.pose_all(self.poses.transforms(pose), room)
+        new = [frame for frame in frames if frame not in self._posed_frames]
         if new:
             with torch.no_grad():
-                pose = self.poses.stored(torch.stack([index[i] for i in new]))
-                posed = self.avatar.pose_all(self.poses.transforms(pose))
-            self._posed_frames.update(zip((frames[i] for i in new), posed, strict=True))
+                pose = self.poses.stored(send(new, self.device))
+                # What is kept must be whole: no room, though it is waited for.
+                self._posed_frames.update(zip(new, self.avatar.pose_all(self.poses.transforms(pose)), strict=True))
         return [self._posed_frames[frame] for frame in frames]
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
-        """Renders training rays; rays of one frame stand together."""
-        frame = ray_bundle.metadata["frame"][:, 0]
-        on_host = frame.cpu().numpy()
-        starts = [0, *(np.flatnonzero(np.diff(on_host)) + 1).tolist()]
+        """Renders training rays; rays of one frame stand together, and their frames' numbers lie on the host."""
+        frame = ray_bundle.metadata["frame"][:, 0].numpy()
+        starts = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist()]
         slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(frame)])]
-        posed = self._pose_frames(on_host[starts].tolist(), torch.stack([frame[start] for start in starts]))
-        poses = list(zip(slices, posed, strict=True))
+        room = self._room if self.training else None
+        if room:
+            room.fits = None
+        poses = list(zip(slices, self._pose_frames(frame[starts].tolist(), room), strict=True))
         self._last_posed = poses[-1][1]
         jitter = torch.rand(len(ray_bundle), device=self.device)
         noise = float(self.training and self._step < self.config.density_noise_steps)
-        rendered = self.avatar.render(ray_bundle.origins, ray_bundle.directions, jitter, poses, noise)
+        rendered = self.avatar.render(ray_bundle.origins, ray_bundle.directions, jitter, poses, noise, room)
         outputs = self._outputs(rendered)
         if self.training:
             outputs["sample_weights"] = [rendered.weights]
@@ -250,6 +258,9 @@ class InstantAvatarModel(Model):
                 losses["empty_space"] = config.regulariser_weight * empty_space
         if self._moving_poses():
             losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(frames)
+        fits = self._room.fits if self._room else None
+        if fits is not None:  # A step that lost samples for lack of room teaches nothing.
+            losses = {name: torch.where(fits, loss, 0.0) for name, loss in losses.items()}
         return losses
 
     def _frame_weights(self, frames: Tensor, errors: Tensor) -> Float[Tensor, "rays 1"]:

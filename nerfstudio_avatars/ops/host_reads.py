@@ -1,24 +1,77 @@
-"""Sizes that the host has to know, read for many programs at once: a GPU is waited for once a round, not once a read.
+"""Sizes that the host has to know: read for many programs at once, or set beforehand, so that a GPU is not waited for.
 
 How many samples a ray has, or how many cells a bin, decides the shape of what comes next, and shapes live on the host.
-A program is a generator that yields such numbers as small tensors and gets them back as integers:
+A program is a generator that yields such numbers as small tensors and gets sizes back that are at least as large:
 
-    (count,) = yield mask.sum()[None]
-    rows = rows_where(mask, count)
+    (size,) = yield Sizes("samples", mask.sum()[None])
+    rows = owners(mask, size)
+
+`run` answers with the numbers themselves. A `Room` answers with what was needed lately and a little more: what is left
+over in the end is padding, and where something did not fit, `Room.fits` says so on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+SLACK = 1.25
+"""Room, as a multiple of the most that was needed lately."""
+
 Result = TypeVar("Result")
-Program = Generator[Tensor, list[int], Result]
-"""Yields integer tensors of one dimension, each answered by a list of its numbers."""
+
+
+class Sizes(NamedTuple):
+    """What a program asks for."""
+
+    name: str
+    numbers: Int[Tensor, "n"]
+
+
+Program = Generator[Sizes, list[int], Result]
+
+
+class Room:
+    """Sizes set beforehand. Until the first `settle` the numbers themselves are read."""
+
+    def __init__(self) -> None:
+        self.fits: Bool[Tensor, ""] | None = None
+        """Whether there was room for everything since this was last set to None; None where nothing was asked."""
+        self._always_fit: Bool[Tensor, ""] | None = None
+        self._needed: dict[str, Tensor] = {}
+        self._limits: dict[str, Tensor] = {}
+        self._sizes: dict[str, list[int]] = {}
+
+    def settle(self) -> None:
+        """Makes room for what was needed since the last time. A GPU is waited for once.
+
+        Where something did not fit, what followed from it is not known: numbers are read again until the next time.
+        """
+        limits = {name: (SLACK * most).long() + 1 for name, most in self._needed.items()}
+        questions = [Sizes(*limit) for limit in limits.items()]
+        if self._always_fit is not None:
+            questions.append(Sizes("fits", self._always_fit.long()[None]))
+        sizes = _read(questions)
+        fitted = self._always_fit is None or sizes.pop() == [1]
+        self._sizes = self._sizes | dict(zip(limits, sizes, strict=True)) if fitted else {}
+        self._limits |= limits
+        self._needed, self._always_fit = {}, None
+
+    def answer(self, asked: list[Sizes]) -> list[list[int]]:
+        """Sizes for each question."""
+        for name, numbers in asked:
+            self._needed[name] = torch.maximum(self._needed.get(name, numbers), numbers)
+        if any(name not in self._sizes for name, _ in asked):
+            return _read(asked)
+        # Never quite full: the last row is padding, where anything may point.
+        fits = torch.stack([(numbers < self._limits[name]).all() for name, numbers in asked]).all()
+        self.fits = fits if self.fits is None else self.fits & fits
+        self._always_fit = fits if self._always_fit is None else self._always_fit & fits
+        return [self._sizes[name] for name, _ in asked]
 
 
 def run(program: Program[Result]) -> Result:
@@ -26,25 +79,38 @@ def run(program: Program[Result]) -> Result:
     return run_together([program])[0]
 
 
-def run_together(programs: Sequence[Program[Result]]) -> list[Result]:
-    """Runs programs side by side; what all of them ask for at a time is one read."""
+def run_together(programs: Sequence[Program[Result]], room: Room | None = None) -> list[Result]:
+    """Runs programs side by side; what all of them ask for at a time is one read, or none where there is a room."""
     results: dict[int, Result] = {}
     answers: dict[int, list[int] | None] = dict.fromkeys(range(len(programs)))
-    while answers:
-        asked: dict[int, Tensor] = {}
+    while True:
+        asked: dict[int, Sizes] = {}
         for i, answer in answers.items():
             try:
                 asked[i] = programs[i].send(answer)  # type: ignore[arg-type]  # The first answer is None.
             except StopIteration as end:
                 results[i] = end.value
-        numbers = torch.cat(list(asked.values())).tolist() if asked else []
-        answers, start = {}, 0
-        for i, question in asked.items():
-            answers[i] = numbers[start : start + len(question)]
-            start += len(question)
+        if not asked:
+            break
+        questions = list(asked.values())
+        answers = dict(zip(asked, room.answer(questions) if room else _read(questions), strict=True))
     return [results[i] for i in range(len(programs))]
 
 
-def rows_where(mask: Bool[Tensor, "n"], count: int) -> Int[Tensor, "count"]:
-    """Where a mask is true, which it is known to be `count` times: `nonzero` without waiting for the device."""
-    return torch.repeat_interleave(mask.long(), output_size=count)
+def _read(asked: list[Sizes]) -> list[list[int]]:
+    numbers = iter(torch.cat([numbers for _, numbers in asked]).tolist() if asked else [])
+    return [[next(numbers) for _ in question] for _, question in asked]
+
+
+def owners(counts: Int[Tensor, "n"] | Bool[Tensor, "n"], size: int) -> Int[Tensor, "size"]:
+    """Which element each of `size` entries belongs to, where element i has `counts[i]` of them; n past the last entry.
+
+    Of a mask: the rows where it is true, as `nonzero` without waiting for the device.
+    """
+    return torch.searchsorted(counts.cumsum(0), torch.arange(size, device=counts.device), right=True)
+
+
+def send(numbers: Sequence[int], device: torch.device) -> Int[Tensor, "n"]:
+    """A few numbers to the device, without waiting for it."""
+    there = torch.tensor(numbers)
+    return there.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else there.to(device)

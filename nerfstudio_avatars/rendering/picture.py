@@ -93,7 +93,8 @@ def _render_torch(
     jitter = torch.full_like(hit, 0.5, dtype=origins.dtype)
     found = march(origins[hit], directions[hit], jitter, posed, volume, cached_density, settings)
     roots = found.roots
-    sums, _ = shade(len(hit), found.ray, found.t, roots.x_canonical, roots.point, field, volume, rule, settings.step)
+    point = roots.point if len(roots.point) > len(found.t) else None
+    sums, _ = shade(len(hit), found.ray, found.t, roots.x_canonical, point, field, volume, rule, settings.step)
     return sums.new_zeros(len(origins), 8).index_copy(0, hit, sums)
 
 
@@ -102,7 +103,7 @@ def shade(
     ray: Int[Tensor, "samples"],
     t: Float[Tensor, "samples"],
     x_canonical: Float[Tensor, "roots 3"],
-    point: Int[Tensor, "roots"],
+    point: Int[Tensor, "roots"] | None,
     field: HashField,
     volume: SkinningVolume,
     rule: DensityRule,
@@ -112,7 +113,9 @@ def shade(
     """Evaluates the field at the samples' roots and composites: sums along rays as in `render`, and the weights.
 
     Args:
-        x_canonical, point: packed roots of the samples, at least one each, and their samples.
+        ray, t: of the samples, those of a ray together; `num_rays` for padding, which is not seen.
+        x_canonical: roots of the samples, at least one each.
+        point: the sample of each root; None where every sample has one.
         noise: standard deviation of noise on the raw density, 1/m.
     """
     # Without gradient, one pass over the roots gives their colours too.
@@ -121,18 +124,18 @@ def shade(
     if noise > 0:
         raw = raw + noise * torch.randn_like(raw)
     density = rule(raw, x_canonical, volume)
-    if len(x_canonical) > len(t):  # Some samples have several roots: the densest one is seen.
+    if point is not None:  # Of several roots the densest one is seen.
         winner = densest_of_each(density.detach(), point, len(t))
         density, seen, x_canonical = density[winner], seen[winner], x_canonical[winner]
     colour = field.colour(seen) if learning else seen
-    weights = rendering_weights(density, step, ray)
+    weights = rendering_weights(torch.where(ray < num_rays, density, 0.0), step, ray)
     unit = (x_canonical.detach() - field.centre) / (2 * field.half_size) + 0.5
     values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
-    return accumulate_along_rays(weights, values, ray, num_rays), weights
+    return accumulate_along_rays(weights, values, ray, num_rays + 1)[:-1], weights
 
 
 def densest_of_each(density: Float[Tensor, "roots"], point: Int[Tensor, "roots"], points: int) -> Int[Tensor, "points"]:
-    """Row of each point's densest root, the first of equals. Every point has a root.
+    """Row of each point's densest root, the first of equals; any row where a point has none, as padding may.
 
     Args:
         density: not negative.
@@ -141,4 +144,4 @@ def densest_of_each(density: Float[Tensor, "roots"], point: Int[Tensor, "roots"]
     best = density.new_zeros(points).scatter_reduce(0, point, density, "amax")
     row = torch.arange(len(point), device=point.device)
     row = torch.where(density < best[point], len(point), row)
-    return point.new_full((points,), len(point)).scatter_reduce(0, point, row, "amin")
+    return point.new_full((points,), len(point) - 1).scatter_reduce(0, point, row, "amin")

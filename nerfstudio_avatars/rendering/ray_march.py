@@ -18,7 +18,7 @@ from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.deformations.snarf import Roots, _unpose_torch, unposing
 from nerfstudio_avatars.ops.backend import use_numba
-from nerfstudio_avatars.ops.host_reads import Program, rows_where, run
+from nerfstudio_avatars.ops.host_reads import Program, Sizes, owners, run
 
 MAX_ROOTS = 3
 """Canonical roots kept for one sample."""
@@ -27,6 +27,8 @@ STEPS_AT_A_TIME = 32
 CUT_CAP = 0.5
 """Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface
 would otherwise end the ray before it."""
+NOWHERE = 1e6
+"""Distance of padding samples, metres: nobody is there."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ class MarchSettings:
 @dataclass(frozen=True)
 class Samples:
     """Packed samples of some rays, sorted by ray and depth, and the canonical roots of each (at least one), sorted by
-    sample."""
+    sample. In a `Room`, padding samples of no ray follow, and padding roots that belong to the last of them."""
 
     ray: Int[Tensor, "samples"]
+    """The number of rays for padding."""
     t: Float[Tensor, "samples"]
     roots: Roots
 
@@ -106,7 +109,8 @@ def marching_points(
     step: float,
     is_occupied: Callable[[Tensor], Tensor],
 ) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
-    """Program: rays and distances of the samples that fall into occupied space, sorted by ray and depth.
+    """Program: rays and distances of the samples that fall into occupied space, sorted by ray and depth. Padding
+    belongs to the last ray and lies `NOWHERE`.
 
     Args:
         longest: no ray has a longer way from near to far, metres; it is a number because the host must know it.
@@ -120,10 +124,11 @@ def marching_points(
         occupied = is_occupied((origins[:, None] + t[..., None] * directions[:, None]).flatten(0, 1)).view_as(t)
         blocks.append(occupied & (k < count[:, None]))
     occupied = torch.cat(blocks, 1).flatten()
-    (samples,) = yield occupied.sum()[None]
-    index = rows_where(occupied, samples)
-    ray = index // steps
-    return ray, near[ray] + (index % steps + jitter[ray]) * step
+    (samples,) = yield Sizes("samples", occupied.sum()[None])
+    index = owners(occupied, samples)
+    ray = (index // steps).clamp(max=len(origins) - 1)
+    t = near[ray] + (index % steps + jitter[ray]) * step
+    return ray, torch.where(index < len(occupied), t, NOWHERE)
 
 
 @torch.no_grad()
@@ -147,6 +152,10 @@ def _marching_torch(
     else:
         roots = yield from unposing(x_posed, posed, volume)
 
+    if len(ray) and not len(roots.point):  # Padding is taken from some row.
+        nowhere = torch.zeros_like(x_posed[:1])
+        roots = Roots(nowhere, torch.zeros_like(ray[:1]), torch.full_like(ray[:1], -1), nowhere)
+
     # Masks up to the end, where one read tells how much is left of both samples and roots.
     density = density_at_roots(roots, volume, cached_density)
     keep = density >= 0
@@ -157,11 +166,13 @@ def _marching_torch(
     filled &= _sum_before(depth, ray) <= settings.cut
     filled &= _sum_before(filled.long(), ray) < settings.max_samples
     keep &= filled[roots.point]
-    samples, kept = yield torch.stack([filled.sum(), keep.sum()])
-    left, rows = rows_where(filled, samples), rows_where(keep, kept)
-    point = (filled.long().cumsum(0) - 1)[roots.point[rows]]
-    found = Roots(roots.x_canonical[rows], point, roots.cell[rows], roots.local[rows])
-    return Samples(ray[left], t[left], found)
+    samples, kept = yield Sizes("kept", torch.stack([filled.sum(), keep.sum()]))
+    left, rows = owners(filled, samples), owners(keep, kept)
+    is_sample, is_root = left < len(filled), rows < len(keep)
+    left, rows = left.clamp(max=len(filled) - 1), rows.clamp(max=len(keep) - 1)
+    point = torch.where(is_root, (filled.cumsum(0) - 1)[roots.point[rows]], samples - 1)
+    found = Roots(roots.x_canonical[rows], point, roots.cell[rows].clamp(min=0), roots.local[rows])
+    return Samples(torch.where(is_sample, ray[left], len(origins)), t[left], found)
 
 
 def _rank_within(group: Tensor) -> Tensor:
@@ -181,7 +192,7 @@ def _sum_before(values: Tensor, group: Tensor) -> Tensor:
 
 
 def density_at_roots(roots: Roots, volume: SkinningVolume, cached_density: Tensor) -> Float[Tensor, "roots"]:
-    """The cached density of the half-size cell in which each root lies."""
+    """The cached density of the half-size cell in which each root lies; -1 for padding."""
     half = (roots.local >= 0.5).long()
     i, j, k = (2 * volume.cell_index.long()[roots.cell] + half).unbind(-1)
-    return cached_density[i, j, k]
+    return torch.where(roots.cell < 0, -1.0, cached_density[i, j, k])

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from nerfstudio_avatars.ops.host_reads import rows_where, run, run_together
+from nerfstudio_avatars.ops.host_reads import Room, Sizes, owners, run, run_together, send
 
 
 def countdown(start):
     """Asks for its own state until it is zero."""
     seen = []
     while start:
-        seen.append((yield torch.tensor([start, 10 * start])))
+        seen.append((yield Sizes("state", torch.tensor([start, 10 * start]))))
         start -= 1
     return seen
 
@@ -30,14 +30,58 @@ def test_a_round_is_one_read(monkeypatch):
 
 def test_what_a_program_raises_is_raised():
     def failing():
-        yield torch.tensor([1])
+        yield Sizes("one", torch.tensor([1]))
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         run(failing())
 
 
+def test_a_room_reads_until_it_settles_and_then_answers_with_a_quarter_more(monkeypatch):
+    room, reads, tolist = Room(), [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: reads.append(len(x)) or tolist(x))
+    assert run_together([countdown(2), countdown(1)], room) == [[[2, 20], [1, 10]], [[1, 10]]]
+    assert reads == [4, 2] and room.fits is None
+    room.settle()
+    assert reads == [4, 2, 2]
+    assert run_together([countdown(1)], room) == [[[3, 26]]]
+    assert len(reads) == 3 and room.fits
+    run_together([countdown(2), countdown(3)], room)
+    assert len(reads) == 3 and not room.fits  # Three are not less than three: the last row is for padding.
+    run_together([countdown(1)], room)
+    assert not room.fits  # Once too many stays too many until somebody asks.
+    room.settle()
+    assert len(reads) == 4 and reads[-1] == 3
+    room.fits = None
+    assert run_together([countdown(1)], room) == [[[1, 10]]]  # What did not fit may have hidden more: it is read.
+    assert len(reads) == 5 and room.fits is None
+    run_together([countdown(3)], room)
+    room.settle()
+    assert run_together([countdown(3)], room) == [[[4, 38]] * 3] and room.fits
+
+
+def test_a_room_keeps_what_was_not_asked_for_lately():
+    room = Room()
+    run_together([countdown(2)], room)
+    room.settle()
+    room.settle()
+    assert run_together([countdown(1)], room) == [[[3, 26]]]
+
+
 @pytest.mark.parametrize("length", [0, 1, 100])
-def test_rows_where_is_nonzero(length):
+def test_owners_of_a_mask_are_its_rows(length):
     mask = torch.rand(length) < 0.3
-    assert torch.equal(rows_where(mask, int(mask.sum())), mask.nonzero()[:, 0])
+    rows = mask.nonzero()[:, 0]
+    assert torch.equal(owners(mask, len(rows)), rows)
+    assert torch.equal(owners(mask, len(rows) + 5), torch.cat([rows, torch.full((5,), length)]))
+    assert torch.equal(owners(mask, len(rows) // 2), rows[: len(rows) // 2])
+
+
+def test_owners_of_counts_are_repeated():
+    counts = torch.tensor([0, 3, 0, 0, 2, 1, 0])
+    assert torch.equal(owners(counts, 6), torch.arange(7).repeat_interleave(counts))
+    assert owners(counts, 8).tolist() == [1, 1, 1, 4, 4, 5, 7, 7]
+
+
+def test_numbers_are_sent():
+    assert torch.equal(send([3, 1], torch.device("cpu")), torch.tensor([3, 1]))

@@ -9,7 +9,7 @@ from bent_capsule import LENGTH, bend, capsule_distance, capsule_mesh
 from nerfstudio_avatars.deformations.posed_cells import _binning_torch, bin_cells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.deformations.snarf import unpose
-from nerfstudio_avatars.ops.host_reads import run
+from nerfstudio_avatars.ops.host_reads import Room, run, run_together
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.rendering.ray_march import MarchSettings, _marching_torch, march
 
@@ -70,6 +70,31 @@ def test_binning_twins_agree(scene):
     for b in (slow.offsets[1:] > slow.offsets[:-1]).nonzero()[:200, 0].tolist():
         members = slice(int(slow.offsets[b]), int(slow.offsets[b + 1]))
         assert set(slow.members[members].tolist()) == set(posed.members[members].tolist())
+
+
+def test_padding_comes_last_and_is_not_seen(scene):
+    volume, occupancy, posed, origins, directions, jitter = scene
+
+    def both(room):
+        rows = occupancy.occupied_rows(volume)
+        (cells,) = run_together([_binning_torch(posed.nodes, volume.cells, rows, posed.bin_size)], room)
+        march = _marching_torch(origins, directions, jitter, cells, volume, occupancy.cached(), SETTINGS)
+        return cells, *run_together([march], room)
+
+    room = Room()
+    cells, exact = both(room)
+    room.settle()
+    padded_cells, padded = both(room)
+    assert room.fits
+    assert all(padded > d for d, padded in zip(cells.dims, padded_cells.dims, strict=True))
+    assert cells.members.unique().equal(padded_cells.members[: padded_cells.offsets[-1]].unique())
+    samples, roots = len(exact.ray), len(exact.roots.point)
+    assert len(padded.ray) > samples and len(padded.roots.point) > roots
+    assert torch.equal(padded.ray[:samples], exact.ray) and torch.equal(padded.t[:samples], exact.t)
+    assert (padded.ray[samples:] == len(origins)).all()
+    for name in ("x_canonical", "point", "cell", "local"):
+        assert torch.equal(getattr(padded.roots, name)[:roots], getattr(exact.roots, name)), name
+    assert (padded.roots.point[roots:] == len(padded.ray) - 1).all()
 
 
 def test_every_sample_of_an_unbent_capsule_is_its_own_root(scene):

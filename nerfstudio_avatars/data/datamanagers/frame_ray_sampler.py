@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
+
+from nerfstudio_avatars.ops.host_reads import send
 
 PATCH_BORDER_SHARE = 0.5
 """Centres of patches stay half a patch away from the borders."""
@@ -52,7 +55,7 @@ class FrameRaySampler:
         self.sampling = sampling
         self.height, self.width = images.shape[1:3]
         self._pixels = images.view(-1, 4)
-        self._frame_ids = frame_ids.to(device)
+        self._frame_ids = frame_ids.tolist()
         self._origins = cameras.camera_to_worlds[:, :, 3].to(device)
         self._axes = cameras.camera_to_worlds[:, :, :3].to(device)
         self._intrinsics = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], -1).to(device)
@@ -63,19 +66,25 @@ class FrameRaySampler:
 
     def sample(self) -> tuple[RayBundle, dict[str, Tensor]]:
         """Rays of the next frames, those of one frame together, and their pixels."""
-        chosen = torch.tensor(self._next_images(), device=self._origins.device)
+        images = self._next_images()
+        frames = [self._frame_ids[image] for image in images]
+        device = self._origins.device
+        chosen = send(images, device)
         flat = self._pick_patches(chosen) if self.sampling.kind == "patch" else self._pick_pixels(chosen)
         image = chosen.repeat_interleave(flat.shape[1])
         flat = flat.flatten()
         batch = {
             "image": self._pixels[image * (self.height * self.width) + flat].float() / 255,
-            "frame": self._frame_ids[chosen],
+            "frame": send(frames, device),
             "indices": torch.stack([image, flat // self.width, flat % self.width], -1),
         }
-        return self.rays(batch["indices"]), batch
+        return self._rays(batch["indices"], np.repeat(frames, len(flat) // len(frames))), batch
 
-    def rays(self, indices: Int[Tensor, "rays 3"]) -> RayBundle:
-        """Rays of pixels given as image, row, column. Equals nerfstudio's `Cameras.generate_rays`."""
+    def _rays(self, indices: Int[Tensor, "rays 3"], frame: Int[np.ndarray, "rays"]) -> RayBundle:
+        """Rays of pixels given as image, row, column. Equals nerfstudio's `Cameras.generate_rays`.
+
+        The frames stay on the host: they decide there which rays are rendered together.
+        """
         image, row, column = indices.unbind(-1)
         fx, fy, cx, cy = self._intrinsics[image].unbind(-1)
         local = torch.stack([(column + 0.5 - cx) / fx, (cy - row - 0.5) / fy, -torch.ones_like(fx)], -1)
@@ -86,7 +95,7 @@ class FrameRaySampler:
             pixel_area=1 / (fx * fy)[:, None] / norm**3,
             camera_indices=image[:, None],
             times=None,
-            metadata={"frame": self._frame_ids[image][:, None], "directions_norm": norm},
+            metadata={"frame": torch.from_numpy(frame)[:, None], "directions_norm": norm},
         )
 
     def _next_images(self) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.data.body_sequence import BodySequence
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 Posed = tuple[np.ndarray, np.ndarray]
 
