@@ -70,6 +70,8 @@ class ClippedAdamConfig(OptimizerConfig):
     """Decay of the running means of the gradient and of its square."""
     clip: float = 0.1
     """No single derivative counts for more than this."""
+    fused: bool = True
+    """One kernel instead of several passes over the parameters."""
 
 
 class ClippedAdam(torch.optim.Adam):

@@ -17,6 +17,8 @@ from nerfstudio_avatars.cli.volanim_figures import NOVEL_TURN, HeadExam
 if TYPE_CHECKING:
     from nerfstudio.pipelines.base_pipeline import Pipeline
 
+    from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
+
 COLUMNS = (
     "source", "reconstruction", "25 degrees left", "truth", "25 degrees right", "truth", "driver", "driven", "truth",
     "depth", "truth", "normals", "parts", "true jaw",
@@ -50,7 +52,7 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
             continue
         seen.add(clip)
         pose, truth = exam.pose(clip, frame), exam.truth[clip].render(frame)
-        own = exam.draw(clip, pose)
+        own = exam.draw(clip, pose, normals=True)
         row = [exam.picture(clip, frame), own["rgb"]]
         for turn in (-NOVEL_TURN, NOVEL_TURN):
             row.append(exam.draw(clip, exam.model.turned(pose, turn))["rgb"])
@@ -92,6 +94,10 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
 
     model, clips = pipeline.model, pipeline.model.kwargs["metadata"]["clips"]
     source = model.kwargs["metadata"]["driving"]
+
+    def draw(cube: Tensor, pose: PartPoses) -> Tensor:
+        return model.render_identity(camera, cube, pose, normals=False)["rgb"].cpu()
+
     rows, errors, copies = [], [], []
     stages: dict[str, list[float]] = {"start": [], "code": [], "tuned": []}
     for number in clips.of_split("test"):
@@ -103,14 +109,14 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
             stages[name].append(value)
         camera = clip_cameras(clips, torch.tensor([[number, 0]]), picture.shape[0])
         pose = model.driving_pose(number, 0)
-        row = [picture, model.render_identity(camera, found.cube, pose)["rgb"].cpu()]
+        row = [picture, draw(found.cube, pose)]
         for turn in (-NOVEL_TURN, NOVEL_TURN):
-            row.append(model.render_identity(camera, found.cube, model.turned(pose, turn))["rgb"].cpu())
+            row.append(draw(found.cube, model.turned(pose, turn)))
             row.append(torch.from_numpy(truth.render(0, turn).rgb))
         for driver in clips.of_split("train")[:3]:
             moment = clips[driver].frames // 3
             driving = read_truth(data / "truth" / "train" / f"{clips[driver].name}.npz").poses[moment]
-            driven = model.render_identity(camera, found.cube, model.driving_pose(driver, moment))["rgb"].cpu()
+            driven = draw(found.cube, model.driving_pose(driver, moment))
             wanted = torch.from_numpy(truth.head.render(driving, picture.shape[0]).rgb)
             row += [source.frame(driver, moment), driven, wanted]
             errors.append(float((driven - wanted).abs().mean()))
