@@ -118,9 +118,9 @@ class Demo:
 
     def _measure(self, runs: list[TrainedRun], device: str) -> dict:
         """Evaluates every run; the last one also makes the videos."""
-        from nerfstudio_avatars.cli.animate import Shot, film
         from nerfstudio_avatars.cli.evaluate import evaluate_loaded
         from nerfstudio_avatars.cli.run_config import load_run
+        from nerfstudio_avatars.cli.shot import Shot, film
 
         by_budget = {}
         for seconds, trained in zip(self.seconds_list, runs, strict=True):

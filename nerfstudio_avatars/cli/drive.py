@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.cli.animate import Animate, Shot
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.invert import ENDING, find_identity, load_identity, volanim_model
+from nerfstudio_avatars.cli.shot import Shot
 
 if TYPE_CHECKING:
     import numpy as np
     from nerfstudio.cameras.cameras import Cameras
     from torch import Tensor
 
+    from nerfstudio_avatars.cli.animate import Animate
     from nerfstudio_avatars.cli.run_config import LoadedRun
     from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
     from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModel

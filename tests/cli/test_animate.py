@@ -11,9 +11,10 @@ import torch
 
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli import main, run_config
-from nerfstudio_avatars.cli.animate import Animate, Shot, film, frames
+from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.motion import choose_motion
+from nerfstudio_avatars.cli.shot import Shot, film, frames
 from nerfstudio_avatars.data.body_sequence import BodySequence
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nerfstudio_avatars.cli import animate, demo_page, evaluate, nerfstudio_commands, run_config
+from nerfstudio_avatars.cli import demo_page, evaluate, nerfstudio_commands, run_config, shot
 from nerfstudio_avatars.cli.demo import WARM_UP_STEPS, Demo
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
@@ -35,7 +35,7 @@ def stage(monkeypatch, tmp_path):
 
     monkeypatch.setattr(nerfstudio_commands, "train", train)
     monkeypatch.setattr(nerfstudio_commands, "run_command", run_command)
-    monkeypatch.setattr(animate, "film", film)
+    monkeypatch.setattr(shot, "film", film)
     config = SimpleNamespace(method_name="instant-avatar-cpu")
     monkeypatch.setattr(run_config, "load_run", lambda _path: SimpleNamespace(config=config))
     answer = {"groups": {"novel_view": FIGURES, "novel_pose": FIGURES}, "render_fps": 5.0, "step": 9}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nerfstudio_avatars.cli.animate import Animate, Shot, film
+from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.demo_volanim import held_out_rows, train_on_true_poses
 from nerfstudio_avatars.cli.drive import drive
 from nerfstudio_avatars.cli.evaluate_animation import animation_figures
@@ -16,6 +16,7 @@ from nerfstudio_avatars.cli.evaluation.measure import follow, measure
 from nerfstudio_avatars.cli.evaluation.protocols import OURS
 from nerfstudio_avatars.cli.invert import find_identity, save_identity
 from nerfstudio_avatars.cli.run_config import load_run
+from nerfstudio_avatars.cli.shot import Shot, film
 from nerfstudio_avatars.cli.volanim_figures import HeadExam
 from nerfstudio_avatars.cli.volanim_page import draw_sheet, drive_video, inversion_sheet
 from nerfstudio_avatars.data.demo import draw_demo_sequence

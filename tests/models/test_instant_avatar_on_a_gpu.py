@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nerfstudio_avatars.cli.animate import Shot, frames
+from nerfstudio_avatars.cli.shot import Shot, frames
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.methods import instant_avatar
 from nerfstudio_avatars.rendering.union_grid import UnionGrid
