@@ -24,11 +24,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
     from nerfstudio_avatars.cli.verbs import parse, user_errors
 
-    command = parse(args)
     try:
-        command.run()
+        parse(args).run()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # Whoever read our words has enough of them (`| head`); the rest has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
     except Exception as error:
         if not isinstance(error, user_errors()):
             raise

@@ -77,3 +77,12 @@ def test_help_imports_no_torch_and_idle_threads_are_told_to_sleep_before_it_come
 
 def test_a_users_own_choice_of_thread_policy_stays():
     assert _in_fresh_python(PROBE, OMP_WAIT_POLICY="active").splitlines()[-1] == "False active 0"
+
+
+def test_a_reader_that_has_enough_is_no_fault():
+    """`ns-avatar animate --help | head -0`."""
+    command = [sys.executable, "-m", "nerfstudio_avatars.cli", "animate", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == 141
