@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -89,7 +90,7 @@ class BodyPoseTable(nn.Module):
     def _list_trained(self) -> None:
         self._trained_frames = self.trained.nonzero()[:, 0]
 
-    def stored(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+    def stored(self, frames: Int[Tensor, "*k"]) -> Float[Tensor, "*k 75"]:
         """Orientation, body pose and translation of frames as the data give them."""
         return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
 
@@ -118,9 +119,8 @@ class BodyPoseTable(nn.Module):
             joints, pose[:, :3], pose[:, 3:72] + self.shared_correction, pose[:, 72:], self.parents
         )
         # Moved joints take their flesh along: the canonical point keeps its place relative to its bone.
-        shift = torch.eye(4, device=posed.device).repeat(24, 1, 1)
-        shift[:, :3, 3] = self.joint_offsets
-        return posed @ shift @ self.canonical_inverse
+        shift = torch.eye(4, device=posed.device) + F.pad(self.joint_offsets[..., None], (3, 0, 0, 1))
+        return posed @ (shift @ self.canonical_inverse)
 
     def smoothness(self, frames: Int[Tensor, "k"]) -> Float[Tensor, ""]:
         """How far corrected poses are from the middle of their neighbours' in time, mean square (radians, metres).
@@ -133,11 +133,11 @@ class BodyPoseTable(nn.Module):
         if len(trained) < 3:
             return self.frame_correction[frames].square().mean()
         at = torch.searchsorted(trained, frames).clamp(1, len(trained) - 2)
-        before, here, after = trained[at - 1], trained[at], trained[at + 1]
-        share = ((here - before) / (after - before).clamp(min=1))[:, None]
-        poses = [self.stored(index) + self.frame_correction[index] for index in (before, here, after)]
-        turns = [pose[:, :72].unflatten(1, (24, 3)) for pose in poses]
-        turn = compose_axis_angle(-slerp_axis_angle(turns[0], turns[2], share[..., None]), turns[1])
-        move = poses[1][:, 72:] - torch.lerp(poses[0][:, 72:], poses[2][:, 72:], share)
+        index = trained[torch.stack([at - 1, at, at + 1])]
+        share = ((index[1] - index[0]) / (index[2] - index[0]).clamp(min=1))[:, None]
+        poses = self.stored(index) + self.frame_correction[index]
+        before, here, after = poses[..., :72].unflatten(-1, (24, 3)).unbind()
+        turn = compose_axis_angle(-slerp_axis_angle(before, after, share[..., None]), here)
+        move = poses[1, :, 72:] - torch.lerp(poses[0, :, 72:], poses[2, :, 72:], share)
         square = torch.cat([turn, move[:, None]], 1).square().sum(-1)
         return (square / (1 + square / FAR**2)).mean() / 3

@@ -19,7 +19,7 @@ _FAR = 1e30
 
 @dataclass(frozen=True)
 class MappedCells(PosedCells):
-    """Posed cells with what is needed to invert them quickly, per cell."""
+    """Posed cells with what is needed to invert them quickly, per cell; of those in bins."""
 
     bounds: np.ndarray
     """Bounding box: lower and upper corner."""
@@ -55,7 +55,8 @@ class Search(NamedTuple):
         if isinstance(posed, MappedCells):
             maps = posed.bounds, posed.guess, posed.polynomial
         else:
-            maps = _map_cells(posed.nodes.numpy(), posed.cells.numpy())[:3]
+            cells = posed.cells.numpy()
+            maps = tuple(x[0] for x in _map_cells(posed.nodes.numpy()[None], cells, np.arange(len(cells)))[:3])
         return cls(
             posed.origin.numpy(), np.float32(1 / posed.bin_size), np.array(posed.dims), posed.offsets.numpy(),
             posed.members.numpy(), *maps, posed.sides.numpy(), volume.cell_index.numpy(),
@@ -64,36 +65,54 @@ class Search(NamedTuple):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def _map(nodes, cells, residual, tolerance, far, bounds, guess, polynomial, sides):
-    for c in prange(len(cells)):
-        for a in range(3):
-            x0, x1, x2, x3 = nodes[cells[c, 0], a], nodes[cells[c, 1], a], nodes[cells[c, 2], a], nodes[cells[c, 3], a]
-            x4, x5, x6, x7 = nodes[cells[c, 4], a], nodes[cells[c, 5], a], nodes[cells[c, 6], a], nodes[cells[c, 7], a]
-            bounds[c, a] = min(x0, x1, x2, x3, x4, x5, x6, x7)
-            bounds[c, 3 + a] = max(x0, x1, x2, x3, x4, x5, x6, x7)
-            polynomial[c, 0, a], polynomial[c, 1, a] = x0, x1 - x0
-            polynomial[c, 2, a], polynomial[c, 3, a] = x2 - x0, x4 - x0
-            polynomial[c, 4, a], polynomial[c, 5, a] = x3 - x2 - x1 + x0, x5 - x4 - x1 + x0
-            polynomial[c, 6, a] = x6 - x4 - x2 + x0
-            polynomial[c, 7, a] = x7 - x6 - x5 + x4 - x3 + x2 + x1 - x0
-        _guess(polynomial, c, residual, tolerance, far, guess)
-        highest, lowest = np.float32(0), np.float32(0)
+def _map(nodes, cells, rows, residual, tolerance, far, bounds, guess, polynomial, sides):
+    for task in prange(len(nodes) * len(rows)):
+        pose, c = task // len(rows), rows[task % len(rows)]
+        _map_cell(nodes[pose], cells, c, bounds[pose], polynomial[pose], sides[pose])
+        _guess(polynomial[pose], c, residual, tolerance, far, guess[pose])
+
+
+@njit(fastmath=True, cache=True, nogil=True)
+def _map_cell(nodes, cells, c, bounds, polynomial, sides):
+    """Bounding box, polynomial and sides of one cell."""
+    for a in range(3):
+        x0, x1, x2, x3 = nodes[cells[c, 0], a], nodes[cells[c, 1], a], nodes[cells[c, 2], a], nodes[cells[c, 3], a]
+        x4, x5, x6, x7 = nodes[cells[c, 4], a], nodes[cells[c, 5], a], nodes[cells[c, 6], a], nodes[cells[c, 7], a]
+        bounds[c, a] = min(x0, x1, x2, x3, x4, x5, x6, x7)
+        bounds[c, 3 + a] = max(x0, x1, x2, x3, x4, x5, x6, x7)
+        polynomial[c, 0, a], polynomial[c, 1, a] = x0, x1 - x0
+        polynomial[c, 2, a], polynomial[c, 3, a] = x2 - x0, x4 - x0
+        polynomial[c, 4, a], polynomial[c, 5, a] = x3 - x2 - x1 + x0, x5 - x4 - x1 + x0
+        polynomial[c, 6, a] = x6 - x4 - x2 + x0
+        polynomial[c, 7, a] = x7 - x6 - x5 + x4 - x3 + x2 + x1 - x0
+    highest, lowest = np.float32(0), np.float32(0)
+    sides[c, 0] = sides[c, 1] = -1
+    for k in range(8):
+        determinant = _determinant(polynomial, c, np.float32(k & 1), np.float32(k >> 1 & 1), np.float32(k >> 2))
+        if determinant > highest:
+            highest = determinant
+            sides[c, 0] = k
+        if determinant < lowest:
+            lowest = determinant
+            sides[c, 1] = k
+    if sides[c, 0] < 0 or sides[c, 1] < 0:
         sides[c, 0] = sides[c, 1] = -1
-        for k in range(8):
-            x0, x1, y0, y1 = cells[c, k & ~1], cells[c, k | 1], cells[c, k & ~2], cells[c, k | 2]
-            z0, z1 = cells[c, k & ~4], cells[c, k | 4]
-            ax, ay, az = nodes[x1, 0] - nodes[x0, 0], nodes[x1, 1] - nodes[x0, 1], nodes[x1, 2] - nodes[x0, 2]
-            bx, by, bz = nodes[y1, 0] - nodes[y0, 0], nodes[y1, 1] - nodes[y0, 1], nodes[y1, 2] - nodes[y0, 2]
-            cx, cy, cz = nodes[z1, 0] - nodes[z0, 0], nodes[z1, 1] - nodes[z0, 1], nodes[z1, 2] - nodes[z0, 2]
-            determinant = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-            if determinant > highest:
-                highest = determinant
-                sides[c, 0] = k
-            if determinant < lowest:
-                lowest = determinant
-                sides[c, 1] = k
-        if sides[c, 0] < 0 or sides[c, 1] < 0:
-            sides[c, 0] = sides[c, 1] = -1
+
+
+@njit(inline="always")
+def _determinant(b, c, u, v, w):
+    """Of a cell's map, at a place in it."""
+    vw, uw, uv = v * w, u * w, u * v
+    ax = b[c, 1, 0] + v * b[c, 4, 0] + w * b[c, 5, 0] + vw * b[c, 7, 0]
+    ay = b[c, 1, 1] + v * b[c, 4, 1] + w * b[c, 5, 1] + vw * b[c, 7, 1]
+    az = b[c, 1, 2] + v * b[c, 4, 2] + w * b[c, 5, 2] + vw * b[c, 7, 2]
+    bx = b[c, 2, 0] + u * b[c, 4, 0] + w * b[c, 6, 0] + uw * b[c, 7, 0]
+    by = b[c, 2, 1] + u * b[c, 4, 1] + w * b[c, 6, 1] + uw * b[c, 7, 1]
+    bz = b[c, 2, 2] + u * b[c, 4, 2] + w * b[c, 6, 2] + uw * b[c, 7, 2]
+    cx = b[c, 3, 0] + u * b[c, 5, 0] + v * b[c, 6, 0] + uv * b[c, 7, 0]
+    cy = b[c, 3, 1] + u * b[c, 5, 1] + v * b[c, 6, 1] + uv * b[c, 7, 1]
+    cz = b[c, 3, 2] + u * b[c, 5, 2] + v * b[c, 6, 2] + uv * b[c, 7, 2]
+    return ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
 
 
 @njit(fastmath=True, cache=True, nogil=True)
@@ -135,50 +154,71 @@ def _guess(b, c, residual, tolerance, far, out):
         out[c, 3 + 3 * i], out[c, 4 + 3 * i], out[c, 5 + 3 * i] = p, q, r
 
 
-def _map_cells(nodes: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bounds, guess and polynomial as in `MappedCells`, and the sides."""
-    n, f32 = len(cells), np.float32
-    bounds, guess, polynomial = np.empty((n, 6), f32), np.empty((n, 15), f32), np.empty((n, 8, 3), f32)
-    sides = np.empty((n, 2), np.int32)
-    _map(nodes, cells, f32(RESIDUAL), f32(TOLERANCE), f32(_FAR), bounds, guess, polynomial, sides)
+def _map_cells(
+    nodes: np.ndarray, cells: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bounds, guess and polynomial as in `MappedCells`, and the sides, of some cells in each of several poses."""
+    n, f32 = (len(nodes), len(cells)), np.float32
+    bounds, guess, polynomial = np.empty((*n, 6), f32), np.empty((*n, 15), f32), np.empty((*n, 8, 3), f32)
+    sides = np.empty((*n, 2), np.int32)
+    _map(nodes, cells, rows, f32(RESIDUAL), f32(TOLERANCE), f32(_FAR), bounds, guess, polynomial, sides)
     return bounds, guess, polynomial, sides
 
 
-@njit(fastmath=True, cache=True, nogil=True)
-def _sort(bounds, rows, origin, scale, dims, offsets, members):
-    """Counting sort of the cells into bins; returns the number of entries (`members` may be too short: call again)."""
-    bins = dims[0] * dims[1] * dims[2]
-    for b in range(bins + 1):
-        offsets[b] = 0
-    total = 0
-    for write in range(2):
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _enclose(bounds, rows, box):
+    """Bounding box of the cells, one for each pose."""
+    for pose in prange(len(bounds)):
+        for a in range(3):
+            low, high = bounds[pose, rows[0], a], bounds[pose, rows[0], 3 + a]
+            for c in rows:
+                low, high = min(low, bounds[pose, c, a]), max(high, bounds[pose, c, 3 + a])
+            box[pose, 0, a], box[pose, 1, a] = low, high
+
+
+@njit(inline="always")
+def _bins_of(bounds, c, origin, scale, dims):
+    """First and last bin, along each axis, that a cell reaches into."""
+    i0, i1 = int((bounds[c, 0] - origin[0]) * scale), int((bounds[c, 3] - origin[0]) * scale)
+    j0, j1 = int((bounds[c, 1] - origin[1]) * scale), int((bounds[c, 4] - origin[1]) * scale)
+    k0, k1 = int((bounds[c, 2] - origin[2]) * scale), int((bounds[c, 5] - origin[2]) * scale)
+    return i0, min(i1, dims[0] - 1), j0, min(j1, dims[1] - 1), k0, min(k1, dims[2] - 1)
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _count(bounds, rows, box, scale, dims, starts, offsets):
+    """Where each bin's entries begin, pose by pose: those of a pose lie in `offsets` from `starts` on."""
+    for pose in prange(len(bounds)):
+        of_bin = offsets[starts[pose] : starts[pose + 1]]
+        of_bin[:] = 0
         for c in rows:
-            i0 = int((bounds[c, 0] - origin[0]) * scale)
-            j0 = int((bounds[c, 1] - origin[1]) * scale)
-            k0 = int((bounds[c, 2] - origin[2]) * scale)
-            i1 = min(int((bounds[c, 3] - origin[0]) * scale), dims[0] - 1)
-            j1 = min(int((bounds[c, 4] - origin[1]) * scale), dims[1] - 1)
-            k1 = min(int((bounds[c, 5] - origin[2]) * scale), dims[2] - 1)
+            i0, i1, j0, j1, k0, k1 = _bins_of(bounds[pose], c, box[pose, 0], scale, dims[pose])
             for i in range(i0, i1 + 1):
                 for j in range(j0, j1 + 1):
-                    row = (i * dims[1] + j) * dims[2]
+                    row = (i * dims[pose, 1] + j) * dims[pose, 2] + 1
                     for k in range(k0, k1 + 1):
-                        if write == 0:
-                            offsets[row + k + 1] += 1
-                        else:
-                            members[offsets[row + k]] = c
-                            offsets[row + k] += 1
-        if write == 0:
-            for b in range(bins):
-                offsets[b + 1] += offsets[b]
-            total = offsets[bins]
-            if total > len(members):
-                return total
-    # Writing advanced each offset to the end of its bin, which is the start of the next one.
-    for b in range(bins, 0, -1):
-        offsets[b] = offsets[b - 1]
-    offsets[0] = 0
-    return total
+                        of_bin[row + k] += 1
+        for b in range(len(of_bin) - 1):
+            of_bin[b + 1] += of_bin[b]
+
+
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _fill(bounds, rows, box, scale, dims, starts, offsets, firsts, members):
+    """The entries themselves; those of a pose lie in `members` from `firsts` on."""
+    for pose in prange(len(bounds)):
+        of_bin, entries = offsets[starts[pose] : starts[pose + 1]], members[firsts[pose] : firsts[pose + 1]]
+        for c in rows:
+            i0, i1, j0, j1, k0, k1 = _bins_of(bounds[pose], c, box[pose, 0], scale, dims[pose])
+            for i in range(i0, i1 + 1):
+                for j in range(j0, j1 + 1):
+                    row = (i * dims[pose, 1] + j) * dims[pose, 2]
+                    for k in range(k0, k1 + 1):
+                        entries[of_bin[row + k]] = c
+                        of_bin[row + k] += 1
+        # Writing advanced each offset to the end of its bin, which is the start of the next one.
+        for b in range(len(of_bin) - 1, 0, -1):
+            of_bin[b] = of_bin[b - 1]
+        of_bin[0] = 0
 
 
 @njit(inline="always")
@@ -296,34 +336,37 @@ def roots_in_bin(search, at, px, py, pz, density, most, first, row, out_cell, ou
     return found_here
 
 
-def bin_cells(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> MappedCells:
-    """Sorts some cells of a pose into bins."""
-    bounds, guess, polynomial, sides = _map_cells(nodes.numpy(), cells.numpy())
-    chosen = rows.numpy()
-    of_chosen = bounds[chosen]
-    box = np.stack([of_chosen[:, :3].min(0), of_chosen[:, 3:].max(0)])
-    dims = np.floor((box[1] - box[0]) / np.float32(bin_size)).astype(np.int64) + 1
-    offsets = np.empty(int(dims.prod()) + 1, np.int32)
-    members = np.empty(len(chosen) * 16, np.int32)
-    scale = np.float32(1 / bin_size)
-    total = _sort(bounds, chosen, box[0], scale, dims, offsets, members)
-    if total > len(members):
-        members = np.empty(total, np.int32)
-        _sort(bounds, chosen, box[0], scale, dims, offsets, members)
+def bin_all(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> list[PosedCells]:
+    """Sorts some cells of each of several poses into bins: a counting sort, the poses side by side."""
+    poses, chosen = len(nodes), rows.numpy()
+    bounds, guess, polynomial, sides = _map_cells(nodes.numpy(), cells.numpy(), chosen)
+    box = np.empty((poses, 2, 3), np.float32)
+    _enclose(bounds, chosen, box)
+    dims = np.floor((box[:, 1] - box[:, 0]) / np.float32(bin_size)).astype(np.int64) + 1
+    starts = np.concatenate([[0], np.cumsum(dims.prod(1) + 1)])
+    offsets = np.empty(starts[-1], np.int32)
+    sizes = bounds, chosen, box, np.float32(1 / bin_size), dims, starts, offsets
+    _count(*sizes)
+    firsts = np.concatenate([[0], np.cumsum(offsets[starts[1:] - 1])])
+    members = np.empty(firsts[-1], np.int32)
+    _fill(*sizes, firsts, members)
     as_tensor = torch.from_numpy
-    return MappedCells(
-        nodes,
-        cells,
-        as_tensor(bounds[:, :3]),
-        as_tensor(bounds[:, 3:]),
-        as_tensor(sides),
-        as_tensor(box),
-        as_tensor(box[0]),
-        bin_size,
-        tuple(int(d) for d in dims),
-        as_tensor(offsets),
-        as_tensor(members[:total]),
-        bounds,
-        guess,
-        polynomial,
-    )
+    return [
+        MappedCells(
+            nodes[p],
+            cells,
+            as_tensor(bounds[p, :, :3]),
+            as_tensor(bounds[p, :, 3:]),
+            as_tensor(sides[p]),
+            as_tensor(box[p]),
+            as_tensor(box[p, 0]),
+            bin_size,
+            tuple(int(d) for d in dims[p]),
+            as_tensor(offsets[starts[p] : starts[p + 1]]),
+            as_tensor(members[firsts[p] : firsts[p + 1]]),
+            bounds[p],
+            guess[p],
+            polynomial[p],
+        )
+        for p in range(poses)
+    ]

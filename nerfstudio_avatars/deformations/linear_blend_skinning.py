@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
@@ -66,44 +69,59 @@ def joint_transforms(
     """
     angles = torch.cat([global_orient, body_pose], -1).unflatten(-1, (-1, 3))
     local = axis_angle_to_matrix(angles)
-    levels, order = _levels(tuple(int(parent) for parent in parents), local.device)
-    root = levels[0][0]
-    rotations = [local[..., root, :, :]]
-    positions = [joints_rest[root] + transl[..., None, :]]
-    for joints, above, rows in levels[1:]:
-        parent_rotation = rotations[-1][..., rows, :, :]
-        rotations.append(parent_rotation @ local[..., joints, :, :])
-        bones = joints_rest[joints] - joints_rest[above]
-        positions.append(positions[-1][..., rows, :] + (parent_rotation @ bones[..., None])[..., 0])
-    rotation = torch.cat(rotations, -3)[..., order, :, :]
-    position = torch.cat(positions, -2)[..., order, :]
-    translation = position - (rotation @ joints_rest[..., None])[..., 0]
+    tree = _tree(tuple(int(parent) for parent in parents), local.device)
+    # The root has no parent: its number, -1, is that of a row of zeros.
+    bones = joints_rest - F.pad(joints_rest, (0, 0, 0, 1))[tree.parents]
+    local = _homogeneous(local, bones.expand(*local.shape[:-2], 3))[..., tree.laid, :, :]
+    first, *others = local.split(tree.sizes, -3)
+    chain = [first]
+    for layer, rows in zip(others, tree.rows, strict=True):
+        chain.append(chain[-1][..., rows, :, :] @ layer)
+    posed = torch.cat(chain, -3)[..., tree.order, :, :]
+    rotation, position = posed[..., :3, :3], posed[..., :3, 3]
+    moved = position - (rotation @ joints_rest[..., None])[..., 0] + transl[..., None, :]
+    return _homogeneous(rotation, moved)
+
+
+def _homogeneous(
+    rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 4 4"]:
     upper = torch.cat([rotation, translation[..., None]], -1)
     bottom = upper.new_zeros(4)
     bottom[3] = 1
     return torch.cat([upper, bottom.expand(*upper.shape[:-2], 1, 4)], -2)
 
 
+@dataclass(frozen=True)
+class _Tree:
+    """A kinematic tree in layers, so that the chain takes eight batched products instead of 23."""
+
+    parents: Int[Tensor, "joints"]
+    laid: Int[Tensor, "joints"]
+    """The joints of all layers, end to end."""
+    sizes: list[int]
+    """Joints of each layer."""
+    rows: list[Int[Tensor, "layer"]]
+    """For each layer but the first, the parents' rows in the layer before."""
+    order: Int[Tensor, "joints"]
+    """Where each joint lies in `laid`."""
+
+
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # Indices that a render made must still serve the training.
-def _levels(parents: tuple[int, ...], device: torch.device) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Tensor]:
-    """The kinematic tree in layers, so that the chain takes nine batched products instead of 23.
-
-    Returns:
-        Per layer its joints, their parents, and the parents' rows in the layer before; and where each joint lies in the
-        layers laid end to end.
-    """
-
+def _tree(parents: tuple[int, ...], device: torch.device) -> _Tree:
     def on_device(indices: list[int]) -> Tensor:
         return torch.tensor(indices, dtype=torch.long, device=device)
 
     layers = [[joint for joint, parent in enumerate(parents) if parent < 0]]
     while layer := [joint for joint, parent in enumerate(parents) if parent in layers[-1]]:
         layers.append(layer)
-    levels = []
-    for before, layer in zip([[], *layers], layers, strict=False):
-        above = [parents[joint] for joint in layer]
-        rows = [before.index(parent) for parent in above if before]
-        levels.append((on_device(layer), on_device(above), on_device(rows)))
+    rows = [[before.index(parents[joint]) for joint in layer] for before, layer in itertools.pairwise(layers)]
     laid = [joint for layer in layers for joint in layer]
-    return levels, on_device([laid.index(joint) for joint in range(len(parents))])
+    return _Tree(
+        on_device(list(parents)),
+        on_device(laid),
+        [len(layer) for layer in layers],
+        [on_device(of_layer) for of_layer in rows],
+        on_device([laid.index(joint) for joint in range(len(parents))]),
+    )

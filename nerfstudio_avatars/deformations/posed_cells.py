@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.ops.backend import use_numba
-from nerfstudio_avatars.ops.host_reads import Program, Sizes, owners, run
+from nerfstudio_avatars.ops.host_reads import Program, Room, Sizes, owners, run_together
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class PosedCells:
     """Node indices of all the volume's cells (x fastest in the corner's number)."""
     lower: Float[Tensor, "cells 3"]
     upper: Float[Tensor, "cells 3"]
-    """Bounding box of each posed cell, also of those in no bin."""
+    """Bounding box of each posed cell. What is said of single cells is said of those in bins; the numba twin leaves it
+    open for all others."""
     sides: Int[Tensor, "cells 2"]
     """Of cells that are turned inside out in a part of them, deep in a crease: the corner on either side of the fold,
     where the map's determinant is highest and lowest. One point may have a root on each. All others: -1."""
@@ -66,17 +67,27 @@ def bin_cells(
         rows: the cells to sort: those with something in them. At least one.
         bin_size: edge of a bin, metres.
     """
-    return run(binning(nodes, cells, rows, bin_size))
+    return bin_all(nodes[None], cells, rows, bin_size)[0]
 
 
-def binning(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Program[PosedCells]:
-    """`bin_cells` as a program, for several poses at once."""
+def bin_all(
+    nodes: Float[Tensor, "poses nodes 3"],
+    cells: Int[Tensor, "cells 8"],
+    rows: Int[Tensor, "active"],
+    bin_size: float,
+    room: Room | None = None,
+) -> list[PosedCells]:
+    """`bin_cells` of several poses, side by side (specification: `_binning_torch`; numba twin on the CPU).
+
+    Args:
+        room: for the bins, so that a GPU is not waited for.
+    """
     nodes = nodes.detach()
     if use_numba(nodes):
         from nerfstudio_avatars.deformations import _numba
 
-        return _numba.bin_cells(nodes, cells, rows, bin_size)
-    return (yield from _binning_torch(nodes, cells, rows, bin_size))
+        return _numba.bin_all(nodes, cells, rows, bin_size)
+    return run_together([_binning_torch(of_pose, cells, rows, bin_size) for of_pose in nodes], room)
 
 
 def _binning_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Program[PosedCells]:

@@ -66,7 +66,7 @@ def compose_axis_angle(
     second: Float[Tensor, "*batch 3"], first: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 3"]:
     """The rotation that does `first`, then `second`; precise at every angle (a product of quaternions)."""
-    a, b = axis_angle_to_quaternion(second), axis_angle_to_quaternion(first)
+    a, b = axis_angle_to_quaternion(torch.stack(torch.broadcast_tensors(second, first))).unbind()
     aw, av, bw, bv = a[..., :1], a[..., 1:], b[..., :1], b[..., 1:]
     real = aw * bw - (av * bv).sum(-1, keepdim=True)
     return quaternion_to_axis_angle(torch.cat([real, aw * bv + bw * av + torch.linalg.cross(av, bv)], -1))

@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nerfstudio_avatars.ops.backend import use_numba
 
 SURFACE_SAMPLES = 200_000
 _CORNERS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
@@ -147,7 +150,15 @@ class SkinningVolume(nn.Module):
         return (blended[..., :3] @ self.node_positions[..., None])[..., 0] + blended[..., 3]
 
     def distance_at(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
-        """Signed distance to the naked template in metres, trilinear, differentiable in the position."""
+        """Signed distance to the naked template in metres, trilinear, differentiable (once) in the position.
+
+        The specification is `_distance_torch`; on the CPU its numba twin runs.
+        """
+        if use_numba(x_canonical):
+            return _DistanceNumba.apply(x_canonical, self.distance, self.origin, self.spacing / 2)
+        return self._distance_torch(x_canonical)
+
+    def _distance_torch(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
         grid = (x_canonical - self.origin) / (self.spacing / 2) / self.distance_cells * 2 - 1
         values = nn.functional.grid_sample(
             self.distance[None, None].to(x_canonical.dtype),
@@ -156,3 +167,18 @@ class SkinningVolume(nn.Module):
             padding_mode="border",
         )
         return values.flatten()
+
+
+class _DistanceNumba(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, grid, origin, spacing):
+        from nerfstudio_avatars.deformations import _numba_distance
+
+        value, slope = _numba_distance.distance_and_slope(x, grid, origin, spacing, ctx.needs_input_grad[0])
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return grad[:, None] * ctx.saved_tensors[0], None, None, None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nerfstudio_avatars.deformations.broyden import INIT_BONES, TransformGrid, unpose_in_grid
 from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical
-from nerfstudio_avatars.deformations.posed_cells import PosedCells, binning
+from nerfstudio_avatars.deformations.posed_cells import PosedCells, bin_all
 from nerfstudio_avatars.deformations.skinning_volume import Mesh, SkinningVolume
 from nerfstudio_avatars.deformations.snarf import unpose, with_pose_gradient
 from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, WeightVolume, paper_weight_volume
@@ -206,11 +206,17 @@ class CanonicalAvatar(nn.Module):
         """As `pose`, for several poses: a GPU is waited for once, or not at all where there is a room."""
         if self._rows is None:
             self._rows = self.occupancy.occupied_rows(self.volume)
-        # Equals `volume.pose_nodes`: one product instead of one a node, and one in the backward pass.
-        nodes = [self.skinning_basis @ of_pose[:, :3].transpose(1, 2).flatten(0, 1) for of_pose in transforms]
-        bins = run_together([binning(n, self.volume.cells, self._rows, self.config.bin_size) for n in nodes], room)
+        nodes = self._posed_nodes(transforms)
+        bins = bin_all(nodes, self.volume.cells, self._rows, self.config.bin_size, room)
         grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
         return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
+
+    def _posed_nodes(self, transforms: Float[Tensor, "poses 24 4 4"]) -> Float[Tensor, "poses nodes 3"]:
+        """Equals `volume.pose_nodes` of each pose. One product of all poses, and one in the backward pass, reads the
+        long basis once: on the CPU a sixth of the time of a product for each pose.
+        """
+        rows = transforms[:, :, :3].transpose(1, 2).flatten(2).flatten(0, 1)
+        return (rows @ self.skinning_basis.T).unflatten(0, (-1, 3)).mT.contiguous()
 
     def canonical_roots(self, x_posed: Float[Tensor, "points 3"], posed: PosedAvatar) -> tuple[Tensor, Tensor]:
         """Canonical roots of posed points, differentiable in the pose, and the point of each (ascending)."""

@@ -18,6 +18,7 @@ from numba import get_num_threads, njit, prange
 from torch import Tensor
 
 from nerfstudio_avatars.deformations._numba import Search, bin_at, roots_in_bin
+from nerfstudio_avatars.deformations._numba_distance import trilinear
 from nerfstudio_avatars.deformations.posed_cells import PosedCells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.fields.hash_field import HashField
@@ -124,26 +125,6 @@ def _gaps(offsets, dims, longest, gap):
                     gap[i, j, k] = min(gap[i, j, k], gap[i, j, k + 1] + 1)
 
 
-@njit(inline="always")
-def _signed_distance(grid, x, y, z):
-    """Trilinear, in units of the grid's spacing; beyond the border the border's value."""
-    n0, n1, n2 = grid.shape
-    zero = np.float32(0)
-    x, y, z = (
-        min(max(x, zero), np.float32(n0 - 1)),
-        min(max(y, zero), np.float32(n1 - 1)),
-        min(max(z, zero), np.float32(n2 - 1)),
-    )
-    i, j, k = min(int(x), n0 - 2), min(int(y), n1 - 2), min(int(z), n2 - 2)
-    fx, fy, fz = x - np.float32(i), y - np.float32(j), z - np.float32(k)
-    a = grid[i, j, k] + fz * (grid[i, j, k + 1] - grid[i, j, k])
-    b = grid[i, j + 1, k] + fz * (grid[i, j + 1, k + 1] - grid[i, j + 1, k])
-    c = grid[i + 1, j, k] + fz * (grid[i + 1, j, k + 1] - grid[i + 1, j, k])
-    d = grid[i + 1, j + 1, k] + fz * (grid[i + 1, j + 1, k + 1] - grid[i + 1, j + 1, k])
-    low, high = a + fy * (b - a), c + fy * (d - c)
-    return low + fx * (high - low)
-
-
 @njit(fastmath=True, cache=True, nogil=True)
 def _encode(unit, points, field, out):
     """Hash encoding of columns; what lies outside the unit cube is clamped to it."""
@@ -183,7 +164,7 @@ def _densities(x, unit, points, field, space, largest_exponent, features, hidden
     for i in range(points):
         raw = geometry[0, i]
         if space.prior > 0:
-            d = _signed_distance(
+            d, _, _, _ = trilinear(
                 space.distance,
                 (x[0, i] - space.origin[0]) * fine,
                 (x[1, i] - space.origin[1]) * fine,

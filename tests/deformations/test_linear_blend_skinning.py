@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_avatars.deformations.linear_blend_skinning import _levels, blend_transforms, joint_transforms, skin
+from nerfstudio_avatars.deformations.linear_blend_skinning import _tree, blend_transforms, joint_transforms, skin
 
 
 def rigid(rotation: Rotation, translation: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_blended_transforms_are_affine_in_the_weights():
 
 
 def test_transforms_made_for_a_render_leave_training_differentiable(standin):
-    _levels.cache_clear()
+    _tree.cache_clear()
     joints = torch.randn(24, 3)
     pose = torch.randn(69, requires_grad=True)
     with torch.inference_mode():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from bent_capsule import LENGTH, bend, capsule_distance, capsule_mesh
 
-from nerfstudio_avatars.deformations.posed_cells import _binning_torch, bin_cells
+from nerfstudio_avatars.deformations.posed_cells import _binning_torch, bin_all, bin_cells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.deformations.snarf import unpose
 from nerfstudio_avatars.ops.host_reads import Room, run, run_together
@@ -62,14 +62,25 @@ def test_numba_twin_equals_the_specification(scene, settings):
 
 
 def test_binning_twins_agree(scene):
-    volume, occupancy, posed, *_ = scene
+    """Several poses side by side, one of them so bent that cells fold."""
+    volume, occupancy, *_ = scene
     rows = occupancy.occupied_rows(volume)
-    slow = run(_binning_torch(posed.nodes, volume.cells, rows, posed.bin_size))
-    assert slow.dims == posed.dims
-    assert torch.equal(slow.offsets, posed.offsets)
-    for b in (slow.offsets[1:] > slow.offsets[:-1]).nonzero()[:200, 0].tolist():
-        members = slice(int(slow.offsets[b]), int(slow.offsets[b + 1]))
-        assert set(slow.members[members].tolist()) == set(posed.members[members].tolist())
+    nodes = torch.stack([volume.pose_nodes(bend(angle)) for angle in (1.0, 0.4, 2.6)])
+    for of_pose, posed in zip(nodes, bin_all(nodes, volume.cells, rows, 0.025), strict=True):
+        slow = run(_binning_torch(of_pose, volume.cells, rows, 0.025))
+        assert slow.dims == posed.dims and torch.equal(slow.box, posed.box)
+        assert torch.equal(slow.offsets, posed.offsets)
+        for b in (slow.offsets[1:] > slow.offsets[:-1]).nonzero()[:200, 0].tolist():
+            members = slice(int(slow.offsets[b]), int(slow.offsets[b + 1]))
+            assert set(slow.members[members].tolist()) == set(posed.members[members].tolist())
+        binned = rows.long()
+        for name in ("lower", "upper"):
+            assert torch.equal(getattr(slow, name)[binned], getattr(posed, name)[binned]), name
+        # Where two corners are folded alike, the last bit decides between them.
+        sides, expected = posed.sides[binned], slow.sides[binned]
+        assert torch.equal(sides < 0, expected < 0)
+        assert (sides != expected).any(1).sum() <= 0.1 * (expected[:, 0] >= 0).sum()
+    assert (expected >= 0).any()
 
 
 def test_padding_comes_last_and_is_not_seen(scene):
