@@ -125,6 +125,9 @@ def main(options: Options) -> None:
         nerfstudio_trainer.writer.write_out_storage = lambda: (last(), watch.next_step())
         note("training")
         trainer.train()
+        for writer in nerfstudio_trainer.writer.EVENT_WRITERS:  # Its thread would go on writing while we clean up.
+            if isinstance(writer, nerfstudio_trainer.writer.TensorboardWriter):
+                writer.tb_writer.close()
     counted = watch.steps[options.steps // 2 : options.steps]
     mean = {name: 1000 * statistics.fmean(step.get(name, 0.0) for step in counted) for name in (*OURS, *OWN)}
     own = sum(mean[name] for name in OWN)
