@@ -64,7 +64,7 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, monkeypatch):
         def turned(self, pose, yaw):
             return SimpleNamespace(head_pose=poses[id(pose)][1].turned(yaw))
 
-    def draw(clip, pose):
+    def draw(clip, pose, normals=False):
         head_pose = pose.head_pose if hasattr(pose, "head_pose") else poses[id(pose)][1]
         seen = exam.truth[clip].head.render(head_pose, exam.size)
         tensors = {name: torch.from_numpy(getattr(seen, name)).float()[..., None] for name in ("mask", "jaw", "depth")}
