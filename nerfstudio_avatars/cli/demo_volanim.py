@@ -47,6 +47,7 @@ class DemoVolanim:
         from nerfstudio_avatars.cli.nerfstudio_commands import train
         from nerfstudio_avatars.cli.volanim_page import write_page
 
+        start = time.perf_counter()
         data = self._draw()
         folder, logs = self.output / "runs", self.output / "logs"
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,6 +67,7 @@ class DemoVolanim:
                 report["direct_regression"] = self._measured(floor.result(), data)
         if self.ceiling_steps:
             report["true_poses"] = self._ceiling(main.config, data)
+        report["demo_seconds"] = time.perf_counter() - start
         write_json(self.output / "report.json", report)
         page = write_page(self.output, report)
         print(f"Source, driver, result, new views, depth and parts: {page}")

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.ops.backend import use_numba
-from nerfstudio_avatars.ops.host_reads import Program, Room, Sizes, owners, run_together
+from nerfstudio_avatars.ops.host_reads import Budget, Program, Sizes, owners, run_together
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,19 @@ def bin_all(
     cells: Int[Tensor, "cells 8"],
     rows: Int[Tensor, "active"],
     bin_size: float,
-    room: Room | None = None,
+    budget: Budget | None = None,
 ) -> list[PosedCells]:
     """`bin_cells` of several poses, side by side (specification: `_binning_torch`; numba twin on the CPU).
 
     Args:
-        room: for the bins, so that a GPU is not waited for.
+        budget: for the bins, so that a GPU is not waited for.
     """
     nodes = nodes.detach()
     if use_numba(nodes):
         from nerfstudio_avatars.deformations import _numba
 
         return _numba.bin_all(nodes, cells, rows, bin_size)
-    return run_together([_binning_torch(of_pose, cells, rows, bin_size) for of_pose in nodes], room)
+    return run_together([_binning_torch(of_pose, cells, rows, bin_size) for of_pose in nodes], budget)
 
 
 def _binning_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Program[PosedCells]:

@@ -31,7 +31,7 @@ LARGEST_INVERSE = 6.0
 
 @dataclass(frozen=True)
 class Roots:
-    """All canonical roots of a set of posed points, sorted by point. In a `Room`, padding of the last point follows."""
+    """All canonical roots of a set of posed points, sorted by point. In a `Budget`, padding of the last follows."""
 
     x_canonical: Float[Tensor, "roots 3"]
     point: Int[Tensor, "roots"]

@@ -18,7 +18,7 @@ from nerfstudio_avatars.deformations.snarf_weights import PAPER_RESOLUTION, Weig
 from nerfstudio_avatars.fields.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
 from nerfstudio_avatars.ops.backend import use_numba
-from nerfstudio_avatars.ops.host_reads import Program, Room, run_together
+from nerfstudio_avatars.ops.host_reads import Budget, Program, run_together
 from nerfstudio_avatars.rendering import picture
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.rendering.ray_march import MarchSettings, marching, marching_points, ray_box
@@ -191,23 +191,23 @@ class CanonicalAvatar(nn.Module):
         grid.replace(passes.amax(0))
         return replace(posed, union=grid)
 
-    def make_room(self) -> Room | None:
-        """Room for the sizes of training steps, so that a GPU is not waited for. None where nothing is to be waited
+    def make_budget(self) -> Budget | None:
+        """For the sizes of training steps, so that a GPU is not waited for. None where nothing is to be waited
         for, as in numba, and none for the paper's searches, which wait all the time.
         """
         is_paper = self.paper_weights is not None or self.union is not None
-        return None if is_paper or use_numba(self.skinning_basis) else Room()
+        return None if is_paper or use_numba(self.skinning_basis) else Budget()
 
     def pose(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
         """Moves the avatar's canonical space into a pose (canonical -> posed transforms, metres)."""
         return self.pose_all(transforms[None])[0]
 
-    def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"], room: Room | None = None) -> list[PosedAvatar]:
-        """As `pose`, for several poses: a GPU is waited for once, or not at all where there is a room."""
+    def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"], budget: Budget | None = None) -> list[PosedAvatar]:
+        """As `pose`, for several poses: a GPU is waited for once, or not at all where there is a budget."""
         if self._rows is None:
             self._rows = self.occupancy.occupied_rows(self.volume)
         nodes = self._posed_nodes(transforms)
-        bins = bin_all(nodes, self.volume.cells, self._rows, self.config.bin_size, room)
+        bins = bin_all(nodes, self.volume.cells, self._rows, self.config.bin_size, budget)
         grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
         return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
 
@@ -237,7 +237,7 @@ class CanonicalAvatar(nn.Module):
         jitter: Float[Tensor, "rays"],
         poses: list[tuple[slice, PosedAvatar]],
         noise: float = 0.0,
-        room: Room | None = None,
+        budget: Budget | None = None,
     ) -> RenderedRays:
         """Renders rays, each slice of them in a pose of its own.
 
@@ -246,9 +246,9 @@ class CanonicalAvatar(nn.Module):
             jitter: start within the first step, [0, 1).
             poses: which rays see which pose: consecutive slices covering all rays.
             noise: standard deviation of noise on the raw density (the reference's early steps), 1/m.
-            room: for the samples of each pose, if `make_room` gave one.
+            budget: for the samples of each pose, if `make_budget` gave one.
         """
-        return RenderedRays.of(*self._sums(origins, directions, jitter, poses, noise, room))
+        return RenderedRays.of(*self._sums(origins, directions, jitter, poses, noise, budget))
 
     def _sums(
         self,
@@ -257,18 +257,18 @@ class CanonicalAvatar(nn.Module):
         jitter: Tensor,
         poses: list[tuple[slice, PosedAvatar]],
         noise: float = 0.0,
-        room: Room | None = None,
+        budget: Budget | None = None,
     ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
         """Sums along rays, and the samples' weights."""
         parts, samples = [], 0
         marches = [self._marching(origins[rays], directions[rays], jitter[rays], posed) for rays, posed in poses]
-        for (rays, _), (in_slice, t, x, point) in zip(poses, run_together(marches, room), strict=True):
+        for (rays, _), (in_slice, t, x, point) in zip(poses, run_together(marches, budget), strict=True):
             ray = in_slice + rays.start
             # Padding belongs to no ray of any pose.
-            parts.append((torch.where(ray < rays.stop, ray, len(origins)) if room else ray, t, x, point + samples))
+            parts.append((torch.where(ray < rays.stop, ray, len(origins)) if budget else ray, t, x, point + samples))
             samples += len(t)
         ray, t, x, point = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
-        if not room and len(x) == len(t):
+        if not budget and len(x) == len(t):
             point = None
         step, rule = self.config.step, self.density_rule
         return picture.shade(len(origins), ray, t, x, point, self.field, self.volume, rule, step, noise)

@@ -29,7 +29,7 @@ from nerfstudio_avatars.models.compat import reference_model
 from nerfstudio_avatars.models.outlier_frames import FrameErrors
 from nerfstudio_avatars.models.pose_refinement import PoseRefinementConfig, refine_pose
 from nerfstudio_avatars.models.pose_resolver import PoseResolver
-from nerfstudio_avatars.ops.host_reads import Room, send
+from nerfstudio_avatars.ops.host_reads import Budget, send
 from nerfstudio_avatars.rendering.compositing import over
 from nerfstudio_avatars.rendering.normals import normals_from_depth
 from nerfstudio_avatars.rendering.pinhole import pinhole_rays
@@ -119,7 +119,7 @@ class InstantAvatarModel(Model):
         self.resolver = PoseResolver(self.poses, metadata["train_frames"])
         self._posed_frames: dict[int, PosedAvatar] = {}
         self._step = 0
-        self._room: Room | None = None
+        self._budget: Budget | None = None
         self._in_training = False
         self._seen_camera: Cameras | None = None
         if self.config.refine_poses:
@@ -138,7 +138,7 @@ class InstantAvatarModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Keeps step, occupancy and level schedule up to date."""
         self._in_training = True
-        self._room = self.avatar.make_room()
+        self._budget = self.avatar.make_budget()
         return [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_step),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._finish_training),
@@ -173,22 +173,22 @@ class InstantAvatarModel(Model):
         if step % self.config.occupancy_every == 0:
             if step >= self.config.occupancy_warmup:
                 self.avatar.update_occupancy()
-            if self._room:
-                self._room.settle()
+            if self._budget:
+                self._budget.settle()
         if step % self.config.repose_every == 0:
             self._posed_frames.clear()
 
-    def _pose_frames(self, frames: list[int], room: Room | None) -> list[PosedAvatar]:
+    def _pose_frames(self, frames: list[int], budget: Budget | None) -> list[PosedAvatar]:
         """Posed cells of training frames; kept while poses are fixed."""
         if self._moving_poses():
             index = send(frames, self.device)
             pose = self.poses.stored(index) + self.poses.frame_correction[index]
-            return self.avatar.pose_all(self.poses.transforms(pose), room)
+            return self.avatar.pose_all(self.poses.transforms(pose), budget)
         new = [frame for frame in frames if frame not in self._posed_frames]
         if new:
             with torch.no_grad():
                 pose = self.poses.stored(send(new, self.device))
-                # What is kept must be whole: no room, though it is waited for.
+                # What is kept must be whole: no budget, though it is waited for.
                 self._posed_frames.update(zip(new, self.avatar.pose_all(self.poses.transforms(pose)), strict=True))
         return [self._posed_frames[frame] for frame in frames]
 
@@ -197,14 +197,14 @@ class InstantAvatarModel(Model):
         frame = ray_bundle.metadata["frame"][:, 0].numpy()
         starts = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist()]
         slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(frame)])]
-        room = self._room if self.training else None
-        if room:
-            room.fits = None
-        poses = list(zip(slices, self._pose_frames(frame[starts].tolist(), room), strict=True))
+        budget = self._budget if self.training else None
+        if budget:
+            budget.fits = None
+        poses = list(zip(slices, self._pose_frames(frame[starts].tolist(), budget), strict=True))
         self._last_posed = poses[-1][1]
         jitter = torch.rand(len(ray_bundle), device=self.device)
         noise = float(self.training and self._step < self.config.density_noise_steps)
-        rendered = self.avatar.render(ray_bundle.origins, ray_bundle.directions, jitter, poses, noise, room)
+        rendered = self.avatar.render(ray_bundle.origins, ray_bundle.directions, jitter, poses, noise, budget)
         outputs = self._outputs(rendered)
         if self.training:
             outputs["sample_weights"] = [rendered.weights]
@@ -258,16 +258,23 @@ class InstantAvatarModel(Model):
                 losses["empty_space"] = config.regulariser_weight * empty_space
         if self._moving_poses():
             losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(frames)
-        fits = self._room.fits if self._room else None
-        if fits is not None:  # A step that lost samples for lack of room teaches nothing.
-            losses = {name: torch.where(fits, loss, 0.0) for name, loss in losses.items()}
+        if self._fits is not None:  # A step that lost samples to its budget teaches nothing.
+            losses = {name: torch.where(self._fits, loss, 0.0) for name, loss in losses.items()}
         return losses
+
+    @property
+    def _fits(self) -> Tensor | None:
+        """Whether the step's samples fit their budget; None where nothing had to."""
+        return self._budget.fits if self._budget else None
 
     def _frame_weights(self, frames: Tensor, errors: Tensor) -> Float[Tensor, "rays 1"]:
         """What each ray counts, by how well its frame has fitted so far; rays of one frame stand together."""
         if self.config.outlier_weight == 1:
             return torch.ones_like(errors)[:, None]
-        self.frame_errors.update(frames, errors.view(len(frames), -1).mean(1))
+        seen = errors.view(len(frames), -1).mean(1)
+        if self._fits is not None:
+            seen = torch.where(self._fits, seen, self.frame_errors.error[frames])
+        self.frame_errors.update(frames, seen)
         weight = self.frame_errors.weights(frames, self.config.outlier_weight)
         return weight.repeat_interleave(len(errors) // len(frames))[:, None]
 

@@ -6,8 +6,8 @@ A program is a generator that yields such numbers as small tensors and gets size
     (size,) = yield Sizes("samples", mask.sum()[None])
     rows = owners(mask, size)
 
-`run` answers with the numbers themselves. A `Room` answers with what was needed lately and a little more: what is left
-over in the end is padding, and where something did not fit, `Room.fits` says so on the device.
+`run` answers with the numbers themselves. A `Budget` answers with what was needed lately and a little more: what is
+left over in the end is padding, and where something did not fit, `Budget.fits` says so on the device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 SLACK = 1.25
-"""Room, as a multiple of the most that was needed lately."""
+"""The budget, as a multiple of the most that was needed lately."""
 
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 Program = Generator[Sizes, list[int], Result]
 
 
-class Room:
+class Budget:
     """Sizes set beforehand. Until the first `settle` the numbers themselves are read."""
 
     def __init__(self) -> None:
@@ -79,8 +79,8 @@ def run(program: Program[Result]) -> Result:
     return run_together([program])[0]
 
 
-def run_together(programs: Sequence[Program[Result]], room: Room | None = None) -> list[Result]:
-    """Runs programs side by side; what all of them ask for at a time is one read, or none where there is a room."""
+def run_together(programs: Sequence[Program[Result]], budget: Budget | None = None) -> list[Result]:
+    """Runs programs side by side; what all of them ask for at a time is one read, or none where there is a budget."""
     results: dict[int, Result] = {}
     answers: dict[int, list[int] | None] = dict.fromkeys(range(len(programs)))
     while True:
@@ -93,7 +93,7 @@ def run_together(programs: Sequence[Program[Result]], room: Room | None = None) 
         if not asked:
             break
         questions = list(asked.values())
-        answers = dict(zip(asked, room.answer(questions) if room else _read(questions), strict=True))
+        answers = dict(zip(asked, budget.answer(questions) if budget else _read(questions), strict=True))
     return [results[i] for i in range(len(programs))]
 
 

@@ -46,7 +46,7 @@ class MarchSettings:
 @dataclass(frozen=True)
 class Samples:
     """Packed samples of some rays, sorted by ray and depth, and the canonical roots of each (at least one), sorted by
-    sample. In a `Room`, padding samples of no ray follow, and padding roots that belong to the last of them."""
+    sample. In a `Budget`, padding samples of no ray follow, and padding roots that belong to the last of them."""
 
     ray: Int[Tensor, "samples"]
     """The number of rays for padding."""

@@ -1,9 +1,9 @@
 """A training step does not wait for the GPU, for any number of frames, rays and samples.
 
 What remains, and why:
-- `_read`: the first steps read their sizes, from which the next ones' room follows; so do poses that are kept.
-- Every 16th step, `settle`: room for what the last steps needed; after an update of the occupancy, the rows that are
-  occupied and the cells that are not.
+- `_read`: the first steps read their sizes, from which the budget follows; so do poses that are kept.
+- Every 16th step, `settle`: a budget for what the last steps needed; after an update of the occupancy, the rows that
+  are occupied and the cells that are not.
 """
 
 import copy
@@ -79,7 +79,7 @@ def test_a_training_step_does_not_wait(data, monkeypatch, frames):
         assert training.waits(step)["host_reads.py:_read"] == 1
     assert training.waits(32) == REFRESH
     assert training.waits(33) == training.waits(36) == Counter()
-    assert training.model._room.fits
+    assert training.model._budget.fits
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_neither_does_a_step_of_tritons_kernels(data, triton_device, monkeypatch
     assert training.waits(17) == Counter()
 
 
-def test_room_changes_nothing(data, monkeypatch):
+def test_a_budget_changes_nothing(data, monkeypatch):
     """Losses and gradients with padding equal those of the sizes themselves."""
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")
     training = Training(data, 2, "cpu")
@@ -105,8 +105,8 @@ def test_room_changes_nothing(data, monkeypatch):
         training.waits(step)
     bundle, batch = training.pipeline.datamanager.next_train(17)
     found = []
-    for room in (None, model._room):
-        model._room = room
+    for budget in (None, model._budget):
+        model._budget = budget
         torch.manual_seed(1)
         outputs = model(bundle)
         losses = model.get_loss_dict(outputs, batch)
@@ -114,26 +114,28 @@ def test_room_changes_nothing(data, monkeypatch):
         gradients = torch.autograd.grad(sum(losses.values()), parameters)
         found.append((losses, gradients))
     (exact, exact_gradients), (padded, gradients) = found
-    assert model._room.fits and len(model._room._sizes) >= 3
+    assert model._budget.fits and len(model._budget._sizes) >= 3
     torch.testing.assert_close(padded, exact, rtol=1e-5, atol=1e-8)
     for one, other in zip(gradients, exact_gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
 
 
-def test_a_step_without_room_teaches_nothing(data, monkeypatch):
+def test_a_step_beyond_its_budget_teaches_nothing(data, monkeypatch):
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")
     training = Training(data, 2, "cpu")
     training.model.config.refine_from = 0.0
     training.waits(0)
-    training.model._room.settle()
-    room = training.model._room
-    room._sizes["samples"], room._limits["samples"] = [20], torch.tensor([20])
+    training.model._budget.settle()
+    budget = training.model._budget
+    budget._sizes["samples"], budget._limits["samples"] = [20], torch.tensor([20])
+    known = training.model.frame_errors.error.clone()
     training.waits(1)
-    assert not room.fits
+    assert not budget.fits
+    torch.testing.assert_close(training.model.frame_errors.error, known)
     assert all(loss == 0 for loss in training.losses.values())
     assert not training.model.avatar.field.table.grad.any()
     for step in (16, 17, 18):  # Finds that more is needed, and reads how much.
         assert training.waits(step)["host_reads.py:_read"] and training.losses["rgb"] > 0
     training.waits(32)
     assert not training.waits(33)
-    assert room.fits and training.losses["rgb"] > 0
+    assert budget.fits and training.losses["rgb"] > 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nerfstudio_avatars.ops.host_reads import Room, Sizes, owners, run, run_together, send
+from nerfstudio_avatars.ops.host_reads import Budget, Sizes, owners, run, run_together, send
 
 
 def countdown(start):
@@ -37,35 +37,35 @@ def test_what_a_program_raises_is_raised():
         run(failing())
 
 
-def test_a_room_reads_until_it_settles_and_then_answers_with_a_quarter_more(monkeypatch):
-    room, reads, tolist = Room(), [], torch.Tensor.tolist
+def test_a_budget_reads_until_it_settles_and_then_answers_with_a_quarter_more(monkeypatch):
+    budget, reads, tolist = Budget(), [], torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: reads.append(len(x)) or tolist(x))
-    assert run_together([countdown(2), countdown(1)], room) == [[[2, 20], [1, 10]], [[1, 10]]]
-    assert reads == [4, 2] and room.fits is None
-    room.settle()
+    assert run_together([countdown(2), countdown(1)], budget) == [[[2, 20], [1, 10]], [[1, 10]]]
+    assert reads == [4, 2] and budget.fits is None
+    budget.settle()
     assert reads == [4, 2, 2]
-    assert run_together([countdown(1)], room) == [[[3, 26]]]
-    assert len(reads) == 3 and room.fits
-    run_together([countdown(2), countdown(3)], room)
-    assert len(reads) == 3 and not room.fits  # Three are not less than three: the last row is for padding.
-    run_together([countdown(1)], room)
-    assert not room.fits  # Once too many stays too many until somebody asks.
-    room.settle()
+    assert run_together([countdown(1)], budget) == [[[3, 26]]]
+    assert len(reads) == 3 and budget.fits
+    run_together([countdown(2), countdown(3)], budget)
+    assert len(reads) == 3 and not budget.fits  # Three are not less than three: the last row is for padding.
+    run_together([countdown(1)], budget)
+    assert not budget.fits  # Once too many stays too many until somebody asks.
+    budget.settle()
     assert len(reads) == 4 and reads[-1] == 3
-    room.fits = None
-    assert run_together([countdown(1)], room) == [[[1, 10]]]  # What did not fit may have hidden more: it is read.
-    assert len(reads) == 5 and room.fits is None
-    run_together([countdown(3)], room)
-    room.settle()
-    assert run_together([countdown(3)], room) == [[[4, 38]] * 3] and room.fits
+    budget.fits = None
+    assert run_together([countdown(1)], budget) == [[[1, 10]]]  # What did not fit may have hidden more: it is read.
+    assert len(reads) == 5 and budget.fits is None
+    run_together([countdown(3)], budget)
+    budget.settle()
+    assert run_together([countdown(3)], budget) == [[[4, 38]] * 3] and budget.fits
 
 
-def test_a_room_keeps_what_was_not_asked_for_lately():
-    room = Room()
-    run_together([countdown(2)], room)
-    room.settle()
-    room.settle()
-    assert run_together([countdown(1)], room) == [[[3, 26]]]
+def test_a_budget_keeps_what_was_not_asked_for_lately():
+    budget = Budget()
+    run_together([countdown(2)], budget)
+    budget.settle()
+    budget.settle()
+    assert run_together([countdown(1)], budget) == [[[3, 26]]]
 
 
 @pytest.mark.parametrize("length", [0, 1, 100])

@@ -9,7 +9,7 @@ from bent_capsule import LENGTH, bend, capsule_distance, capsule_mesh
 from nerfstudio_avatars.deformations.posed_cells import _binning_torch, bin_all, bin_cells
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
 from nerfstudio_avatars.deformations.snarf import unpose
-from nerfstudio_avatars.ops.host_reads import Room, run, run_together
+from nerfstudio_avatars.ops.host_reads import Budget, run, run_together
 from nerfstudio_avatars.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.rendering.ray_march import MarchSettings, _marching_torch, march
 
@@ -86,17 +86,17 @@ def test_binning_twins_agree(scene):
 def test_padding_comes_last_and_is_not_seen(scene):
     volume, occupancy, posed, origins, directions, jitter = scene
 
-    def both(room):
+    def both(budget):
         rows = occupancy.occupied_rows(volume)
-        (cells,) = run_together([_binning_torch(posed.nodes, volume.cells, rows, posed.bin_size)], room)
+        (cells,) = run_together([_binning_torch(posed.nodes, volume.cells, rows, posed.bin_size)], budget)
         march = _marching_torch(origins, directions, jitter, cells, volume, occupancy.cached(), SETTINGS)
-        return cells, *run_together([march], room)
+        return cells, *run_together([march], budget)
 
-    room = Room()
-    cells, exact = both(room)
-    room.settle()
-    padded_cells, padded = both(room)
-    assert room.fits
+    budget = Budget()
+    cells, exact = both(budget)
+    budget.settle()
+    padded_cells, padded = both(budget)
+    assert budget.fits
     assert all(padded > d for d, padded in zip(cells.dims, padded_cells.dims, strict=True))
     assert cells.members.unique().equal(padded_cells.members[: padded_cells.offsets[-1]].unique())
     samples, roots = len(exact.ray), len(exact.roots.point)
