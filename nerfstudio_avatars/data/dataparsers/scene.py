@@ -7,24 +7,29 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.body_model import PosedBody
 from nerfstudio_avatars.bodies.smpl import SmplBody
 from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.dataparsers.pictures import PreparedPictures
+from nerfstudio_avatars.data.dataparsers.plumb import body_axes, plumb_line
 from nerfstudio_avatars.data.dataparsers.recording import Recording
 from nerfstudio_avatars.data.frame_source import FrameSource
+from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 
 UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
 """OpenCV's axes (y down, z forward) -> z up. The camera stands at +y and looks towards -y: `ns-render spiral` takes the
 camera's backward axis for the upward one of its own frame, which is right only so."""
 BOX_MARGIN = 0.25
 """Metres around the posed bodies: hair, shoes, clothes."""
-POSES_FOR_BOX = 24
-"""Frames whose posed vertices bound the scene."""
+POSES = 48
+"""Frames whose posed bodies bound the scene and tell the vertical."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ def build_scene(
     """Turns a recording upright around the median pelvis.
 
     Args:
-        recording: in the files' own world; its first camera stands upright.
+        recording: in the files' own world. Its first camera counts as level, unless a person who turns around shows
+            otherwise (`plumb_line`).
         motion: of the recording, with the gender and body that were chosen.
         body: poses the motion.
         downscale_factor: pictures are shrunk by it.
@@ -103,9 +109,10 @@ def build_scene(
         half_pixel: `reference` repeats InstantAvatar's rays through pixel corners.
     """
     pelvis_rest = body.rest(motion.betas)[1][0].detach()
-    first = torch.from_numpy(np.array(recording.extrinsics[0]))
-    # The first camera stands upright, whatever world the files were written in.
-    rotation = torch.tensor(UPRIGHT, dtype=torch.float64) @ first[:3, :3]
+    frames = torch.linspace(0, len(motion) - 1, min(len(motion), POSES)).round().long().unique().tolist()
+    with torch.no_grad():
+        posed = [body.pose(motion.state(frame)) for frame in frames]
+    rotation = _upright(recording, posed)
     shift = -(motion.pelvis(pelvis_rest).double() @ rotation.T).median(0).values
     motion = motion.in_frame(rotation.float(), shift.float(), pelvis_rest)
     to_camera = torch.from_numpy(np.array(recording.extrinsics))
@@ -120,11 +127,23 @@ def build_scene(
         recording=recording,
         motion=motion,
         body=body,
-        box=_box(motion, body),
+        box=_box(torch.cat([one.vertices for one in posed]) @ rotation.float().T + shift.float()),
         pictures=FrameSource(prepared, height, width),
         camera_to_worlds=torch.cat([axes, centre[..., None]], -1).float(),
         intrinsics=_intrinsics(recording, height, width, half_pixel),
     )
+
+
+def _upright(recording: Recording, posed: list[PosedBody]) -> Tensor:
+    """Rotation of the files' own world, whatever it is, into one with z up."""
+    first = torch.from_numpy(np.array(recording.extrinsics[0]))
+    by_camera = torch.tensor(UPRIGHT, dtype=torch.float64) @ first[:3, :3]
+    up, facing = body_axes(posed)
+    vertical = plumb_line(up.double() @ by_camera.T, facing.double() @ by_camera.T)
+    # The shortest turn that takes the vertical to +z.
+    axis = torch.linalg.cross(vertical, vertical.new_tensor([0.0, 0.0, 1.0]))
+    angle = torch.atan2(axis.norm(), vertical[2])
+    return axis_angle_to_matrix(F.normalize(axis, dim=0) * angle) @ by_camera
 
 
 def _intrinsics(recording: Recording, height: int, width: int, half_pixel: str) -> Tensor:
@@ -137,8 +156,5 @@ def _intrinsics(recording: Recording, height: int, width: int, half_pixel: str) 
     return torch.cat([focal, centre], -1).float()
 
 
-def _box(motion: BodySequence, body: SmplBody) -> SceneBox:
-    frames = torch.linspace(0, len(motion) - 1, min(len(motion), POSES_FOR_BOX)).round().long().unique()
-    with torch.no_grad():
-        points = torch.cat([body.pose(motion.state(int(frame))).vertices for frame in frames])
+def _box(points: Float[Tensor, "points 3"]) -> SceneBox:
     return SceneBox(torch.stack([points.amin(0) - BOX_MARGIN, points.amax(0) + BOX_MARGIN]))
