@@ -81,8 +81,8 @@ def broyden_recall(person: StandIn, volume: WeightVolume, std: float, options: O
 
 def cells_roots(x_posed: torch.Tensor, transforms: torch.Tensor, volume: SkinningVolume) -> Roots:
     """All canonical roots, from the pose on."""
-    rows = torch.arange(len(volume.cells), dtype=torch.int32)
-    return unpose(x_posed, bin_cells(volume.pose_nodes(transforms), volume.cells, rows), volume)
+    everywhere = torch.ones(len(volume.cells), dtype=torch.bool)
+    return unpose(x_posed, bin_cells(volume.pose_nodes(transforms), volume.cells, everywhere), volume)
 
 
 def main(options: Options) -> None:
@@ -96,10 +96,12 @@ def main(options: Options) -> None:
 
     pose = person.random_pose(MILD, 0)
     transforms = person.transforms(pose)
-    rows = torch.arange(len(volume.cells), dtype=torch.int32)
+    everywhere = torch.ones(len(volume.cells), dtype=torch.bool)
     many, few = (person.points_near(pose, n, 0) for n in (options.timed_points, options.timed_points_torch))
-    posed = bin_cells(volume.pose_nodes(transforms), volume.cells, rows)
-    prepare = median_seconds(lambda: bin_cells(volume.pose_nodes(transforms), volume.cells, rows), options.repetitions)
+    posed = bin_cells(volume.pose_nodes(transforms), volume.cells, everywhere)
+    prepare = median_seconds(
+        lambda: bin_cells(volume.pose_nodes(transforms), volume.cells, everywhere), options.repetitions
+    )
     fast = len(many) / median_seconds(lambda: unpose(many, posed, volume), options.repetitions)
     os.environ["NERFSTUDIO_AVATARS_BACKEND"] = "torch"
     plain = len(few) / median_seconds(lambda: unpose(few, posed, volume), options.repetitions)

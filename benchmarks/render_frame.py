@@ -18,6 +18,7 @@ from stand_in import note, peak_memory_mb, seconds_in_turn
 import torch
 import tyro
 
+from nerfstudio_avatars.models.camera_rays import camera_rays
 from nerfstudio_avatars.rendering import picture
 from nerfstudio_avatars.rendering.normals import normals_from_depth
 from nerfstudio_avatars.rendering.ray_march import march
@@ -42,7 +43,7 @@ def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     camera = person.camera(options.frame, size)
     transforms = model.poses.transforms(model.resolver.pose_for(camera))[0]
     posed = avatar.pose(transforms)
-    origins, directions = model._camera_rays(camera)
+    origins, directions = camera_rays(camera)
     rays = origins.reshape(-1, 3), directions.reshape(-1, 3)
     scene = posed.cells, avatar.volume, avatar.occupancy.cached(), avatar.march_settings
     field = avatar.field, avatar.density_rule
@@ -58,7 +59,7 @@ def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     work: dict[str, Callable[[], object]] = {
         "whole": lambda: model.get_outputs_for_camera(camera),
         "pose": lambda: avatar.pose(transforms),
-        "rays": lambda: model._camera_rays(camera),
+        "rays": lambda: camera_rays(camera),
         "rays_to_colours": lambda: picture.render(*rays, *scene, *field),
         "normals": lambda: normals_from_depth(origins, directions, seen["depth"], seen["accumulation"]),
         "unfused": unfused,

@@ -48,6 +48,8 @@ class Options:
     """Side of the drawn pictures."""
     refine_poses: bool = False
     """Whether poses are corrected too."""
+    cuda_graph: bool = False
+    """Whether steps are recorded and replayed (a GPU's)."""
     vis: str = "tensorboard"
     """Of ns-train."""
 
@@ -108,6 +110,7 @@ def main(options: Options) -> None:
         config.output_dir, config.timestamp, config.vis = Path(folder) / "runs", "run", options.vis
         config.data = config.pipeline.datamanager.data = drawn
         config.pipeline.model.refine_poses = options.refine_poses
+        config.pipeline.model.cuda_graph = options.cuda_graph
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
         watch = Stopwatch(config.machine.device_type)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 
 from nerfstudio.configs.base_config import LoggingConfig, ViewerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from nerfstudio_avatars import nerfstudio_healing
@@ -28,7 +27,7 @@ from nerfstudio_avatars.optimizers import (
     FusedAdamConfig,
     PhasedScheduleConfig,
 )
-from nerfstudio_avatars.pipelines import FramesPipelineConfig
+from nerfstudio_avatars.pipelines import AvatarPipelineConfig, FramesPipelineConfig
 from nerfstudio_avatars.rendering.voxel_render import VoxelRenderConfig
 from nerfstudio_avatars.trainer import AvatarTrainerConfig
 
@@ -43,7 +42,7 @@ _gpu = AvatarTrainerConfig(
     steps_per_save=1000,
     mixed_precision=False,
     vis="viewer+tensorboard",
-    pipeline=VanillaPipelineConfig(
+    pipeline=AvatarPipelineConfig(
         datamanager=FrameRaysDataManagerConfig(
             dataparser=PeopleSnapshotDataParserConfig(), frames_per_batch=4, rays_per_frame=1024
         ),

@@ -1,4 +1,4 @@
-"""nerfstudio's pipeline for a model that learns from whole frames."""
+"""nerfstudio's pipelines, for steps that may be recorded and for a model that learns from whole frames."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass
+class AvatarPipelineConfig(VanillaPipelineConfig):
+    """Rays of few frames, and the model that takes them."""
+
+    _target: type = field(default_factory=lambda: AvatarPipeline)
+
+
+class AvatarPipeline(VanillaPipeline):
+    """Replays steps where the model records them."""
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Outputs (none where steps are recorded), losses and metrics of a training step."""
+        recorded = self.model.recorded_steps
+        if recorded is None:
+            return super().get_train_loss_dict(step)
+        losses, metrics = recorded(*self.datamanager.next_train(step))
+        return {}, losses, metrics
 
 
 @dataclass

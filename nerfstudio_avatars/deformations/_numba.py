@@ -336,9 +336,9 @@ def roots_in_bin(search, at, px, py, pz, density, most, first, row, out_cell, ou
     return found_here
 
 
-def bin_all(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> list[PosedCells]:
-    """Sorts some cells of each of several poses into bins: a counting sort, the poses side by side."""
-    poses, chosen = len(nodes), rows.numpy()
+def bin_all(nodes: Tensor, cells: Tensor, occupied: Tensor, bin_size: float) -> list[PosedCells]:
+    """Sorts the occupied cells of each of several poses into bins: a counting sort, the poses side by side."""
+    poses, chosen = len(nodes), occupied.nonzero()[:, 0].int().numpy()
     bounds, guess, polynomial, sides = _map_cells(nodes.numpy(), cells.numpy(), chosen)
     box = np.empty((poses, 2, 3), np.float32)
     _enclose(bounds, chosen, box)

@@ -57,23 +57,26 @@ class PosedCells:
 
 
 def bin_cells(
-    nodes: Float[Tensor, "nodes 3"], cells: Int[Tensor, "cells 8"], rows: Int[Tensor, "active"], bin_size: float = 0.025
+    nodes: Float[Tensor, "nodes 3"],
+    cells: Int[Tensor, "cells 8"],
+    occupied: Bool[Tensor, "cells"],
+    bin_size: float = 0.025,
 ) -> PosedCells:
-    """Sorts some cells of a pose into cubic bins.
+    """Sorts the occupied cells of a pose into cubic bins.
 
     Args:
         nodes: posed nodes, metres.
         cells: corners of all cells of the volume.
-        rows: the cells to sort: those with something in them. At least one.
+        occupied: the cells to sort: those with something in them. At least one.
         bin_size: edge of a bin, metres.
     """
-    return bin_all(nodes[None], cells, rows, bin_size)[0]
+    return bin_all(nodes[None], cells, occupied, bin_size)[0]
 
 
 def bin_all(
     nodes: Float[Tensor, "poses nodes 3"],
     cells: Int[Tensor, "cells 8"],
-    rows: Int[Tensor, "active"],
+    occupied: Bool[Tensor, "cells"],
     bin_size: float,
     budget: Budget | None = None,
 ) -> list[PosedCells]:
@@ -86,31 +89,32 @@ def bin_all(
     if use_numba(nodes):
         from nerfstudio_avatars.deformations import _numba
 
-        return _numba.bin_all(nodes, cells, rows, bin_size)
-    return run_together([_binning_torch(of_pose, cells, rows, bin_size) for of_pose in nodes], budget)
+        return _numba.bin_all(nodes, cells, occupied, bin_size)
+    return run_together([_binning_torch(of_pose, cells, occupied, bin_size) for of_pose in nodes], budget)
 
 
-def _binning_torch(nodes: Tensor, cells: Tensor, rows: Tensor, bin_size: float) -> Program[PosedCells]:
+def _binning_torch(nodes: Tensor, cells: Tensor, occupied: Tensor, bin_size: float) -> Program[PosedCells]:
+    # All cells are computed with, so that no size depends on how many are occupied.
     corners = nodes[cells.long()]
     lower, upper = corners.amin(1), corners.amax(1)
-    rows = rows.long()
-    box = torch.stack([lower[rows].amin(0), upper[rows].amax(0)])
+    kept = occupied[:, None]
+    box = torch.stack([torch.where(kept, lower, torch.inf).amin(0), torch.where(kept, upper, -torch.inf).amax(0)])
     origin = box[0]
-    first = ((lower[rows] - origin) / bin_size).floor().long()
-    last = ((upper[rows] - origin) / bin_size).floor().long()
+    first = ((lower - origin) / bin_size).floor().long()
+    last = ((upper - origin) / bin_size).floor().long()
     extent = last - first + 1
-    count = extent.prod(-1)
-    d0, d1, d2, entries = yield Sizes("bins", torch.cat([last.amax(0) + 1, count.sum()[None]]))
+    count = torch.where(occupied, extent.prod(-1), 0)
+    d0, d1, d2, entries = yield Sizes("bins", torch.cat([torch.where(kept, last, 0).amax(0) + 1, count.sum()[None]]))
     owner = owners(count, entries)
-    entry = owner.clamp(max=len(rows) - 1)
+    entry = owner.clamp(max=len(cells) - 1)
     rank = torch.arange(entries, device=nodes.device) - (count.cumsum(0) - count)[entry]
     size = extent[entry]
     at = torch.stack([rank // (size[:, 1] * size[:, 2]), rank // size[:, 2] % size[:, 1], rank % size[:, 2]], -1)
     at = at + first[entry]
-    bins = torch.where(owner < len(rows), (at[:, 0] * d1 + at[:, 1]) * d2 + at[:, 2], d0 * d1 * d2)
+    bins = torch.where(owner < len(cells), (at[:, 0] * d1 + at[:, 1]) * d2 + at[:, 2], d0 * d1 * d2)
     bins, order = torch.sort(bins, stable=True)
     offsets = torch.searchsorted(bins, torch.arange(d0 * d1 * d2 + 1, device=nodes.device))
-    members = rows[entry[order]]
+    members = entry[order]
     return PosedCells(
         nodes,
         cells,

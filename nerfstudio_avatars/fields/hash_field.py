@@ -147,7 +147,7 @@ class HashField(nn.Module):
     def _precision(self, x: Tensor):
         fast = x.device.type == "cuda" or (x.device.type == "cpu" and _cpu_has_bfloat16())
         if self.config.mixed_precision and fast:
-            return torch.autocast(x.device.type, torch.bfloat16)
+            return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
         return contextlib.nullcontext()
 
 

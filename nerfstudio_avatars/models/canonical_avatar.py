@@ -106,6 +106,8 @@ class CanonicalAvatar(nn.Module):
     """
 
     skinning_basis: Tensor
+    occupied_cells: Tensor
+    cached_density: Tensor
 
     def __init__(self, config: CanonicalAvatarConfig, mesh: Mesh) -> None:
         super().__init__()
@@ -131,9 +133,10 @@ class CanonicalAvatar(nn.Module):
         if config.articulation == "broyden":
             self.paper_weights = paper_weight_volume(mesh.vertices, mesh.weights, config.paper_resolution)
         self.union = UnionGrid() if config.empty_space == "union" else None
-        self._cached: Tensor | None = None
+        # What follows from the occupancy, always in the same place.
+        self.register_buffer("occupied_cells", self.occupancy.occupied_cells(self.volume), persistent=False)
+        self.register_buffer("cached_density", self.occupancy.cached(), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module.occupancy_changed())
-        self._rows: Tensor | None = None
 
     @torch.no_grad()
     def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
@@ -146,7 +149,8 @@ class CanonicalAvatar(nn.Module):
 
     def occupancy_changed(self) -> None:
         """Call after every change of the occupancy: cells posed before it are out of date."""
-        self._cached = self._rows = None
+        self.occupied_cells.copy_(self.occupancy.occupied_cells(self.volume))
+        self.cached_density.copy_(self.occupancy.cached())
 
     def update_occupancy(self) -> None:
         """One training-time refresh of a quarter of the band."""
@@ -204,10 +208,8 @@ class CanonicalAvatar(nn.Module):
 
     def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"], budget: Budget | None = None) -> list[PosedAvatar]:
         """As `pose`, for several poses: a GPU is waited for once, or not at all where there is a budget."""
-        if self._rows is None:
-            self._rows = self.occupancy.occupied_rows(self.volume)
         nodes = self._posed_nodes(transforms)
-        bins = bin_all(nodes, self.volume.cells, self._rows, self.config.bin_size, budget)
+        bins = bin_all(nodes, self.volume.cells, self.occupied_cells, self.config.bin_size, budget)
         grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
         return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
 
@@ -283,7 +285,7 @@ class CanonicalAvatar(nn.Module):
     ) -> RenderedRays:
         """Renders rays in one pose, samples in the middle of their steps, without gradient and without weights."""
         if posed.grid is None and self.union is None:
-            settings, cached = self.march_settings, self._cached_density()
+            settings, cached = self.march_settings, self.cached_density
             sums = picture.render(
                 origins, directions, posed.cells, self.volume, cached, settings, self.field, self.density_rule,
                 rays_at_a_time,
@@ -294,20 +296,13 @@ class CanonicalAvatar(nn.Module):
             parts.append(self._sums(o, d, torch.full_like(o[:, 0], 0.5), [(slice(0, len(o)), posed)])[0])
         return RenderedRays.of(torch.cat(parts))
 
-    def _cached_density(self) -> Tensor:
-        if self._cached is None:
-            self._cached = self.occupancy.cached()
-        return self._cached
-
     def _marching(
         self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar
     ) -> Program[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Program: ray and distance of samples, their roots and the sample of each."""
         if posed.grid is None and self.union is None:
-            cached = self._cached_density()
-            found = yield from marching(
-                origins, directions, jitter, posed.cells, self.volume, cached, self.march_settings
-            )
+            settings, cached = self.march_settings, self.cached_density
+            found = yield from marching(origins, directions, jitter, posed.cells, self.volume, cached, settings)
             x = with_pose_gradient(found.roots, posed.nodes, self.volume.cells, self.volume.spacing)
             return found.ray, found.t, x, found.roots.point
         step = self.config.step

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model, ModelConfig
@@ -24,16 +24,19 @@ from nerfstudio_avatars.deformations.skinning_volume import Mesh
 from nerfstudio_avatars.losses.hard_surface import hard_alpha, hard_weights
 from nerfstudio_avatars.losses.occupancy_regulariser import occupancy_regulariser
 from nerfstudio_avatars.metrics.image import image_metrics
+from nerfstudio_avatars.models.camera_rays import camera_rays
 from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar, RenderedRays
 from nerfstudio_avatars.models.compat import reference_model
 from nerfstudio_avatars.models.outlier_frames import FrameErrors
 from nerfstudio_avatars.models.pose_refinement import PoseRefinementConfig, refine_pose
 from nerfstudio_avatars.models.pose_resolver import PoseResolver
+from nerfstudio_avatars.models.recorded_steps import RecordedSteps, recordable
 from nerfstudio_avatars.ops.host_reads import Budget, send
 from nerfstudio_avatars.rendering.compositing import over
 from nerfstudio_avatars.rendering.normals import normals_from_depth
-from nerfstudio_avatars.rendering.pinhole import pinhole_rays
 
+EMPTY_SPACE_PERIOD = 4
+"""Steps between two looks at random points where nobody is."""
 UNION_PERIOD = 20
 """Steps between two updates of the paper's grid."""
 UNION_WARMUP = 500
@@ -90,6 +93,8 @@ class InstantAvatarModelConfig(ModelConfig):
     compat: bool = False
     """The reference's choices where they differ from ours: Broyden's search, one occupancy grid for all frames, ReLU
     density without a template, its schedules and sampling. Slower; for comparison. See `compat.py`."""
+    cuda_graph: bool = False
+    """Record a training step once and replay it, which spares the host most of its work. Tested without a GPU only."""
     eval_rays_per_chunk: int = 1 << 15
     """Rays of a picture rendered at a time, where memory grows with them (everywhere but on the CPU)."""
     enable_collider: bool = False
@@ -120,6 +125,7 @@ class InstantAvatarModel(Model):
         self._posed_frames: dict[int, PosedAvatar] = {}
         self._step = 0
         self._budget: Budget | None = None
+        self.recorded_steps: RecordedSteps | None = None
         self._in_training = False
         self._seen_camera: Cameras | None = None
         if self.config.refine_poses:
@@ -139,6 +145,8 @@ class InstantAvatarModel(Model):
         """Keeps step, occupancy and level schedule up to date."""
         self._in_training = True
         self._budget = self.avatar.make_budget()
+        if self.config.cuda_graph:
+            self.recorded_steps = RecordedSteps(self, recordable(self, self._budget, attributes.trainer))
         return [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_step),
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._finish_training),
@@ -181,16 +189,20 @@ class InstantAvatarModel(Model):
     def _pose_frames(self, frames: list[int], budget: Budget | None) -> list[PosedAvatar]:
         """Posed cells of training frames; kept while poses are fixed."""
         if self._moving_poses():
-            index = send(frames, self.device)
-            pose = self.poses.stored(index) + self.poses.frame_correction[index]
+            pose = self.training_poses(send(frames, self.device))
             return self.avatar.pose_all(self.poses.transforms(pose), budget)
         new = [frame for frame in frames if frame not in self._posed_frames]
         if new:
             with torch.no_grad():
-                pose = self.poses.stored(send(new, self.device))
+                pose = self.training_poses(send(new, self.device))
                 # What is kept must be whole: no budget, though it is waited for.
                 self._posed_frames.update(zip(new, self.avatar.pose_all(self.poses.transforms(pose)), strict=True))
         return [self._posed_frames[frame] for frame in frames]
+
+    def training_poses(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+        """Poses of training frames: orientation, body pose, translation; corrected once poses move."""
+        pose = self.poses.stored(frames)
+        return pose + self.poses.frame_correction[frames] if self._moving_poses() else pose
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
         """Renders training rays; rays of one frame stand together, and their frames' numbers lie on the host."""
@@ -202,13 +214,25 @@ class InstantAvatarModel(Model):
             budget.fits = None
         poses = list(zip(slices, self._pose_frames(frame[starts].tolist(), budget), strict=True))
         self._last_posed = poses[-1][1]
-        jitter = torch.rand(len(ray_bundle), device=self.device)
-        noise = float(self.training and self._step < self.config.density_noise_steps)
-        rendered = self.avatar.render(ray_bundle.origins, ray_bundle.directions, jitter, poses, noise, budget)
+        return self.render_rays(ray_bundle.origins, ray_bundle.directions, poses, budget)
+
+    def render_rays(
+        self, origins: Tensor, directions: Tensor, poses: list[tuple[slice, PosedAvatar]], budget: Budget | None
+    ) -> dict[str, Tensor | list]:
+        """What slices of the rays see, each of a pose of its own, with samples at random places in their steps."""
+        jitter = torch.rand(len(origins), device=self.device)
+        rendered = self.avatar.render(origins, directions, jitter, poses, self._density_noise(), budget)
         outputs = self._outputs(rendered)
         if self.training:
             outputs["sample_weights"] = [rendered.weights]
         return outputs
+
+    def _density_noise(self) -> float:
+        return float(self.training and self._step < self.config.density_noise_steps)
+
+    def step_kind(self) -> tuple[bool, bool, float]:
+        """What the host decides about a training step: steps of a kind differ in their numbers only."""
+        return self._moving_poses(), self._step % EMPTY_SPACE_PERIOD == 0, self._density_noise()
 
     def _background(self) -> Tensor:
         return torch.full((3,), float(self.config.background == "white"), device=self.device)
@@ -284,13 +308,10 @@ class InstantAvatarModel(Model):
             if self._step % UNION_PERIOD:
                 return None
             return self.avatar.update_union(self._last_posed, self._step < UNION_WARMUP, float(UNION_PERIOD))
-        if self._step % 4:
+        if self._step % EMPTY_SPACE_PERIOD:
             return None
-        points = self.avatar.occupancy.empty_points(4096)
-        if len(points) == 0:
-            return None
-        density = self.avatar.density_with_gradient(points)
-        return occupancy_regulariser(density, torch.ones_like(density, dtype=torch.bool), period=1.0)
+        points, empty = self.avatar.occupancy.points_in_band(4096)
+        return occupancy_regulariser(self.avatar.density_with_gradient(points), empty, period=1.0)
 
     # Pictures ---------------------------------------------------------------------------------------------------------
 
@@ -308,31 +329,13 @@ class InstantAvatarModel(Model):
     def render_pose(self, camera: Cameras, pose: Float[Tensor, "1 75"]) -> dict[str, Tensor]:
         """Renders one camera in a pose: orientation, body pose, translation."""
         posed = self.avatar.pose_for_rendering(self.poses.transforms(pose)[0])
-        origins, directions = self._camera_rays(camera)
+        origins, directions = camera_rays(camera.to(self.device))
         height, width = origins.shape[:2]
         rays = torch.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
         rendered = self.avatar.render_picture(*rays, posed, self.config.eval_rays_per_chunk)
         outputs = {key: value.reshape(height, width, -1) for key, value in self._outputs(rendered).items()}
         outputs["normal"] = normals_from_depth(origins, directions, outputs["depth"], outputs["accumulation"])
         return outputs
-
-    def _camera_rays(self, camera: Cameras) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]:
-        camera = camera.to(self.device)
-        distortion = camera.distortion_params
-        bent = distortion is not None and bool(distortion.any())
-        if bent or int(camera.camera_type.flatten()[0]) != CameraType.PERSPECTIVE.value:
-            # Fisheyes, panoramas, lens distortion: nerfstudio knows them all. Without the metadata, which it would copy
-            # to every pixel.
-            bare = Cameras(
-                camera.camera_to_worlds, camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height,
-                distortion, camera.camera_type,
-            )  # fmt: skip
-            rays = bare.generate_rays(camera_indices=0, keep_shape=True)
-            return rays.origins, rays.directions
-        focal, centre = torch.cat([camera.fx, camera.fy], -1), torch.cat([camera.cx, camera.cy], -1)
-        size = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
-        pose = camera.camera_to_worlds.reshape(-1, 3, 4)[0]
-        return pinhole_rays(pose, focal.reshape(-1, 2)[0], centre.reshape(-1, 2)[0], *size)
 
     def _finish_training(self, step: int) -> None:
         """Recomputes the occupancy from the finished field: pictures skip just what is empty. Names outliers."""
@@ -381,7 +384,12 @@ class InstantAvatarModel(Model):
         if not self._in_training:
             start = self.resolver.frame(frame).detach()
             pose = refine_pose(
-                self.avatar, self.poses, start, self._camera_rays(camera), truth, self.config.test_pose_refinement
+                self.avatar,
+                self.poses,
+                start,
+                camera_rays(camera.to(self.device)),
+                truth,
+                self.config.test_pose_refinement,
             )
             pictures["refined"] = self.render_pose(camera, pose)
         return pictures

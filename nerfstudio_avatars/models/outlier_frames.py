@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ def outliers(errors: Float[Tensor, "frames"]) -> Bool[Tensor, "frames"]:
     logarithm = errors.clamp(min=1e-12).log()
     above = logarithm - logarithm.median()
     deviation = 1.4826 * above.abs().median()
-    return above > (DEVIATIONS * deviation).clamp(min=torch.tensor(LEAST_RATIO).log().item())
+    return above > (DEVIATIONS * deviation).clamp(min=math.log(LEAST_RATIO))
 
 
 class FrameErrors(nn.Module):

@@ -21,6 +21,8 @@ from torch import Tensor
 
 SLACK = 1.25
 """The budget, as a multiple of the most that was needed lately."""
+LEAST_SLACK, MOST_SLACK = 1.1, 1.6
+"""A budget is set anew where the slack is less or more: steps of the same sizes can be recorded and replayed."""
 
 Result = TypeVar("Result")
 
@@ -36,42 +38,65 @@ Program = Generator[Sizes, list[int], Result]
 
 
 class Budget:
-    """Sizes set beforehand. Until the first `settle` the numbers themselves are read."""
+    """Sizes set beforehand. Until the first `settle` the numbers themselves are read.
+
+    What it keeps on the device stays in its place, and is only ever written to there: steps may be replayed.
+    """
 
     def __init__(self) -> None:
         self.fits: Bool[Tensor, ""] | None = None
         """Whether there was room for everything since this was last set to None; None where nothing was asked."""
-        self._always_fit: Bool[Tensor, ""] | None = None
-        self._needed: dict[str, Tensor] = {}
+        self.sizes: dict[str, list[int]] = {}
+        """What is answered, by name. Another dictionary as soon as anything in it changes."""
         self._limits: dict[str, Tensor] = {}
-        self._sizes: dict[str, list[int]] = {}
+        self._needed: dict[str, Tensor] = {}
+        self._overflow: Bool[Tensor, ""] | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether everything that was ever asked has a size."""
+        return bool(self.sizes) and self._needed.keys() <= self.sizes.keys()
 
     def settle(self) -> None:
         """Makes room for what was needed since the last time. A GPU is waited for once.
 
         Where something did not fit, what followed from it is not known: numbers are read again until the next time.
         """
-        limits = {name: (SLACK * most).long() + 1 for name, most in self._needed.items()}
-        questions = [Sizes(*limit) for limit in limits.items()]
-        if self._always_fit is not None:
-            questions.append(Sizes("fits", self._always_fit.long()[None]))
-        sizes = _read(questions)
-        fitted = self._always_fit is None or sizes.pop() == [1]
-        self._sizes = self._sizes | dict(zip(limits, sizes, strict=True)) if fitted else {}
-        self._limits |= limits
-        self._needed, self._always_fit = {}, None
+        kept = list(self._needed.values()) + ([] if self._overflow is None else [self._overflow])
+        questions = [Sizes("", numbers.long().flatten()) for numbers in kept]
+        needed = _read(questions)
+        if self._overflow is not None and needed[-1] == [1]:
+            self.sizes = {}
+        else:
+            for name, most in zip(self._needed, needed, strict=False):
+                self._make_room(name, most)
+        for numbers in kept:
+            numbers.zero_()
+
+    def _make_room(self, name: str, needed: list[int]) -> None:
+        if not any(needed):  # Not asked lately.
+            return
+        sizes = self.sizes.get(name)
+        slack = [size / (number + 1) for size, number in zip(sizes, needed, strict=True)] if sizes else [0.0]
+        if min(slack) < LEAST_SLACK or max(slack) > MOST_SLACK:
+            self.sizes = self.sizes | {name: [int(SLACK * number) + 1 for number in needed]}
+            self._limits[name] = send(self.sizes[name], self._needed[name].device)
 
     def answer(self, asked: list[Sizes]) -> list[list[int]]:
         """Sizes for each question."""
         for name, numbers in asked:
-            self._needed[name] = torch.maximum(self._needed.get(name, numbers), numbers)
-        if any(name not in self._sizes for name, _ in asked):
+            if name not in self._needed:
+                self._needed[name] = torch.zeros_like(numbers)
+            torch.maximum(self._needed[name], numbers, out=self._needed[name])
+        if any(name not in self.sizes for name, _ in asked):
             return _read(asked)
         # Never quite full: the last row is padding, where anything may point.
         fits = torch.stack([(numbers < self._limits[name]).all() for name, numbers in asked]).all()
         self.fits = fits if self.fits is None else self.fits & fits
-        self._always_fit = fits if self._always_fit is None else self._always_fit & fits
-        return [self._sizes[name] for name, _ in asked]
+        if self._overflow is None:
+            self._overflow = torch.zeros_like(fits)
+        self._overflow |= ~fits
+        return [self.sizes[name] for name, _ in asked]
 
 
 def run(program: Program[Result]) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
@@ -41,18 +41,11 @@ class CanonicalOccupancy(nn.Module):
         self.cell_size = volume.spacing / 2
         self.register_buffer("density", torch.zeros(band.shape))
         self.register_buffer("occupied", band.clone())
-        self._empty_cells: Tensor | None = None
-        self.register_load_state_dict_post_hook(lambda module, _: module.changed())
-
-    def changed(self) -> None:
-        """Forgets what was derived from the occupancy as it was."""
-        self._empty_cells = None
 
     def start(self, density_of: Callable[[Tensor], Tensor]) -> None:
         """Everything in the band is occupied, with the given density cached."""
         self.density[self.band] = density_of(self._points(self.band_cells, jitter=False))
         self.occupied.copy_(self.band)
-        self.changed()
 
     def update(self, density_of: Callable[[Tensor], Tensor], fraction: float = 1.0) -> None:
         """Refreshes a random share of the band: the maximum of the decayed cache and a new, jittered query."""
@@ -77,28 +70,24 @@ class CanonicalOccupancy(nn.Module):
         opaque = -torch.expm1(-OPACITY_LENGTH * self.density) > self.threshold
         # An empty avatar would never be seen again: start over.
         self.occupied.copy_(torch.where(opaque.any(), _grown(opaque), True) & self.band)
-        self.changed()
 
     def cached(self) -> Float[Tensor, "x y z"]:
         """Cached density, -1 where the cell is not occupied."""
         return torch.where(self.occupied, self.density, -1.0)
 
-    def occupied_rows(self, volume: SkinningVolume) -> Int[Tensor, "rows"]:
-        """The volume's cells with an occupied half-size cell in them."""
+    def occupied_cells(self, volume: SkinningVolume) -> Bool[Tensor, "cells"]:
+        """Which of the volume's cells have an occupied half-size cell in them."""
         n = [size // 2 for size in self.occupied.shape]
         children = self.occupied[: 2 * n[0], : 2 * n[1], : 2 * n[2]].view(n[0], 2, n[1], 2, n[2], 2)
         any_child = children.any(5).any(3).any(1)
         i, j, k = volume.cell_index.long().unbind(-1)
-        return any_child[i, j, k].nonzero()[:, 0].int()
+        return any_child[i, j, k]
 
-    def empty_points(self, count: int) -> Float[Tensor, "points 3"]:
-        """Random points in cells of the band that are not occupied: their share in the band of `count`."""
-        if self._empty_cells is None:
-            i, j, k = self.band_cells.unbind(-1)
-            self._empty_cells = self.band_cells[~self.occupied[i, j, k]]
-        cells = self._empty_cells
-        draws = round(count * len(cells) / len(self.band_cells))
-        return self._points(cells[torch.randint(max(len(cells), 1), (draws,), device=cells.device)])
+    def points_in_band(self, count: int) -> tuple[Float[Tensor, "count 3"], Bool[Tensor, "count"]]:
+        """Random points, and which of them lie in cells that are not occupied."""
+        cells = self.band_cells[torch.randint(len(self.band_cells), (count,), device=self.band_cells.device)]
+        i, j, k = cells.unbind(-1)
+        return self._points(cells), ~self.occupied[i, j, k]
 
     def _points(self, cells: Tensor, jitter: bool = True) -> Tensor:
         offset = torch.rand(cells.shape, device=cells.device) if jitter else 0.5

@@ -67,9 +67,9 @@ class Rig:
         return skin[chosen] + 0.03 * torch.randn(count, 3, generator=generator)
 
     def posed_cells(self, pose: torch.Tensor) -> PosedCells:
-        rows = torch.arange(len(self.volume.cells))
+        everywhere = torch.ones(len(self.volume.cells), dtype=torch.bool)
         nodes = self.volume.pose_nodes(self.transforms(pose))
-        return run(_binning_torch(nodes, self.volume.cells, rows, 0.025))
+        return run(_binning_torch(nodes, self.volume.cells, everywhere, 0.025))
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +155,11 @@ def test_pose_gradient_matches_finite_differences(rig, std, seed):
     volume = copy.deepcopy(rig.volume).double()
     pose = rig.random_pose(std, seed).double()
     x_posed = rig.points_near(pose.float(), 60, seed).double()
-    rows = torch.arange(len(volume.cells))
+    everywhere = torch.ones(len(volume.cells), dtype=torch.bool)
 
     def search(at: torch.Tensor) -> Roots:
         nodes = volume.pose_nodes(rig.transforms(at))
-        return unpose(x_posed, run(_binning_torch(nodes, volume.cells, rows, 0.025)), volume)
+        return unpose(x_posed, run(_binning_torch(nodes, volume.cells, everywhere, 0.025)), volume)
 
     roots = search(pose)
     direction = torch.randn(roots.x_canonical.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

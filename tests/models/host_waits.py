@@ -55,6 +55,16 @@ class HostWaits:
         self.lines.append(f"{place}:{line} {operation}")
 
 
+def reads_on_host(func, args: tuple, kwargs: dict) -> bool:
+    """Whether an operation's result, or its size, has to come to the host, or comes from it."""
+    name = func._schema.name.removeprefix("aten::")
+    if name == "repeat_interleave":
+        return kwargs.get("output_size") is None
+    if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"):
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return name in NAMED
+
+
 class _Operations(TorchDispatchMode):
     def __init__(self, found: HostWaits) -> None:
         super().__init__()
@@ -62,14 +72,8 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        name = func._schema.name.removeprefix("aten::")
-        waits = name in NAMED
-        if name == "repeat_interleave":
-            waits = kwargs.get("output_size") is None
-        if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"):
-            waits = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-        if waits:
-            self._found.note(name)
+        if reads_on_host(func, args, kwargs):
+            self._found.note(func._schema.name.removeprefix("aten::"))
         return func(*args, **kwargs)
 
 

@@ -9,6 +9,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.methods import instant_avatar_cpu
+from nerfstudio_avatars.models.camera_rays import camera_rays
 from nerfstudio_avatars.models.compat import reference_model
 from nerfstudio_avatars.trainer import fit_schedules
 
@@ -143,7 +144,7 @@ def test_rays_of_a_picture_are_those_of_training(trained):
     camera, _ = held_out(pipeline)
     frame = int(camera.metadata["frame"])
     picture = model.get_outputs_for_camera(camera)["rgb"]
-    origins, directions = model._camera_rays(camera)
+    origins, directions = camera_rays(camera)
     posed = model.avatar.pose(model.poses.transforms(model.resolver.frame(frame))[0].detach())
     row, column = [int(i) for i in (model.get_outputs_for_camera(camera)["accumulation"][..., 0] > 0.9).nonzero()[40]]
     with torch.no_grad():
@@ -155,10 +156,8 @@ def test_rays_of_a_picture_are_those_of_training(trained):
 
 def test_bent_lenses_take_nerfstudios_rays(trained):
     """The closed form is for pinholes; what has distortion or is no perspective camera goes to nerfstudio."""
-    pipeline, _ = trained
-    model = pipeline.model
-    camera, _ = held_out(pipeline)
-    plain = model._camera_rays(camera)[1]
+    camera, _ = held_out(trained[0])
+    plain = camera_rays(camera)[1]
     torch.testing.assert_close(plain, camera.generate_rays(camera_indices=0).directions, atol=1e-6, rtol=0)
     for change in (
         {"distortion_params": torch.tensor([[0.3, 0.0, 0.0, 0.0, 0.0, 0.0]])},
@@ -175,7 +174,7 @@ def test_bent_lenses_take_nerfstudios_rays(trained):
             camera.height,
             **arguments,
         )
-        directions = model._camera_rays(bent)[1]
+        directions = camera_rays(bent)[1]
         torch.testing.assert_close(directions, bent.generate_rays(camera_indices=0).directions)
         assert (directions - plain).abs().max() > 1e-4
 

@@ -85,3 +85,16 @@ def test_owners_of_counts_are_repeated():
 
 def test_numbers_are_sent():
     assert torch.equal(send([3, 1], torch.device("cpu")), torch.tensor([3, 1]))
+
+
+def test_sizes_stay_while_they_are_neither_scarce_nor_wasteful():
+    def asking(number):
+        yield Sizes("n", torch.tensor([number]))
+
+    budget, sizes = Budget(), []
+    for needed in (100, 110, 78, 60, 75, 40):
+        run_together([asking(needed)], budget)
+        budget.settle()
+        sizes.append(budget.sizes)
+    assert [one["n"] for one in sizes] == [[126], [126], [126], [76], [94], [51]]
+    assert sizes[0] is sizes[1] is sizes[2]

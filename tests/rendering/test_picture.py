@@ -41,7 +41,7 @@ def scene(volume, angle, built, rule, rays=700):
     occupancy = CanonicalOccupancy(volume)
     with torch.no_grad():
         occupancy.recompute(lambda x: rule(built.density(x)[0], x, volume))
-    posed = bin_cells(volume.pose_nodes(bend(angle)), volume.cells, occupancy.occupied_rows(volume))
+    posed = bin_cells(volume.pose_nodes(bend(angle)), volume.cells, occupancy.occupied_cells(volume))
     generator = torch.Generator().manual_seed(2)
     origins = torch.tensor([[0.3, -2.0, LENGTH / 2]]).repeat(rays, 1)
     spread = torch.tensor([0.2, 0.1, 0.4])

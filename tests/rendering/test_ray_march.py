@@ -23,7 +23,7 @@ def scene():
     occupancy = CanonicalOccupancy(volume)
     occupancy.start(lambda x: torch.where(capsule_distance(x) < 0, 50.0, 0.5))
     nodes = volume.pose_nodes(bend(1.0))
-    posed = bin_cells(nodes, volume.cells, occupancy.occupied_rows(volume))
+    posed = bin_cells(nodes, volume.cells, occupancy.occupied_cells(volume))
     origins = torch.tensor([[0.0, -2.0, LENGTH / 2]]).repeat(300, 1)
     targets = torch.randn(300, 3) * torch.tensor([0.1, 0.1, 0.25]) + torch.tensor([0.0, 0.0, LENGTH / 2])
     directions = torch.nn.functional.normalize(targets - origins, dim=-1)
@@ -64,16 +64,16 @@ def test_numba_twin_equals_the_specification(scene, settings):
 def test_binning_twins_agree(scene):
     """Several poses side by side, one of them so bent that cells fold."""
     volume, occupancy, *_ = scene
-    rows = occupancy.occupied_rows(volume)
+    occupied = occupancy.occupied_cells(volume)
     nodes = torch.stack([volume.pose_nodes(bend(angle)) for angle in (1.0, 0.4, 2.6)])
-    for of_pose, posed in zip(nodes, bin_all(nodes, volume.cells, rows, 0.025), strict=True):
-        slow = run(_binning_torch(of_pose, volume.cells, rows, 0.025))
+    for of_pose, posed in zip(nodes, bin_all(nodes, volume.cells, occupied, 0.025), strict=True):
+        slow = run(_binning_torch(of_pose, volume.cells, occupied, 0.025))
         assert slow.dims == posed.dims and torch.equal(slow.box, posed.box)
         assert torch.equal(slow.offsets, posed.offsets)
         for b in (slow.offsets[1:] > slow.offsets[:-1]).nonzero()[:200, 0].tolist():
             members = slice(int(slow.offsets[b]), int(slow.offsets[b + 1]))
             assert set(slow.members[members].tolist()) == set(posed.members[members].tolist())
-        binned = rows.long()
+        binned = occupied
         for name in ("lower", "upper"):
             assert torch.equal(getattr(slow, name)[binned], getattr(posed, name)[binned]), name
         # Where two corners are folded alike, the last bit decides between them.
@@ -87,8 +87,8 @@ def test_padding_comes_last_and_is_not_seen(scene):
     volume, occupancy, posed, origins, directions, jitter = scene
 
     def both(budget):
-        rows = occupancy.occupied_rows(volume)
-        (cells,) = run_together([_binning_torch(posed.nodes, volume.cells, rows, posed.bin_size)], budget)
+        occupied = occupancy.occupied_cells(volume)
+        (cells,) = run_together([_binning_torch(posed.nodes, volume.cells, occupied, posed.bin_size)], budget)
         march = _marching_torch(origins, directions, jitter, cells, volume, occupancy.cached(), SETTINGS)
         return cells, *run_together([march], budget)
 
@@ -110,7 +110,7 @@ def test_padding_comes_last_and_is_not_seen(scene):
 
 def test_every_sample_of_an_unbent_capsule_is_its_own_root(scene):
     volume, occupancy, _, origins, directions, jitter = scene
-    posed = bin_cells(volume.pose_nodes(bend(0.0)), volume.cells, occupancy.occupied_rows(volume))
+    posed = bin_cells(volume.pose_nodes(bend(0.0)), volume.cells, occupancy.occupied_cells(volume))
     samples = march(origins, directions, jitter, posed, volume, occupancy.cached(), SETTINGS)
     x = origins[samples.ray] + samples.t[:, None] * directions[samples.ray]
     assert len(samples.ray) == len(samples.roots.point)
@@ -151,7 +151,7 @@ def test_unoccupied_cells_are_skipped(scene):
     volume, _, _, origins, directions, jitter = scene
     occupancy = CanonicalOccupancy(volume)
     occupancy.recompute(lambda x: torch.where(x[:, 2] < 0.1, 80.0, 0.0))
-    posed = bin_cells(volume.pose_nodes(bend(1.0)), volume.cells, occupancy.occupied_rows(volume))
+    posed = bin_cells(volume.pose_nodes(bend(1.0)), volume.cells, occupancy.occupied_cells(volume))
     samples = march(origins, directions, jitter, posed, volume, occupancy.cached(), SETTINGS)
     assert len(samples.ray) > 0
     assert samples.roots.x_canonical[:, 2].max() < 0.1 + 2 * volume.spacing
