@@ -18,6 +18,7 @@ def heal() -> None:
     calm_openmp()
     allow_scheduler_scalars()
     provide_ffmpeg()
+    keep_viewer_local()
 
 
 def calm_openmp() -> None:
@@ -60,6 +61,23 @@ def provide_ffmpeg(cache: Path | None = None) -> None:
         # Only pictures and videos need it, and ns-render says itself what is missing.
         return
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(folder)])
+
+
+def keep_viewer_local() -> None:
+    """Lets `ns-viewer` listen on this computer only, where nobody says otherwise; by itself it answers the network.
+
+    It has no regard for what the run's configuration says, but options of its own: a class made from ViewerConfig after
+    the plugins are imported. The default is put into that class alone, so `ns-train` keeps every method's.
+    """
+    from nerfstudio.configs.base_config import ViewerConfig
+
+    def listen_here(cls: type, **arguments: object) -> None:
+        super(ViewerConfig, cls).__init_subclass__(**arguments)  # type: ignore[misc]
+        if cls.__name__ == "ViewerConfigWithoutNumRays" and "websocket_host" not in vars(cls):
+            cls.__annotations__["websocket_host"] = "str"
+            cls.websocket_host = "127.0.0.1"  # type: ignore[attr-defined]
+
+    ViewerConfig.__init_subclass__ = classmethod(listen_here)  # type: ignore[assignment]
 
 
 def _cache_folder() -> Path:

@@ -86,3 +86,41 @@ def test_the_module_itself_is_light():
     code = "import sys, nerfstudio_avatars.nerfstudio_healing; print({'torch', 'nerfstudio'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+@pytest.mark.parametrize("first", ["", "import nerfstudio.configs.method_configs"])
+def test_the_viewer_listens_on_this_computer_unless_told_otherwise(first):
+    """A fresh process, as `ns-viewer` is one: its own options, the default of all other methods, and its help."""
+    code = f"""
+{first}
+from nerfstudio.scripts.viewer.run_viewer import RunViewer
+from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.configs.method_configs import method_configs
+import tyro
+for more in ([], ["--viewer.websocket-host", "0.0.0.0"]):
+    asked = tyro.cli(tyro.conf.FlagConversionOff[RunViewer], args=["--load-config", "x", *more])
+    shown = asked.viewer.as_viewer_config()
+    print(type(shown).__name__, shown.websocket_host, shown.websocket_port_default)
+print(ViewerConfig().websocket_host, method_configs["nerfacto"].viewer.websocket_host)
+tyro.cli(tyro.conf.FlagConversionOff[RunViewer], args=["--help"])
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    local, asked, others, *shown = out.splitlines()
+    assert (local, asked) == ("ViewerConfig 127.0.0.1 7007", "ViewerConfig 0.0.0.0 7007")
+    assert others == "0.0.0.0 0.0.0.0"
+    said = " ".join("".join(shown).replace("│", " ").split())
+    assert "The host address to bind the websocket server to. (default: 127.0.0.1)" in said
+
+
+def test_other_options_made_from_the_viewers_stay_as_they_are():
+    from dataclasses import dataclass
+
+    from nerfstudio.configs.base_config import ViewerConfig
+
+    nerfstudio_healing.keep_viewer_local()
+
+    @dataclass
+    class Mine(ViewerConfig):
+        more: int = 1
+
+    assert Mine().websocket_host == ViewerConfig().websocket_host == "0.0.0.0"

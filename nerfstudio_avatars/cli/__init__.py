@@ -32,7 +32,12 @@ def main(args: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except Exception as error:
-        if not isinstance(error, user_errors()):
+        if isinstance(error, user_errors()):
+            said = str(error)
+        elif isinstance(error, OSError) and error.filename is not None:
+            # A place that cannot be read or written. What the system says of no file keeps its traceback.
+            said = f"{os.fsdecode(error.filename)}: {error.strerror or type(error).__name__}"
+        else:
             raise
-        print(f"ns-avatar: {error}", file=sys.stderr)
+        print(f"ns-avatar: {said}", file=sys.stderr)
         sys.exit(2)

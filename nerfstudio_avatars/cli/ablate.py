@@ -11,6 +11,7 @@ from typing import Any, Literal
 from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, run_variant
 from nerfstudio_avatars.cli.ablation.variants import FIXED_POSES, FULL, VARIANTS, Variant
 from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.output_place import check_folder
 
 WARM_UP_STEPS = 64
 """Enough to reach every kernel once, so that compiling them counts in no variant."""
@@ -60,6 +61,7 @@ class Ablate:
 
         setting = self._setting()
         chosen = choose(self.only, setting.method, self.refine_poses)
+        check_folder(self.output)
         results = self._results(setting, chosen)
         target = default_target(results) if self.target_psnr is None else self.target_psnr
         seeds = ", ".join(map(str, self.seeds))

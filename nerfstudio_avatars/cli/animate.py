@@ -43,8 +43,9 @@ class Animate(Shot):
         from nerfstudio_avatars.cli.run_config import find_config, load_run
 
         self.check()
+        config = find_config(self.load_config)
         check_output(self.output, self.transparent)
-        run = load_run(find_config(self.load_config), self.trust)
+        run = load_run(config, self.trust)
         asked = (self.driving, self.identity, self.image, self.mask, self.relative, self.yaw)
         if any(asked) or _is_driven(run):
             from nerfstudio_avatars.cli.drive import drive

@@ -9,7 +9,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.output_place import check_folder
+
 Format = Literal["people-snapshot", "surreal", "voxceleb"]
+
+
+LEAST_SIZE = 16
+"""Width of pictures that still show something, pixels."""
 
 
 @dataclass
@@ -29,6 +36,9 @@ class DemoData:
 
     def run(self) -> None:
         """Draws it."""
+        if self.size is not None and self.size < LEAST_SIZE:
+            raise UserError(f"--size {self.size}: expected at least {LEAST_SIZE} pixels.")
+        check_folder(self.output.parent, "name for the data")
         said = DRAWN[self.format](self.output, self.size, self.seed)
         print(f"Drew {said}, seed {self.seed}: {self.output}")
 
@@ -36,7 +46,7 @@ class DemoData:
 def _people_snapshot(output: Path, size: int | None, seed: int) -> str:
     from nerfstudio_avatars.data.demo import draw_demo_sequence
 
-    size = size or 540
+    size = 540 if size is None else size
     draw_demo_sequence(output, size=size, seed=seed)
     return f"the demo sequence ({size}x{size})"
 
@@ -44,7 +54,7 @@ def _people_snapshot(output: Path, size: int | None, seed: int) -> str:
 def _surreal(output: Path, size: int | None, seed: int) -> str:
     from nerfstudio_avatars.data.demo import draw_surreal_demo
 
-    width = size or 320
+    width = 320 if size is None else size
     height = 2 * round(width * 3 / 8)
     draw_surreal_demo(output, seed=seed, width=width, height=height)
     return f"three clips in SURREAL's format ({width}x{height})"
@@ -53,7 +63,7 @@ def _surreal(output: Path, size: int | None, seed: int) -> str:
 def _voxceleb(output: Path, size: int | None, seed: int) -> str:
     from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
 
-    size = size or 64
+    size = 64 if size is None else size
     draw_head_clips(output, size=size, seed=seed)
     return f"14 clips of toy heads in VoxCeleb's format ({size}x{size})"
 

@@ -42,6 +42,7 @@ class Evaluate:
     def run(self) -> None:
         """Measures, writes the figures, prints them."""
         from nerfstudio_avatars.cli.evaluation.report import as_json, as_markdown, labels
+        from nerfstudio_avatars.cli.output_place import check_file
         from nerfstudio_avatars.cli.run_config import find_config
 
         if not self.load_config:
@@ -50,10 +51,11 @@ class Evaluate:
         configs = [find_config(path) for path in self.load_config]
         alone = self.output is not None and self.output.suffix == ".json"
         folder = self.output or configs[0].parent / _default_name(protocol)
+        file = folder if alone else folder / JSON
+        check_file(file)
         pictures = folder / "pictures" if self.pictures and not alone else None
         places = [pictures / f"run-{n}" if pictures and configs[1:] else pictures for n in range(1, len(configs) + 1)]
         runs = [report_on(config, protocol, place, self.trust) for config, place in zip(configs, places, strict=True)]
-        file = folder if alone else folder / JSON
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(as_json(runs, protocol), indent=2) + "\n", "utf8")
         text = as_markdown(runs, protocol)

@@ -40,14 +40,16 @@ class EvaluateAnimation:
     def run(self) -> None:
         """Measures, writes the figures, prints them."""
         from nerfstudio_avatars.cli.json_file import write_json
+        from nerfstudio_avatars.cli.output_place import check_file
         from nerfstudio_avatars.cli.run_config import find_config, load_run
 
         if self.frames < 1:
             raise UserError(f"--frames {self.frames}: expected at least 1.")
         config = find_config(self.load_config)
+        output = self.output or config.parent / ("animation-people.json" if self.people else "animation.json")
+        check_file(output)
         run = load_run(config, self.trust)
         figures = animation_figures(run, self.frames, self.people)
-        output = self.output or config.parent / ("animation-people.json" if self.people else "animation.json")
         write_json(output, figures)
         for name, value in figures.items():
             known = not isinstance(value, float) or math.isfinite(value)
@@ -70,10 +72,10 @@ def animation_figures(run: LoadedRun, frames: int, people: bool = False) -> dict
     import torch
 
     from nerfstudio_avatars.cli.invert import volanim_model
-    from nerfstudio_avatars.metrics.face_landmarks import runtime_is_installed
     from nerfstudio_avatars.metrics.psnr import psnr
     from nerfstudio_avatars.metrics.ssim import ssim
     from nerfstudio_avatars.metrics.st_lpips import st_lpips
+    from nerfstudio_avatars.ops.small_networks import runtime_is_installed
 
     model, manager = volanim_model(run).eval(), run.pipeline.datamanager
     # That of people never trained on is not parsed before it is asked for: there may be none.

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.output_place import check_folder
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -100,7 +101,7 @@ def check_output(output: Path, transparent: bool) -> None:
     """Refuses what cannot be written, before anything is rendered.
 
     Raises:
-        UserError: a video with transparency, or a path with another file's ending.
+        UserError: a video with transparency, a path with another file's ending, or one that cannot be written.
     """
     is_video = output.suffix.lower() in VIDEO_SUFFIXES
     if transparent and is_video:
@@ -111,3 +112,4 @@ def check_output(output: Path, transparent: bool) -> None:
         )
     if output.is_file() != is_video and output.exists():
         raise UserError(f"{output}: is already a {'folder' if is_video else 'file'}. Choose another --output.")
+    check_folder(output.parent if is_video else output)

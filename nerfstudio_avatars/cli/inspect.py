@@ -11,6 +11,7 @@ import tyro
 
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.motion import Up
+from nerfstudio_avatars.cli.output_place import check_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +47,8 @@ class Inspect:
             raise UserError("inspect: expected at least one file or folder.")
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise UserError(f"--sheet {self.sheet}: expected a file name that ends in .png.")
+        if self.sheet is not None:
+            check_file(self.sheet, "--sheet")
         found = [read_anything(path, self.person, self.up) for path in self.files]
         if self.json:
             print(json.dumps([one.as_json() for one in found], indent=2))

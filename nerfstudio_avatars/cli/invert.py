@@ -48,7 +48,8 @@ class Invert:
 
     def run(self) -> None:
         """Finds it, with a progress bar."""
-        from nerfstudio_avatars.cli.run_config import load_run
+        from nerfstudio_avatars.cli.output_place import check_file
+        from nerfstudio_avatars.cli.run_config import find_config, load_run
 
         if self.output.suffix != ENDING:
             raise UserError(f"{self.output}: expected a file name that ends in {ENDING}.")
@@ -58,7 +59,9 @@ class Invert:
             steps = getattr(self, name)
             if steps is not None and steps < 0:
                 raise UserError(f"--{name.replace('_', '-')} {steps}: expected a number of steps, 0 or more.")
-        run = load_run(self.load_config, self.trust)
+        config = find_config(self.load_config)
+        check_file(self.output)
+        run = load_run(config, self.trust)
         model = volanim_model(run)
         if self.code_steps is not None:
             model.config.inversion.code_steps = self.code_steps

@@ -24,6 +24,13 @@ class Masks:
 
         from nerfstudio_avatars.data.clips.person_masks import write_person_masks
 
+        if not self.data.is_dir():
+            found = "is a file" if self.data.exists() else "no such folder"
+            raise UserError(
+                f"{self.data}: {found}. Expected the folder of a data set, as ns-train --data has it: "
+                "ns-avatar masks FOLDER."
+            )
+
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, transient=True) as progress:
             task = progress.add_task("Clips", total=None)

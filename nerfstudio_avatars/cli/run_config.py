@@ -105,11 +105,44 @@ def anchor_data(config: TrainerConfig, outputs: Path) -> None:
         config.data = manager.data = started_in / data
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Those that nerfstudio wrote into a folder, the last one last; none where there is no such folder."""
+    return sorted(folder.glob(f"step-{'[0-9]' * 9}.ckpt"))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a file such as `step-000001499.ckpt` was saved at."""
+    return int(checkpoint.stem.removeprefix("step-"))
+
+
+def check_data(config: TrainerConfig, path: Path) -> None:
+    """Opening a run reads its data, which say what its model was built for.
+
+    Args:
+        config: of the run.
+        path: of its config.yml.
+
+    Raises:
+        UserError: if they are gone.
+    """
+    manager = config.pipeline.datamanager
+    data = getattr(manager, "data", None) or getattr(getattr(manager, "dataparser", None), "data", None)
+    if data is not None and not data.exists():
+        typed = f" That is a path from {Path.cwd()}: start the command where ns-train was started."
+        raise UserError(
+            f"{data}: no such file or folder. Expected the data that {path} was trained on, where they were then."
+            f"{'' if data.is_absolute() else typed} Put them back, or a link to them."
+        )
+
+
 def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", "inference"] = "test") -> LoadedRun:
     """Opens a trained run with its last checkpoint, from whatever folder the command is given in.
 
+    The checkpoints beside the configuration are the run's, whatever its folder is called and wherever it was moved to;
+    the folder that the configuration names is looked into only if there are none.
+
     Raises:
-        UserError: if the configuration is missing or not trusted, or there is no checkpoint.
+        UserError: if the configuration is missing or not trusted, or there is no checkpoint, or the data are gone.
     """
     path = find_config(path)
     check_config(path, trust)
@@ -119,16 +152,20 @@ def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", 
     run_folder = path.resolve().parent
 
     def anchor(config: TrainerConfig) -> TrainerConfig:
-        """Makes the run's folder independent of the working directory it was trained in."""
-        if run_folder.parent.name == config.method_name:
+        """Makes the run independent of the working directory it was trained in, and of its folder's name."""
+        if run_folder.parent.name == config.method_name and len(run_folder.parents) > 2:  # noqa: PLR2004
             anchor_data(config, run_folder.parents[2])
-            config.output_dir = run_folder.parents[2]
-            config.experiment_name, config.timestamp = run_folder.parents[1].name, run_folder.name
-        checkpoints = config.get_checkpoint_dir()
-        if not any(checkpoints.glob("step-*.ckpt")):
-            raise UserError(
-                f"{checkpoints}: no checkpoint there. Expected step-*.ckpt; train the run to its end first."
-            )
+        own = path.absolute().parent / config.relative_model_dir
+        checkpoints = checkpoints_in(own)
+        if not checkpoints:
+            checkpoints = checkpoints_in(config.get_checkpoint_dir())
+            if not checkpoints:
+                raise UserError(f"{own}: no checkpoint there. Expected step-*.ckpt; train the run to its end first.")
+            print(f"No checkpoint beside {path}; taken from where its training wrote them: {checkpoints[-1]}")
+        # An absolute folder stands for itself, whatever run's folder nerfstudio puts before it.
+        config.relative_model_dir = checkpoints[-1].parent.absolute()
+        config.load_step = step_of(checkpoints[-1])
+        check_data(config, path)
         return config
 
     config, pipeline, checkpoint, step = eval_setup(path, test_mode=test_mode, update_config_callback=anchor)

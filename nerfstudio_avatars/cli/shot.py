@@ -26,6 +26,9 @@ HELD_SECONDS = 6.0
 SIDE = 540
 """Height and width of the pictures, where nothing else is said, pixels."""
 
+LEAST_SIDE = 2
+"""Of the pictures, pixels: a video drops an odd last row or column, and has to keep one."""
+
 
 @dataclass
 class Shot:
@@ -76,6 +79,10 @@ class Shot:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} {value}: expected a number above zero.")
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if value is not None and value < LEAST_SIDE:
+                raise UserError(f"--{name} {value}: expected at least {LEAST_SIDE} pixels.")
         for name in ("loop", "blend_from_rest"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number of frames.")
@@ -85,7 +92,14 @@ class Shot:
             from nerfstudio_avatars.data.motion.motion_file import motion_path
 
             motion_path(self.motion)
-        _camera_path(self)
+        path = _camera_path(self)
+        if path is not None:
+            height, width = int(path.cameras.height.min()), int(path.cameras.width.min())
+            if min(height, width) < LEAST_SIDE:
+                raise UserError(
+                    f"{self.camera}: pictures of {width}x{height} pixels. Expected sides of at least {LEAST_SIDE}: "
+                    "set --height and --width."
+                )
 
 
 def film(run: LoadedRun, shot: Shot, output: Path) -> int:

@@ -18,6 +18,7 @@ from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation
 from nerfstudio_avatars.cli.inspect import Inspect
 from nerfstudio_avatars.cli.invert import Invert
 from nerfstudio_avatars.cli.masks import Masks
+from nerfstudio_avatars.cli.process import Process
 
 
 class Verb(Protocol):
@@ -30,6 +31,7 @@ class Verb(Protocol):
 
 Verbs = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Process, tyro.conf.subcommand("process")]
     | Annotated[DemoData, tyro.conf.subcommand("demo-data")]
     | Annotated[DemoVolanim, tyro.conf.subcommand("demo-volanim")]
     | Annotated[EvaluateAnimation, tyro.conf.subcommand("evaluate-animation")]

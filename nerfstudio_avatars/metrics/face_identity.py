@@ -57,7 +57,7 @@ class FaceIdentity:
         landmarks: finds the face; one is made where none is given.
 
     Raises:
-        LandmarkRuntimeMissing: without `ai-edge-litert`.
+        RuntimeMissing: without `ai-edge-litert`.
     """
 
     def __init__(self, landmarks: FaceLandmarks | None = None) -> None:

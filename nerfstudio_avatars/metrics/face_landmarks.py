@@ -5,24 +5,19 @@ Kartynnik et al. 2019 (face mesh) on the box of Bazarevsky et al. 2019 (BlazeFac
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from nerfstudio_avatars.metrics.head_pose import FACE_ASSETS
+from nerfstudio_avatars.ops.small_networks import Network, Square
 
 Picture = UInt8[Tensor, "height width 3"] | UInt8[np.ndarray, "height width 3"]
 
-RUNTIME = "ai_edge_litert"
-
+PURPOSE = "Face landmarks"
 NUM_LANDMARKS = 468
 EYES_OUTER = (33, 263)
 """Outer corners of the person's right (left in the picture) and left eye."""
@@ -34,40 +29,16 @@ _ENLARGED = 1.5
 """How much larger than the face's box the crop for the landmarks is."""
 
 
-class LandmarkRuntimeMissing(ModuleNotFoundError):
-    """The package that runs the models is not installed; the message says how to get it."""
-
-
-@dataclass(frozen=True)
-class _Square:
-    """A turned square in a picture, pixels; the picture's left upper corner is (0, 0)."""
-
-    centre: Float[np.ndarray, "2"]
-    side: float
-    angle: float = 0.0
-    """Radians, clockwise in the picture."""
-
-    def to_picture(self, points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
-        """Places in the picture of points given in the square's own frame, 0 to 1."""
-        cos, sin = math.cos(self.angle), math.sin(self.angle)
-        return self.centre + self.side * (points - 0.5) @ np.array([[cos, sin], [-sin, cos]])
-
-
 class FaceLandmarks:
     """Finds the most certain face of a picture and its landmarks.
 
     Raises:
-        LandmarkRuntimeMissing: without `ai-edge-litert`.
+        RuntimeMissing: without `ai-edge-litert`.
     """
 
     def __init__(self) -> None:
-        if not runtime_is_installed():
-            raise LandmarkRuntimeMissing(
-                "Face landmarks need the package ai-edge-litert, which is not installed: "
-                "pip install 'nerfstudio-avatars[faces]'"
-            )
-        self._detector = _Network(FACE_ASSETS / "face_detection_short_range.tflite")
-        self._landmarker = _Network(FACE_ASSETS / "face_landmark.tflite")
+        self._detector = Network(FACE_ASSETS / "face_detection_short_range.tflite", PURPOSE)
+        self._landmarker = Network(FACE_ASSETS / "face_landmark.tflite", PURPOSE)
         self._anchors = _anchors()
 
     def detect(self, image: Picture) -> Float[Tensor, "468 3"] | None:
@@ -96,10 +67,10 @@ class FaceLandmarks:
         nothing = torch.full((NUM_LANDMARKS, 3), torch.nan)
         return torch.stack([nothing if landmarks is None else landmarks for landmarks in found])
 
-    def _find(self, picture: Float[Tensor, "1 3 height width"]) -> _Square | None:
+    def _find(self, picture: Float[Tensor, "1 3 height width"]) -> Square | None:
         height, width = picture.shape[-2:]
-        whole = _Square(np.array([width / 2, height / 2]), float(max(height, width)))
-        pixels = _cut(picture, whole, _DETECTOR_SIDE, border="zeros") / 127.5 - 1
+        whole = Square(np.array([width / 2, height / 2]), float(max(height, width)))
+        pixels = whole.cut(picture, _DETECTOR_SIDE, border="zeros") / 127.5 - 1
         outputs = self._detector(pixels)
         boxes, logits = outputs["regressors"][0], outputs["classificators"][0, :, 0]
         scores = 1 / (1 + np.exp(-logits.clip(-80, 80)))
@@ -115,10 +86,10 @@ class FaceLandmarks:
         right_eye, left_eye = eyes[:2]
         towards = whole.to_picture(np.stack([right_eye, left_eye]))
         side = _ENLARGED * whole.side * float(size.max())
-        return _Square(whole.to_picture(centre[None])[0], side, _direction(towards[0], towards[1]))
+        return Square(whole.to_picture(centre[None])[0], side, _direction(towards[0], towards[1]))
 
-    def _look(self, picture: Float[Tensor, "1 3 height width"], square: _Square) -> np.ndarray | None:
-        outputs = self._landmarker(_cut(picture, square, _LANDMARK_SIDE, border="border") / 255)
+    def _look(self, picture: Float[Tensor, "1 3 height width"], square: Square) -> np.ndarray | None:
+        outputs = self._landmarker(square.cut(picture, _LANDMARK_SIDE, border="border") / 255)
         by_size = {value.size: value.ravel() for value in outputs.values()}
         # A logit: at least one half.
         if by_size[1][0] < 0:
@@ -128,47 +99,10 @@ class FaceLandmarks:
         return points.astype(np.float32)
 
 
-def runtime_is_installed() -> bool:
-    """Whether `FaceLandmarks` can be made."""
-    return importlib.util.find_spec(RUNTIME) is not None
-
-
-class _Network:
-    """A tflite file: one picture in, named arrays out."""
-
-    def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter: Any = Interpreter(model_content=path.read_bytes(), num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._outputs = {entry["name"]: entry["index"] for entry in self._interpreter.get_output_details()}
-
-    def __call__(self, pixels: Float[np.ndarray, "1 side side 3"]) -> dict[str, np.ndarray]:
-        self._interpreter.set_tensor(self._input, pixels)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index).copy() for name, index in self._outputs.items()}
-
-
-def _cut(
-    picture: Float[Tensor, "1 3 height width"], square: _Square, side: int, border: str
-) -> Float[np.ndarray, "1 side side 3"]:
-    """The square as a picture of `side` pixels; large ones are area-averaged first, so that nothing aliases."""
-    height, width = picture.shape[-2:]
-    reduction = int(square.side / side)
-    if reduction > 1:
-        picture = functional.interpolate(picture, (-(-height // reduction), -(-width // reduction)), mode="area")
-    steps = (np.arange(side) + 0.5) / side
-    places = square.to_picture(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2))
-    grid = torch.from_numpy(2 * places / (width, height) - 1).float().reshape(1, side, side, 2)
-    pixels = functional.grid_sample(picture, grid, mode="bilinear", padding_mode=border, align_corners=False)
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _square_of(landmarks: Float[np.ndarray, "468 3"]) -> _Square:
+def _square_of(landmarks: Float[np.ndarray, "468 3"]) -> Square:
     low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
     right_eye, left_eye = landmarks[list(EYES_OUTER), :2]
-    return _Square((low + high) / 2.0, _ENLARGED * float((high - low).max()), _direction(right_eye, left_eye))
+    return Square((low + high) / 2.0, _ENLARGED * float((high - low).max()), _direction(right_eye, left_eye))
 
 
 def _direction(start: np.ndarray, end: np.ndarray) -> float:

@@ -20,6 +20,22 @@ def test_a_format_is_drawn_and_said(name, size, file, tmp_path, capsys):
     assert f"{size}x" in said and str(tmp_path / "data") in said
 
 
+@pytest.mark.parametrize("size", [0, -5, 15])
+@pytest.mark.parametrize("name", DRAWN)
+def test_pictures_of_no_size_are_refused(name, size, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["demo-data", str(tmp_path / "data"), "--format", name, "--size", str(size)])
+    assert end.value.code == 2 and f"--size {size}: expected at least 16" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_place_below_a_file_is_told(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as end:
+        main(["demo-data", str(tmp_path / "file" / "data"), "--size", "32"])
+    assert end.value.code == 2 and f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
+
+
 def test_an_unknown_format_names_the_known(capsys):
     with pytest.raises(SystemExit):
         main(["demo-data", "--format", "carrots"])

@@ -56,6 +56,19 @@ def test_outputs_that_cannot_be_written_are_refused(output, transparent, message
         check_output(tmp_path / output, transparent)
 
 
+@pytest.mark.parametrize("name", ["file/x.mp4", "file/frames", "file/deep/er/x.mp4"])
+def test_places_below_a_file_are_refused(name, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"{tmp_path / 'file'} is a file"):
+        check_output(tmp_path / name, transparent=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no file, of whoever")
+def test_a_folder_that_takes_no_file_is_refused():
+    with pytest.raises(UserError, match="/proc: nothing can be written there"):
+        check_output(Path("/proc/x.mp4"), transparent=False)
+
+
 def test_an_existing_video_is_overwritten_and_an_existing_folder_is_used(tmp_path):
     (tmp_path / "a.mp4").touch()
     check_output(tmp_path / "a.mp4", transparent=False)

@@ -38,6 +38,39 @@ def test_a_mistake_is_one_message_and_code_2(monkeypatch, capsys):
     assert capsys.readouterr().err == "ns-avatar: thing.npz: found 3, expected 4, do this.\n"
 
 
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (lambda folder: (folder / "none").read_text(), "none: No such file or directory"),
+        (lambda folder: (folder / "file" / "x").mkdir(parents=True), "x: Not a directory"),
+        (lambda folder: os.rename(folder / "file", folder / "none" / "x"), "file: No such file or directory"),
+        (lambda folder: os.listdir(os.fsencode(folder / "none")), "none: No such file or directory"),
+    ],
+)
+def test_a_place_that_the_system_refuses_is_one_line_and_code_2(work, said, tmp_path, monkeypatch, capsys):
+    class Failing:
+        def run(self):
+            (tmp_path / "file").touch()
+            work(tmp_path)
+
+    monkeypatch.setattr(verbs, "parse", lambda _args: Failing())
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 2
+    said_in_full = capsys.readouterr().err
+    assert said_in_full.startswith(f"ns-avatar: {tmp_path}") and said_in_full.endswith(f"{said}\n")
+
+
+def test_an_error_of_the_system_about_no_file_keeps_its_traceback(monkeypatch):
+    class Failing:
+        def run(self):
+            raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(verbs, "parse", lambda _args: Failing())
+    with pytest.raises(OSError, match="allocate"):
+        cli.main([])
+
+
 def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch):
     class Failing:
         def run(self):

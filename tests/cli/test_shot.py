@@ -203,6 +203,20 @@ def test_a_file_that_is_no_camera_path_is_told(text, message, tmp_path):
         Shot(camera=str(tmp_path / "path.json")).check()
 
 
+def test_a_camera_path_of_pictures_too_small_is_told(camera_file, tmp_path):
+    content = json.loads(open(camera_file(), encoding="utf8").read())
+    (tmp_path / "path.json").write_text(json.dumps(content | {"render_height": 1}))
+    with pytest.raises(UserError, match="30x1 pixels"):
+        Shot(camera=str(tmp_path / "path.json")).check()
+    Shot(camera=str(tmp_path / "path.json"), height=2).check()
+
+
+def test_the_smallest_pictures_make_a_video(run, tmp_path):
+    assert film(run, Shot(fps=2, height=2, width=3, seconds=1.0), tmp_path / "small.mp4") == 2
+    with av.open(str(tmp_path / "small.mp4")) as container:
+        assert (container.streams.video[0].height, container.streams.video[0].width) == (2, 2)
+
+
 def test_an_unknown_camera_is_told_with_what_there_is():
     with pytest.raises(UserError, match="still, turning"):
         Shot(camera="spinning").check()
@@ -212,6 +226,8 @@ def test_an_unknown_camera_is_told_with_what_there_is():
     "option",
     [
         {"height": 0},
+        {"height": 1},
+        {"width": 1},
         {"fps": -1},
         {"speed": 0.0},
         {"seconds": 0.0},

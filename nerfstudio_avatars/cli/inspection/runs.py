@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.cli.run_config import PYTHON_TAG, foreign_tags
+from nerfstudio_avatars.cli.run_config import PYTHON_TAG, checkpoints_in, foreign_tags, step_of
 
 CONFIG = "config.yml"
 SUFFIXES = frozenset({".yml", ".yaml"})
@@ -53,7 +53,7 @@ def read_run(path: Path) -> Report:
     if not isinstance(config, dict) or "method_name" not in config or "pipeline" not in config:
         raise Unfamiliar("not a configuration that ns-train writes: no method_name and pipeline in it")
     folder = config_path.parent / _path(config.get("relative_model_dir", "nerfstudio_models"))
-    checkpoints = sorted(folder.glob("step-*.ckpt")) if folder.is_dir() else []
+    checkpoints = checkpoints_in(folder) or checkpoints_in(_named_folder(config))
     facts = [
         Fact("method", config["method_name"]),
         Fact("experiment", config.get("experiment_name") or ""),
@@ -65,18 +65,25 @@ def read_run(path: Path) -> Report:
     if checkpoints:
         last = checkpoints[-1]
         written = datetime.fromtimestamp(last.stat().st_mtime).isoformat(" ", "seconds")
-        step = int("".join(character for character in last.stem if character.isdigit()) or -1)
         facts += [
-            Fact("steps done", step + 1),
+            Fact("steps done", step_of(last) + 1),
             Fact("checkpoint", str(last)),
             Fact("size", last.stat().st_size / 1e6, "MB"),
             Fact("date", written),
         ]
+        if last.parent != folder:
+            notes.append(f"no checkpoint in {folder}: opening it takes the one above, where its training wrote it")
     else:
         notes.append(f"no checkpoint (step-*.ckpt) in {folder}: not trained to a first checkpoint, or cleaned up")
     if foreign:
         notes.append(f"opening it would build objects from outside nerfstudio and this package: {', '.join(foreign)}")
     return Report(path, "run", tuple(facts), tuple(notes))
+
+
+def _named_folder(config: dict[str, Any]) -> Path:
+    """Where the training wrote its checkpoints: what nerfstudio's `config.get_checkpoint_dir()` would say."""
+    names = ("output_dir", "experiment_name", "method_name", "timestamp", "relative_model_dir")
+    return Path(*(_path(config.get(name) or "") for name in names))
 
 
 def _data(config: dict[str, Any]) -> str:

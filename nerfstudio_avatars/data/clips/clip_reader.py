@@ -20,6 +20,7 @@ from nerfstudio_avatars.data.clips.frame_cache import FrameCache
 from nerfstudio_avatars.data.clips.pictures import PICTURE_SUFFIXES, Picture
 from nerfstudio_avatars.data.clips.video_file import VIDEO_SUFFIXES, VideoFile, to_picture
 from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.data.mask_files import NOISE, mask_of, read_mask
 
 THREADS = min(8, os.cpu_count() or 1)
 """Clips that are decoded at a time."""
@@ -138,9 +139,9 @@ class ClipReader:
             with video.lock:
                 *_, (_, raw) = video.walk_to(frame)
             picture = to_picture(raw)
-            return picture.mask if picture.mask is not None else pictures.mask_of(picture.rgb)
+            return picture.mask if picture.mask is not None else mask_of(picture.rgb, NOISE)
         file = self._mask_file(clip, path, frame)
-        return None if file is None else pictures.read_mask(file)
+        return None if file is None else read_mask(file)
 
     def _mask_file(self, clip: Clip, masks: Path, frame: int) -> Path | None:
         """By the frame's name or, beside a video, by its number; where all frames have one, by its place."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from nerfstudio_avatars.data.clips.clip_reader import ClipReader, listed_picture
 from nerfstudio_avatars.data.clips.clip_table import Clip, ClipTable
 from nerfstudio_avatars.data.clips.pictures import squared
 from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.ops.small_networks import Network
 
 SIDE = 256
 """Of the pictures that the network sees, and of the masks, pixels."""
@@ -29,26 +28,16 @@ class PersonSegmenter:
     """Tells a person from the background; made for one person, who is near.
 
     Raises:
-        ModuleNotFoundError: without `ai-edge-litert`, saying how to get it.
+        RuntimeMissing: without `ai-edge-litert`, saying how to get it.
     """
 
     def __init__(self) -> None:
-        if importlib.util.find_spec("ai_edge_litert") is None:
-            raise ModuleNotFoundError(
-                "Masks need the package ai-edge-litert, which is not installed: pip install 'nerfstudio-avatars[faces]'"
-            )
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter: Any = Interpreter(model_content=MODEL.read_bytes(), num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._network = Network(MODEL, "Masks")
 
     def __call__(self, picture: UInt8[np.ndarray, "256 256 3"]) -> UInt8[np.ndarray, "256 256"]:
         """Share of each pixel that is the person, 0 to 255."""
-        self._interpreter.set_tensor(self._input, picture[None].astype(np.float32) / 255)
-        self._interpreter.invoke()
-        share = self._interpreter.get_tensor(self._output)[0, ..., 0]
+        (outputs,) = self._network(picture[None].astype(np.float32) / 255).values()
+        share = outputs[0, ..., 0]
         return (share.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -56,7 +45,7 @@ def person_masks(pictures: UInt8[Tensor, "pictures 256 256 3"], size: int) -> UI
     """Share of each pixel that is a person, 0 to 255, at another size.
 
     Raises:
-        ModuleNotFoundError: without `ai-edge-litert`, saying how to get it.
+        RuntimeMissing: without `ai-edge-litert`, saying how to get it.
     """
     segment = PersonSegmenter()
     return torch.from_numpy(np.stack([squared(segment(picture), size) for picture in pictures.numpy()]))

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.data.picture_files import read_values
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-WITHOUT_ALPHA = frozenset({".jpg", ".jpeg", ".bmp"})
 OPAQUE = 255
 
 
@@ -29,12 +28,7 @@ def read_picture(path: Path) -> Picture:
 
     Transparent pictures are laid on black, and their alpha is the mask, unless it is opaque throughout.
     """
-    # cv2 turns pictures upright only when it may drop their alpha.
-    plain = path.suffix.lower() in WITHOUT_ALPHA
-    values = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if plain else cv2.IMREAD_UNCHANGED)
-    if values is None or values.dtype not in (np.uint8, np.uint16):
-        found = "no such file" if not path.is_file() else "something that is no 8-bit or 16-bit picture"
-        raise DataError(path, found, "a PNG, JPEG, WebP or BMP picture", "write the picture again, or remove the clip")
+    values = read_values(path)
     if values.dtype == np.uint16:
         values = np.rint(values / 257).astype(np.uint8)
     if values.ndim == 2:  # noqa: PLR2004
@@ -50,18 +44,6 @@ def from_rgba(rgba: UInt8[np.ndarray, "height width 4"]) -> Picture:
     if alpha.min(initial=OPAQUE) == OPAQUE:
         return Picture(np.ascontiguousarray(rgba[..., :3]))
     return Picture(np.rint(rgba[..., :3] * (alpha[..., None] / OPAQUE)).astype(np.uint8), alpha)
-
-
-def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """A mask picture, 0..255: its alpha if it has any, else its brightness; 0/1 files count as 0/255."""
-    picture = read_picture(path)
-    return picture.mask if picture.mask is not None else mask_of(picture.rgb)
-
-
-def mask_of(rgb: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width"]:
-    """A picture of a mask as a mask, 0..255."""
-    mask = np.ascontiguousarray(rgb[..., 1])
-    return mask * np.uint8(OPAQUE) if mask.max(initial=0) <= 1 else mask
 
 
 def squared(values: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:

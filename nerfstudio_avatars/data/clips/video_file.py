@@ -150,9 +150,14 @@ def to_picture(frame: VideoFrame) -> Picture:
     """A decoded frame, turned upright as phones note it, transparent ones laid on black."""
     transparent = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     values: np.ndarray = frame.to_ndarray(format="rgba" if transparent else "rgb24")
-    turns = round(getattr(frame, "rotation", 0) / 90)  # since PyAV 13
-    values = np.ascontiguousarray(np.rot90(values, turns)) if turns else values
+    values = upright(values, frame)
     return from_rgba(values) if transparent else Picture(values)
+
+
+def upright(values: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """What was decoded of a frame, (height, width, ...), turned as its display matrix says."""
+    turns = round(getattr(frame, "rotation", 0) / 90)  # since PyAV 13
+    return np.ascontiguousarray(np.rot90(values, turns)) if turns else values
 
 
 def _open(path: Path) -> tuple[InputContainer, VideoStream]:

@@ -63,15 +63,19 @@ class PeopleSnapshotDataParser(DataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
         scene = self._scene()
-        recording = scene.recording
-        novel = recording.novel_poses
-        groups = ["novel_pose" if frame in novel else "novel_view" for frame in recording.splits[split]]
-        return scene.outputs(split, groups)
+        return scene.outputs(split, [_group(scene.recording, frame) for frame in scene.recording.splits[split]])
 
     def _scene(self) -> Scene:
         if getattr(self, "_built", None) is None:
             self._built = _build_scene(self.config)
         return self._built
+
+
+def _group(recording: Recording, frame: int) -> str:
+    """What a frame tests. Where none is held out, a learned one is shown again."""
+    if frame in recording.novel_poses:
+        return "novel_pose"
+    return "training_view" if frame in recording.splits["train"] else "novel_view"
 
 
 def find_subject(data: Path, subject: str | None) -> Path:

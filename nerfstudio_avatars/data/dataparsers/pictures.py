@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_avatars.data.dataparsers.recording import Picture
+from nerfstudio_avatars.data.errors import DataError
 
 SURELY_INSIDE = 250
 """Matte, of 255."""
 EDGE_PIXELS = 2
 """Pixels along the silhouette that a video's subsampled colour mixes with the background."""
+PERSON = 127
+"""Matte, of 255, above which a pixel is the person's."""
+DOUBTFUL_SHARE = 0.05
+"""Of the training frames without a person, or full of it, above which it is told."""
+NAMED = 5
+"""Frames that are named then."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +33,54 @@ class PreparedPictures:
     read: Callable[[Sequence[int]], Iterator[Picture]]
     height: int
     width: int
-    decontaminated_frames: frozenset[int]
-    """The training frames, or none. Held-out pictures are the truth and stay as they are."""
+    folder: Path
+    """Of the recording, for messages."""
+    training_frames: frozenset[int]
+    decontaminate: bool
+    """Of the training frames alone: held-out pictures are the truth and stay as they are."""
 
     def __call__(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 4"]]:
-        """One RGBA picture at a time."""
+        """One RGBA picture at a time.
+
+        Raises:
+            DataError: after all training frames, if the person is in none of them.
+        """
+        empty, full = [], []
         for frame, picture in zip(frames, self.read(frames), strict=True):
+            if frame in self.training_frames:
+                if picture.alpha.max(initial=0) <= PERSON:
+                    empty.append(frame)
+                elif picture.alpha.min(initial=255) > PERSON:
+                    full.append(frame)
             rgb, clean = picture.rgb, picture.clean
-            if frame in self.decontaminated_frames and not clean:
+            if self.decontaminate and frame in self.training_frames and not clean:
                 rgb, clean = decontaminated(rgb, picture.alpha), True
             yield shrunk(rgb, picture.alpha, self.height, self.width, clean)
+        if self.training_frames and self.training_frames.issubset(frames):
+            check_masks(self.folder, len(self.training_frames), empty, full)
+
+
+def check_masks(folder: Path, count: int, empty: list[int], full: list[int]) -> None:
+    """Refuses a recording whose masks are all empty, and tells of many that are empty or full.
+
+    Args:
+        folder: of the recording.
+        count: of the training frames.
+        empty: those in which no pixel is the person's.
+        full: those in which every pixel is.
+    """
+    if len(empty) == count:
+        found = f"no pixel of the person (mask above {PERSON} of 255) in any of the {count} training frames"
+        fix = "look at the masks and write them again, white where the person is"
+        raise DataError(folder, found, "masks that show where the person is", fix)
+    if len(empty) + len(full) > DOUBTFUL_SHARE * count:
+        kinds = (("show no person", empty), ("are person everywhere", full))
+        told = " and ".join(f"{len(ids)} {what} ({_first(ids)})" for what, ids in kinds if ids)
+        CONSOLE.print(f"{folder}: by their masks, of {count} training frames {told}. Look at these masks.")
+
+
+def _first(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:NAMED])) + (", ..." if len(ids) > NAMED else "")
 
 
 def decontaminated(

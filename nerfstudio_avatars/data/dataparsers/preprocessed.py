@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +13,12 @@ import torch
 from jaxtyping import Float
 
 from nerfstudio_avatars.data.body_sequence import BodySequence
+from nerfstudio_avatars.data.clips.clip_reader import by_number
 from nerfstudio_avatars.data.dataparsers.recording import Picture, Recording
 from nerfstudio_avatars.data.dataparsers.snapshot_splits import SPLITS, Splits
 from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.data.mask_files import read_mask
+from nerfstudio_avatars.data.picture_files import read_values
 from nerfstudio_avatars.deformations.rotations import slerp_axis_angle
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -44,6 +48,7 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
     if len(images) != len(masks):
         fix = "write one mask per picture, in the same order"
         raise DataError(folder / "masks", f"{len(masks)} masks", f"{len(images)}, as many as in images/", fix)
+    _check_pairs(images, masks)
     intrinsics, extrinsics, height, width = read_cameras(folder / "cameras.npz", len(images), images[0])
     motion = _motion(folder, splits, len(images))
     return Recording(
@@ -83,11 +88,33 @@ def read_cameras(
 
 
 def _listed(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes) if folder.is_dir() else []
+    """Files by name; numbers in names count as numbers: 9.png comes before 10.png."""
+    listed = folder.iterdir() if folder.is_dir() else ()
+    files = [path for path in listed if path.suffix.lower() in suffixes and path.name[0] != "."]
     if not files:
         found = "no such folder" if not folder.is_dir() else f"no {', '.join(suffixes)} in it"
         raise DataError(folder, found, "one file per frame, sorted by name", f"write them to {folder}")
-    return files
+    return sorted(files, key=lambda path: by_number(path.name))
+
+
+def _check_pairs(images: list[Path], masks: list[Path]) -> None:
+    """Refuses masks whose numbers are not their pictures': one missing and another too many shift all between."""
+    of_images, of_masks = _numberings(images), _numberings(masks)
+    if not of_images or not of_masks or any(numbers in of_masks for numbers in of_images):
+        return
+    place = next(i for i, (a, b) in enumerate(zip(of_images[-1], of_masks[-1], strict=True)) if a != b)
+    found = f"{masks[place].name} in the place of the mask of {images[place].name}, the first that does not fit"
+    fix = "add the mask that is missing, remove the one too many, or give each mask its picture's number"
+    raise DataError(masks[place].parent, found, "masks that bear the numbers of their pictures", fix)
+
+
+def _numberings(files: list[Path]) -> list[list[int]]:
+    """Numbers in the names by which the files can be told apart; none where names are not alike."""
+    of_file = [[int(number) for number in re.findall(r"\d+", path.stem)] for path in files]
+    if len({len(numbers) for numbers in of_file}) > 1:
+        return []
+    columns = [list(column) for column in zip(*of_file, strict=True)]
+    return [column for column in columns if len(set(column)) == len(files) > 1]
 
 
 def _motion(folder: Path, splits: Splits, count: int) -> BodySequence:
@@ -143,10 +170,10 @@ def _filled(rows: dict[int, torch.Tensor], count: int) -> torch.Tensor:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """A picture as cv2 has it (BGR or BGRA, uint8)."""
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.dtype != np.uint8:
-        found = "no such file" if not path.is_file() else "something that is no 8-bit picture"
+    """A picture as cv2 has it (BGR or BGRA, uint8), turned upright."""
+    picture = read_values(path)
+    if picture.dtype != np.uint8:
+        found = "something that is no 8-bit picture"
         raise DataError(path, found, "a PNG or JPEG picture", "write the picture again")
     return picture
 
@@ -165,23 +192,6 @@ def rgba_picture(path: Path, height: int, width: int) -> Picture:
         raise DataError(path, f"an array of shape {picture.shape}", "RGBA", "write colour and matte in one PNG")
     check_size(path, picture, height, width)
     return Picture(np.ascontiguousarray(picture[..., 2::-1]), np.ascontiguousarray(picture[..., 3]), clean=True)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """A matte, 0..255: from 0/1, true/false or 0..255, hard or soft; the last channel of a picture with several."""
-    if path.suffix == ".npy":
-        try:
-            mask = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(path, str(error), "an npy array", "write the mask again") from error
-    else:
-        mask = read_picture(path)
-    if mask.ndim == MATRIX_STACK:
-        mask = mask[..., -1]
-    if mask.dtype.kind == "f":
-        return np.rint(mask * (255 if mask.max(initial=0) <= 1 else 1)).clip(0, 255).astype(np.uint8)
-    mask = mask.astype(np.uint8)
-    return mask * 255 if mask.max(initial=0) <= 1 else mask
 
 
 @dataclass(frozen=True)

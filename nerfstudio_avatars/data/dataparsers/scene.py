@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ from nerfstudio_avatars.data.body_sequence import BodySequence
 from nerfstudio_avatars.data.dataparsers.pictures import PreparedPictures
 from nerfstudio_avatars.data.dataparsers.plumb import body_axes, plumb_line
 from nerfstudio_avatars.data.dataparsers.recording import Recording
+from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.data.frame_source import FrameSource
 from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 
@@ -28,6 +30,8 @@ UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
 camera's backward axis for the upward one of its own frame, which is right only so."""
 BOX_MARGIN = 0.25
 """Metres around the posed bodies: hair, shoes, clothes."""
+LEAST_SIDE = 16
+"""Pixels of the shrunk pictures, below which nothing can be learned."""
 POSES = 48
 """Frames whose posed bodies bound the scene and tell the vertical."""
 
@@ -107,7 +111,11 @@ def build_scene(
         downscale_factor: pictures are shrunk by it.
         decontaminate_edges: clean the silhouettes of the training pictures.
         half_pixel: `reference` repeats InstantAvatar's rays through pixel corners.
+
+    Raises:
+        DataError: if `downscale_factor` enlarges pictures or leaves too little of them.
     """
+    height, width = _picture_size(recording, downscale_factor)
     pelvis_rest = body.rest(motion.betas)[1][0].detach()
     frames = torch.linspace(0, len(motion) - 1, min(len(motion), POSES)).round().long().unique().tolist()
     with torch.no_grad():
@@ -120,9 +128,9 @@ def build_scene(
     centre = -(to_camera[:, :3, :3].mT @ to_camera[:, :3, 3:])[..., 0] @ rotation.T + shift
     # OpenCV's camera looks along z with y down; nerfstudio's (OpenGL) along -z with y up.
     axes = turned.mT * torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
-    height, width = (max(1, round(size / downscale_factor)) for size in (recording.height, recording.width))
-    learned = frozenset(recording.splits["train"]) if decontaminate_edges else frozenset()
-    prepared = PreparedPictures(recording.read, height, width, learned)
+    prepared = PreparedPictures(
+        recording.read, height, width, recording.folder, frozenset(recording.splits["train"]), decontaminate_edges
+    )
     return Scene(
         recording=recording,
         motion=motion,
@@ -132,6 +140,18 @@ def build_scene(
         camera_to_worlds=torch.cat([axes, centre[..., None]], -1).float(),
         intrinsics=_intrinsics(recording, height, width, half_pixel),
     )
+
+
+def _picture_size(recording: Recording, downscale_factor: float) -> tuple[int, int]:
+    """Height and width of the shrunk pictures."""
+    shown, fix = f"a factor of {downscale_factor}", "give another --downscale-factor; 1 takes the pictures as they are"
+    if not 1 <= downscale_factor < math.inf:
+        raise DataError("--downscale-factor", shown, "1 or more: pictures are shrunk by it", fix)
+    height, width = (round(size / downscale_factor) for size in (recording.height, recording.width))
+    if min(height, width) < LEAST_SIDE:
+        found = f"{shown}: {recording.width}x{recording.height} pixels become {width}x{height}"
+        raise DataError("--downscale-factor", found, f"at least {LEAST_SIDE} pixels a side", fix)
+    return height, width
 
 
 def _upright(recording: Recording, posed: list[PosedBody]) -> Tensor:

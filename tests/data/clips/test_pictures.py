@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfstudio_avatars.data.clips.pictures import read_mask, read_picture, squared
+from nerfstudio_avatars.data.clips.pictures import read_picture, squared
 from nerfstudio_avatars.data.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -47,13 +47,6 @@ def test_opaque_alpha_says_nothing_about_the_object(tmp_path):
     picture = read_picture(write(tmp_path / "a.png", np.dstack([RGB[..., ::-1], np.full_like(ALPHA, 255)])))
     assert picture.mask is None
     np.testing.assert_array_equal(picture.rgb, RGB)
-
-
-def test_masks_are_0_to_255_whatever_they_were_written_as(tmp_path):
-    hard = (ALPHA > 127).astype(np.uint8)
-    np.testing.assert_array_equal(read_mask(write(tmp_path / "a.png", hard)), hard * 255)
-    np.testing.assert_array_equal(read_mask(write(tmp_path / "b.png", ALPHA)), ALPHA)
-    np.testing.assert_array_equal(read_mask(write(tmp_path / "c.png", np.dstack([RGB, ALPHA]))), ALPHA)
 
 
 def test_the_middle_square_is_averaged_over_areas():

@@ -173,6 +173,19 @@ def test_extras_of_the_drawn_sequence(tmp_path):
     assert shown[1, 5, 5].tolist() == [30, 20, 77, 128] and shown[3, 5, 5].tolist() == [30, 20, 51, 128]
 
 
+@pytest.mark.parametrize(
+    ("options", "groups"),
+    [
+        ({}, ["novel_view", "novel_view"]),
+        ({"holdout_every": 0}, ["training_view"]),
+        ({"holdout_every": 100}, ["training_view"]),
+        ({"train": "0:4", "val": "4", "test": "3:6"}, ["training_view", "training_view", "novel_view", "novel_view"]),
+    ],
+)
+def test_frames_that_are_learned_are_not_called_novel(tmp_path, options, groups):
+    assert parse(write_preprocessed(tmp_path / "one"), "test", **options).metadata["group"] == groups
+
+
 def test_split_pose_files_take_precedence(tmp_path):
     folder = write_preprocessed(tmp_path / "one")
     (folder / "poses").mkdir()

@@ -1,0 +1,90 @@
+"""Networks in tflite files, which `ai-edge-litert` runs on the CPU, and the squares of pictures that they see."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+RUNTIME = "ai_edge_litert"
+
+
+class RuntimeMissing(ModuleNotFoundError):
+    """The package that runs the models is not installed; the message says how to get it."""
+
+
+def runtime_is_installed() -> bool:
+    """Whether a `Network` can be made."""
+    return importlib.util.find_spec(RUNTIME) is not None
+
+
+class Network:
+    """A tflite file: one picture in, named arrays out.
+
+    Args:
+        path: of the file.
+        purpose: what it is wanted for; begins the message where it cannot run.
+
+    Raises:
+        RuntimeMissing: without `ai-edge-litert`.
+    """
+
+    def __init__(self, path: Path, purpose: str) -> None:
+        if not runtime_is_installed():
+            raise RuntimeMissing(
+                f"{purpose} need the package ai-edge-litert, which is not installed: "
+                "pip install 'nerfstudio-avatars[faces]'"
+            )
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_content=path.read_bytes(), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = {entry["name"]: entry["index"] for entry in self._interpreter.get_output_details()}
+
+    def __call__(self, pixels: Float[np.ndarray, "1 side side 3"]) -> dict[str, np.ndarray]:
+        """Its outputs, each with a first axis of one picture."""
+        self._interpreter.set_tensor(self._input, pixels)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index).copy() for name, index in self._outputs.items()}
+
+
+@dataclass(frozen=True)
+class Square:
+    """A turned square in a picture, pixels; the picture's left upper corner is (0, 0)."""
+
+    centre: Float[np.ndarray, "2"]
+    side: float
+    angle: float = 0.0
+    """Radians, clockwise in the picture."""
+
+    def to_picture(self, points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
+        """Places in the picture of points given in the square's own frame, 0 to 1."""
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        return self.centre + self.side * (points - 0.5) @ np.array([[cos, sin], [-sin, cos]])
+
+    def cut(
+        self, picture: Float[Tensor, "1 3 height width"], side: int, border: str
+    ) -> Float[np.ndarray, "1 side side 3"]:
+        """The square as a picture of `side` pixels; large ones are area-averaged first, so that nothing aliases.
+
+        Args:
+            border: what lies outside the picture, `zeros` or `border`: what is nearest in it.
+        """
+        height, width = picture.shape[-2:]
+        reduction = int(self.side / side)
+        if reduction > 1:
+            picture = functional.interpolate(picture, (-(-height // reduction), -(-width // reduction)), mode="area")
+        steps = (np.arange(side) + 0.5) / side
+        places = self.to_picture(np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2))
+        grid = torch.from_numpy(2 * places / (width, height) - 1).float().reshape(1, side, side, 2)
+        pixels = functional.grid_sample(picture, grid, mode="bilinear", padding_mode=border, align_corners=False)
+        return pixels.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,57 @@
+"""Places for results: refused before any work, or left as they are."""
+
+from pathlib import Path
+
+import pytest
+
+from nerfstudio_avatars.cli import main
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.output_place import check_file, check_folder
+
+
+def test_where_something_can_be_written_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "a" / "b", Path("."), Path("a/b"), Path("..")):
+        check_folder(place)
+    for place in (tmp_path / "file", tmp_path / "c" / "d.json", Path("d.json"), Path("c/d.json")):
+        check_file(place)
+    assert [place.name for place in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(UserError, match=f"{place}: .*{tmp_path / 'file'} is a file.*--sheet"):
+            check_folder(place, "--sheet")
+    with pytest.raises(UserError, match="already a folder"):
+        check_file(tmp_path)
+    with pytest.raises(UserError, match="name too long"):
+        check_folder(tmp_path / ("a" * 300))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["invert", "--load-config", "RUN", "--image", "me.png", "--output", "FILE/me.npz"],
+        ["evaluate", "--load-config", "RUN", "--output", "FILE"],
+        ["evaluate", "--load-config", "RUN", "--output", "FILE/e.json"],
+        ["evaluate-animation", "--load-config", "RUN", "--output", "FILE/x.json"],
+        ["animate", "--load-config", "RUN", "--output", "FILE/x.mp4"],
+        ["inspect", "walk", "--sheet", "FILE/x.png"],
+        ["ablate", "--data", ".", "--output", "FILE"],
+    ],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)
+def test_every_verb_looks_before_it_works(words, tmp_path, capsys, monkeypatch):
+    """The run's configuration is empty: to open it would fail otherwise."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yml").touch()
+    names = {"RUN": str(tmp_path / "run"), "FILE": str(tmp_path / "file")}
+    with pytest.raises(SystemExit) as end:
+        main([word.replace("RUN", names["RUN"]).replace("FILE", names["FILE"]) for word in words])
+    said = capsys.readouterr()
+    assert end.value.code == 2 and f"{tmp_path / 'file'} is a file" in said.err
+    assert said.out == ""

@@ -1,0 +1,115 @@
+"""`ns-avatar process`: from a video to a subject that trains; what it remarks; what it refuses."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from turning_bodies import seen_bodies, turning_states
+
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.cli import main
+from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.process import Process, remarks
+from nerfstudio_avatars.data.body_sequence import BodySequence
+from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.data.demo import draw_demo_sequence
+from nerfstudio_avatars.data.own_video.body_fit import STEPS, FittedBody
+from nerfstudio_avatars.data.own_video.subject import Footage
+from nerfstudio_avatars.ops import small_networks
+
+FRAMES = 12
+
+
+def test_a_drawn_video_becomes_a_subject(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.setitem(STEPS, 1, 60)
+    monkeypatch.setitem(STEPS, 2, 40)
+    drawn = draw_demo_sequence(tmp_path / "drawn", size=256, frames=16)
+    output = tmp_path / "data" / "me"
+    (video,) = drawn.glob("*.mp4")
+    main(["process", str(video), "--output", str(output), "--frames", "12", "--body", "standin", "--end", "0.5"])
+    said = capsys.readouterr().out
+    assert f"Next: ns-train instant-avatar --data {output} " in said and "Landmarks are met within" in said
+    parser = PeopleSnapshotDataParserConfig(data=output, downscale_factor=2).setup()
+    train = parser.get_dataparser_outputs("train")
+    assert len(train.cameras) == 9 and train.metadata["frames"].load([0]).shape == (1, 128, 128, 4)
+    body, motion = load_standin(), train.metadata["body"]
+    joints = torch.stack([body.pose(motion.state(frame)).joints for frame in range(len(motion))])
+    assert (joints[:, 15, 2] - joints[:, 7, 2] > 1.0).all(), "upright"
+    assert motion.fps == pytest.approx(11 / 0.5)
+    sheet = cv2.imread(str(output / "fit.png"))
+    assert sheet.shape[1] > 1500 and sheet.std() > 20
+
+
+@pytest.fixture(scope="module")
+def result():
+    states = turning_states(FRAMES)
+    seen = seen_bodies(states)
+    motion = BodySequence(
+        states[0].betas,
+        torch.stack([one.global_orient for one in states]),
+        torch.stack([one.body_pose for one in states]),
+        torch.stack([one.transl for one in states]),
+    )
+    footage = Footage(list(range(0, 10 * FRAMES, 10)), [], seen, [], 3.0)
+    return footage, FittedBody(motion, 2.345, [], np.full(FRAMES, 0.8))
+
+
+def test_remarks_on_a_good_video_are_figures_alone(result):
+    footage, fitted = result
+    (line,) = remarks(footage, fitted)
+    assert "2.3 pixels" in line and "80 %" in line and "330 degrees" in line
+
+
+def test_what_may_spoil_the_avatar_is_said(result):
+    footage, fitted = result
+    overlaps = fitted.overlaps.copy()
+    overlaps[2] = 0.4
+    half = dataclasses.replace(fitted, motion=fitted.motion[:6], overlaps=overlaps)
+    cut = dataclasses.replace(footage.seen[1], mask=np.full_like(footage.seen[1].mask, 255))
+    footage = dataclasses.replace(footage, empty=[33, 34], seen=[footage.seen[0], cut, *footage.seen[2:]])
+    told = "\n".join(remarks(footage, half))
+    for expected in (
+        "frames 33, 34.",
+        "Doubtful poses, which meet their masks badly: frames 20.",
+        "border: frames 10.",
+    ):
+        assert expected in told
+    assert "Film a whole turn" in told
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"frames": 3}, "--frames 3: expected at least 8"),
+        ({"size": 10}, "--size 10: expected at least 64"),
+        ({"field_of_view": 0.0}, "--field-of-view 0: expected degrees"),
+        ({"field_of_view": 180.0}, "--field-of-view 180"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(option, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        Process(tmp_path / "a.mp4", **option).run()
+
+
+def test_what_is_there_is_kept(tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match="exists. Remove it"):
+        Process(tmp_path / "a.mp4", output=tmp_path / "there").run()
+
+
+def test_a_missing_video_is_told(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["process", str(tmp_path / "a.mp4"), "--output", str(tmp_path / "out")])
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_without_the_networks_package_it_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(small_networks, "RUNTIME", "no_such_runtime_of_models")
+    for number in range(10):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(UserError, match="pip install 'nerfstudio-avatars"):
+        Process(tmp_path, output=tmp_path / "out").run()
+    assert not (tmp_path / "out").exists()
