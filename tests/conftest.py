@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+# What tests of several folders import.
+sys.path.insert(0, str(Path(__file__).parent))
+
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported. Kernels then run on the CPU, in numpy.
     os.environ.setdefault("TRITON_INTERPRET", "1")

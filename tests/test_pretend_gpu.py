@@ -1,14 +1,10 @@
 """The pretended GPU refuses what CUDA refuses, allows what it allows, and computes as the CPU does."""
 
 import copy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from pretend_gpu import GPU, WrongDevice, pretend_gpu
 
 REFUSED = {

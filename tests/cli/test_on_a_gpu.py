@@ -2,11 +2,10 @@
 
 import copy
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from pretend_gpu import pretend_gpu
 
 from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.demo_volanim import held_out_rows, train_on_true_poses
@@ -21,9 +20,6 @@ from nerfstudio_avatars.cli.volanim_figures import HeadExam
 from nerfstudio_avatars.cli.volanim_page import draw_sheet, drive_video, inversion_sheet
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.methods import instant_avatar
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from pretend_gpu import pretend_gpu
 
 
 @pytest.fixture(autouse=True)

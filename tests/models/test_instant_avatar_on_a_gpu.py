@@ -5,21 +5,17 @@ import copy
 import functools
 import math
 import os
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from pretend_gpu import GPU, GpuTensor, pretend_gpu
 
 from nerfstudio_avatars.cli.shot import Shot, frames
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.methods import instant_avatar
 from nerfstudio_avatars.rendering.union_grid import UnionGrid
 from nerfstudio_avatars.trainer import fit_schedules
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from pretend_gpu import GPU, GpuTensor, pretend_gpu
 
 
 @pytest.fixture(autouse=True)

@@ -2,20 +2,16 @@
 
 import contextlib
 import math
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from pretend_gpu import GPU, GpuTensor, pretend_gpu
 
 from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.drive import drive
 from nerfstudio_avatars.cli.run_config import LoadedRun
 from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from pretend_gpu import GPU, GpuTensor, pretend_gpu
 
 SIZE = 32
 STEPS = (0, 1, 4, 6, 7)
