@@ -5,10 +5,10 @@ import torch
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.data.demo.rasteriser import rasterise
 from nerfstudio_avatars.data.own_video.body_fit import JOINTS, _features
 from nerfstudio_avatars.data.own_video.body_landmarks import LANDMARKS, SeenBody
 from nerfstudio_avatars.data.own_video.subject import camera_matrix
+from nerfstudio_avatars.data.rasteriser import rasterise
 from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 HEIGHT, WIDTH = 200, 160

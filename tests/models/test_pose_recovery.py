@@ -35,6 +35,7 @@ def training(data, output, **model):
     for name, value in model.items():
         setattr(config.pipeline.model, name, value)
     config.save_config()
+    torch.manual_seed(1)  # As ns-train does; not what the tests before have left.
     trainer = config.setup()
     trainer.setup()
     trainer.train()

@@ -9,7 +9,7 @@ import torch
 
 from nerfstudio_avatars.cli.inspection.sheet import TILE, SheetRow, spread
 from nerfstudio_avatars.data.demo.person import vertex_normals
-from nerfstudio_avatars.data.demo.rasteriser import rasterise
+from nerfstudio_avatars.data.rasteriser import rasterise
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

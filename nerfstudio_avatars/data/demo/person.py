@@ -12,7 +12,7 @@ from numba import njit, prange
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.data.demo.clothing import colour, thickness
-from nerfstudio_avatars.data.demo.rasteriser import Hits, rasterise
+from nerfstudio_avatars.data.rasteriser import Hits, rasterise
 from nerfstudio_avatars.deformations.linear_blend_skinning import skin
 
 SAMPLES = 3

@@ -19,8 +19,8 @@ from torch import Tensor
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.data.body_sequence import BodySequence
-from nerfstudio_avatars.data.demo.rasteriser import rasterise
 from nerfstudio_avatars.data.own_video.body_landmarks import PERSON, SeenBody
+from nerfstudio_avatars.data.rasteriser import rasterise
 from nerfstudio_avatars.deformations.linear_blend_skinning import blend_transforms, joint_transforms
 from nerfstudio_avatars.deformations.rotations import compose_axis_angle, matrix_to_axis_angle
 
@@ -38,6 +38,8 @@ VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
 STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
 STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
 """How much more than others these joints are held in their rest pose."""
+HOLD = 0.01
+"""How much a pose is drawn to the mean of all frames': who turns around holds it, and the side shows its depth."""
 PLACE, POSE, SHAPE = range(3)
 STEPS = {PLACE: 60, POSE: 160, SHAPE: 160}
 """Of Adam: place and orientation; with the pose; with the shape, and silhouettes looked at."""
@@ -164,9 +166,8 @@ class BodyFit:
         if stage >= POSE:
             knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]
             backwards = (-self._pose.unflatten(1, (23, 3))[:, knees, 0]).clamp(min=0)
-            loss = (
-                loss + 1e-4 * (self._stiffness * self._pose.square()).sum(-1).mean() + 0.05 * backwards.square().mean()
-            )
+            stiff, moved = self._stiffness * self._pose.square(), (self._pose - self._pose.mean(0)).square()
+            loss = loss + (1e-4 * stiff + HOLD * moved).sum(-1).mean() + 0.05 * backwards.square().mean()
         if stage >= SHAPE:
             loss = loss + 2e-4 * self._betas.square().sum() + 0.3 * self._beside.square().sum()
             loss = loss + self._silhouette_loss(self._project(skin), metres)

@@ -104,7 +104,7 @@ def test_depth_is_the_surface_opencv_projects(person):
 
 
 def test_barycentric_weights_are_corrected_for_perspective():
-    from nerfstudio_avatars.data.demo.rasteriser import rasterise
+    from nerfstudio_avatars.data.rasteriser import rasterise
 
     triangle = np.array([[-1.0, -1, 2], [1.5, -1, 6], [-1, 1.5, 4]])
     k = np.array([[50.0, 0, 32], [0, 50, 32], [0, 0, 1]])
