@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.output_place import check_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,7 @@ class Process:
         output = self.output or Path("data") / self.video.stem
         if output.exists():
             raise UserError(f"{output}: exists. Remove it, or choose another --output.")
+        check_folder(output.parent)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, transient=True) as progress:
             task = progress.add_task("", total=None)

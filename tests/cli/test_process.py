@@ -100,6 +100,12 @@ def test_what_is_there_is_kept(tmp_path):
         Process(tmp_path / "a.mp4", output=tmp_path / "there").run()
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file is a file"):
+        Process(tmp_path / "a.mp4", output=tmp_path / "file" / "me").run()
+
+
 def test_a_missing_video_is_told(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["process", str(tmp_path / "a.mp4"), "--output", str(tmp_path / "out")])
