@@ -69,8 +69,8 @@ def main(options: Options) -> None:
         done = time.perf_counter()
         with h5py.File(drawn / "masks.hdf5") as file:
             masks = [file["masks"][number] > 0 for number in footage.numbers]
-        seen = [one.mask >= 128 for one in footage.seen]  # noqa: PLR2004
-        overlaps = [(ours & mask).sum() / (ours | mask).sum() for ours, mask in zip(seen, masks, strict=True)]
+        pairs = zip((one.person for one in footage.seen), masks, strict=True)
+        overlaps = [(ours & mask).sum() / (ours | mask).sum() for ours, mask in pairs]
         true = about_the_pelvis(body, read_poses(drawn), footage.numbers)
         found = about_the_pelvis(body, fitted.motion, list(range(len(footage.numbers))))
         error = (found - true).norm(dim=-1)

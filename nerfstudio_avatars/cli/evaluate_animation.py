@@ -75,7 +75,7 @@ def animation_figures(run: LoadedRun, frames: int, people: bool = False) -> dict
     from nerfstudio_avatars.metrics.psnr import psnr
     from nerfstudio_avatars.metrics.ssim import ssim
     from nerfstudio_avatars.metrics.st_lpips import st_lpips
-    from nerfstudio_avatars.ops.small_networks import runtime_is_installed
+    from nerfstudio_avatars.ops.tflite import runtime_is_installed
 
     model, manager = volanim_model(run).eval(), run.pipeline.datamanager
     # That of people never trained on is not parsed before it is asked for: there may be none.

@@ -52,7 +52,7 @@ class Process:
 
         from nerfstudio_avatars.bodies.smpl import load_body
         from nerfstudio_avatars.data.own_video import subject
-        from nerfstudio_avatars.ops.small_networks import RuntimeMissing
+        from nerfstudio_avatars.ops.tflite import RuntimeMissing
 
         self._check()
         output = self.output or Path("data") / self.video.stem
@@ -121,7 +121,7 @@ def _draw(path: Path, footage: Footage, fitted: FittedBody) -> None:
 
     chosen = spread(len(footage.pictures))
     over = [_body_over(footage.pictures[index], fitted.silhouettes[index]) for index in chosen]
-    cut = [footage.pictures[index] * (footage.seen[index].mask[..., None] >= 128) for index in chosen]  # noqa: PLR2004
+    cut = [footage.pictures[index] * footage.seen[index].person[..., None] for index in chosen]
     captions = [f"frame {footage.numbers[index]}: {100 * fitted.overlaps[index]:.0f} %" for index in chosen]
     write_sheet(path, [SheetRow("body", over, captions), SheetRow("mask", cut, captions)])
 

@@ -11,7 +11,7 @@ import torch
 from nerfstudio_avatars.cli import evaluate_animation
 from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation, animation_figures
-from nerfstudio_avatars.ops import small_networks
+from nerfstudio_avatars.ops import tflite
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_faces_are_measured_with_every_frame_moved_by_another_clip(run, monkeypa
         def embed_all(self, images, landmarks):
             return torch.zeros(len(images), 128)
 
-    monkeypatch.setattr(small_networks, "runtime_is_installed", lambda: True)
+    monkeypatch.setattr(tflite, "runtime_is_installed", lambda: True)
     monkeypatch.setattr(face_landmarks, "FaceLandmarks", Finder)
     monkeypatch.setattr(face_identity, "FaceIdentity", Identity)
     figures = animation_figures(run, 4)

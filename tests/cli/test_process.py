@@ -17,7 +17,7 @@ from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDa
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.data.own_video.body_fit import STEPS, FittedBody
 from nerfstudio_avatars.data.own_video.subject import Footage
-from nerfstudio_avatars.ops import small_networks
+from nerfstudio_avatars.ops import tflite
 
 FRAMES = 12
 
@@ -113,7 +113,7 @@ def test_a_missing_video_is_told(tmp_path, capsys):
 
 
 def test_without_the_networks_package_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(small_networks, "RUNTIME", "no_such_runtime_of_models")
+    monkeypatch.setattr(tflite, "RUNTIME", "no_such_runtime_of_models")
     for number in range(10):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(UserError, match="pip install 'nerfstudio-avatars"):

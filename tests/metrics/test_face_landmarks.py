@@ -11,15 +11,13 @@ from scipy import ndimage
 
 from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks
 from nerfstudio_avatars.metrics.head_pose import head_pose
-from nerfstudio_avatars.ops import small_networks
+from nerfstudio_avatars.ops import tflite
 
 ROOT = Path(__file__).parents[2]
 HEADS = sorted(path for folder in (ROOT, ROOT.parent) for path in (folder / "shared" / "data" / "heads").glob("*.mp4"))
 NOSE, CHIN, RIGHT_EYE, LEFT_EYE = 1, 152, 33, 263
 
-needs_runtime = pytest.mark.skipif(
-    not small_networks.runtime_is_installed(), reason="the extra `faces` is not installed"
-)
+needs_runtime = pytest.mark.skipif(not tflite.runtime_is_installed(), reason="the extra `faces` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +107,8 @@ def test_a_picture_without_a_face_has_no_landmarks(finder, portrait):
 
 
 def test_without_the_runtime_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(small_networks, "RUNTIME", "no_such_runtime_of_models")
-    with pytest.raises(small_networks.RuntimeMissing, match="pip install 'nerfstudio-avatars\\[faces\\]'"):
+    monkeypatch.setattr(tflite, "RUNTIME", "no_such_runtime_of_models")
+    with pytest.raises(tflite.RuntimeMissing, match="pip install 'nerfstudio-avatars\\[faces\\]'"):
         FaceLandmarks()
 
 

@@ -13,15 +13,19 @@ from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
 from nerfstudio_avatars.data.dataparsers import people_snapshot_raw as raw
 from nerfstudio_avatars.data.dataparsers import preprocessed
 from nerfstudio_avatars.data.dataparsers.recording import Recording
-from nerfstudio_avatars.data.dataparsers.snapshot_splits import SPLITS, Splits, held_out_split, published_split
+from nerfstudio_avatars.data.dataparsers.snapshot_splits import (
+    HELD_OUT_EVERY,
+    SPLITS,
+    Splits,
+    held_out_split,
+    published_split,
+)
 from nerfstudio_avatars.data.dataparsers.surreal import ClipPictures
 from nerfstudio_avatars.data.dataparsers.surreal_clip import INFO, SurrealClip, read_clip
 from nerfstudio_avatars.data.errors import DataError
 
 MOST_CLIPS = 30
 """Clips of SURREAL that are read."""
-HELD_OUT_EVERY = 4
-"""The dataparser's default."""
 
 
 def read_people_snapshot(path: Path) -> Report:

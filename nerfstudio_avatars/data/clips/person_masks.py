@@ -17,7 +17,7 @@ from nerfstudio_avatars.data.clips.clip_reader import ClipReader, listed_picture
 from nerfstudio_avatars.data.clips.clip_table import Clip, ClipTable
 from nerfstudio_avatars.data.clips.pictures import squared
 from nerfstudio_avatars.data.errors import DataError
-from nerfstudio_avatars.ops.small_networks import Network
+from nerfstudio_avatars.ops.tflite import Network
 
 SIDE = 256
 """Of the pictures that the network sees, and of the masks, pixels."""

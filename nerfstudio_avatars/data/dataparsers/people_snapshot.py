@@ -14,6 +14,7 @@ from nerfstudio_avatars.data.dataparsers import preprocessed
 from nerfstudio_avatars.data.dataparsers.recording import Recording
 from nerfstudio_avatars.data.dataparsers.scene import Scene, build_scene
 from nerfstudio_avatars.data.dataparsers.snapshot_splits import (
+    HELD_OUT_EVERY,
     SPLITS,
     Splits,
     check_split,
@@ -41,7 +42,7 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     """Frames for validation, `start:end:step`, end inclusive."""
     test: str | None = None
     """Frames for testing, `start:end:step`, end inclusive."""
-    holdout_every: int = 4
+    holdout_every: int = HELD_OUT_EVERY
     """Where no frames are published or given: the last of every so many frames is held out; 0 holds out none."""
     gender: Literal["auto", "neutral", "male", "female"] = "auto"
     """Of the body; `auto` reads it from the data or from the subject's name."""

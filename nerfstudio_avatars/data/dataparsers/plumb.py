@@ -18,15 +18,18 @@ LEAST_TILT = 2.0
 
 
 def body_axes(posed: list[PosedBody]) -> tuple[Float[Tensor, "frames 3"], Float[Tensor, "frames 3"]]:
-    """Unit vectors from the ankles to the head, and along which the pelvis faces.
-
-    The head over the feet tells the vertical better than the pelvis does, which estimators tilt at will and make up for
-    in the hips.
-    """
-    joints = torch.stack([body.joints for body in posed])
-    head, *ankles = (joints[:, JOINT_NAMES.index(name)] for name in ("head", "left_ankle", "right_ankle"))
-    up = F.normalize(head - (ankles[0] + ankles[1]) / 2, dim=-1)
+    """Unit vectors along which bodies stand (`upward`), and along which their pelvis faces."""
+    up = upward(torch.stack([body.joints for body in posed]))
     return up, torch.stack([body.joint_transforms[0, :3, 2] for body in posed])
+
+
+def upward(joints: Float[Tensor, "frames 24 3"]) -> Float[Tensor, "frames 3"]:
+    """Unit vectors from the ankles to the head.
+
+    They tell the vertical better than the pelvis does, which estimators tilt at will and make up for in the hips.
+    """
+    head, left, right = (joints[:, JOINT_NAMES.index(name)] for name in ("head", "left_ankle", "right_ankle"))
+    return F.normalize(head - (left + right) / 2, dim=-1)
 
 
 def plumb_line(up: Float[Tensor, "frames 3"], facing: Float[Tensor, "frames 3"]) -> Float[Tensor, "3"]:

@@ -9,6 +9,8 @@ from nerfstudio_avatars.data.errors import DataError
 Splits = dict[str, list[int]]
 
 SPLITS = ("train", "val", "test")
+HELD_OUT_EVERY = 4
+"""Where no frames are published or given, the last of every so many is held out."""
 
 # InstantAvatar's configurations: first, last (inclusive), step.
 PUBLISHED: dict[str, dict[str, tuple[int, int, int]]] = {

@@ -19,7 +19,8 @@ from torch import Tensor
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.data.body_sequence import BodySequence
-from nerfstudio_avatars.data.own_video.body_landmarks import PERSON, SeenBody
+from nerfstudio_avatars.data.dataparsers.plumb import upward
+from nerfstudio_avatars.data.own_video.body_landmarks import SeenBody
 from nerfstudio_avatars.data.rasteriser import rasterise
 from nerfstudio_avatars.deformations.linear_blend_skinning import blend_transforms, joint_transforms
 from nerfstudio_avatars.deformations.rotations import compose_axis_angle, matrix_to_axis_angle
@@ -158,9 +159,7 @@ class BodyFit:
         directions = torch.stack([F.normalize(known[b] - known[a], dim=-1) for a, b in BONES], 1)
         told = torch.stack([F.normalize(self._places[:, b] - self._places[:, a], dim=-1) for a, b in BONES], 1)
         loss = loss + 0.02 * (1 - (directions * told).sum(-1)).mean()
-        head, left, right = (JOINT_NAMES.index(name) for name in ("head", "left_ankle", "right_ankle"))
-        up = F.normalize(joints[:, head] - (joints[:, left] + joints[:, right]) / 2, dim=-1)
-        loss = loss + 0.05 * (1 - up @ F.normalize(self._vertical, dim=0)).mean()
+        loss = loss + 0.05 * (1 - upward(joints) @ F.normalize(self._vertical, dim=0)).mean()
         if len(joints) > 2:  # noqa: PLR2004
             loss = loss + 2 * (joints[2:] - 2 * joints[1:-1] + joints[:-2]).square().sum(-1).mean()
         if stage >= POSE:
@@ -213,8 +212,7 @@ class BodyFit:
             body=self._body.name,
         )
         silhouettes = [self._silhouette(motion, frame) for frame in range(len(motion))]
-        masks = [one.mask >= PERSON for one in self._seen]
-        both = zip(silhouettes, masks, strict=True)
+        both = zip(silhouettes, (one.person for one in self._seen), strict=True)
         overlaps = np.array([(ours & mask).sum() / max((ours | mask).sum(), 1) for ours, mask in both])
         return FittedBody(motion, float((away * self._visible).sum() / self._visible.sum()), silhouettes, overlaps)
 
@@ -255,7 +253,7 @@ def _silhouettes(seen: Sequence[SeenBody]) -> tuple[Float[Tensor, "frames 1 h w"
     """Distances from the masks, and points of their contours, pixels."""
     outside, contours = [], []
     for one in seen:
-        mask = (one.mask >= PERSON).astype(np.uint8)
+        mask = one.person.astype(np.uint8)
         outside.append(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3))
         lines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         line = max(lines, key=len)[:, 0].astype(np.float32) + 0.5

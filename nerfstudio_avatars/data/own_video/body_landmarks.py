@@ -11,16 +11,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from nerfstudio_avatars.ops.small_networks import Network, Square
+from nerfstudio_avatars.data.clips.person_masks import SIDE, PersonSegmenter
+from nerfstudio_avatars.ops.tflite import Network, Square
 
 LANDMARKS = 33
-ASSETS = Path(__file__).parents[2] / "assets" / "person"
-PURPOSE = "Masks and landmarks of people"
+MODEL = Path(__file__).parents[2] / "assets" / "person" / "pose_landmark_full.tflite"
 
-_SIDE = 256
-"""Of the pictures that the networks see, pixels."""
 _LEAST_PRESENCE = 0.5
 _ENLARGED = 1.25
 """How much larger than the person the crop is."""
@@ -41,6 +39,11 @@ class SeenBody:
     mask: UInt8[np.ndarray, "height width"]
     """Share of each pixel that is the person, 0 to 255."""
 
+    @property
+    def person(self) -> Bool[np.ndarray, "height width"]:
+        """The pixels that are the person."""
+        return self.mask >= PERSON
+
 
 class BodyLandmarks:
     """Finds the largest person of a picture.
@@ -50,16 +53,16 @@ class BodyLandmarks:
     """
 
     def __init__(self) -> None:
-        self._segmenter = Network(ASSETS / "selfie_segmentation.tflite", PURPOSE)
-        self._landmarker = Network(ASSETS / "pose_landmark_full.tflite", PURPOSE)
+        self._landmarker = Network(MODEL, "Landmarks of people")
+        self._segment = PersonSegmenter()
 
     def detect(self, picture: UInt8[np.ndarray, "height width 3"]) -> SeenBody | None:
         """Landmarks and mask, or None where nobody is."""
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
         height, width = picture.shape[:2]
         whole = Square(np.array([width / 2, height / 2]), float(max(height, width)))
-        (coarse,) = self._segmenter(whole.cut(pixels, _SIDE, "zeros")).values()
-        square = _around(_pasted(coarse[0, ..., 0], whole, height, width))
+        coarse = self._segment((whole.cut(pixels, SIDE, "zeros")[0] * 255).astype(np.uint8))
+        square = _around(_pasted(coarse, whole, height, width))
         seen = None
         # The second look's crop fits better than what the coarse mask gave.
         for _ in range(2):
@@ -73,27 +76,29 @@ class BodyLandmarks:
 
     def _look(self, pixels: torch.Tensor, square: Square) -> SeenBody | None:
         height, width = pixels.shape[-2:]
-        outputs = {value.size: value for value in self._landmarker(square.cut(pixels, _SIDE, "zeros")).values()}
+        outputs = {value.size: value for value in self._landmarker(square.cut(pixels, SIDE, "zeros")).values()}
         if outputs[1].item() < _LEAST_PRESENCE:
             return None
         landmarks = outputs[39 * 5].reshape(39, 5)[:LANDMARKS]
         visibility = 1 / (1 + np.exp(-np.minimum(landmarks[:, 3], landmarks[:, 4])))
-        share = 1 / (1 + np.exp(-outputs[_SIDE * _SIDE].reshape(_SIDE, _SIDE).clip(-30, 30)))
+        share = 255 / (1 + np.exp(-outputs[SIDE * SIDE].reshape(SIDE, SIDE).clip(-30, 30)))
         return SeenBody(
-            points=square.to_picture(landmarks[:, :2] / _SIDE),
+            points=square.to_picture(landmarks[:, :2] / SIDE),
             visibility=visibility,
             places=outputs[39 * 3].reshape(39, 3)[:LANDMARKS],
             mask=_pasted(share, square, height, width),
         )
 
 
-def _pasted(share: Float[np.ndarray, "side side"], square: Square, height: int, width: int) -> np.ndarray:
-    """A square's mask in the picture; only its largest part is kept."""
+def _pasted(
+    share: Float[np.ndarray, "side side"] | UInt8[np.ndarray, "side side"], square: Square, height: int, width: int
+) -> UInt8[np.ndarray, "height width"]:
+    """A square's mask, 0 to 255, in the picture; only its largest part is kept."""
     scale = square.side / len(share)
     # From the square's pixel centres to the picture's.
     to_picture = np.array([[scale, 0, 0], [0, scale, 0]])
     to_picture[:, 2] = square.centre - square.side / 2 + scale / 2 - 0.5
-    pasted = cv2.warpAffine((share * 255).astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR)
+    pasted = cv2.warpAffine(share.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR)
     mask = pasted.clip(0, 255).round().astype(np.uint8)
     count, parts, sizes, _ = cv2.connectedComponentsWithStats((mask >= PERSON).astype(np.uint8))
     if count > 2:  # noqa: PLR2004  # The background is one.

@@ -18,16 +18,14 @@ from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.data.clips.clip_reader import listed_pictures
 from nerfstudio_avatars.data.clips.pictures import read_picture
 from nerfstudio_avatars.data.clips.video_file import VIDEO_SUFFIXES, VideoFile, probe_video, to_picture
-from nerfstudio_avatars.data.dataparsers.snapshot_splits import held_out_split
+from nerfstudio_avatars.data.dataparsers.snapshot_splits import HELD_OUT_EVERY, held_out_split
 from nerfstudio_avatars.data.errors import DataError
 from nerfstudio_avatars.data.own_video.body_fit import BodyFit, FittedBody
-from nerfstudio_avatars.data.own_video.body_landmarks import PERSON, BodyLandmarks, SeenBody
+from nerfstudio_avatars.data.own_video.body_landmarks import BodyLandmarks, SeenBody
 from nerfstudio_avatars.deformations.rotations import axis_angle_to_matrix
 
 FEWEST = 8
 """Frames with a person in them, less than which are no video of a turn."""
-HELD_OUT_EVERY = 4
-"""The last of every so many frames is for testing."""
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and of how much."""
 
@@ -48,7 +46,7 @@ class Footage:
     @property
     def cut_off(self) -> list[int]:
         """Numbers of frames in which the person reaches the picture's border."""
-        edges = [(one.mask[[0, -1]] >= PERSON).any() or (one.mask[:, [0, -1]] >= PERSON).any() for one in self.seen]
+        edges = [one.person[[0, -1]].any() or one.person[:, [0, -1]].any() for one in self.seen]
         return [number for number, edge in zip(self.numbers, edges, strict=True) if edge]
 
 

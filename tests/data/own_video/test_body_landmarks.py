@@ -11,11 +11,9 @@ from nerfstudio_avatars.data.clips.video_file import VideoFile, to_picture
 from nerfstudio_avatars.data.demo import draw_demo_sequence
 from nerfstudio_avatars.data.own_video.body_fit import JOINTS
 from nerfstudio_avatars.data.own_video.body_landmarks import BodyLandmarks
-from nerfstudio_avatars.ops import small_networks
+from nerfstudio_avatars.ops import tflite
 
-needs_runtime = pytest.mark.skipif(
-    not small_networks.runtime_is_installed(), reason="the extra `faces` is not installed"
-)
+needs_runtime = pytest.mark.skipif(not tflite.runtime_is_installed(), reason="the extra `faces` is not installed")
 SIZE = 320
 
 
@@ -69,6 +67,6 @@ def test_nobody_is_found_where_nobody_is():
 
 
 def test_without_the_runtime_the_error_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(small_networks, "RUNTIME", "no_such_runtime_of_models")
-    with pytest.raises(small_networks.RuntimeMissing, match="Masks and landmarks.*pip install 'nerfstudio-avatars"):
+    monkeypatch.setattr(tflite, "RUNTIME", "no_such_runtime_of_models")
+    with pytest.raises(tflite.RuntimeMissing, match="Landmarks of people.*pip install 'nerfstudio-avatars"):
         BodyLandmarks()
