@@ -17,12 +17,13 @@ from stand_in import StandIn, median_seconds, note, peak_memory_mb  # first: it 
 import torch
 import tyro
 
-from nerfstudio_avatars.deformations.broyden import TransformGrid, broyden_unpose, pack_roots
-from nerfstudio_avatars.deformations.dense_search import DenseSearch
-from nerfstudio_avatars.deformations.posed_cells import bin_cells
-from nerfstudio_avatars.deformations.skinning_volume import SkinningVolume
-from nerfstudio_avatars.deformations.snarf import Roots, unpose
-from nerfstudio_avatars.deformations.snarf_weights import WeightVolume, paper_weight_volume
+from nerfstudio_avatars.instant_avatar.articulation.binning import bin_cells
+from nerfstudio_avatars.instant_avatar.articulation.broyden import TransformGrid, broyden_unpose, pack_roots
+from nerfstudio_avatars.instant_avatar.articulation.dense_search import DenseSearch
+from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
+from nerfstudio_avatars.instant_avatar.articulation.snarf import unpose
+from nerfstudio_avatars.instant_avatar.articulation.snarf_weights import WeightVolume, paper_weight_volume
 
 MILD, HARD = 0.35, 0.7
 RELEVANT = 0.08

@@ -18,8 +18,9 @@ import tyro
 from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor
 
-from nerfstudio_avatars.ops.backend import use_numba
-from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode, hash_encode_torch
+from nerfstudio_avatars.backend import use_numba
+from nerfstudio_avatars.instant_avatar.field.hash_grid import hash_encode, hash_encode_torch
+from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLayout
 
 TABLES = {
     "cpu_10x16": (10, 16, 1.45),

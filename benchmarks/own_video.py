@@ -25,9 +25,9 @@ import torch
 import tyro
 
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.data.dataparsers.people_snapshot_raw import read_poses
-from nerfstudio_avatars.data.demo import draw_demo_sequence
-from nerfstudio_avatars.data.own_video import subject
+from nerfstudio_avatars.demo import draw_demo_sequence
+from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses
+from nerfstudio_avatars.process import subject
 
 
 @dataclass

@@ -16,9 +16,9 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from torch import Tensor
 
-from nerfstudio_avatars.data.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 from nerfstudio_avatars.methods import instant_avatar_cpu
-from nerfstudio_avatars.models.instant_avatar import InstantAvatarModel
 
 # nerfstudio 1.1.5 indexes tensors with lists of tensors, and torch says so at every picture.
 warnings.filterwarnings("ignore", message="Using a non-tuple sequence", category=UserWarning)

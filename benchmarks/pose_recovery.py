@@ -25,13 +25,13 @@ import torch
 import tyro
 from torch import Tensor
 
-from nerfstudio_avatars.cli.evaluation.measure import follow, measure
-from nerfstudio_avatars.cli.evaluation.protocols import Protocol, Refinement
+from nerfstudio_avatars.avatars.measure import follow, measure
+from nerfstudio_avatars.avatars.protocols import Protocol, Refinement
+from nerfstudio_avatars.avatars.run import LoadedRun, load_run
 from nerfstudio_avatars.cli.nerfstudio_commands import train
-from nerfstudio_avatars.cli.run_config import LoadedRun, load_run
-from nerfstudio_avatars.data.dataparsers.people_snapshot_raw import read_poses
-from nerfstudio_avatars.data.demo import draw_demo_sequence
-from nerfstudio_avatars.data.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
+from nerfstudio_avatars.demo import draw_demo_sequence
+from nerfstudio_avatars.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
+from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses
 
 METHOD = "instant-avatar-cpu"
 TRUE, WRONG, REFINED = "true_poses", "wrong_poses", "refined_poses"

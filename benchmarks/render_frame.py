@@ -18,10 +18,10 @@ from stand_in import note, peak_memory_mb, seconds_in_turn
 import torch
 import tyro
 
-from nerfstudio_avatars.models.camera_rays import camera_rays
-from nerfstudio_avatars.rendering import picture
-from nerfstudio_avatars.rendering.normals import normals_from_depth
-from nerfstudio_avatars.rendering.ray_march import march
+from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
+from nerfstudio_avatars.instant_avatar.rendering import picture
+from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
+from nerfstudio_avatars.instant_avatar.rendering.ray_march import march
 
 
 @dataclass

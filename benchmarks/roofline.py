@@ -20,9 +20,10 @@ import tyro
 from encoding import TABLES, points_on_rays
 from numba import njit, prange
 
-from nerfstudio_avatars.fields.hash_field import HashField, _cpu_has_bfloat16
+from nerfstudio_avatars.instant_avatar.field.hash_field import HashField, _cpu_has_bfloat16
+from nerfstudio_avatars.instant_avatar.field.hash_grid import hash_encode
+from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLayout
 from nerfstudio_avatars.methods import instant_avatar_cpu
-from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode
 
 PAIR_BYTES = 8
 """A table's row: two float32."""

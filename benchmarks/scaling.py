@@ -20,7 +20,8 @@ import statistics
 import torch
 import tyro
 
-from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode
+from nerfstudio_avatars.instant_avatar.field.hash_grid import hash_encode
+from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLayout
 
 RAYS = (128, 256, 512, 1024)
 FRAMES = (1, 2, 4)

@@ -19,10 +19,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import torch
 from torch import Tensor
 
-from nerfstudio_avatars.bodies.pose_table import canonical_state
+from nerfstudio_avatars.bodies.linear_blend_skinning import joint_transforms, skin
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms, skin
-from nerfstudio_avatars.deformations.skinning_volume import Mesh
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh
+from nerfstudio_avatars.instant_avatar.poses.pose_table import canonical_state
 
 
 def note(text: str) -> None:

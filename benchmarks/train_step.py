@@ -25,12 +25,12 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor, nn
 
-from nerfstudio_avatars.deformations.broyden import TransformGrid, unpose_in_grid
-from nerfstudio_avatars.deformations.implicit_gradient import implicit_canonical
-from nerfstudio_avatars.deformations.snarf_weights import paper_weight_volume
-from nerfstudio_avatars.losses.hard_surface import hard_alpha, hard_weights
-from nerfstudio_avatars.rendering.compositing import over, rendering_weights
-from nerfstudio_avatars.rendering.ray_march import march
+from nerfstudio_avatars.instant_avatar.articulation.broyden import TransformGrid, unpose_in_grid
+from nerfstudio_avatars.instant_avatar.articulation.implicit_gradient import implicit_canonical
+from nerfstudio_avatars.instant_avatar.articulation.snarf_weights import paper_weight_volume
+from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_alpha, hard_weights
+from nerfstudio_avatars.instant_avatar.rendering.compositing import over, rendering_weights
+from nerfstudio_avatars.instant_avatar.rendering.ray_march import march
 
 
 @dataclass
@@ -71,7 +71,7 @@ class ReferenceStep:
 
     @staticmethod
     def _canonical_vertices(body, betas: Tensor) -> Tensor:
-        from nerfstudio_avatars.bodies.pose_table import canonical_state
+        from nerfstudio_avatars.instant_avatar.poses.pose_table import canonical_state
 
         return body.pose(canonical_state(betas)).vertices
 

@@ -30,7 +30,7 @@ import tyro
 from nerfstudio.engine import trainer as nerfstudio_trainer
 
 from nerfstudio_avatars import methods
-from nerfstudio_avatars.data.demo import draw_demo_sequence
+from nerfstudio_avatars.demo import draw_demo_sequence
 
 OURS = ("data", "forward", "backward", "optimizer", "callbacks")
 OWN = ("writers", "viewer", "loop")

@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from nerfstudio_avatars.cli.nerfstudio_commands import train
-    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+    from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
     folder = arguments.keep or Path(tempfile.mkdtemp())
     data = draw_head_clips(folder / "heads", arguments.identities, arguments.frames, test_identities=0)
@@ -85,9 +85,8 @@ def main() -> None:
 
 def figures(config: Path, data: Path) -> dict[str, float]:
     """Of one run."""
-    from nerfstudio_avatars.cli.demo_volanim import held_out_rows
-    from nerfstudio_avatars.cli.run_config import load_run
-    from nerfstudio_avatars.cli.volanim_figures import HeadExam
+    from nerfstudio_avatars.avatars.run import load_run
+    from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
 
     with contextlib.redirect_stdout(sys.stderr):
         run = load_run(config)

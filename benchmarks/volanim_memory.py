@@ -17,16 +17,11 @@ import torch
 import tyro
 from stand_in import peak_memory_mb
 
-from nerfstudio_avatars.losses.feature_trunks import Vgg19Trunk
-from nerfstudio_avatars.losses.perceptual import PerceptualPyramid
-from nerfstudio_avatars.models.animation_training import (
-    AnimationAids,
-    AnimationBatch,
-    AnimationLossConfig,
-    animation_step,
-)
-from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimation, VolumetricAnimationConfig
-from nerfstudio_avatars.rendering.voxel_render import VoxelRenderConfig
+from nerfstudio_avatars.unsup_volanim.losses.feature_trunks import Vgg19Trunk
+from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualPyramid
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.training import AnimationAids, AnimationBatch, AnimationLossConfig, animation_step
+from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelRenderConfig
 
 
 @dataclass

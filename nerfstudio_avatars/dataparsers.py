@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from nerfstudio_avatars.data.dataparsers.image_folders import ImageFoldersDataParserConfig
-from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDataParserConfig
-from nerfstudio_avatars.data.dataparsers.surreal import SurrealDataParserConfig
-from nerfstudio_avatars.data.dataparsers.tedx_people import TedxPeopleDataParserConfig
-from nerfstudio_avatars.data.dataparsers.voxceleb import VoxCelebDataParserConfig
+from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.instant_avatar.data.surreal import SurrealDataParserConfig
+from nerfstudio_avatars.unsup_volanim.data.dataparsers import (
+    ImageFoldersDataParserConfig,
+    TedxPeopleDataParserConfig,
+    VoxCelebDataParserConfig,
+)
 
 people_snapshot = DataParserSpecification(
     config=PeopleSnapshotDataParserConfig(),

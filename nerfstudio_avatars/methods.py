@@ -7,31 +7,32 @@ from copy import deepcopy
 from nerfstudio.configs.base_config import LoggingConfig, ViewerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
-from nerfstudio_avatars import nerfstudio_healing
-from nerfstudio_avatars.data.datamanagers.clip_frames import ClipFramesDataManagerConfig
-from nerfstudio_avatars.data.datamanagers.frame_rays import FrameRaysDataManagerConfig
-from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDataParserConfig
-from nerfstudio_avatars.data.dataparsers.voxceleb import VoxCelebDataParserConfig
-from nerfstudio_avatars.fields.hash_field import HashFieldConfig
-from nerfstudio_avatars.fields.keypoint_detector import KeypointDetectorConfig
-from nerfstudio_avatars.fields.voxel_field import VoxelGeneratorConfig
-from nerfstudio_avatars.models.animation_schedule import AnimationScheduleConfig
-from nerfstudio_avatars.models.animation_training import AnimationLossConfig
-from nerfstudio_avatars.models.canonical_avatar import CanonicalAvatarConfig
-from nerfstudio_avatars.models.instant_avatar import InstantAvatarModelConfig
-from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModelConfig
-from nerfstudio_avatars.models.volumetric_animation import VolumetricAnimationConfig
-from nerfstudio_avatars.optimizers import (
+from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatarConfig
+from nerfstudio_avatars.instant_avatar.data.frame_rays import FrameRaysDataManagerConfig
+from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.instant_avatar.field.hash_field import HashFieldConfig
+from nerfstudio_avatars.instant_avatar.model import InstantAvatarModelConfig
+from nerfstudio_avatars.nerfstudio_glue import patches
+from nerfstudio_avatars.nerfstudio_glue.optimizers import (
     ClippedAdamConfig,
     DecayScheduleConfig,
     FusedAdamConfig,
     PhasedScheduleConfig,
 )
-from nerfstudio_avatars.pipelines import AvatarPipelineConfig, FramesPipelineConfig
-from nerfstudio_avatars.rendering.voxel_render import VoxelRenderConfig
-from nerfstudio_avatars.trainer import AvatarTrainerConfig
+from nerfstudio_avatars.nerfstudio_glue.pipelines import AvatarPipelineConfig, FramesPipelineConfig
+from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
+from nerfstudio_avatars.reference_methods import instant_avatar_as_published, unsup_volanim_as_published
+from nerfstudio_avatars.unsup_volanim.data.clip_frames import ClipFramesDataManagerConfig
+from nerfstudio_avatars.unsup_volanim.data.dataparsers import VoxCelebDataParserConfig
+from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
+from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModelConfig
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
+from nerfstudio_avatars.unsup_volanim.training import AnimationLossConfig
+from nerfstudio_avatars.unsup_volanim.voxel_field import VoxelGeneratorConfig
+from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelRenderConfig
 
-nerfstudio_healing.heal()
+patches.heal()
 
 _gpu = AvatarTrainerConfig(
     method_name="instant-avatar",
@@ -144,6 +145,14 @@ _volanim_tiny.optimizers["network"] = {
     "scheduler": PhasedScheduleConfig(rates=(1.0, 0.66, 0.33), plateau=0.8, final_share=0.3),
 }
 
+instant_avatar_paper = MethodSpecification(
+    instant_avatar_as_published(_gpu),
+    description="InstantAvatar with every choice of its paper and published code, for comparison: slower.",
+)
+unsup_volanim_paper = MethodSpecification(
+    unsup_volanim_as_published(_volanim),
+    description="Unsupervised Volumetric Animation with every choice of its paper: needs VGG19 and a large data set.",
+)
 instant_avatar = MethodSpecification(
     _gpu, description="InstantAvatar: an animatable person from one video, in a minute (Jiang et al. 2023)."
 )

@@ -29,7 +29,7 @@ from numpy import ndarray
 from scipy.optimize import nnls
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
-from nerfstudio_avatars.deformations.linear_blend_skinning import joint_transforms
+from nerfstudio_avatars.bodies.linear_blend_skinning import joint_transforms
 
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 PELVIS_HEIGHT = -0.23

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 # What tests of several folders import.
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported. Kernels then run on the CPU, in numpy.
@@ -27,7 +27,7 @@ from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.standin import load_standin
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.trainer import AvatarTrainerConfig
+    from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def random_pose() -> Callable[..., BodyState]:
 def triton_device(monkeypatch: pytest.MonkeyPatch) -> str:
     """Sends all ops that have a Triton twin to it: on the GPU, or else in Triton's interpreter. Yields the device."""
     pytest.importorskip("triton", minversion="3", reason="Triton 3 is not installed")
-    from nerfstudio_avatars.deformations import _triton_unpose
+    from nerfstudio_avatars.instant_avatar.articulation import _triton_unpose
 
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "triton")
     if torch.cuda.is_available():
@@ -66,7 +66,8 @@ def triton_device(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def tinycudann(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in with tiny-cuda-nn's interface and layout."""
-    from nerfstudio_avatars.ops.hash_grid import HashGridLayout, hash_encode_torch
+    from nerfstudio_avatars.instant_avatar.field.hash_grid import hash_encode_torch
+    from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLayout
 
     class Encoding(torch.nn.Module):
         def __init__(self, dims, config):
@@ -85,7 +86,7 @@ def tinycudann(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def head_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips of four toy heads to learn from and one never trained on, 16 frames each, 32 pixels."""
-    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+    from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
     return draw_head_clips(tmp_path_factory.mktemp("clips") / "heads", identities=4, frames=16, size=32)
 
@@ -95,10 +96,10 @@ def small_volanim() -> Callable[..., AvatarTrainerConfig]:
     """`small_volanim(data, output)`: how to train a very small `unsup-volanim-tiny`, without seeds of its own."""
 
     def build(data: Path, output: Path, name: str = "run", steps: int = 8) -> AvatarTrainerConfig:
-        from nerfstudio_avatars.fields.keypoint_detector import KeypointDetectorConfig
-        from nerfstudio_avatars.fields.voxel_field import VoxelGeneratorConfig
         from nerfstudio_avatars.methods import unsup_volanim_tiny
-        from nerfstudio_avatars.models.animation_schedule import AnimationScheduleConfig
+        from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
+        from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
+        from nerfstudio_avatars.unsup_volanim.voxel_field import VoxelGeneratorConfig
 
         config = deepcopy(unsup_volanim_tiny.config)
         config.output_dir, config.experiment_name, config.timestamp = output, "heads", name

@@ -14,8 +14,8 @@ import pickle
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
 from nerfstudio_avatars.bodies.pickle_records import ALLOWED, DType, Record, check_size, from_buffer, plain
+from nerfstudio_avatars.errors import DataError
 
 _DAMAGED = (
     pickle.UnpicklingError,
@@ -32,7 +32,7 @@ _DAMAGED = (
 """What Python's own unpickler raises on bytes that are no pickle."""
 
 
-class UnsafePickleError(BodyFileError):
+class UnsafePickleError(DataError):
     """A pickle that asks for something other than plain data. Nothing of it was executed."""
 
 
@@ -44,14 +44,14 @@ def load_pickle_safely(path: str | Path) -> Any:
 
     Raises:
         UnsafePickleError: the file names something else; the message says what. It was not executed.
-        BodyFileError: the file cannot be read, or is no pickle.
+        DataError: the file cannot be read, or is no pickle.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
             return _load(_Reader(file, path), file, path)
     except OSError as error:
-        raise BodyFileError(path, f"{error.strerror or error}", "a readable file", "check the path") from error
+        raise DataError(path, f"{error.strerror or error}", "a readable file", "check the path") from error
 
 
 def load_pickle_bytes_safely(content: bytes, path: str | Path) -> Any:
@@ -63,7 +63,7 @@ def load_pickle_bytes_safely(content: bytes, path: str | Path) -> Any:
 
     Raises:
         UnsafePickleError: the pickle names something else than data; the message says what. It was not executed.
-        BodyFileError: it is no pickle.
+        DataError: it is no pickle.
     """
     file = io.BytesIO(content)
     return _load(_JoblibReader(file, Path(path)), file, Path(path))
@@ -75,7 +75,7 @@ def _load(reader: _Reader, file: BinaryIO, path: Path) -> Any:
     except _DAMAGED as error:
         file.seek(0)
         found = f"{type(error).__name__}: {error} (the file starts with {file.read(12)!r})"
-        raise BodyFileError(path, found, "a whole pickle of plain data", "download or copy it again") from error
+        raise DataError(path, found, "a whole pickle of plain data", "download or copy it again") from error
 
 
 class _Reader(pickle.Unpickler):

@@ -24,7 +24,7 @@ def load_body(name_or_path: str | Path = "auto", gender: str = "neutral") -> Smp
         gender: `neutral`, `male` or `female`: which of SMPL's files to take. The stand-in has one shape for all.
 
     Raises:
-        BodyFileError: no such file, or it is no SMPL model.
+        DataError: no such file, or it is no SMPL model.
     """
     name = str(name_or_path)
     if name == "standin":

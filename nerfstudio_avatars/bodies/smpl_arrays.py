@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
+from nerfstudio_avatars.errors import DataError
 
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 BETAS = 10
@@ -37,19 +37,17 @@ class SmplArrays:
         """Takes SMPL's fields out of what a file holds.
 
         Raises:
-            BodyFileError: a field is missing, has another shape, is not finite, or belongs to another body model.
+            DataError: a field is missing, has another shape, is not finite, or belongs to another body model.
         """
         missing = [key for key in KEYS if key not in fields]
         if missing:
             found = f"no {', '.join(missing)}; it holds {', '.join(sorted(map(str, fields))) or 'nothing'}"
-            raise BodyFileError(file, found, f"the fields {', '.join(KEYS)}", _FIX)
+            raise DataError(file, found, f"the fields {', '.join(KEYS)}", _FIX)
         joints = np.shape(fields["weights"])[-1:]
         sibling = _SIBLINGS.get(joints[0] if joints else 0)
         if sibling:
             fix = "convert it to SMPL, give the SMPL file (`SMPL_NEUTRAL.pkl`), or use `--body standin`"
-            raise BodyFileError(
-                file, f"a {sibling} model, with {joints[0]} joints", "an SMPL model, with 24 joints", fix
-            )
+            raise DataError(file, f"a {sibling} model, with {joints[0]} joints", "an SMPL model, with 24 joints", fix)
         vertices = len(fields["v_template"]) if np.ndim(fields["v_template"]) else 0
         faces = len(fields["f"]) if np.ndim(fields["f"]) else 0
         shapes = {
@@ -67,9 +65,9 @@ class SmplArrays:
             # Files hold 10 or 300 shape directions, in order of importance.
             value = value[..., :BETAS] if key == "shapedirs" else value
             if value.shape != shape or not value.size:
-                raise BodyFileError(file, f"{key} of shape {value.shape}", f"{key} of shape {shape}", _FIX)
+                raise DataError(file, f"{key} of shape {value.shape}", f"{key} of shape {shape}", _FIX)
             if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
-                raise BodyFileError(file, f"{key} ({value.dtype}) with NaN or infinite entries", "finite numbers", _FIX)
+                raise DataError(file, f"{key} ({value.dtype}) with NaN or infinite entries", "finite numbers", _FIX)
             arrays[key] = np.ascontiguousarray(value, np.int64 if key in ("kintree_table", "f") else np.float32)
         # The root's parent is stored as the largest unsigned integer.
         arrays["kintree_table"][0, 0] = -1
@@ -80,14 +78,14 @@ class SmplArrays:
 def _check_values(arrays: dict[str, ndarray], file: str | Path) -> None:
     tree = tuple(arrays["kintree_table"][0].tolist())
     if tree != _PARENTS:
-        raise BodyFileError(file, f"a kinematic tree with parents {tree}", f"SMPL's, {_PARENTS}", _FIX)
+        raise DataError(file, f"a kinematic tree with parents {tree}", f"SMPL's, {_PARENTS}", _FIX)
     corners = arrays["f"]
     vertices = len(arrays["v_template"])
     if corners.min() < 0 or corners.max() >= vertices:
         found = f"triangles with vertices {corners.min()} to {corners.max()}"
-        raise BodyFileError(file, found, f"vertices 0 to {vertices - 1}", _FIX)
+        raise DataError(file, found, f"vertices 0 to {vertices - 1}", _FIX)
     # SMPL's joint regressor was only encouraged to sum to one.
     for key, tolerance in (("weights", 0.01), ("J_regressor", 0.2)):
         sums = arrays[key].sum(1)
         if np.abs(sums - 1).max() > tolerance:
-            raise BodyFileError(file, f"{key} that sum to {sums.min():.3f} ... {sums.max():.3f}", "sums of one", _FIX)
+            raise DataError(file, f"{key} that sum to {sums.min():.3f} ... {sums.max():.3f}", "sums of one", _FIX)

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES, BodyState, PosedBody
+from nerfstudio_avatars.bodies.linear_blend_skinning import axis_angle_to_matrix, joint_transforms
 from nerfstudio_avatars.bodies.smpl_arrays import BETAS, SmplArrays
-from nerfstudio_avatars.deformations.linear_blend_skinning import axis_angle_to_matrix, joint_transforms
 
 
 class SmplBody:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
 from nerfstudio_avatars.bodies.smpl_search import cache_folder
+from nerfstudio_avatars.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "v1"
@@ -30,18 +30,18 @@ def read_smpl(path: str | Path) -> SmplArrays:
     and involve no pickle.
 
     Raises:
-        BodyFileError: the file cannot be used.
+        DataError: the file cannot be used.
     """
     path = Path(path)
     try:
         digest = _hash(path)
     except OSError as error:
-        raise BodyFileError(path, f"{error.strerror or error}", "a readable SMPL file", "check the path") from error
+        raise DataError(path, f"{error.strerror or error}", "a readable SMPL file", "check the path") from error
     cached = cache_folder() / f"smpl-{_FORMAT}-{digest[:32]}.npz"
     if cached.is_file():
         try:
             return SmplArrays.checked(_read_npz(cached), cached)
-        except BodyFileError as error:
+        except DataError as error:
             _LOG.warning("converting %s again: its converted copy is damaged (%s)", path, error.found)
     arrays = SmplArrays.checked(_read(path), path)
     try:
@@ -64,9 +64,7 @@ def _read(path: Path) -> dict[str, ndarray]:
     if not zipfile.is_zipfile(path):
         fields = load_pickle_safely(path)
         if not isinstance(fields, dict):
-            raise BodyFileError(
-                path, f"a {type(fields).__name__}", "a dictionary of SMPL's fields", "give an SMPL file"
-            )
+            raise DataError(path, f"a {type(fields).__name__}", "a dictionary of SMPL's fields", "give an SMPL file")
         return fields
     if path.suffix.lower() in (".pth", ".pt"):
         return _read_torch(path)
@@ -80,7 +78,7 @@ def _read_npz(path: Path) -> dict[str, ndarray]:
             return {key: file[key] for key in file.files if key in KEYS}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         fix = "save SMPL's arrays again with numpy.savez (plain arrays, no objects), or give the official .pkl"
-        raise BodyFileError(path, f"{type(error).__name__}: {error}", "an npz of plain arrays", fix) from error
+        raise DataError(path, f"{type(error).__name__}: {error}", "an npz of plain arrays", fix) from error
 
 
 def _read_torch(path: Path) -> dict[str, ndarray]:
@@ -88,9 +86,9 @@ def _read_torch(path: Path) -> dict[str, ndarray]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as error:
         fix = "give the official .pkl or an .npz"
-        raise BodyFileError(path, f"{type(error).__name__}: {error}", "a file of plain tensors", fix) from error
+        raise DataError(path, f"{type(error).__name__}: {error}", "a file of plain tensors", fix) from error
     if not isinstance(content, dict):
-        raise BodyFileError(path, f"a {type(content).__name__}", "a dictionary of SMPL's fields", "give an SMPL file")
+        raise DataError(path, f"a {type(content).__name__}", "a dictionary of SMPL's fields", "give an SMPL file")
     fields = {str(key): value.numpy() if isinstance(value, torch.Tensor) else value for key, value in content.items()}
     posedirs = fields.get("posedirs")
     if isinstance(posedirs, ndarray) and posedirs.ndim == 2 and "v_template" in fields:  # noqa: PLR2004

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
+from nerfstudio_avatars.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 GENDERS = ("neutral", "male", "female")
@@ -123,7 +123,7 @@ def _file_in(folder: Path, gender: str, others: list[Path]) -> Path | None:
     return min(matching, key=lambda path: order.index(path.suffix.lower()), default=None)
 
 
-def not_found(name_or_path: str | Path, gender: str, search: Search) -> BodyFileError:
+def not_found(name_or_path: str | Path, gender: str, search: Search) -> DataError:
     """The error that says what was looked for, where, and how to go on."""
     letter = _LETTERS[gender][0 if gender == "neutral" else 1]
     names = f"SMPL_{gender.upper()}.pkl (or .npz, .pth), basicmodel_{letter}_lbs_10_207_0_v1.1.0.pkl"
@@ -136,7 +136,7 @@ def not_found(name_or_path: str | Path, gender: str, search: Search) -> BodyFile
         "get SMPL (free for research) from smpl.is.tue.mpg.de and set $SMPL_MODEL_PATH to its file or folder; "
         "or continue without SMPL: `--body standin`"
     )
-    return BodyFileError(name_or_path, found, expected, fix)
+    return DataError(name_or_path, found, expected, fix)
 
 
 @lru_cache

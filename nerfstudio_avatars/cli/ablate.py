@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, run_variant
 from nerfstudio_avatars.cli.ablation.variants import FIXED_POSES, FULL, VARIANTS, Variant
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.output_place import check_folder
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import check_folder
 
 WARM_UP_STEPS = 64
 """Enough to reach every kernel once, so that compiling them counts in no variant."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.errors import UserError
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
@@ -61,7 +61,7 @@ class Demo:
             raise UserError(f"--seconds-list {self.seconds_list}: expected rising whole numbers of seconds.")
         import torch
 
-        from nerfstudio_avatars.cli.demo_page import write_page
+        from nerfstudio_avatars.demo.page import write_page
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         data = self._draw()
@@ -83,7 +83,7 @@ class Demo:
         """Draws the sequence beside its place and moves it there, so that a half-drawn one is never taken for whole."""
         data = self.output / "data" / "demo-person"
         if not data.is_dir():
-            from nerfstudio_avatars.data.demo import draw_demo_sequence
+            from nerfstudio_avatars.demo import draw_demo_sequence
 
             drawing = self.output / "data.partial" / data.name
             shutil.rmtree(drawing.parent, ignore_errors=True)
@@ -118,9 +118,9 @@ class Demo:
 
     def _measure(self, runs: list[TrainedRun], device: str) -> dict:
         """Evaluates every run; the last one also makes the videos."""
-        from nerfstudio_avatars.cli.evaluate import evaluate_loaded
-        from nerfstudio_avatars.cli.run_config import load_run
-        from nerfstudio_avatars.cli.shot import Shot, film
+        from nerfstudio_avatars.avatars.film import Shot, film
+        from nerfstudio_avatars.avatars.measure import evaluate_loaded
+        from nerfstudio_avatars.avatars.run import load_run
 
         by_budget = {}
         for seconds, trained in zip(self.seconds_list, runs, strict=True):

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.output_place import check_folder
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import check_folder
 
 Format = Literal["people-snapshot", "surreal", "voxceleb"]
 
@@ -44,7 +44,7 @@ class DemoData:
 
 
 def _people_snapshot(output: Path, size: int | None, seed: int) -> str:
-    from nerfstudio_avatars.data.demo import draw_demo_sequence
+    from nerfstudio_avatars.demo import draw_demo_sequence
 
     size = 540 if size is None else size
     draw_demo_sequence(output, size=size, seed=seed)
@@ -52,7 +52,7 @@ def _people_snapshot(output: Path, size: int | None, seed: int) -> str:
 
 
 def _surreal(output: Path, size: int | None, seed: int) -> str:
-    from nerfstudio_avatars.data.demo import draw_surreal_demo
+    from nerfstudio_avatars.demo import draw_surreal_demo
 
     width = 320 if size is None else size
     height = 2 * round(width * 3 / 8)
@@ -61,7 +61,7 @@ def _surreal(output: Path, size: int | None, seed: int) -> str:
 
 
 def _voxceleb(output: Path, size: int | None, seed: int) -> str:
-    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+    from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
     size = 64 if size is None else size
     draw_head_clips(output, size=size, seed=seed)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.evaluation.protocols import PROTOCOLS, Protocol, ProtocolName
+from nerfstudio_avatars.avatars.protocols import PROTOCOLS, Protocol, ProtocolName
+from nerfstudio_avatars.errors import UserError
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.cli.evaluation.report import RunReport
-    from nerfstudio_avatars.cli.run_config import LoadedRun
 
 JSON = "evaluation.json"
 MARKDOWN = "evaluation.md"
@@ -41,9 +40,9 @@ class Evaluate:
 
     def run(self) -> None:
         """Measures, writes the figures, prints them."""
+        from nerfstudio_avatars.avatars.run import find_config
         from nerfstudio_avatars.cli.evaluation.report import as_json, as_markdown, labels
-        from nerfstudio_avatars.cli.output_place import check_file
-        from nerfstudio_avatars.cli.run_config import find_config
+        from nerfstudio_avatars.files import check_file
 
         if not self.load_config:
             raise UserError("--load-config: no run was named. Expected one or more config.yml.")
@@ -65,20 +64,6 @@ class Evaluate:
         print(f"Evaluated {', '.join(labels(runs))} ({protocol.name}): {folder}")
 
 
-def evaluate_loaded(run: LoadedRun) -> dict:
-    """Mean figures of every group of the run's held-out pictures.
-
-    Returns:
-        `groups`: for each group `images`, their number, and the mean of every figure of
-        `nerfstudio_avatars.metrics.image.image_metrics`; `render_fps`: pictures a second, the first left out, since it
-        compiles; `step`: of the checkpoint.
-    """
-    from nerfstudio_avatars.cli.evaluation.measure import measure
-
-    measured = measure(run)
-    return {"groups": measured.groups, "render_fps": measured.render_fps, "step": run.step}
-
-
 def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, trust: bool = False) -> RunReport:
     """Opens a run and measures it by a protocol.
 
@@ -88,11 +73,11 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
         pictures: folder for comparisons.
         trust: open foreign configurations.
     """
+    from nerfstudio_avatars.avatars.measure import follow, measure
+    from nerfstudio_avatars.avatars.run import load_run
     from nerfstudio_avatars.cli.evaluation.differences import differences, facts_of
-    from nerfstudio_avatars.cli.evaluation.measure import follow, measure
     from nerfstudio_avatars.cli.evaluation.report import RunReport
-    from nerfstudio_avatars.cli.run_config import load_run
-    from nerfstudio_avatars.models.unsup_volanim import UnsupVolanimModel
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
     run = load_run(config, trust)
     if isinstance(run.pipeline.model, UnsupVolanimModel):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.motion import Up
-from nerfstudio_avatars.cli.output_place import check_file
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import check_file
+from nerfstudio_avatars.motion.loading import UpOrAuto
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,8 +31,8 @@ class Inspect:
     """A PNG to draw: eight frames of every motion, from the front and from the side, and frames of data folders."""
     person: str | None = None
     """Which of several persons in a motion file, by its own name or number; by default the one in most frames."""
-    up: Up = "auto"
-    """Up axis of motion files; `auto` takes their format's, or for plain arrays the one the torso points along."""
+    up: UpOrAuto = "auto"
+    """UpOrAuto axis of motion files; `auto` takes their format's, or for plain arrays the one the torso points along."""
 
     def run(self) -> None:
         """Reads everything, then prints it."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.errors import UserError
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Masks:
         """Writes them, with a progress bar."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from nerfstudio_avatars.data.clips.person_masks import write_person_masks
+        from nerfstudio_avatars.process.person_masks import write_person_masks
 
         if not self.data.is_dir():
             found = "is a file" if self.data.exists() else "no such folder"

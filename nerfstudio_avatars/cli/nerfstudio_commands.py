@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.errors import UserError
 
 PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
 """How ns-train tells its progress in every line of its table."""

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.output_place import check_folder
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import check_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
-    from nerfstudio_avatars.data.own_video.body_fit import FittedBody
-    from nerfstudio_avatars.data.own_video.subject import Footage
+    from nerfstudio_avatars.process.body_fit import FittedBody
+    from nerfstudio_avatars.process.subject import Footage
 
 LEAST_TURN = 270.0
 """Degrees; who turns by less leaves sides to be guessed."""
@@ -51,8 +51,8 @@ class Process:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from nerfstudio_avatars.bodies.smpl import load_body
-        from nerfstudio_avatars.data.own_video import subject
-        from nerfstudio_avatars.ops.tflite import RuntimeMissing
+        from nerfstudio_avatars.process import subject
+        from nerfstudio_avatars.tflite import RuntimeMissing
 
         self._check()
         output = self.output or Path("data") / self.video.stem
@@ -90,7 +90,7 @@ class Process:
 
 def remarks(footage: Footage, fitted: FittedBody) -> list[str]:
     """How well it went, and what may spoil the avatar."""
-    from nerfstudio_avatars.data.own_video.subject import turned_by
+    from nerfstudio_avatars.process.subject import turned_by
 
     turn = turned_by(fitted)
     lines = [

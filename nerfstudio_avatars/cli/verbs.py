@@ -12,13 +12,14 @@ from nerfstudio_avatars.cli.animate import Animate
 from nerfstudio_avatars.cli.demo import Demo
 from nerfstudio_avatars.cli.demo_data import DemoData
 from nerfstudio_avatars.cli.demo_volanim import DemoVolanim
-from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.cli.drive import Drive
 from nerfstudio_avatars.cli.evaluate import Evaluate
 from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation
 from nerfstudio_avatars.cli.inspect import Inspect
 from nerfstudio_avatars.cli.invert import Invert
 from nerfstudio_avatars.cli.masks import Masks
 from nerfstudio_avatars.cli.process import Process
+from nerfstudio_avatars.errors import UserError
 
 
 class Verb(Protocol):
@@ -40,6 +41,7 @@ Verbs = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Ablate, tyro.conf.subcommand("ablate")]
     | Annotated[Animate, tyro.conf.subcommand("animate")]
+    | Annotated[Drive, tyro.conf.subcommand("drive")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
 )
 
@@ -51,7 +53,4 @@ def parse(args: Sequence[str] | None) -> Verb:
 
 def user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is all that a user needs."""
-    from nerfstudio_avatars.bodies.errors import BodyFileError
-    from nerfstudio_avatars.data.errors import DataError
-
-    return UserError, DataError, BodyFileError
+    return (UserError,)

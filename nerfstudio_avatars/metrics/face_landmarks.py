@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerfstudio_avatars.metrics.head_pose import FACE_ASSETS
-from nerfstudio_avatars.ops.tflite import Network, Square
+from nerfstudio_avatars.tflite import Network, Square
 
 Picture = UInt8[Tensor, "height width 3"] | UInt8[np.ndarray, "height width 3"]
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
 from nerfstudio_avatars.bodies.safe_pickle import UnsafePickleError, load_pickle_bytes_safely, load_pickle_safely
+from nerfstudio_avatars.errors import DataError
 
 
 class Calls:
@@ -105,7 +105,7 @@ def test_sparse_matrices_come_back_dense(tmp_path, kind):
 def test_a_sparse_matrix_with_indices_out_of_bounds_is_refused(tmp_path):
     matrix = scipy.sparse.csc_matrix(np.eye(4))
     matrix.indices[2] = 1_000_000
-    with pytest.raises(BodyFileError, match="plain data"):
+    with pytest.raises(DataError, match="plain data"):
         load_pickle_safely(write(tmp_path / "sparse.pkl", matrix))
 
 
@@ -161,7 +161,7 @@ def test_functions_of_installed_libraries_are_refused(tmp_path, call):
 def test_odd_and_damaged_pickles_give_one_clear_error(tmp_path, opcodes):
     path = tmp_path / "odd.pkl"
     path.write_bytes(opcodes)
-    with pytest.raises(BodyFileError) as error:
+    with pytest.raises(DataError) as error:
         load_pickle_safely(path)
     assert all(word in str(error.value) for word in ("odd.pkl", "found:", "expected:", "fix:"))
 
@@ -169,12 +169,12 @@ def test_odd_and_damaged_pickles_give_one_clear_error(tmp_path, opcodes):
 def test_a_truncated_pickle_gives_one_clear_error(tmp_path):
     path = write(tmp_path / "half.pkl", {"x": np.zeros(1000)})
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(BodyFileError, match="whole pickle"):
+    with pytest.raises(DataError, match="whole pickle"):
         load_pickle_safely(path)
 
 
 def test_a_missing_pickle_gives_one_clear_error(tmp_path):
-    with pytest.raises(BodyFileError, match="check the path"):
+    with pytest.raises(DataError, match="check the path"):
         load_pickle_safely(tmp_path / "nowhere.pkl")
 
 
@@ -213,7 +213,7 @@ def test_a_joblib_array_that_lies_about_itself_is_refused(changes):
     record = numpy_pickle.NumpyArrayWrapper(np.ndarray, (2,), "C", np.dtype("<f8"))
     record.__dict__.update(changes)
     content = pickle.dumps(record, 2)[:-1] + bytes(40) + b"."
-    with pytest.raises(BodyFileError, match="plain data"):
+    with pytest.raises(DataError, match="plain data"):
         load_pickle_bytes_safely(content, "tracks.pkl")
 
 

@@ -12,11 +12,11 @@ import scipy.sparse
 import torch
 
 from nerfstudio_avatars.bodies import smpl_files, smpl_search
-from nerfstudio_avatars.bodies.errors import BodyFileError
 from nerfstudio_avatars.bodies.smpl import load_body
 from nerfstudio_avatars.bodies.smpl_files import read_smpl
 from nerfstudio_avatars.bodies.smpl_search import find_smpl
 from nerfstudio_avatars.bodies.standin import STANDIN_FILE, load_standin
+from nerfstudio_avatars.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def test_an_npz_is_preferred_to_a_pickle(fields):
 
 def test_without_files_the_error_says_what_was_looked_for_and_how_to_go_on(tmp_path, fields):
     as_npz(Path("data/smplx/SMPLX_NEUTRAL.npz"), fields)
-    with pytest.raises(BodyFileError) as error:
+    with pytest.raises(DataError) as error:
         load_body("smpl")
     message = str(error.value)
     for part in (
@@ -168,7 +168,7 @@ def test_without_files_the_error_says_what_was_looked_for_and_how_to_go_on(tmp_p
 
 def test_a_path_that_is_not_there_is_not_replaced_by_another_file(fields):
     as_npz(Path("SMPL_NEUTRAL.npz"), fields)
-    with pytest.raises(BodyFileError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         load_body("elsewhere/SMPL_NEUTRAL.npz")
 
 
@@ -211,7 +211,7 @@ def changed(fields: dict, **changes) -> dict:
 )
 def test_wrong_content_is_named(tmp_path, fields, change, message):
     path = as_npz(tmp_path / "SMPL_NEUTRAL.npz", changed(fields, **change(fields)))
-    with pytest.raises(BodyFileError, match=message) as error:
+    with pytest.raises(DataError, match=message) as error:
         load_body(path)
     assert all(word in str(error.value) for word in (str(path), "expected:", "fix:", "--body standin"))
     assert not (tmp_path / "cache").exists()
@@ -219,12 +219,12 @@ def test_wrong_content_is_named(tmp_path, fields, change, message):
 
 def test_objects_in_an_npz_are_not_unpickled(tmp_path, fields):
     path = as_npz(tmp_path / "objects.npz", changed(fields, weights=np.array([{}], dtype=object)))
-    with pytest.raises(BodyFileError, match="plain arrays"):
+    with pytest.raises(DataError, match="plain arrays"):
         load_body(path)
 
 
 def test_a_pickle_of_something_else_is_named(tmp_path):
     path = tmp_path / "list.pkl"
     path.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(BodyFileError, match="a list"):
+    with pytest.raises(DataError, match="a list"):
         load_body(path)

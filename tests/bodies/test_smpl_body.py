@@ -12,10 +12,10 @@ import smplx
 import torch
 
 from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.bodies.linear_blend_skinning import skin
 from nerfstudio_avatars.bodies.smpl_arrays import SmplArrays
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.standin import STANDIN_FILE
-from nerfstudio_avatars.deformations.linear_blend_skinning import skin
 
 
 def with_pose_correctives(scale: float) -> SmplArrays:

@@ -14,8 +14,8 @@ from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, sho
 from nerfstudio_avatars.cli.ablation.learning_curve import CurvePoint, seconds_to
 from nerfstudio_avatars.cli.ablation.report import ablation_table, default_target, noise
 from nerfstudio_avatars.cli.ablation.variants import VARIANTS, Variant
-from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+from nerfstudio_avatars.errors import UserError
 
 FULL, OTHER = VARIANTS[0], VARIANTS[3]
 
@@ -41,8 +41,8 @@ def _flat(config, path=""):
 
 
 def test_every_variant_changes_what_it_says_and_nothing_else():
+    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModelConfig
     from nerfstudio_avatars.methods import instant_avatar_cpu
-    from nerfstudio_avatars.models.instant_avatar import InstantAvatarModelConfig
 
     model = instant_avatar_cpu.config.pipeline.model
     before = _flat(model)
@@ -206,7 +206,7 @@ def test_gpu_memory_is_read_from_the_log(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_trains_measures_keeps_and_goes_on(tmp_path, capsys, monkeypatch):
-    from nerfstudio_avatars.data.demo import draw_demo_sequence
+    from nerfstudio_avatars.demo import draw_demo_sequence
 
     draw_demo_sequence(tmp_path / "person", size=48)
     ablate = Ablate(

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from nerfstudio_avatars.cli import demo_page, evaluate, nerfstudio_commands, run_config, shot
+from nerfstudio_avatars.avatars import film as shot
+from nerfstudio_avatars.avatars import run as run_config
+from nerfstudio_avatars.cli import evaluate, nerfstudio_commands
 from nerfstudio_avatars.cli.demo import WARM_UP_STEPS, Demo
-from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+from nerfstudio_avatars.demo import page as demo_page
+from nerfstudio_avatars.errors import UserError
 
 MEANS = {"psnr": 36.5, "ssim": 0.995, "psnr_box": 31.5, "ssim_box": 0.98}
 FIGURES = {"images": 2} | {f"given_{name}_white": value for name, value in MEANS.items()}

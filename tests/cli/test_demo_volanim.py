@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfstudio_avatars.cli import run_config
+from nerfstudio_avatars.avatars import run as run_config
 from nerfstudio_avatars.cli.demo_volanim import METHOD, DemoVolanim
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.volanim_page import FIGURES
-from nerfstudio_avatars.data.demo import head_clips
+from nerfstudio_avatars.demo import head_clips
+from nerfstudio_avatars.demo.heads_page import FIGURES
+from nerfstudio_avatars.errors import UserError
 
 FRAMES = 17
 """Of each clip; two are held out, so that there is a correlation."""

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.evaluate import Evaluate, evaluate_loaded
+from nerfstudio_avatars.avatars.measure import evaluate_loaded, evenly, follow, measure
+from nerfstudio_avatars.avatars.protocols import GAUSSIANS, INSTANT_AVATAR, OURS, PROTOCOLS, Refinement
+from nerfstudio_avatars.cli.evaluate import Evaluate
 from nerfstudio_avatars.cli.evaluation import differences as differing
-from nerfstudio_avatars.cli.evaluation.measure import evenly, follow, measure
-from nerfstudio_avatars.cli.evaluation.protocols import GAUSSIANS, INSTANT_AVATAR, OURS, PROTOCOLS, Refinement
 from nerfstudio_avatars.cli.evaluation.report import RunReport, as_json, as_markdown, labels
 from nerfstudio_avatars.cli.evaluation.table import Row, mean_rows, rows_of, show
 from nerfstudio_avatars.cli.markdown import markdown_table
-from nerfstudio_avatars.data.dataparsers.snapshot_splits import published_split
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.instant_avatar.data.snapshot_splits import published_split
 
 
 class Model:
@@ -124,13 +124,12 @@ def _papers_own_run():
     split = published_split("male-3-casual")
     return differing.RunFacts(
         subject="male-3-casual",
-        method="instant-avatar",
+        method="instant-avatar-paper",
         steps=3420,
         train_frames=tuple(split["train"]),
         test_frames=tuple(split["test"]),
         size=(540, 540),
         body="smpl",
-        compat=True,
         poses_corrected=False,
         paper_poses=True,
     )
@@ -149,7 +148,7 @@ def test_the_papers_own_setting_differs_in_nothing():
         ({"paper_poses": False}, "poses: the data's own"),
         ({"body": "standin"}, "body: standin; the paper's is SMPL"),
         ({"poses_corrected": True}, "poses: corrected in training"),
-        ({"compat": False}, "method: instant-avatar with this package's choices, 3420 steps"),
+        ({"method": "instant-avatar"}, "method: instant-avatar with this package's choices, 3420 steps"),
     ],
 )
 def test_each_difference_is_told(change, said):
@@ -231,7 +230,7 @@ def test_a_subject_that_comes_twice_is_numbered():
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
     """A finished, useless run's config.yml: 24 pixels, three held-out views, ten new poses."""
-    from nerfstudio_avatars.data.demo import draw_demo_sequence
+    from nerfstudio_avatars.demo import draw_demo_sequence
     from nerfstudio_avatars.methods import instant_avatar_cpu
 
     folder = tmp_path_factory.mktemp("evaluate")

@@ -8,15 +8,16 @@ import math
 import pytest
 import torch
 
+from nerfstudio_avatars import tflite
+from nerfstudio_avatars.avatars.measure_faces import animation_figures
 from nerfstudio_avatars.cli import evaluate_animation
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation, animation_figures
-from nerfstudio_avatars.ops import tflite
+from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation
+from nerfstudio_avatars.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def run(volanim_config):
-    from nerfstudio_avatars.cli.run_config import load_run
+    from nerfstudio_avatars.avatars.run import load_run
 
     return load_run(volanim_config)
 
@@ -30,7 +31,7 @@ def test_figures_of_pictures_without_faces_are_there_and_say_so(run):
 def test_l1_is_the_error_of_the_model_s_own_pictures(run):
     model, rows = run.pipeline.model.eval(), run.pipeline.datamanager.eval_dataset.metadata["frame_ids"][:1]
     figures = animation_figures(run, 1)
-    from nerfstudio_avatars.data.clips.clip_cameras import clip_cameras
+    from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
     clip, frame = rows[0].tolist()
     truth = model.kwargs["metadata"]["driving"].frame(clip, frame)

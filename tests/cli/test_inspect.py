@@ -172,7 +172,7 @@ def test_a_camera_path_is_told_from_a_motion(tmp_path, capsys):
 
 
 def test_clips_pictures_and_videos(tmp_path, capsys):
-    from nerfstudio_avatars.data.demo.head_clips import draw_head_clips
+    from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
     draw_head_clips(tmp_path / "vox", identities=2, frames=3, size=16, test_identities=1)
     flat = tmp_path / "flat"
@@ -200,7 +200,7 @@ def test_clips_pictures_and_videos(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_recordings_of_one_person(tmp_path, capsys):
-    from nerfstudio_avatars.data.demo import draw_demo_sequence, draw_surreal_demo
+    from nerfstudio_avatars.demo import draw_demo_sequence, draw_surreal_demo
 
     draw_demo_sequence(tmp_path / "people", size=32, frames=16)
     draw_surreal_demo(tmp_path / "surreal", width=64, height=48, frames=8)

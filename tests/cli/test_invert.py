@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from nerfstudio_avatars.avatars.identity import find_identity, load_identity, save_identity, volanim_model
+from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.cli import invert
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.invert import Invert, find_identity, load_identity, save_identity, volanim_model
-from nerfstudio_avatars.cli.run_config import load_run
-from nerfstudio_avatars.data.clips import person_masks
-from nerfstudio_avatars.data.errors import DataError
-from nerfstudio_avatars.deformations.volumetric_skinning import PartPoses
-from nerfstudio_avatars.models.identity_inversion import InvertedIdentity
+from nerfstudio_avatars.cli.invert import Invert
+from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.process import person_masks
+from nerfstudio_avatars.unsup_volanim.inversion import InvertedIdentity
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 PARTS = 2
 CHANNELS = PARTS + 4

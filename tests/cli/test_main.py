@@ -8,7 +8,7 @@ import pytest
 
 from nerfstudio_avatars import cli
 from nerfstudio_avatars.cli import verbs
-from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.errors import UserError
 
 
 @pytest.mark.parametrize("verb", ["demo", "demo-data", "evaluate", "animate"])

@@ -7,18 +7,16 @@ from dataclasses import replace
 import pytest
 from pretend_gpu import pretend_gpu
 
-from nerfstudio_avatars.cli.animate import Animate
-from nerfstudio_avatars.cli.demo_volanim import held_out_rows, train_on_true_poses
-from nerfstudio_avatars.cli.drive import drive
-from nerfstudio_avatars.cli.evaluate_animation import animation_figures
-from nerfstudio_avatars.cli.evaluation.measure import follow, measure
-from nerfstudio_avatars.cli.evaluation.protocols import OURS
-from nerfstudio_avatars.cli.invert import find_identity, save_identity
-from nerfstudio_avatars.cli.run_config import load_run
-from nerfstudio_avatars.cli.shot import Shot, film
-from nerfstudio_avatars.cli.volanim_figures import HeadExam
-from nerfstudio_avatars.cli.volanim_page import draw_sheet, drive_video, inversion_sheet
-from nerfstudio_avatars.data.demo import draw_demo_sequence
+from nerfstudio_avatars.avatars.driving import DrivenShot, drive
+from nerfstudio_avatars.avatars.film import Shot, film
+from nerfstudio_avatars.avatars.identity import find_identity, save_identity
+from nerfstudio_avatars.avatars.measure import follow, measure
+from nerfstudio_avatars.avatars.measure_faces import animation_figures
+from nerfstudio_avatars.avatars.protocols import OURS
+from nerfstudio_avatars.avatars.run import load_run
+from nerfstudio_avatars.demo import draw_demo_sequence
+from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
+from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
 from nerfstudio_avatars.methods import instant_avatar
 
 
@@ -67,11 +65,9 @@ def test_somebody_new_is_found_kept_and_moved(heads, head_clips, tmp_path):
     save_identity(find_identity(heads, (picture,), (mask,)), tmp_path / "somebody.npz")
     driver = str(sorted((head_clips / "train").iterdir())[0])
     for relative in (False, True):
-        shot = Animate(
-            load_config=tmp_path, output=tmp_path / "out", height=12, width=12, seconds=0.05, driving=driver,
-            identity=str(tmp_path / "somebody.npz"), relative=relative,
-        )  # fmt: skip
-        assert drive(heads, shot) > 0
+        identity = str(tmp_path / "somebody.npz")
+        shot = DrivenShot(driving=driver, identity=identity, relative=relative, height=12, width=12, seconds=0.05)
+        assert drive(heads, shot, tmp_path / "out") > 0
 
 
 # instant-avatar: trained and opened on the GPU ------------------------------------------------------------------------

@@ -8,16 +8,16 @@ import pytest
 import torch
 from turning_bodies import seen_bodies, turning_states
 
+from nerfstudio_avatars import tflite
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli import main
-from nerfstudio_avatars.cli.errors import UserError
 from nerfstudio_avatars.cli.process import Process, remarks
-from nerfstudio_avatars.data.body_sequence import BodySequence
-from nerfstudio_avatars.data.dataparsers.people_snapshot import PeopleSnapshotDataParserConfig
-from nerfstudio_avatars.data.demo import draw_demo_sequence
-from nerfstudio_avatars.data.own_video.body_fit import STEPS, FittedBody
-from nerfstudio_avatars.data.own_video.subject import Footage
-from nerfstudio_avatars.ops import tflite
+from nerfstudio_avatars.demo import draw_demo_sequence
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.process.body_fit import STEPS, FittedBody
+from nerfstudio_avatars.process.subject import Footage
 
 FRAMES = 12
 

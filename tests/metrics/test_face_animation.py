@@ -8,14 +8,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_avatars.metrics.face_animation import (
-    aed,
-    akd,
-    mkr,
-    pose_consistency,
-    shape_consistency,
-    yaw_deviation,
-)
+from nerfstudio_avatars.metrics.face_animation import aed, akd, mkr, pose_consistency, shape_consistency, yaw_deviation
 from nerfstudio_avatars.metrics.head_pose import canonical_face
 
 

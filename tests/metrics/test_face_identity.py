@@ -19,7 +19,7 @@ from nerfstudio_avatars.metrics.face_identity import (
     recognition_weights,
 )
 from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks
-from nerfstudio_avatars.ops.tflite import runtime_is_installed
+from nerfstudio_avatars.tflite import runtime_is_installed
 
 ROOT = Path(__file__).parents[2]
 HEADS = sorted(path for folder in (ROOT, ROOT.parent) for path in (folder / "shared" / "data" / "heads").glob("*.mp4"))

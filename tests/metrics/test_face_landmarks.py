@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import ndimage
 
+from nerfstudio_avatars import tflite
 from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks
 from nerfstudio_avatars.metrics.head_pose import head_pose
-from nerfstudio_avatars.ops import tflite
 
 ROOT = Path(__file__).parents[2]
 HEADS = sorted(path for folder in (ROOT, ROOT.parent) for path in (folder / "shared" / "data" / "heads").glob("*.mp4"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_avatars.data.demo.heads import HeadPose
+from nerfstudio_avatars.demo.heads import HeadPose
 from nerfstudio_avatars.metrics.geometry import (
     align_rotations,
     depth_agreement,

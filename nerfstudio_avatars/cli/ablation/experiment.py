@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nerfstudio_avatars.avatars.protocols import Poses
 from nerfstudio_avatars.cli.ablation.variants import Variant
-from nerfstudio_avatars.cli.errors import UserError
-from nerfstudio_avatars.cli.evaluation.protocols import Poses
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+from nerfstudio_avatars.errors import UserError
 
 SHOWN: tuple[Poses, ...] = ("neighbours", "given")
 """Held-out poses in the order of preference: as ns-eval shows them, without any test pixel."""
@@ -108,10 +108,10 @@ def run_variant(setting: Setting, variant: Variant, seed: int, folder: Path) -> 
 
 
 def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
+    from nerfstudio_avatars.avatars.measure import follow, measure
+    from nerfstudio_avatars.avatars.protocols import Protocol
+    from nerfstudio_avatars.avatars.run import load_run
     from nerfstudio_avatars.cli.ablation.learning_curve import learning_curve
-    from nerfstudio_avatars.cli.evaluation.measure import follow, measure
-    from nerfstudio_avatars.cli.evaluation.protocols import Protocol
-    from nerfstudio_avatars.cli.run_config import load_run
 
     run = load_run(trained.config)
     follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.pipeline.model)

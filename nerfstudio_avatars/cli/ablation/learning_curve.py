@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.cli.run_config import LoadedRun
+    from nerfstudio_avatars.avatars.run import LoadedRun
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def seconds_to(target: float, curve: Sequence[CurvePoint]) -> float | None:
 def _psnr(run: LoadedRun, most: int) -> float:
     import torch
 
-    from nerfstudio_avatars.cli.evaluation.measure import evenly
+    from nerfstudio_avatars.avatars.measure import evenly
     from nerfstudio_avatars.metrics.image import composite
     from nerfstudio_avatars.metrics.psnr import psnr
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.cli.evaluation.protocols import Protocol
+from nerfstudio_avatars.avatars.protocols import Protocol
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.cli.run_config import LoadedRun
+    from nerfstudio_avatars.avatars.run import LoadedRun
 
 TRAINED_POSES = "the corrections are dropped here, and the avatar may fit them better than the given poses"
 
@@ -27,7 +27,6 @@ class RunFacts:
     size: tuple[int, int]
     """Height and width of the pictures, pixels."""
     body: str
-    compat: bool
     poses_corrected: bool
     """Whether poses were corrected in training."""
     paper_poses: bool
@@ -48,7 +47,6 @@ def facts_of(run: LoadedRun) -> RunFacts:
         test_frames=tuple(_numbers(metadata.get("frame_ids"))),
         size=(height, width),
         body=str(getattr(metadata.get("body"), "body", "none")),
-        compat=bool(getattr(model, "compat", False)),
         poses_corrected=bool(getattr(model, "refine_poses", False)),
         paper_poses=(clip.parent / "poses" / "anim_nerf_test.npz").is_file(),
     )
@@ -70,13 +68,13 @@ def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
         found.append(f"body: {facts.body}; the paper's is SMPL")
     if protocol.stored_poses and facts.poses_corrected:
         found.append(f"poses: corrected in training together with the avatar; {TRAINED_POSES}")
-    if not facts.compat:
+    if facts.method != "instant-avatar-paper":
         found.append(f"method: {facts.method} with this package's choices, {facts.steps} steps; not the reference's")
     return found
 
 
 def _frames(facts: RunFacts) -> list[str]:
-    from nerfstudio_avatars.data.dataparsers.snapshot_splits import published_split
+    from nerfstudio_avatars.instant_avatar.data.snapshot_splits import published_split
 
     published = published_split(facts.subject)
     if published is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio_avatars.cli.evaluation.protocols import Protocol
+from nerfstudio_avatars.avatars.protocols import Protocol
 from nerfstudio_avatars.cli.markdown import markdown_table
 
 COLUMNS = {

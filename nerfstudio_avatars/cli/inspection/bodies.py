@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.smpl_files import read_smpl
 from nerfstudio_avatars.bodies.smpl_search import GENDERS, find_smpl
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow
+from nerfstudio_avatars.errors import DataError
 
 SUFFIXES = frozenset({".npz", ".pkl", ".pth", ".pt"})
 _GENDER = re.compile(r"(?:^|[_\-.])(neutral|male|female|n|m|f)(?=[_\-.]|$)")
@@ -26,7 +26,7 @@ def read_body_file(path: Path) -> Report:
     """
     try:
         arrays = read_smpl(path)
-    except BodyFileError as error:
+    except DataError as error:
         raise Unfamiliar(f"{error.found}; expected {error.expected}") from error
     gender = _gender(path)
     height = float(np.ptp(arrays.v_template[:, 1]))
@@ -67,8 +67,8 @@ def _gender(path: Path) -> str | None:
 def _rows(path: Path, body: SmplBody) -> list[SheetRow]:
     import torch
 
+    from nerfstudio_avatars.bodies.body_sequence import BodySequence
     from nerfstudio_avatars.cli.inspection.body_picture import motion_rows
-    from nerfstudio_avatars.data.body_sequence import BodySequence
 
     # Upright and facing +y, in the rest pose.
     half = torch.pi / 2**0.5

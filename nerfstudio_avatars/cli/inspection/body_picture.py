@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from nerfstudio_avatars.cli.inspection.sheet import TILE, SheetRow, spread
-from nerfstudio_avatars.data.demo.person import vertex_normals
-from nerfstudio_avatars.data.rasteriser import rasterise
+from nerfstudio_avatars.demo.person import vertex_normals
+from nerfstudio_avatars.media.rasteriser import rasterise
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
     from nerfstudio_avatars.bodies.body_model import BodyModel
-    from nerfstudio_avatars.data.body_sequence import BodySequence
+    from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
 SAMPLES = 2
 DISTANCE = 60.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nerfstudio_avatars.cli.camera_file import read_camera_file
-from nerfstudio_avatars.cli.errors import UserError
+from nerfstudio_avatars.avatars.cameras import read_camera_file
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.errors import UserError
 
 SUFFIXES = frozenset({".json"})
 

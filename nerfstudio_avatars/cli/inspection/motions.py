@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
+from nerfstudio_avatars.bodies.rotations import compose_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli.inspection.report import Fact, Report
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow
-from nerfstudio_avatars.cli.motion import Up, file_axis
-from nerfstudio_avatars.data.motion import MotionFile, read_motion, shipped_motions, upright
-from nerfstudio_avatars.deformations.rotations import compose_axis_angle
+from nerfstudio_avatars.motion import MotionFile, read_motion, shipped_motions, upright
+from nerfstudio_avatars.motion.loading import UpOrAuto, file_axis
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from nerfstudio_avatars.data.body_sequence import BodySequence
+    from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
 FASTEST = 3
 """Joints that are named."""
@@ -33,7 +33,7 @@ LEAP = 20.0
 """Metres a second that nobody covers."""
 
 
-def read_motion_report(path: Path, person: str | None = None, up: Up = "auto") -> Report:
+def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "auto") -> Report:
     """Reads a motion and measures it.
 
     Raises:
@@ -104,7 +104,7 @@ def _oddities(
         yield "no joint ever turns"
 
 
-def _rows(path: Path, motion: MotionFile, axis: Up) -> list[SheetRow]:
+def _rows(path: Path, motion: MotionFile, axis: UpOrAuto) -> list[SheetRow]:
     from nerfstudio_avatars.cli.inspection.body_picture import motion_rows
 
     body = load_standin()

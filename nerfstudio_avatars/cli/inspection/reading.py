@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nerfstudio_avatars.bodies.errors import BodyFileError
 from nerfstudio_avatars.cli.inspection import bodies, camera_paths, clips, identities, motions, recordings, runs
 from nerfstudio_avatars.cli.inspection.report import Refusal, Report, Unfamiliar
-from nerfstudio_avatars.cli.motion import Up
-from nerfstudio_avatars.data.clips.pictures import PICTURE_SUFFIXES
-from nerfstudio_avatars.data.clips.video_file import VIDEO_SUFFIXES
-from nerfstudio_avatars.data.errors import DataError
-from nerfstudio_avatars.data.motion import shipped_motions
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
+from nerfstudio_avatars.motion import shipped_motions
+from nerfstudio_avatars.motion.loading import UpOrAuto
 
 Readers = dict[str, Callable[[Path], Report]]
 
 
-def read_anything(path: Path, person: str | None = None, up: Up = "auto") -> Report | Refusal:
+def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") -> Report | Refusal:
     """Asks one reader after the other. Nothing in the file is executed.
 
     A reader that knows the kind but finds it damaged ends the search: other readers would only mistake it for theirs.
@@ -43,7 +42,7 @@ def read_anything(path: Path, person: str | None = None, up: Up = "auto") -> Rep
             return read(path)
         except Unfamiliar as error:
             reasons[name] = str(error)
-        except (DataError, BodyFileError) as error:
+        except DataError as error:
             place = "" if str(error.file) == str(path) else f"{error.file}: "
             reasons[name] = f"{place}{error.found}; expected {error.expected}. To fix it: {error.fix}"
             if name != "motion":

@@ -10,19 +10,19 @@ import numpy as np
 
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
-from nerfstudio_avatars.data.dataparsers import people_snapshot_raw as raw
-from nerfstudio_avatars.data.dataparsers import preprocessed
-from nerfstudio_avatars.data.dataparsers.recording import Recording
-from nerfstudio_avatars.data.dataparsers.snapshot_splits import (
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
+from nerfstudio_avatars.instant_avatar.data import preprocessed
+from nerfstudio_avatars.instant_avatar.data.recording import Recording
+from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
     HELD_OUT_EVERY,
     SPLITS,
     Splits,
     held_out_split,
     published_split,
 )
-from nerfstudio_avatars.data.dataparsers.surreal import ClipPictures
-from nerfstudio_avatars.data.dataparsers.surreal_clip import INFO, SurrealClip, read_clip
-from nerfstudio_avatars.data.errors import DataError
+from nerfstudio_avatars.instant_avatar.data.surreal import ClipPictures
+from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
 
 MOST_CLIPS = 30
 """Clips of SURREAL that are read."""

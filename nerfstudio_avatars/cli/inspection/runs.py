@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from nerfstudio_avatars.avatars.run import PYTHON_TAG, checkpoints_in, foreign_tags, step_of
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.cli.run_config import PYTHON_TAG, checkpoints_in, foreign_tags, step_of
 
 CONFIG = "config.yml"
 SUFFIXES = frozenset({".yml", ".yaml"})

@@ -1,0 +1,1 @@
+"""The library: what one can do with a trained avatar."""

@@ -1,0 +1,174 @@
+"""A film of somebody moved by another's clip: who is shown, moved by what, and the pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.avatars.identity import ENDING, find_identity, load_identity, volanim_model
+from nerfstudio_avatars.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from nerfstudio.cameras.cameras import Cameras
+    from torch import Tensor
+
+    from nerfstudio_avatars.avatars.run import LoadedRun
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+SIDE = 256
+"""Height and width of the pictures, where nothing else is said, pixels; there is no finer detail to see."""
+SWING = math.radians(25)
+"""How far a turning camera goes to each side."""
+RANDOM = "random"
+"""What the name of an identity drawn at random begins with."""
+
+
+@dataclass(kw_only=True)
+class DrivenShot:
+    """Who is filmed, moved by which clip, and how."""
+
+    driving: str
+    """The clip whose motion is taken: a video, a GIF, a folder of pictures, or the name of a clip in the data set."""
+    identity: str | None = None
+    """Who is moved: a name in the data set, a file of `ns-avatar invert`, or `random:NUMBER` for nobody who exists."""
+    image: tuple[Path, ...] = ()
+    """Pictures of somebody new who is to be moved, instead of --identity."""
+    mask: tuple[Path, ...] = ()
+    """One mask for each --image, white where the object is. Masks of people are found where none are given."""
+    relative: bool = False
+    """Whether to start from the pose in the first picture of whoever is moved, and change it only as the clip does."""
+    yaw: float = 0.0
+    """Degrees by which the object is turned to the side in all pictures."""
+    camera: str = "still"
+    """The camera: `still`, `turning` (it swings from side to side), or the JSON file of a camera path from nerfstudio's
+    viewer."""
+    seconds: float | None = None
+    """Seconds of the clip that are taken; the whole clip if not given."""
+    height: int | None = None
+    """Height of the pictures in pixels; 256, or the camera path's, if not given."""
+    width: int | None = None
+    """Width of the pictures in pixels; pictures are square unless a camera path says otherwise."""
+
+    def check(self) -> None:
+        """Raises `UserError` for values that make no picture or contradict each other."""
+        for name in ("height", "width", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"--{name} {value}: expected a number above zero.")
+        if not math.isfinite(self.yaw):
+            raise UserError(f"--yaw {self.yaw}: expected degrees.")
+        if self.image and self.identity is not None:
+            raise UserError("--identity and --image: expected one of them; each says who is moved.")
+        if self.mask and not self.image:
+            raise UserError("--mask: is for --image; it says where in these pictures the object is.")
+
+
+def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
+    """Renders an identity moved by a clip.
+
+    Args:
+        run: of `unsup-volanim`.
+        shot: what is shown.
+        output: an .mp4 file, or a folder for PNGs.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UserError: if identity or clip are not given, or unknown, or what is asked for cannot be done.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from nerfstudio_avatars.media.frame_writer import FrameWriter
+
+    model = volanim_model(run)
+    shot.check()
+    poses, fps = _driving_poses(model, shot.driving, shot.seconds)
+    cube, own = _identity(run, model, shot)
+    if shot.relative:
+        poses = relative_motion(poses, own)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with FrameWriter(output, max(round(fps), 1)) as writer, Progress(*columns, transient=True) as progress:
+        task = progress.add_task("Rendering", total=len(poses))
+        for frame in _frames(model, cube, poses, shot):
+            writer.write(frame)
+            progress.advance(task)
+    return len(poses)
+
+
+def relative_motion(driving: list[PartPoses], source: PartPoses) -> list[PartPoses]:
+    """The source's own pose, changed as the driver's is from its first frame on: P = D(t) D(0)^-1 S for each part."""
+    back = driving[0].inverse()
+    return [pose.after(back).after(source) for pose in driving]
+
+
+def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot: DrivenShot) -> Iterator[np.ndarray]:
+    cameras = _cameras(model, shot, len(poses))
+    for number in range(len(poses)):
+        # A camera path's render times say which moment of the clip is shown.
+        share = None if shot.camera in ("still", "turning") or cameras.times is None else cameras.times[number]
+        pose = poses[number if share is None else round(float(share) * (len(poses) - 1))]
+        swing = SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
+        turned = model.turned(pose, math.radians(shot.yaw) + swing)
+        seen = model.render_identity(cameras[number : number + 1], cube, turned, normals=False)
+        yield (seen["rgb"].clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+def _cameras(model: UnsupVolanimModel, shot: DrivenShot, count: int) -> Cameras:
+    """One a frame: the method's own, whose pictures are square, or those of a camera path."""
+    import torch
+
+    from nerfstudio_avatars.avatars.cameras import read_camera_file
+    from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
+
+    if shot.camera not in ("still", "turning"):
+        return read_camera_file(Path(shot.camera), shot.height, shot.width).resampled(count)
+    side = min(shot.height or SIDE, shot.width or SIDE)
+    return clip_cameras(model.kwargs["metadata"]["clips"], torch.zeros(count, 2, dtype=torch.long), side)
+
+
+def _driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None) -> tuple[list[PartPoses], float]:
+    from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
+
+    clips = model.kwargs["metadata"]["clips"]
+    names = [clip.name for clip in clips]
+    if driving in names and not Path(driving).exists():
+        number = names.index(driving)
+        clip = clips[number]
+        count = clip.frames if seconds is None else min(clip.frames, max(1, round(seconds * clip.fps)))
+        return [model.driving_pose(number, frame) for frame in range(count)], clip.fps
+    frames, fps = read_loose_clip(Path(driving), model.kwargs["metadata"]["size"], seconds)
+    return [model.pose_of_picture(frame.float() / 255) for frame in frames], fps
+
+
+def _identity(run: LoadedRun, model: UnsupVolanimModel, shot: DrivenShot) -> tuple[Tensor, PartPoses]:
+    """The cube, and the pose in the first picture of it."""
+    if shot.image:
+        found = find_identity(run, shot.image, shot.mask)
+        return found.cube, found.pose
+    metadata = model.kwargs["metadata"]
+    names = metadata["identities"]
+    if shot.identity in names:
+        number = names.index(shot.identity)
+        return model.cube_of_identity(number), model.driving_pose(metadata["identity_of_clip"].index(number), 0)
+    if shot.identity is not None and shot.identity.endswith(ENDING):
+        cube, pose = load_identity(Path(shot.identity), model.network.parts, model.network.fingerprint())
+        return cube.to(model.device), pose.to(model.device)
+    kind, _, seed = (shot.identity or "").partition(":")
+    if kind == RANDOM and seed.isdecimal():
+        if shot.relative:
+            raise UserError(f"--relative: {shot.identity} has no picture, whose pose the motion could start from.")
+        return model.random_cube(int(seed)), model.driving_pose(0, 0)
+    raise UserError(
+        f"--identity {shot.identity}: expected a file of `ns-avatar invert` ({ENDING}), a name of the data set: "
+        f"{_some(names)}; or {RANDOM}:NUMBER for nobody who exists; or give --image with a picture of somebody new."
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")  # noqa: PLR2004

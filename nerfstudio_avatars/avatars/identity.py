@@ -1,0 +1,166 @@
+"""TODO docstring identity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nerfstudio_avatars.avatars.run import LoadedRun
+    from nerfstudio_avatars.unsup_volanim.inversion import InvertedIdentity
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+
+ENDING = ".npz"
+
+
+MOST_PICTURES = 64
+"""Of longer clips so many, evenly spread."""
+
+
+GHOSTS = "the background may keep ghosts of the object"
+
+
+LEAST_PERSON = 0.03
+"""Share of the pictures below which nobody was found."""
+
+
+def volanim_model(run: LoadedRun) -> UnsupVolanimModel:
+    """The run's model.
+
+    Raises:
+        UserError: if it is one of another method.
+    """
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
+
+    model = run.pipeline.model
+    if not isinstance(model, UnsupVolanimModel):
+        raise UserError(
+            f"{run.checkpoint}: a run of {run.config.method_name}. Expected one of unsup-volanim(-tiny): "
+            "only these find identities in pictures and take a driving clip."
+        )
+    return model
+
+
+def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, ...] = ()) -> InvertedIdentity:
+    """Fits an identity to pictures, with a progress bar.
+
+    Args:
+        masks: one for each of the images, or none.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    model = volanim_model(run)
+    pictures, objects = _read_pictures(model, images, masks)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task("Finding the identity", total=None)
+        return model.invert(pictures, lambda done, total: progress.update(task, completed=done, total=total), objects)
+
+
+def _read_pictures(
+    model: UnsupVolanimModel, images: tuple[Path, ...], masks: tuple[Path, ...]
+) -> tuple[Tensor, Tensor | None]:
+    """Some of the pictures, and what of them is the object: as given, by their transparency, or found."""
+    import torch
+
+    from nerfstudio_avatars.process.person_masks import SIDE, person_masks
+    from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip, read_loose_masks
+
+    if masks and len(masks) != len(images):
+        raise UserError(f"--mask: {len(masks)} for {len(images)} --image. Expected one for each, or none.")
+    size = model.kwargs["metadata"]["size"]
+    pictures = torch.cat([read_loose_clip(path, size)[0] for path in images]).float() / 255
+    chosen = torch.arange(len(pictures))
+    if len(chosen) > MOST_PICTURES:
+        chosen = torch.linspace(0, len(pictures) - 1, MOST_PICTURES).round().long()
+    given = [
+        read_loose_masks(path, size, mask) for path, mask in zip(images, masks or [None] * len(images), strict=True)
+    ]
+    known = [one for one in given if one is not None]
+    if len(known) == len(images):
+        return pictures[chosen], torch.cat(known)[chosen].float() / 255
+    if not model.kwargs["metadata"].get("has_masks"):
+        print(f"Without masks ({GHOSTS}); the run was trained without, too. Give some with --mask.")
+        return pictures[chosen], None
+    try:
+        found = person_masks(torch.cat([read_loose_clip(path, SIDE)[0] for path in images])[chosen], size)
+    except ModuleNotFoundError as error:
+        print(f"Without masks ({GHOSTS}): {error}. Or give some with --mask.")
+        return pictures[chosen], None
+    if found.float().mean() < LEAST_PERSON * 255:
+        print(f"Without masks ({GHOSTS}): no person was found. Give some with --mask.")
+        return pictures[chosen], None
+    print("What looks like a person is taken for the object; say otherwise with --mask.")
+    return pictures[chosen], found.float() / 255
+
+
+def save_identity(identity: InvertedIdentity, path: Path) -> None:
+    """Writes code, cube and the pose in the first picture, in one step."""
+    import os
+
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            arrays = {
+                "code": identity.code,
+                "cube": identity.cube.float(),
+                "rotation": identity.pose.rotation[0],
+                "translation": identity.pose.translation[0],
+            }
+            values = {name: one.cpu().numpy() for name, one in arrays.items()}
+            np.savez_compressed(file, network=np.array(identity.network), **values)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_identity(path: Path, parts: int | None = None, network: str | None = None) -> tuple[Tensor, PartPoses]:
+    """What `save_identity` wrote: the cube, and the pose (1, parts) in the first picture.
+
+    Args:
+        parts: that the run has; any by default.
+        network: its fingerprint; any by default.
+
+    Raises:
+        DataError: if it is no such file, or belongs to another kind of run.
+    """
+    import zipfile
+
+    import numpy as np
+    import torch
+
+    from nerfstudio_avatars.errors import DataError
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+    fix = "make it with `ns-avatar invert` and the same run"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            cube, rotation, translation = (
+                torch.from_numpy(file[name].astype(np.float32)) for name in ("cube", "rotation", "translation")
+            )
+            maker = str(file["network"]) if "network" in file else ""
+    except FileNotFoundError as error:
+        raise DataError(path, "no such file", "an identity file, .npz", fix) from error
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(path, f"{type(error).__name__}: {error}", "an identity file, .npz", fix) from error
+    shapes = [tuple(one.shape) for one in (cube, rotation, translation)]
+    count = shapes[1][0] if shapes[1] else 0
+    fits = len(shapes[0]) == 4 and shapes == [(count + 4, *shapes[0][1:]), (count, 3, 3), (count, 3)]  # noqa: PLR2004
+    if not fits or not all(bool(one.isfinite().all()) for one in (cube, rotation, translation)):
+        found = f"cube, rotations and shifts of shapes {shapes}"
+        raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)
+    if parts not in (None, count):
+        raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)
+    if network not in (None, maker):
+        found = "an identity of another run, or of this run before it was trained further"
+        raise DataError(path, found, "one found with the run's last checkpoint", fix)
+    return cube, PartPoses(rotation[None], translation[None])

@@ -1,0 +1,152 @@
+"""Rendering and measuring the held-out pictures of one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfstudio_avatars.avatars.protocols import Protocol
+from nerfstudio_avatars.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nerfstudio_avatars.avatars.run import LoadedRun
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.avatars.run import LoadedRun
+
+
+UNGROUPED = "test"
+"""Name of the only group where the data names none."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one run."""
+
+    groups: dict[str, dict[str, float]]
+    """Of each group: `images`, their number, and the mean of every figure that all its pictures have."""
+    frames: dict[str, list[int]]
+    """Which frames each group's pictures are."""
+    render_fps: float
+    """Pictures a second, the first left out, since it compiles."""
+
+
+def measure(
+    run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None = None, most: int | None = None
+) -> Measured:
+    """Renders held-out pictures and compares each with the truth.
+
+    Args:
+        run: opened with its test pictures.
+        groups: which to take; none takes all.
+        pictures: folder for truth, rendering and error (x 4) side by side, `<group>-<frame>.png`.
+        most: of each group's pictures, evenly spread; all by default.
+
+    Raises:
+        UserError: if there is no picture of the groups.
+    """
+    import torch
+
+    model, datamanager = run.pipeline.model, run.pipeline.datamanager
+    names, frame_ids = (datamanager.eval_dataset.metadata.get(key) for key in ("group", "frame_ids"))
+    figures: dict[str, list[dict[str, float]]] = defaultdict(list)
+    frames: dict[str, list[int]] = defaultdict(list)
+    group_of = names or [UNGROUPED] * len(datamanager.fixed_indices_eval_dataloader)
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, group in enumerate(group_of):
+        places[group].append(place)
+    wanted = {group: evenly(its, most) for group, its in places.items() if not groups or group in groups}
+    seconds = []
+    with torch.no_grad():
+        for camera, batch in datamanager.fixed_indices_eval_dataloader:
+            index = int(batch["image_idx"])
+            group = group_of[index]
+            if index not in wanted.get(group, ()):
+                continue
+            start = time.perf_counter()
+            outputs = model.get_outputs_for_camera(camera=camera)
+            outputs["rgb"].sum().item()  # waits for the device
+            seconds.append(time.perf_counter() - start)
+            row, images = model.get_image_metrics_and_images(outputs, batch)
+            figures[group].append(row)
+            frames[group].append(index if frame_ids is None else int(frame_ids[index]))
+            if pictures is not None and "img" in images:
+                _save(images["img"], pictures / f"{group}-{frames[group][-1]:06d}.png")
+    if not figures:
+        found = ", ".join(sorted(set(group_of)))
+        raise UserError(
+            f"{run.checkpoint.parent.parent}: its held-out pictures are {found}; expected some of {', '.join(groups)}. "
+            "Take another --protocol, or data with such pictures."
+        )
+    timed = seconds[1:] or seconds
+    means = {group: {"images": len(rows)} | _mean(rows) for group, rows in figures.items()}
+    return Measured(means, dict(frames), len(timed) / sum(timed))
+
+
+def evenly(places: Sequence[int], most: int | None) -> set[int]:
+    """At most so many of them, evenly spread; all for None."""
+    if most is None or most >= len(places):
+        return set(places)
+    return {places[round(n * (len(places) - 1) / max(most - 1, 1))] for n in range(most)}
+
+
+def follow(protocol: Protocol, model: Any) -> None:
+    """Makes an avatar show what a protocol counts, and fit poses as it does. Other models stay as they are.
+
+    The model is changed in memory; it is of no use for anything else afterwards.
+    """
+    import torch
+
+    config = model.config
+    if not hasattr(config, "test_pose_refinement"):
+        return
+    refinement, wanted = config.test_pose_refinement, config.refine_poses
+    if protocol.stored_poses:
+        wanted = False
+        with torch.no_grad():
+            model.poses.frame_correction.zero_()
+            model.poses.start.zero_()
+    if "refined" not in protocol.poses:
+        refinement = dataclasses.replace(refinement, steps=0)
+    elif protocol.refinement is not None:
+        # Poses are fitted to test pictures whether or not they were corrected in training.
+        refinement = dataclasses.replace(refinement, **dataclasses.asdict(protocol.refinement))
+        wanted = True
+    background = protocol.backgrounds[0] if len(protocol.backgrounds) == 1 else config.background
+    model.config = dataclasses.replace(
+        config, test_pose_refinement=refinement, refine_poses=wanted, background=background
+    )
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    keys = [key for key in rows[0] if all(key in row for row in rows)]
+    return {key: sum(row[key] for row in rows) / len(rows) for key in keys}
+
+
+def _save(image: Tensor, path: Path) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((image.clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
+
+
+def evaluate_loaded(run: LoadedRun) -> dict:
+    """Mean figures of every group of the run's held-out pictures.
+
+    Returns:
+        `groups`: for each group `images`, their number, and the mean of every figure of
+        `nerfstudio_avatars.metrics.image.image_metrics`; `render_fps`: pictures a second, the first left out, since it
+        compiles; `step`: of the checkpoint.
+    """
+    from nerfstudio_avatars.avatars.measure import measure
+
+    measured = measure(run)
+    return {"groups": measured.groups, "render_fps": measured.render_fps, "step": run.step}

@@ -1,1 +1,0 @@
-"""Files on disk -> cameras, images, mattes and body motion."""

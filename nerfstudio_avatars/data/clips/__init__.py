@@ -1,1 +1,0 @@
-"""Many videos of one kind of object: what there is, and its frames one by one."""

@@ -1,1 +1,0 @@
-"""What nerfstudio asks for rays and pictures."""

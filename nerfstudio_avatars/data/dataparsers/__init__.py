@@ -1,1 +1,0 @@
-"""Folders on disk, read for nerfstudio."""

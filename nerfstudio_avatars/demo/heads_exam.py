@@ -1,0 +1,215 @@
+"""How good a trained `unsup-volanim` is on toy heads, whose poses, depth and parts are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nerfstudio_avatars.metrics.geometry import (
+    align_rotations,
+    depth_agreement,
+    normal_error,
+    part_overlap,
+    rotation_error,
+    yaw_agreement,
+    yaw_from_matrix,
+)
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.demo.head_clips import HeadTruth
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nerfstudio.pipelines.base_pipeline import Pipeline
+    from torch import Tensor
+
+
+NOVEL_TURN = np.radians(25)
+"""Of the new views that are compared."""
+
+
+class HeadExam:
+    """Held-out frames of toy heads, and what the model makes of them.
+
+    Args:
+        model: trained on `data`.
+        data: the folder that `ns-avatar demo-data --format voxceleb` drew.
+        rows: clip and frame numbers of the held-out frames.
+        true_poses: whether to draw with the true poses instead of the detector's (for a model trained on those).
+    """
+
+    def __init__(
+        self, model: UnsupVolanimModel, data: Path, rows: Int[Tensor, "rows 2"], true_poses: bool = False
+    ) -> None:
+        from nerfstudio_avatars.demo.head_clips import read_truth
+
+        self.model, self.rows = model.eval(), rows.tolist()
+        self.clips = model.kwargs["metadata"]["clips"]
+        self._driving = model.kwargs["metadata"]["driving"]
+        self._true_poses = true_poses
+        names = {clip: self.clips[clip].name for clip, _ in self.rows}
+        self.truth: dict[int, HeadTruth] = {
+            clip: read_truth(data / "truth" / self.clips[clip].split / f"{name}.npz") for clip, name in names.items()
+        }
+        self.size = self._driving.reader.size
+
+    def figures(self) -> dict[str, float]:
+        """All of them, see docs/unsup-volanim.md; not a number where too few frames or heads allow one."""
+        return self._reconstruction() | self._poses() | self._new_views() | self._others_poses()
+
+    def picture(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
+        """A frame of the data."""
+        return self._driving.frame(clip, frame)
+
+    def pose(self, clip: int, frame: int) -> PartPoses:
+        """Of that frame (1, parts)."""
+        if not self._true_poses:
+            return self.model.driving_pose(clip, frame)
+        return true_pose(self.truth[clip], [frame], self.model.network.parts).to(self.model.device)
+
+    def draw(self, clip: int, poses: PartPoses, normals: bool = False) -> dict[str, Tensor]:
+        """The head of a clip in any pose, on the CPU, where the truth is; normals take half of the time."""
+        from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
+
+        camera = clip_cameras(self.clips, torch.tensor([[clip, 0]]), self.size)
+        seen = self.model.render_identity(camera, self.model.cube_of_clip(clip), poses, normals=normals)
+        return {name: picture.cpu() for name, picture in seen.items()}
+
+    def other(self, place: int) -> tuple[int, int]:
+        """A held-out frame of another identity, to drive the one at this place with."""
+        clips = sorted(self.truth)
+        clip, frame = self.rows[place]
+        driver = clips[(clips.index(clip) + 1 + place % max(len(clips) - 1, 1)) % len(clips)]
+        return driver, frame
+
+    def _reconstruction(self) -> dict[str, float]:
+        l1, inside, overlap, predicted, true, masks, ours, theirs = [], [], [], [], [], [], [], []
+        bends: list[Tensor] = []
+        for clip, frame in self.rows:
+            seen = self.draw(clip, self.pose(clip, frame), normals=True)
+            truth = self.truth[clip].render(frame)
+            error = (seen["rgb"] - self.picture(clip, frame)).abs().mean(-1)
+            mask, solid = torch.from_numpy(truth.mask > 0.5), seen["accumulation"][..., 0] > 0.5  # noqa: PLR2004
+            l1.append(float(error.mean()))
+            inside.append(float(error[mask].mean()))
+            overlap.append(float((mask & solid).sum() / (mask | solid).sum()))
+            predicted.append(seen["depth"][..., 0])
+            true.append(torch.from_numpy(np.nan_to_num(truth.depth)).float())
+            masks.append(mask & solid)
+            normal = torch.from_numpy(truth.normal).float()
+            bends.append(normal_error(2 * seen["normal"][None] - 1, normal[None], masks[-1][None]))
+            shares = torch.cat([torch.full_like(seen["accumulation"], 0.5), seen["part_shares"]], -1)
+            ours.append(shares.argmax(-1) - 1 if solid.any() else torch.full_like(mask, -1, dtype=torch.long))
+            jaw = torch.from_numpy(truth.jaw > 0.5)  # noqa: PLR2004
+            theirs.append(torch.where(mask, jaw.long(), -1))
+        depth = depth_agreement(torch.stack(predicted), torch.stack(true), torch.stack(masks))
+        return {
+            "l1": _mean(l1),
+            "l1_inside": _mean(inside),
+            "mask_iou": _mean(overlap),
+            "depth_corr": float(depth.correlation.nanmean()),
+            "relief_gain": float(depth.relief_gain.nanmean()),
+            "depth_error": float(depth.aligned_error.nanmean()),
+            "normal_error_degrees": float(torch.cat(bends).nanmean()),
+            "jaw_iou": float(part_overlap(torch.stack(ours), torch.stack(theirs)).iou[1]),
+        }
+
+    def _poses(self) -> dict[str, float]:
+        rotation = torch.cat([self.pose(clip, frame).rotation[:, 0] for clip, frame in self.rows]).cpu()
+        true = torch.stack(
+            [torch.from_numpy(self.truth[clip].poses[frame].rotation).float() for clip, frame in self.rows]
+        )
+        identity = torch.tensor([clip for clip, _ in self.rows])
+        aligned = align_rotations(rotation, true)
+        yaw = yaw_agreement(yaw_from_matrix(aligned), yaw_from_matrix(true), identity)
+        return {
+            "yaw_corr": yaw.median,
+            "yaw_corr_worst": min(yaw.per_identity.values(), default=float("nan")),
+            "yaw_corr_pooled": yaw.pooled,
+            "yaw_gain": yaw.slope,
+            "rotation_error_degrees": float(rotation_error(aligned, true).median()),
+        }
+
+    def _new_views(self) -> dict[str, float]:
+        errors, copies = [], []
+        for clip, frame in self.rows:
+            for turn in (-NOVEL_TURN, NOVEL_TURN):
+                seen = self.draw(clip, self.model.turned(self.pose(clip, frame), turn))["rgb"]
+                truth = torch.from_numpy(self.truth[clip].render(frame, turn).rgb).float()
+                errors.append(float((seen - truth).abs().mean()))
+                copies.append(float((self.picture(clip, frame) - truth).abs().mean()))
+        return {"novel_view_l1": _mean(errors), "novel_view_ratio": _mean(errors) / _mean(copies)}
+
+    def _others_poses(self) -> dict[str, float]:
+        if len(self.truth) < 2:  # noqa: PLR2004
+            return {"cross_identity_l1": float("nan"), "cross_identity_ratio": float("nan")}
+        errors, copies = [], []
+        for place, (clip, frame) in enumerate(self.rows):
+            driver, moment = self.other(place)
+            seen = self.draw(clip, self.pose(driver, moment))["rgb"]
+            wanted = self.truth[clip].head.render(self.truth[driver].poses[moment], self.size)
+            truth = torch.from_numpy(wanted.rgb).float()
+            errors.append(float((seen - truth).abs().mean()))
+            copies.append(float((self.picture(clip, frame) - truth).abs().mean()))
+        return {"cross_identity_l1": _mean(errors), "cross_identity_ratio": _mean(errors) / _mean(copies)}
+
+
+def true_pose(truth: HeadTruth, frames: list[int], parts: int) -> PartPoses:
+    """True poses of frames of a clip (frames, parts), all parts alike."""
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+    rotation = torch.from_numpy(truth.rotation[frames]).float()
+    translation = torch.from_numpy(truth.translation[frames]).float()
+    return PartPoses(rotation[:, None].expand(-1, parts, -1, -1), translation[:, None].expand(-1, parts, -1))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def held_out_rows(pipeline: Pipeline) -> Tensor:
+    """Clip and frame numbers of the frames evaluated on."""
+    assert pipeline.datamanager.eval_dataset is not None
+    return pipeline.datamanager.eval_dataset.metadata["frame_ids"]
+
+
+def train_on_true_poses(pipeline: Pipeline, data: Path, steps: int) -> None:
+    """Trains a pipeline's network anew with the poses that the toys were drawn in: what perfect poses would give."""
+    import torch
+
+    from nerfstudio_avatars.demo.head_clips import read_truth
+    from nerfstudio_avatars.demo.heads_exam import true_pose
+    from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
+    from nerfstudio_avatars.unsup_volanim.training import AnimationAids, AnimationBatch, animation_step
+
+    torch.manual_seed(0)
+    model = pipeline.model
+    metadata = pipeline.datamanager.train_dataset.metadata  # type: ignore[union-attr]
+    clips = metadata["clips"]
+    truth = {
+        number: read_truth(data / "truth" / "train" / f"{clips[number].name}.npz") for number in clips.of_split("train")
+    }
+    network = model.network = VolumetricAnimation(model.config.network, len(metadata["identities"])).to(model.device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, betas=(0.5, 0.999))
+    aids = AnimationAids(detect=False, patch=model.config.schedule.patch)
+    model.forget_pictures()
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 3e-3 * 0.1 ** max(0.0, 2.5 * step / steps - 1.5)
+        _, batch = pipeline.datamanager.next_train(step)
+        poses = [true_pose(truth[int(c)], [int(f)], 1) for c, f in zip(batch["clip"], batch["frame"], strict=True)]
+        joined = type(poses[0])(torch.cat([p.rotation for p in poses]), torch.cat([p.translation for p in poses]))
+        joined = joined.to(model.device)
+        frames = batch["image"].permute(0, 3, 1, 2), batch["mask"].permute(0, 3, 1, 2)
+        identities = torch.unique_consecutive(batch["identity"])
+        inputs = AnimationBatch(*frames, identities, torch.zeros(len(poses), dtype=torch.long, device=model.device))
+        losses = animation_step(network, inputs, model.config.losses, aids, true_poses=joined).losses
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()

@@ -1,0 +1,183 @@
+"""The page of `ns-avatar demo-volanim`: what the toy heads look like, moved."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfstudio_avatars.demo.heads_exam import NOVEL_TURN, HeadExam
+from nerfstudio_avatars.demo.page import STYLE
+from nerfstudio_avatars.media.frame_writer import FrameWriter
+
+if TYPE_CHECKING:
+    from nerfstudio.pipelines.base_pipeline import Pipeline
+
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+COLUMNS = (
+    "source", "reconstruction", "25 degrees left", "truth", "25 degrees right", "truth", "driver", "driven", "truth",
+    "depth", "truth", "normals", "parts", "true jaw",
+)  # fmt: skip
+FIGURES = {
+    "depth_corr": "correlation of depth inside the head",
+    "relief_gain": "relief: slope of depth on true depth (0: flat)",
+    "normal_error_degrees": "mean angle between normals and the true ones, degrees",
+    "yaw_corr": "correlation of yaw, median over heads",
+    "yaw_corr_pooled": "the same over all heads together",
+    "rotation_error_degrees": "rotation error, median, degrees",
+    "l1": "error of held-out frames (L1)",
+    "mask_iou": "overlap of the head's outline",
+    "cross_identity_ratio": "error driven by somebody else / by leaving the picture as it is",
+    "novel_view_ratio": "error 25 degrees aside / by leaving the picture as it is",
+    "jaw_iou": "overlap of the part that fits the jaw best",
+    "train_seconds": "training, seconds",
+    "steps": "steps",
+}
+ZOOM = 2
+RELIEF = 1.1
+"""Depth from black to white, in half pictures."""
+
+
+def draw_sheet(exam: HeadExam, path: Path) -> None:
+    """One row per head; columns as `COLUMNS`."""
+    seen: set[int] = set()
+    rows = []
+    for place, (clip, frame) in enumerate(exam.rows):
+        if clip in seen or place % 5 != len(seen) % 5:
+            continue
+        seen.add(clip)
+        pose, truth = exam.pose(clip, frame), exam.truth[clip].render(frame)
+        own = exam.draw(clip, pose, normals=True)
+        row = [exam.picture(clip, frame), own["rgb"]]
+        for turn in (-NOVEL_TURN, NOVEL_TURN):
+            row.append(exam.draw(clip, exam.model.turned(pose, turn))["rgb"])
+            row.append(torch.from_numpy(exam.truth[clip].render(frame, turn).rgb))
+        driver, moment = exam.other(place)
+        wanted = exam.truth[clip].head.render(exam.truth[driver].poses[moment], exam.size)
+        row += [exam.picture(driver, moment), exam.draw(clip, exam.pose(driver, moment))["rgb"]]
+        row.append(torch.from_numpy(wanted.rgb))
+        covered = own["accumulation"] > 0.5  # noqa: PLR2004
+        row += [_relief(own["depth"], covered), _relief(torch.from_numpy(truth.depth)[..., None])]
+        row += [own["normal"], own["parts"], torch.from_numpy(truth.jaw)[..., None].expand(-1, -1, 3)]
+        rows.append(torch.cat([one.double() for one in row], 1))
+    _save(torch.cat(rows), path)
+
+
+def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
+    """The first head's whole clip drives some others, who turn a little meanwhile."""
+    clips = sorted(exam.truth)[:heads]
+    driver = clips[0]
+    with FrameWriter(path, 15) as writer:
+        for frame in range(exam.clips[driver].frames):
+            pose = exam.model.driving_pose(driver, frame)
+            turn = 0.4 * np.sin(2 * np.pi * frame / exam.clips[driver].frames)
+            shown = [exam.picture(driver, frame), *(exam.draw(clip, pose)["rgb"] for clip in clips[1:])]
+            turned = [exam.draw(clip, exam.model.turned(pose, turn))["rgb"] for clip in clips]
+            both = torch.cat([torch.cat(shown, 1), torch.cat(turned, 1)])
+            writer.write(_bytes(both))
+
+
+def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, float]:
+    """Heads never trained on, each found from one picture and driven by heads that were.
+
+    Returns:
+        Mean errors: of the average head (`inversion_start_l1`), of the code found, after tuning; and that of other
+        heads' poses over leaving the picture as it is.
+    """
+    from nerfstudio_avatars.demo.head_clips import read_truth
+    from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
+
+    model, clips = pipeline.model, pipeline.model.kwargs["metadata"]["clips"]
+    source = model.kwargs["metadata"]["driving"]
+
+    def draw(cube: Tensor, pose: PartPoses) -> Tensor:
+        return model.render_identity(camera, cube, pose, normals=False)["rgb"].cpu()
+
+    rows, errors, copies = [], [], []
+    stages: dict[str, list[float]] = {"start": [], "code": [], "tuned": []}
+    for number in clips.of_split("test"):
+        truth = read_truth(data / "truth" / "test" / f"{clips[number].name}.npz")
+        picture = source.frame(number, 0)
+        mask = source.mask(number, 0)
+        found = model.invert(picture[None], masks=None if mask is None else mask[None])
+        for name, value in found.errors.items():
+            stages[name].append(value)
+        camera = clip_cameras(clips, torch.tensor([[number, 0]]), picture.shape[0])
+        pose = model.driving_pose(number, 0)
+        row = [picture, draw(found.cube, pose)]
+        for turn in (-NOVEL_TURN, NOVEL_TURN):
+            row.append(draw(found.cube, model.turned(pose, turn)))
+            row.append(torch.from_numpy(truth.render(0, turn).rgb))
+        for driver in clips.of_split("train")[:3]:
+            moment = clips[driver].frames // 3
+            driving = read_truth(data / "truth" / "train" / f"{clips[driver].name}.npz").poses[moment]
+            driven = draw(found.cube, model.driving_pose(driver, moment))
+            wanted = torch.from_numpy(truth.head.render(driving, picture.shape[0]).rgb)
+            row += [source.frame(driver, moment), driven, wanted]
+            errors.append(float((driven - wanted).abs().mean()))
+            copies.append(float((picture - wanted).abs().mean()))
+        rows.append(torch.cat([one.double() for one in row], 1))
+    if not rows:
+        return {}
+    _save(torch.cat(rows), path)
+    figures = {f"inversion_{name}_l1": sum(values) / len(values) for name, values in stages.items()}
+    return figures | {"inversion_cross_identity_ratio": sum(errors) / sum(copies)}
+
+
+def write_page(output: Path, report: dict) -> Path:
+    """Writes `index.html`, whose links stay inside the folder."""
+    runs = [
+        ("learned", report),
+        *((name, report[name]) for name in ("direct_regression", "true_poses") if name in report),
+    ]
+    header = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name, _ in runs)
+    rows = "".join(
+        f"<tr><th>{escape(title)}</th>"
+        + "".join(f"<td>{run.get(key, float('nan')):.4g}</td>" for _, run in runs)
+        + "</tr>"
+        for key, title in FIGURES.items()
+    )
+    page = output / "index.html"
+    page.write_text(
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>nerfstudio-avatars: heads moved by others</title><style>{STYLE}
+img {{ image-rendering: pixelated; width: 100%; }}</style></head><body>
+<h1>Heads moved by others, learned from videos alone</h1>
+<p>Trained with <code>{escape(report["method"])}</code> on {escape(report["device"])}, on toy heads with masks, without
+any pose, depth or keypoint.</p>
+<video src="driven.mp4" autoplay loop muted controls playsinline style="width: 100%"></video>
+<p>Above: a driver (left), and others moved by it. Below: the same, turned aside.</p>
+<figure><img src="heads.png" alt=""><figcaption>Held-out frames: {escape(", ".join(COLUMNS))}</figcaption></figure>
+<figure><img src="inverted.png" alt=""><figcaption>Never trained on, found from the one picture on the left:
+source, reconstruction, two new views beside the truth; then thrice: driver, driven, truth</figcaption></figure>
+<table><tr><th></th>{header}</tr>{rows}</table></body></html>
+""",
+        "utf8",
+    )
+    return page
+
+
+def _relief(depth: Tensor, covered: Tensor | None = None) -> Tensor:
+    """Near is light, far is dark, nothing is black; grey is the median, since a picture does not tell how far."""
+    depth = depth.double()
+    covered = depth.isfinite() if covered is None else covered
+    middle = depth[covered].median() if covered.any() else 0.0
+    shade = (0.6 - (depth - middle) / RELIEF).clamp(0, 1).nan_to_num(0.0)
+    return (shade * covered).expand(-1, -1, 3)
+
+
+def _bytes(picture: Tensor) -> np.ndarray:
+    enlarged = picture.repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1)
+    return (enlarged.clamp(0, 1) * 255).round().byte().cpu().numpy()
+
+
+def _save(picture: Tensor, path: Path) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(_bytes(picture)).save(path)

@@ -1,0 +1,121 @@
+"""The demo person: the stand-in body in clothes, drawn from any camera in any pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numba import njit, prange
+
+from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.bodies.linear_blend_skinning import skin
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.demo.clothing import colour, thickness
+from nerfstudio_avatars.media.rasteriser import Hits, rasterise
+
+SAMPLES = 3
+"""Sub-pixels along each side of a pixel."""
+AMBIENT = 0.72
+"""Light from everywhere; the rest comes from straight above, so that turning round changes no shade."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera, OpenCV's conventions."""
+
+    intrinsic: Float[np.ndarray, "3 3"]
+    extrinsic: Float[np.ndarray, "4 4"]
+    """World -> camera, metres."""
+    width: int
+    height: int
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _shade(face, barycentric, faces, rest, normals, samples, ambient, out):
+    for r in prange(out.shape[0]):
+        for q in range(out.shape[1]):
+            hits = 0
+            for i in range(samples):
+                for j in range(samples):
+                    f = face[r * samples + i, q * samples + j]
+                    if f < 0:
+                        continue
+                    u = barycentric[r * samples + i, q * samples + j]
+                    x = y = z = up = length = 0.0
+                    for k in range(3):
+                        v = faces[f, k]
+                        x += u[k] * rest[v, 0]
+                        y += u[k] * rest[v, 1]
+                        z += u[k] * rest[v, 2]
+                    nx = ny = nz = 0.0
+                    for k in range(3):
+                        v = faces[f, k]
+                        nx += u[k] * normals[v, 0]
+                        ny += u[k] * normals[v, 1]
+                        nz += u[k] * normals[v, 2]
+                    length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
+                    up = ny / length
+                    light = ambient + (1 - ambient) * (0.5 + 0.5 * up)
+                    c = colour(x, y, z)
+                    out[r, q, 0] += c[0] * light
+                    out[r, q, 1] += c[1] * light
+                    out[r, q, 2] += c[2] * light
+                    hits += 1
+            if hits:
+                for k in range(3):
+                    out[r, q, k] = min(out[r, q, k] / hits, 1.0)
+            out[r, q, 3] = hits / (samples * samples)
+
+
+class DemoPerson:
+    """A dressed stand-in of a given shape. The skin lies up to 2.2 cm below what is seen."""
+
+    def __init__(self, betas: Float[torch.Tensor, "10"]) -> None:
+        self.body = load_standin()
+        self.betas = betas
+        rest, _ = self.body.rest(betas)
+        average, _ = self.body.rest(torch.zeros(10))
+        self.faces = self.body.faces.numpy()
+        # Patterns and folds are laid out on the average body, so that every shape wears them alike.
+        self._pattern = average.double().numpy()
+        normals = vertex_normals(rest.double().numpy(), self.faces)
+        self.clothes = normals * thickness(self._pattern)[:, None]
+        self._rest = rest + torch.from_numpy(self.clothes).float()
+
+    def surface(self, state: BodyState) -> Float[np.ndarray, "vertices 3"]:
+        """The dressed surface in a pose, world frame, metres."""
+        transforms = self.body.pose(state).joint_transforms
+        return skin(self._rest, self.body.weights, transforms).double().numpy()
+
+    def hits(self, state: BodyState, camera: Camera, samples: int = 1) -> tuple[Hits, Float[np.ndarray, "vertices 3"]]:
+        """What a camera's sub-pixels see (mask and depth are exact), and the surface in the camera's frame."""
+        surface = self.surface(state) @ camera.extrinsic[:3, :3].T + camera.extrinsic[:3, 3]
+        return rasterise(surface, self.faces, camera.intrinsic, camera.width, camera.height, samples), surface
+
+    def draw(self, state: BodyState, camera: Camera, up: tuple[float, float, float]) -> UInt8[np.ndarray, "h w 4"]:
+        """Straight colour and soft matte.
+
+        Args:
+            up: where the light comes from, world frame.
+        """
+        hits, surface = self.hits(state, camera, SAMPLES)
+        # The shader reads a normal's second number as its height.
+        towards_light = camera.extrinsic[:3, :3] @ np.array(up)
+        normals = vertex_normals(surface, self.faces)
+        normals[:, 1] = normals @ towards_light
+        out = np.zeros((camera.height, camera.width, 4))
+        _shade(hits.face, hits.barycentric, self.faces, self._pattern, normals, SAMPLES, AMBIENT, out)
+        return (out * 255).round().astype(np.uint8)
+
+
+def vertex_normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray) -> Float[np.ndarray, "vertices 3"]:
+    """Unit normals, averaged over the triangles around each vertex by area."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    of_face = np.cross(b - a, c - a)
+    normals = np.zeros_like(vertices)
+    for k in range(3):
+        for axis in range(3):
+            normals[:, axis] += np.bincount(faces[:, k], of_face[:, axis], minlength=len(vertices))
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,123 @@
+"""What the demo person does and who sees it: a turn in A-pose to learn from, shipped motions to be tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.rotations import compose_axis_angle
+from nerfstudio_avatars.demo.on_disk import DemoFolder
+from nerfstudio_avatars.demo.person import Camera, DemoPerson
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.poses.pose_table import CANONICAL_ANGLES
+from nerfstudio_avatars.motion import load_motion, shipped_motions
+
+SUBJECT = "demo-casual"
+FRAMES = 120
+FEWEST_FRAMES = 16
+"""So that every split has frames."""
+DISTANCE = 5.2
+"""Camera to pelvis, metres."""
+FOCAL = 1332 / 540
+"""Focal length over the picture's side."""
+PELVIS = (0.0, -0.06, DISTANCE)
+"""Where the pelvis stands, so that the whole body is in the middle of the picture."""
+UP = (0.0, -1.0, 0.0)
+NOVEL_POSES = (
+    ("walk", 0.10, 20, 5), ("walk", 0.45, 110, 0), ("walk", 0.75, 200, 10), ("run", 0.20, 60, 0), ("run", 0.70, 300, 8),
+    ("dance_a", 0.30, 150, 0), ("dance_a", 0.60, 330, 12), ("spinkick", 0.35, 80, 0), ("spinkick", 0.60, 250, 5),
+    ("cartwheel", 0.30, 30, 0),
+)  # fmt: skip
+"""Shipped motion, time in it, azimuth and elevation of the camera in degrees."""
+
+
+def draw_demo_sequence(
+    out: Path, *, seed: int = 0, size: int = 540, frames: int = FRAMES, subject: str = SUBJECT
+) -> Path:
+    """Draws the sequence and writes it as `out/<subject>` in PeopleSnapshot's format.
+
+    Of the video's frames, the even ones are for training, every eighth for held-out views; ten held-out poses of the
+    shipped motions are seen by other cameras. Poses, cameras and mattes are exact; held-out pictures exist without the
+    video's losses.
+
+    Args:
+        out: folder that receives the subject's. An earlier demo there is replaced; anything else is left alone.
+        seed: shape and sway of the person. The same seed draws the same sequence.
+        size: side of the square pictures, pixels.
+        frames: of the video; at least 16.
+
+    Returns:
+        The subject's folder.
+
+    Raises:
+        DataError: the folder exists and is no demo sequence.
+    """
+    if frames < FEWEST_FRAMES:
+        raise DataError(out, f"{frames} frames asked for", f"at least {FEWEST_FRAMES}", "ask for a longer turn")
+    rng = np.random.default_rng(seed)
+    person = DemoPerson(torch.from_numpy(rng.uniform(-0.6, 0.6, 10)).float())
+    turn = turning(person, frames, rng)
+    still = Camera(intrinsic(size), np.eye(4), size, size)
+    with DemoFolder(Path(out), subject, person, turn, still) as folder:
+        for frame in range(frames):
+            folder.add_frame(frame, person.draw(turn.state(frame), still, UP))
+        for index, (state, camera) in enumerate(novel_poses(person, size)):
+            folder.add_novel_pose(index, state, camera, person.draw(state, camera, UP))
+    return Path(out) / subject
+
+
+def intrinsic(size: int) -> Float[np.ndarray, "3 3"]:
+    """Camera matrix of a picture of `size` pixels a side; the axis passes through its middle."""
+    centre = (size - 1) / 2
+    return np.array([[FOCAL * size, 0, centre], [0, FOCAL * size, centre], [0, 0, 1.0]])
+
+
+def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySequence:
+    """One turn in A-pose, swaying by a few degrees as people do; OpenCV's world (y down), the pelvis in one place."""
+    time = torch.arange(frames) / frames
+    angle = 2 * torch.pi * time
+    upright = torch.tensor([torch.pi, 0.0, 0.0]).expand(frames, 3)
+    about_itself = torch.stack([torch.zeros(frames), angle, torch.zeros(frames)], -1)
+    body_pose = torch.zeros(frames, 69)
+    for index, value in CANONICAL_ANGLES.items():
+        body_pose[:, index] = value
+    phase = torch.from_numpy(rng.uniform(0, 2 * np.pi, 69)).float()
+    cycles = torch.from_numpy(rng.integers(1, 4, 69)).float()
+    reach = torch.from_numpy(rng.uniform(3, 5, 69)).float().deg2rad()
+    still = torch.ones(69)
+    still[18:21] = still[21:24] = still[27:33] = 0  # ankles and feet stay on the floor
+    still[63:69] = 0
+    body_pose += 0.5 * still * reach * torch.sin(cycles * angle[:, None] + phase)
+    pelvis = person.body.rest(person.betas)[1][0]
+    transl = (torch.tensor(PELVIS) - pelvis).expand(frames, 3)
+    orient = compose_axis_angle(upright, about_itself)
+    return BodySequence(person.betas, orient, body_pose, transl, fps=30.0, gender="neutral", body="standin")
+
+
+def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Camera]]:
+    """Held-out poses in the same world, each before a camera of its own."""
+    pelvis_rest = person.body.rest(person.betas)[1][0]
+    to_camera_axes = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
+    for name, time, azimuth, elevation in NOVEL_POSES:
+        motion = load_motion(shipped_motions()[name], pelvis_rest)
+        motion = motion.in_frame(to_camera_axes, torch.zeros(3), pelvis_rest)
+        at = motion.at(time)
+        state = BodyState(person.betas, at.global_orient, at.body_pose, torch.tensor(PELVIS) - pelvis_rest)
+        yield state, Camera(intrinsic(size), orbit(azimuth, elevation), size, size)
+
+
+def orbit(azimuth: float, elevation: float) -> Float[np.ndarray, "4 4"]:
+    """World -> camera of a camera that looks at the pelvis from `DISTANCE` metres; (0, 0) is the video's own."""
+    a, e = np.deg2rad([azimuth, elevation])
+    about_y = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
+    extrinsic = np.eye(4)
+    extrinsic[:3, :3] = about_x @ about_y
+    extrinsic[:3, 3] = np.array(PELVIS) - extrinsic[:3, :3] @ np.array(PELVIS)
+    return extrinsic

@@ -1,0 +1,1 @@
+"""Fast-SNARF: where a posed point lies in canonical space."""

@@ -1,0 +1,325 @@
+"""The avatar itself: canonical field, articulation and occupancy, rendered in any pose. Plain torch, no nerfstudio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerfstudio_avatars.backend import use_numba
+from nerfstudio_avatars.instant_avatar.articulation.binning import bin_all
+from nerfstudio_avatars.instant_avatar.articulation.broyden import INIT_BONES, TransformGrid, unpose_in_grid
+from nerfstudio_avatars.instant_avatar.articulation.implicit_gradient import implicit_canonical
+from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh, SkinningVolume
+from nerfstudio_avatars.instant_avatar.articulation.snarf import unpose, with_pose_gradient
+from nerfstudio_avatars.instant_avatar.articulation.snarf_weights import (
+    PAPER_RESOLUTION,
+    WeightVolume,
+    paper_weight_volume,
+)
+from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, Program, run_together
+from nerfstudio_avatars.instant_avatar.field.hash_field import HashField, HashFieldConfig
+from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.instant_avatar.rendering import picture
+from nerfstudio_avatars.instant_avatar.rendering.occupancy import CanonicalOccupancy
+from nerfstudio_avatars.instant_avatar.rendering.ray_march import marching, marching_points, ray_box
+from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings
+from nerfstudio_avatars.instant_avatar.rendering.union_grid import UnionGrid, marching_union
+
+
+@dataclass
+class CanonicalAvatarConfig:
+    """Geometry of the canonical space and of the march."""
+
+    field: HashFieldConfig = field(default_factory=HashFieldConfig)
+    """The canonical field."""
+    cell_size: float = 0.02
+    """Edge of a skinning cell, metres. Smaller is more exact in new poses and slower."""
+    band: float = 0.08
+    """How far from the naked template the avatar may reach, metres. Wider for coats and skirts, slower."""
+    skinning_neighbours: int = 4
+    """Template vertices averaged at a node of the skinning grid."""
+    skinning_sweeps: int = 1
+    """Smoothing sweeps over the skinning grid. Many sweeps blur the joints and cost decibels in new poses."""
+    density: Literal["exp", "relu"] = "exp"
+    """How the raw density becomes one: `relu` is the reference's."""
+    articulation: Literal["cells", "broyden"] = "cells"
+    """Search for canonical points: ours in posed cells (exact, fast), or the paper's Broyden from 13 bones."""
+    empty_space: Literal["cells", "union"] = "cells"
+    """What rays skip: everything outside the posed occupied cells, or outside the paper's one grid for all frames."""
+    template_prior: float = 0.01
+    """Density starts as a soft template: exp(-distance / this), metres. 0 starts from nothing."""
+    step: float = 0.0078
+    """Distance between samples on a ray, metres."""
+    max_samples: int = 192
+    """Samples on one ray at most."""
+    ray_cut: float = 6.0
+    """Cached optical depth at which a ray ends. Larger is safer and slower."""
+    paper_resolution: tuple[int, int, int] = PAPER_RESOLUTION
+    """Nodes of the paper's skinning grid along z, y, x; read by `articulation="broyden"` only."""
+    broyden_bones: tuple[int, ...] = INIT_BONES
+    """Bones whose rigid inverses start Broyden's searches: the paper's 13 (Fast-SNARF's 9: 0 1 2 4 5 16 17 18 19)."""
+    bin_size: float = 0.018
+    """Edge of the bins in which posed cells are found, metres."""
+
+
+@dataclass(frozen=True)
+class PosedAvatar:
+    """The avatar's canonical space in one pose."""
+
+    transforms: Float[Tensor, "24 4 4"]
+    """Canonical -> posed, metres."""
+    nodes: Float[Tensor, "nodes 3"]
+    """Posed nodes of the skinning volume, with the gradient to the pose."""
+    cells: PosedCells
+    grid: TransformGrid | None = None
+    """The paper's transforms, for Broyden's search."""
+    union: UnionGrid | None = None
+    """The paper's occupancy of this pose alone, for rendering."""
+
+
+@dataclass(frozen=True)
+class RenderedRays:
+    """What a bundle of rays sees."""
+
+    premultiplied: Float[Tensor, "rays 3"]
+    accumulation: Float[Tensor, "rays 1"]
+    depth: Float[Tensor, "rays 1"]
+    """Mean distance along the ray, metres; 0 where nothing was hit."""
+    canonical: Float[Tensor, "rays 3"]
+    """Mean canonical position, in the field's unit cube."""
+    weights: Float[Tensor, "samples"] | None = None
+    """Rendering weights of all samples, where they were asked for."""
+
+    @classmethod
+    def of(cls, sums: Float[Tensor, "rays 8"], weights: Tensor | None = None) -> RenderedRays:
+        """From sums along the rays, as in `rendering.picture`."""
+        accumulation = sums[:, 3:4]
+        mean = sums[:, 4:] / accumulation.clamp(min=1e-6)
+        return cls(sums[:, :3], accumulation, mean[:, :1], mean[:, 1:], weights)
+
+
+class CanonicalAvatar(nn.Module):
+    """One person in canonical space.
+
+    Args:
+        config: sizes.
+        mesh: the template body in the canonical pose.
+    """
+
+    skinning_basis: Tensor
+    occupied_cells: Tensor
+    cached_density: Tensor
+
+    def __init__(self, config: CanonicalAvatarConfig, mesh: Mesh) -> None:
+        super().__init__()
+        self.config = config
+        self.volume = SkinningVolume(
+            mesh,
+            spacing=config.cell_size,
+            band=config.band,
+            neighbours=config.skinning_neighbours,
+            sweeps=config.skinning_sweeps,
+        )
+        # Linear blend skinning is linear in the transforms: these are the factors of their entries, at every node.
+        homogeneous = nn.functional.pad(self.volume.node_positions, (0, 1), value=1.0)
+        basis = self.volume.node_weights[:, :, None] * homogeneous[:, None]
+        self.register_buffer("skinning_basis", basis.flatten(1), persistent=False)
+        low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+        self.field = HashField(config.field, (low + high) / 2, float((high - low).max()) / 2 * 1.2)
+        self.density_rule = picture.DensityRule(config.density, config.template_prior)
+        self.occupancy = CanonicalOccupancy(self.volume)
+        self.occupancy.start(self.density)
+        self.march_settings = MarchSettings(config.step, config.max_samples, config.ray_cut)
+        self.paper_weights: WeightVolume | None = None
+        if config.articulation == "broyden":
+            self.paper_weights = paper_weight_volume(mesh.vertices, mesh.weights, config.paper_resolution)
+        self.union = UnionGrid() if config.empty_space == "union" else None
+        # What follows from the occupancy, always in the same place.
+        self.register_buffer("occupied_cells", self.occupancy.occupied_cells(self.volume), persistent=False)
+        self.register_buffer("cached_density", self.occupancy.cached(), persistent=False)
+        self.register_load_state_dict_post_hook(lambda module, _: module.occupancy_changed())
+
+    @torch.no_grad()
+    def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """Density in 1/m, without gradient."""
+        return self.density_rule(self.field.infer_density(x_canonical), x_canonical, self.volume)
+
+    def density_with_gradient(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """Density in 1/m."""
+        return self.density_rule(self.field.density(x_canonical)[0], x_canonical, self.volume)
+
+    def occupancy_changed(self) -> None:
+        """Call after every change of the occupancy: cells posed before it are out of date."""
+        self.occupied_cells.copy_(self.occupancy.occupied_cells(self.volume))
+        self.cached_density.copy_(self.occupancy.cached())
+
+    def update_occupancy(self) -> None:
+        """One training-time refresh of a quarter of the band."""
+        self.occupancy.update(self.density, fraction=0.25)
+        self.occupancy_changed()
+
+    def finish(self, levels: int) -> None:
+        """After training: all levels open, and the occupancy as the finished field has it."""
+        self.field.open_levels(levels)
+        self.occupancy.recompute(self.density)
+        self.occupancy_changed()
+
+    def update_union(self, posed: PosedAvatar, settling: bool, period: float) -> Float[Tensor, ""]:
+        """Takes a pose into the paper's grid and returns the paper's regulariser, with gradient.
+
+        Args:
+            posed: the current frame's.
+            settling: in the first steps the regulariser follows the new grid and half of it acts everywhere.
+            period: steps between two updates, the factor that makes up for them.
+        """
+        density = self._density_in_cells(posed, self.union)
+        before = self.union.update(density.detach())
+        occupied = self.union.occupied if settling else before
+        return occupancy_regulariser(density, ~occupied.flatten(), period, everywhere=0.5 if settling else 0.0)
+
+    def _density_in_cells(self, posed: PosedAvatar, grid: UnionGrid) -> Float[Tensor, "cells"]:
+        """Density at a random point of each cell of the paper's grid, in a pose: the densest root, 0 off the body."""
+        to_world = posed.transforms[0].detach()
+        x = grid.sample_cells() @ to_world[:3, :3].T + to_world[:3, 3]
+        roots, point = self.canonical_roots(x, posed)
+        found = torch.zeros(len(x), device=x.device)
+        return found.scatter_reduce(0, point, self.density_with_gradient(roots), "amax")
+
+    def pose_for_rendering(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
+        """As `pose`, and with the paper's occupancy of this pose where that is asked for (five queries a cell)."""
+        posed = self.pose(transforms)
+        if self.union is None:
+            return posed
+        grid = UnionGrid().to(transforms.device)
+        with torch.no_grad():
+            passes = torch.stack([self._density_in_cells(posed, grid) for _ in range(5)])
+        grid.replace(passes.amax(0))
+        return replace(posed, union=grid)
+
+    def make_budget(self) -> Budget | None:
+        """For the sizes of training steps, so that a GPU is not waited for. None where nothing is to be waited
+        for, as in numba, and none for the paper's searches, which wait all the time.
+        """
+        is_paper = self.paper_weights is not None or self.union is not None
+        return None if is_paper or use_numba(self.skinning_basis) else Budget()
+
+    def pose(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
+        """Moves the avatar's canonical space into a pose (canonical -> posed transforms, metres)."""
+        return self.pose_all(transforms[None])[0]
+
+    def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"], budget: Budget | None = None) -> list[PosedAvatar]:
+        """As `pose`, for several poses: a GPU is waited for once, or not at all where there is a budget."""
+        nodes = self._posed_nodes(transforms)
+        bins = bin_all(nodes, self.volume.cells, self.occupied_cells, self.config.bin_size, budget)
+        grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
+        return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
+
+    def _posed_nodes(self, transforms: Float[Tensor, "poses 24 4 4"]) -> Float[Tensor, "poses nodes 3"]:
+        """Equals `volume.pose_nodes` of each pose. One product of all poses, and one in the backward pass, reads the
+        long basis once: on the CPU a sixth of the time of a product for each pose.
+        """
+        rows = transforms[:, :, :3].transpose(1, 2).flatten(2).flatten(0, 1)
+        return (rows @ self.skinning_basis.T).unflatten(0, (-1, 3)).mT.contiguous()
+
+    def canonical_roots(self, x_posed: Float[Tensor, "points 3"], posed: PosedAvatar) -> tuple[Tensor, Tensor]:
+        """Canonical roots of posed points, differentiable in the pose, and the point of each (ascending)."""
+        if posed.grid is not None:
+            grid = posed.grid
+            with torch.no_grad():
+                roots, point, inverse = unpose_in_grid(x_posed, grid, self.config.broyden_bones)
+            if grid.table.requires_grad:
+                roots = implicit_canonical(roots, inverse, x_posed[point], grid.warp)
+            return roots, point
+        found = unpose(x_posed, posed.cells, self.volume)
+        return with_pose_gradient(found, posed.nodes, self.volume.cells, self.volume.spacing), found.point
+
+    def render(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        jitter: Float[Tensor, "rays"],
+        poses: list[tuple[slice, PosedAvatar]],
+        noise: float = 0.0,
+        budget: Budget | None = None,
+    ) -> RenderedRays:
+        """Renders rays, each slice of them in a pose of its own.
+
+        Args:
+            directions: unit vectors.
+            jitter: start within the first step, [0, 1).
+            poses: which rays see which pose: consecutive slices covering all rays.
+            noise: standard deviation of noise on the raw density (the reference's early steps), 1/m.
+            budget: for the samples of each pose, if `make_budget` gave one.
+        """
+        return RenderedRays.of(*self._sums(origins, directions, jitter, poses, noise, budget))
+
+    def _sums(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        jitter: Tensor,
+        poses: list[tuple[slice, PosedAvatar]],
+        noise: float = 0.0,
+        budget: Budget | None = None,
+    ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
+        """Sums along rays, and the samples' weights."""
+        parts, samples = [], 0
+        marches = [self._marching(origins[rays], directions[rays], jitter[rays], posed) for rays, posed in poses]
+        for (rays, _), (in_slice, t, x, point) in zip(poses, run_together(marches, budget), strict=True):
+            ray = in_slice + rays.start
+            # Padding belongs to no ray of any pose.
+            parts.append((torch.where(ray < rays.stop, ray, len(origins)) if budget else ray, t, x, point + samples))
+            samples += len(t)
+        ray, t, x, point = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
+        if not budget and len(x) == len(t):
+            point = None
+        step, rule = self.config.step, self.density_rule
+        return picture.shade(len(origins), ray, t, x, point, self.field, self.volume, rule, step, noise)
+
+    @torch.no_grad()
+    def render_picture(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        posed: PosedAvatar,
+        rays_at_a_time: int = 1 << 15,
+    ) -> RenderedRays:
+        """Renders rays in one pose, samples in the middle of their steps, without gradient and without weights."""
+        if posed.grid is None and self.union is None:
+            settings, cached = self.march_settings, self.cached_density
+            sums = picture.render(
+                origins, directions, posed.cells, self.volume, cached, settings, self.field, self.density_rule,
+                rays_at_a_time,
+            )  # fmt: skip
+            return RenderedRays.of(sums)
+        parts = []
+        for o, d in zip(origins.split(rays_at_a_time), directions.split(rays_at_a_time), strict=True):
+            parts.append(self._sums(o, d, torch.full_like(o[:, 0], 0.5), [(slice(0, len(o)), posed)])[0])
+        return RenderedRays.of(torch.cat(parts))
+
+    def _marching(
+        self, origins: Tensor, directions: Tensor, jitter: Tensor, posed: PosedAvatar
+    ) -> Program[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Program: ray and distance of samples, their roots and the sample of each."""
+        if posed.grid is None and self.union is None:
+            settings, cached = self.march_settings, self.cached_density
+            found = yield from marching(origins, directions, jitter, posed.cells, self.volume, cached, settings)
+            x = with_pose_gradient(found.roots, posed.nodes, self.volume.cells, self.volume.spacing)
+            return found.ray, found.t, x, found.roots.point
+        step = self.config.step
+        if self.union is None:
+            near, far = ray_box(origins, directions, posed.cells.box)
+            longest, holds = posed.cells.diagonal, posed.cells.holds
+            ray, t = yield from marching_points(origins, directions, near, far, longest, jitter, step, holds)
+        else:
+            grid = posed.union or self.union
+            ray, t = yield from marching_union(origins, directions, jitter, step, posed.transforms, grid)
+        x, point = self.canonical_roots(origins[ray] + t[:, None] * directions[ray], posed)
+        # Samples without a root see nothing.
+        seen, point = torch.unique_consecutive(point, return_inverse=True)
+        return ray[seen], t[seen], x, point

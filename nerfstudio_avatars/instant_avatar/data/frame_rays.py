@@ -1,0 +1,112 @@
+"""Rays of few frames a step, everything on the device; whole pictures for evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
+from torch import Tensor
+
+from nerfstudio_avatars.instant_avatar.data.frame_ray_sampler import FrameRaySampler, Sampling
+
+
+@dataclass
+class FrameRaysDataManagerConfig(VanillaDataManagerConfig):
+    """Rays of few frames a step, so that a pose is prepared once for many rays."""
+
+    _target: type = field(default_factory=lambda: FrameRaysDataManager)
+    frames_per_batch: int = 2
+    """Frames a step. More makes steps steadier and slower: each frame's pose is prepared."""
+    rays_per_frame: int = 512
+    """Rays of each frame a step."""
+    sampler: Literal["mask", "patch", "edge"] = "mask"
+    """`mask`: in and around the person; `patch`: square patches centred on the person; `edge`: along the silhouette."""
+    mask_dilation: int = 6
+    """Pixels around the person that count as the person's region."""
+    outside_share: float = 0.05
+    """Share of the rays in the rest: of the box around the person (`mask`), of the person's region (`edge`)."""
+    patch_size: int = 32
+    """Side of a patch, pixels."""
+    edge_width: int = 8
+    """Pixels on either side of the silhouette (`edge`)."""
+
+
+class PersonDataset(InputDataset):
+    """Pictures from a `FrameSource`, laid on white: what the viewer's thumbnails and `ns-render dataset` can show."""
+
+    def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
+        """One picture, straight colour and matte."""
+        return self.pictures()[image_idx].numpy()
+
+    def pictures(self) -> UInt8[Tensor, "images height width 4"]:
+        """All pictures of the split."""
+        return self.metadata["frames"].load(self.metadata["frame_ids"].tolist())
+
+
+class MattedPersonDataset(PersonDataset):
+    """The same pictures as RGBA, for evaluation: the model lays them on its own background."""
+
+    def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 4"]:
+        """Straight colour and matte, 0..1."""
+        return torch.from_numpy(self.get_numpy_image(image_idx)).float() / 255
+
+
+class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
+    """Nothing is decoded before it is asked for, so that `ns-render camera-path` starts at once."""
+
+    config: FrameRaysDataManagerConfig
+    _train_sampler: FrameRaySampler | None = None
+    _eval_sampler: FrameRaySampler | None = None
+
+    def setup_train(self) -> None:
+        """Nothing: the sampler is built with the first batch."""
+
+    def setup_eval(self) -> None:
+        """Whole pictures, in order and at random."""
+        matted = MattedPersonDataset(self.eval_dataset._dataparser_outputs, self.config.camera_res_scale_factor)
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(matted, device=self.device, num_workers=0)
+        self.eval_dataloader = RandIndicesEvalDataloader(matted, device=self.device, num_workers=0)
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
+        """Rays of the next training frames."""
+        self.train_count += 1
+        if self._train_sampler is None:
+            self._train_sampler = self._sampler(self.train_dataset)
+        return self._train_sampler.sample()
+
+    def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
+        """Rays of the next held-out frames."""
+        self.eval_count += 1
+        if self._eval_sampler is None:
+            self._eval_sampler = self._sampler(self.eval_dataset)
+        return self._eval_sampler.sample()
+
+    def get_train_rays_per_batch(self) -> int:
+        """Rays a step."""
+        return self.config.frames_per_batch * self.config.rays_per_frame
+
+    def get_eval_rays_per_batch(self) -> int:
+        """As many as in training."""
+        return self.get_train_rays_per_batch()
+
+    def _sampler(self, dataset: PersonDataset) -> FrameRaySampler:
+        config = self.config
+        sampling = Sampling(
+            frames=config.frames_per_batch,
+            rays=config.rays_per_frame,
+            kind=config.sampler,
+            dilation=config.mask_dilation,
+            outside_share=config.outside_share,
+            patch_size=config.patch_size,
+            edge_width=config.edge_width,
+        )
+        images = dataset.pictures().to(self.device)
+        seed = torch.initial_seed() % 2**63
+        return FrameRaySampler(images, dataset.cameras, dataset.metadata["frame_ids"], sampling, seed)

@@ -1,0 +1,171 @@
+"""`surreal`: one person in a clip of SURREAL, as distributed (Varol et al. 2017)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.smpl import SmplBody, load_body
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data.person_scene import Scene, build_scene
+from nerfstudio_avatars.instant_avatar.data.recording import Picture, Recording
+from nerfstudio_avatars.instant_avatar.data.snapshot_splits import Splits, check_split, held_out_split
+from nerfstudio_avatars.instant_avatar.data.surreal_clip import COPY_AGAIN, SurrealClip
+from nerfstudio_avatars.instant_avatar.data.surreal_placement import place
+from nerfstudio_avatars.instant_avatar.data.surreal_search import find_clips
+from nerfstudio_avatars.instant_avatar.data.surreal_world import intrinsic
+from nerfstudio_avatars.media.video_file import decoded
+
+MOST_TESTED = 24
+"""Held-out pictures of a kind, evenly spread."""
+
+
+@dataclass
+class SurrealDataParserConfig(DataParserConfig):
+    """SURREAL as distributed: mp4, _info.mat, _segm.mat of a clip. Pictures are mirrored back: left becomes left."""
+
+    _target: type = field(default_factory=lambda: SurrealDataParser)
+    data: Path = Path("data/surreal")
+    """A clip's folder, or any folder above it (`cmu/train`); then say which clip with `clip`."""
+    clip: str | None = None
+    """Which clip to learn from: `01_01_c0001`, or with its run, `run0/01_01/01_01_c0001`."""
+    novel_clips: str = "auto"
+    """Clips of the same person to test on, separated by commas; `auto`: all in the clip's folder; `none`."""
+    novel_share: float = 0.2
+    """Without such clips, the last share of the frames is for testing on; 0 learns from all."""
+    frame_step: int = 1
+    """Distance between the frames that are used; 1 uses all."""
+    holdout_every: int = 4
+    """Of the frames to learn from, the last of every so many is held out; 0 holds out none."""
+    downscale_factor: int = 1
+    """Pictures are shrunk by this factor, averaging areas."""
+    body: str = "auto"
+    """`standin`, `smpl`, an SMPL file's path, or `auto`: as the data say, else SMPL if found, else the stand-in."""
+    tolerance_px: float = 4.0
+    """Mean distance between the body's joints and joints3D above which a warning is given, pixels."""
+    decontaminate_edges: bool = True
+    """Silhouette colours of training pictures come from the nearest pixel surely inside: no background is learned."""
+
+
+@dataclass
+class SurrealDataParser(DataParser):
+    """Puts a clip into the world frame: metres, z up, the median pelvis at the origin."""
+
+    config: SurrealDataParserConfig
+    includes_time: bool = True
+    downscale_factor: int | None = None
+
+    def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
+        if getattr(self, "_built", None) is None:
+            self._built = _build(self.config)
+        recording = self._built.recording
+        learned = set(recording.splits["train"])
+        groups = ["training_pose" if frame in learned else "between_frames" for frame in recording.splits[split]]
+        for row, frame in enumerate(recording.splits[split]):
+            if frame in recording.novel_poses:
+                groups[row] = "novel_pose"
+        return self._built.outputs(split, groups)
+
+
+def _build(config: SurrealDataParserConfig) -> Scene:
+    clips = find_clips(Path(config.data), config.clip, config.novel_clips)
+    body = _body(config, clips[0])
+    betas = _betas(clips[0], body)
+    placed = [place(clip, body, betas, config.tolerance_px) for clip in clips]
+    for clip, placement in zip(clips, placed, strict=True):
+        agreement = f"joints2D {placement.joints_px:.2f} px, body {placement.body_px:.2f} px"
+        print(f"surreal: {clip.name}, {len(clip)} frames, {clip.gender}; mean error of joints3D against {agreement}")
+    first, count = placed[0].motion, sum(map(len, clips))
+    motion = BodySequence(
+        betas=betas,
+        global_orient=torch.cat([placement.motion.global_orient for placement in placed]),
+        body_pose=torch.cat([placement.motion.body_pose for placement in placed]),
+        transl=torch.cat([placement.motion.transl for placement in placed]),
+        fps=first.fps,
+        gender=first.gender,
+        body=first.body,
+    )
+    splits, novel = _splits(config, clips)
+    check_split(splits, count, clips[0].info)
+    recording = Recording(
+        folder=clips[0].info.parent,
+        subject=clips[0].name,
+        motion=motion,
+        intrinsics=np.broadcast_to(intrinsic(clips[0].width, clips[0].height), (count, 3, 3)),
+        extrinsics=np.broadcast_to(np.eye(4), (count, 4, 4)),
+        height=clips[0].height,
+        width=clips[0].width,
+        splits=splits,
+        read=ClipPictures(clips),
+        novel_poses=novel,
+    )
+    return build_scene(
+        recording,
+        motion,
+        body,
+        downscale_factor=config.downscale_factor,
+        decontaminate_edges=config.decontaminate_edges,
+    )
+
+
+def _body(config: SurrealDataParserConfig, clip: SurrealClip) -> SmplBody:
+    return load_body(clip.body if config.body == "auto" and clip.body else config.body, clip.gender)
+
+
+def _betas(clip: SurrealClip, body: SmplBody) -> torch.Tensor:
+    """The clip's shape, where it belongs to the body's shape space."""
+    if (body.name == "standin") == (clip.body == "standin"):
+        return torch.from_numpy(clip.shape).float()
+    drawn_with = clip.body or "SMPL"
+    warnings.warn(f"{clip.info}: drawn with {drawn_with}, read with {body.name}: its shape is left out.", stacklevel=2)
+    return torch.zeros(10)
+
+
+def _splits(config: SurrealDataParserConfig, clips: list[SurrealClip]) -> tuple[Splits, frozenset[int]]:
+    if config.frame_step < 1 or not 0 <= config.novel_share < 1:
+        found = f"--frame-step {config.frame_step} --novel-share {config.novel_share}"
+        raise DataError("surreal", found, "a step of at least 1, a share from 0 to below 1", "correct the options")
+    own, count = len(clips[0]), sum(map(len, clips))
+    share = config.novel_share if len(clips) == 1 else 0.0
+    last = max(1, own - round(own * share))
+    learned = list(range(0, last, config.frame_step))
+    novel = list(range(last, count, config.frame_step))
+    parts = {
+        name: [learned[row] for row in rows]
+        for name, rows in held_out_split(len(learned), config.holdout_every).items()
+    }
+    between = [frame for frame in parts["test"] if frame not in parts["train"]]
+    test = [*_spread(parts["train"]), *_spread(between), *_spread(novel)]
+    return parts | {"val": _spread(parts["val"]), "test": test}, frozenset(novel)
+
+
+def _spread(frames: list[int]) -> list[int]:
+    rows = np.linspace(0, len(frames) - 1, min(len(frames), MOST_TESTED)).round().astype(int)
+    return [frames[row] for row in rows.tolist()]
+
+
+@dataclass(frozen=True)
+class ClipPictures:
+    """Pictures and masks of clips one after the other, mirrored back."""
+
+    clips: list[SurrealClip]
+
+    def __call__(self, frames: Sequence[int]) -> Iterator[Picture]:
+        """One at a time, in rising order."""
+        first = 0
+        for clip in self.clips:
+            wanted = [frame - first for frame in frames if first <= frame < first + len(clip)]
+            labels = clip.layers("segm", wanted)
+            pictures = decoded(clip.beside(".mp4"), wanted, COPY_AGAIN)
+            for rgb, parts in zip(pictures, labels, strict=True):
+                mask = np.where(parts > 0, 255, 0).astype(np.uint8)
+                yield Picture(np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
+            first += len(clip)

@@ -1,0 +1,159 @@
+"""One clip of SURREAL as distributed: <sequence>_c%04d.mp4, _info.mat, _segm.mat, _depth.mat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.video_file import video_size
+
+COPY_AGAIN = "copy the clip's files again from the distribution"
+INFO = "_info.mat"
+NEEDED = ("pose", "shape", "gender", "zrot", "joints2D", "joints3D", "camLoc")
+LARGEST_SPREAD = 1e-3
+"""Of a clip's betas: one clip shows one person."""
+
+
+@dataclass(frozen=True)
+class SurrealClip:
+    """Everything but the pictures, in SURREAL's own world and pixels."""
+
+    info: Path
+    pose: Float[np.ndarray, "frames 72"]
+    shape: Float[np.ndarray, "10"]
+    gender: str
+    zrot: Float[np.ndarray, "frames"]
+    joints2d: Float[np.ndarray, "frames 24 2"]
+    joints3d: Float[np.ndarray, "frames 24 3"]
+    camera_location: Float[np.ndarray, "3"]
+    cloth: str
+    """Name of the texture picture, without its folders."""
+    body: str
+    """`standin` where this package drew the clip, else empty."""
+    height: int
+    width: int
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.pose)
+
+    @property
+    def name(self) -> str:
+        """`<sequence>_c%04d`."""
+        return self.info.name.removesuffix(INFO)
+
+    def beside(self, ending: str) -> Path:
+        """Another file of the clip, by what follows the clip's name."""
+        return self.info.with_name(self.name + ending)
+
+    def shows_the_person_of(self, other: SurrealClip) -> bool:
+        """Whether body and clothes are the same. Clips of one sequence are usually different people."""
+        alike = self.gender == other.gender and self.cloth == other.cloth and self.body == other.body
+        return alike and np.allclose(self.shape, other.shape, atol=LARGEST_SPREAD)
+
+    def layers(self, kind: str, frames: Sequence[int]) -> list[np.ndarray]:
+        """`segm` (0 or a body part from 1 to 24) or `depth` (metres) of some frames, mirrored as the video is."""
+        path = self.beside(f"_{kind}.mat")
+        names = [f"{kind}_{frame + 1}" for frame in frames]
+        found = _load(path, names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            expected = f"{kind}_1 ... {kind}_{len(self)}: one per pose in {self.info.name}"
+            raise DataError(path, f"no {missing[0]}", expected, COPY_AGAIN)
+        for name in names:
+            if found[name].shape != (self.height, self.width) or found[name].dtype.kind not in "uif":
+                expected = f"numbers of shape ({self.height}, {self.width}), as the video"
+                raise DataError(path, f"{name} of shape {found[name].shape}", expected, COPY_AGAIN)
+        return [found[name] for name in names]
+
+
+def read_clip(info: Path) -> SurrealClip:
+    """Reads and checks a clip's `_info.mat`; arrays of a single frame may have lost their last axis.
+
+    Raises:
+        DataError: a file is missing or damaged, or an array has another shape than SURREAL's.
+    """
+    fields = _load(info, [*NEEDED, "cloth", "body"])
+    missing = [name for name in NEEDED if name not in fields]
+    if missing:
+        raise DataError(info, f"no {', '.join(missing)}", f"the fields {', '.join(NEEDED)}", COPY_AGAIN)
+    count = fields["pose"].shape[-1] if fields["pose"].ndim == 2 and len(fields["pose"]) == 72 else 1  # noqa: PLR2004
+    arrays = {
+        name: _frames_first(info, name, fields[name], head, count)
+        for name, head in (("pose", (72,)), ("shape", (10,)), ("joints2D", (2, 24)), ("joints3D", (3, 24)))
+    }
+    zrot, gender = (_per_frame(info, name, fields[name], count) for name in ("zrot", "gender"))
+    if fields["camLoc"].size != 3:  # noqa: PLR2004
+        raise DataError(info, f"camLoc of shape {fields['camLoc'].shape}", "(3, 1), metres", COPY_AGAIN)
+    if np.ptp(arrays["shape"], axis=0).max() > LARGEST_SPREAD or np.ptp(gender) > 0:
+        raise DataError(info, "shape or gender changes within the clip", "one person a clip", "split the clip")
+    video = video_size(info.with_name(info.name.removesuffix(INFO) + ".mp4"), COPY_AGAIN)
+    if video.frames and video.frames < count:
+        found, expected = f"a video of {video.frames} frames", f"{count}, one per column of pose"
+        raise DataError(info, found, expected, COPY_AGAIN)
+    return SurrealClip(
+        info=info,
+        pose=arrays["pose"],
+        shape=arrays["shape"][0],
+        gender="male" if gender[0] == 1 else "female",
+        zrot=zrot,
+        joints2d=arrays["joints2D"].swapaxes(1, 2),
+        joints3d=arrays["joints3D"].swapaxes(1, 2),
+        camera_location=_numbers(info, "camLoc", fields["camLoc"]).ravel(),
+        cloth=_first_text(fields.get("cloth")).replace("\\", "/").split("/")[-1],
+        body="standin" if _first_text(fields.get("body")) == "standin" else "",
+        height=video.height,
+        width=video.width,
+        fps=video.fps,
+    )
+
+
+def _load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """Arrays of a MATLAB 5 file. Such a file holds no code, and nothing that it names is called."""
+    import scipy.io
+
+    if not path.is_file():
+        raise DataError(path, "no such file", "mp4, _info.mat and _segm.mat of one clip, side by side", COPY_AGAIN)
+    try:
+        return {key: np.asarray(value) for key, value in scipy.io.loadmat(path, variable_names=names).items()}
+    except NotImplementedError as error:
+        fix = "save it again in MATLAB with save(..., '-v7'), or in Python with scipy.io.savemat"
+        raise DataError(path, "a MATLAB 7.3 file", "MATLAB 5 to 7, as distributed", fix) from error
+    except Exception as error:  # scipy raises what its decoder stumbles over, from zlib.error to UnboundLocalError
+        found = f"{type(error).__name__}: {error}"
+        raise DataError(path, found, "a whole MATLAB file", COPY_AGAIN) from error
+
+
+def _frames_first(info: Path, name: str, value: np.ndarray, head: tuple[int, ...], count: int) -> np.ndarray:
+    numbers = _numbers(info, name, value)
+    if count == 1 and numbers.size == np.prod(head) and numbers.shape[: len(head)] in (head, (1, *head)[: len(head)]):
+        return numbers.reshape(1, *head)
+    if numbers.shape != (*head, count):
+        expected = "({}, {}): the last axis counts the frames of pose".format(", ".join(map(str, head)), count)
+        raise DataError(info, f"{name} of shape {value.shape}", expected, COPY_AGAIN)
+    return np.moveaxis(numbers, -1, 0)
+
+
+def _per_frame(info: Path, name: str, value: np.ndarray, count: int) -> np.ndarray:
+    if value.size != count:
+        raise DataError(info, f"{name} of shape {value.shape}", f"({count}, 1), one per frame of pose", COPY_AGAIN)
+    return _numbers(info, name, value).ravel()
+
+
+def _numbers(info: Path, name: str, value: np.ndarray) -> np.ndarray:
+    if value.dtype.kind not in "uif" or not np.isfinite(value).all():
+        found = f"{name} of type {value.dtype}" if value.dtype.kind not in "uif" else f"NaN or infinity in {name}"
+        raise DataError(info, found, "finite numbers", COPY_AGAIN)
+    return value.astype(np.float64)
+
+
+def _first_text(value: Any) -> str:
+    while isinstance(value, np.ndarray) and value.size:
+        value = value.ravel()[0]
+    return str(value) if isinstance(value, str) else ""

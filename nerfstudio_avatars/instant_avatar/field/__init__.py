@@ -1,0 +1,1 @@
+"""The canonical radiance field: a multiresolution hash grid and two small networks."""

@@ -1,0 +1,186 @@
+"""The canonical radiance field: hash grid, density and colour networks; no view direction, no pose (InstantAvatar)."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nerfstudio_avatars.backend import use_triton
+from nerfstudio_avatars.instant_avatar.field.hash_grid import hash_encode, hash_encode_torch
+from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLayout
+
+
+@dataclass
+class HashFieldConfig:
+    """Size of the canonical field."""
+
+    levels: int = 16
+    """Levels of the hash grid, two features each. More levels resolve finer detail and cost time."""
+    log2_table_size: int = 19
+    """Entries of a level at most, as a power of two. A table that fits the cache is several times faster."""
+    base_resolution: int = 16
+    """Cells along the canonical cube at the coarsest level."""
+    per_level_scale: float = 1.5
+    """Growth of the resolution from level to level."""
+    width: int = 64
+    """Neurons of the hidden layers."""
+    geometry_features: int = 15
+    """Numbers handed from the density to the colour network."""
+    implementation: Literal["auto", "torch", "tcnn"] = "auto"
+    """Hash encoding: `auto` is ours (numba on the CPU, Triton on CUDA), `torch` the plain specification, `tcnn`
+    tiny-cuda-nn."""
+    mixed_precision: bool = True
+    """Networks in bfloat16. No loss of quality was seen; on CPUs without bfloat16 units it is switched off."""
+
+
+_ROWS = 1024
+"""Networks on the CPU see multiples of this many points: for every new number oneDNN compiles a new product, which in
+training, where no two steps have as many samples, took longer than the products themselves."""
+_WIDEST_FUSED = 64
+"""Widest layer whose activations the fused kernel can hold in registers."""
+
+
+class HashField(nn.Module):
+    """Density and colour of canonical points.
+
+    Args:
+        config: size.
+        centre: centre of the canonical cube, metres.
+        half_size: half of its edge, metres.
+    """
+
+    centre: Tensor
+    half_size: Tensor
+    level_weights: Tensor
+
+    def __init__(self, config: HashFieldConfig, centre: Float[Tensor, "3"], half_size: float) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = HashGridLayout.build(
+            config.levels, config.base_resolution, config.per_level_scale, config.log2_table_size
+        )
+        self.register_buffer("centre", centre.float().clone())
+        self.register_buffer("half_size", torch.tensor(float(half_size)))
+        self.register_buffer("level_weights", torch.ones(2 * config.levels), persistent=False)
+        self.table = nn.Parameter(torch.empty(self.layout.entries, 2).uniform_(-1e-4, 1e-4))
+        # In a tuple, so that its own parameters are not registered: tiny-cuda-nn reads our table.
+        self._tcnn = (_tcnn_encoding(config),) if config.implementation == "tcnn" else ()
+        self.density_network = _network([2 * config.levels, config.width, 1 + config.geometry_features])
+        self.colour_network = _network([config.geometry_features, config.width, config.width, 3])
+
+    def open_levels(self, levels: float) -> None:
+        """Coarse to fine: levels beyond `levels` are faded out (BARF's schedule, linear within a level)."""
+        index = torch.arange(self.config.levels, device=self.level_weights.device)
+        self.level_weights.copy_((levels - index).clamp(0, 1).repeat_interleave(2))
+
+    def density(
+        self, x_canonical: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points g"]]:
+        """Raw density (no activation) and geometry features."""
+        x = self._unit(x_canonical)
+        if self._tcnn:
+            features = torch.func.functional_call(self._tcnn[0], {"params": self.table.flatten()}, (x,)).float()
+        else:
+            encode = hash_encode_torch if self.config.implementation == "torch" else hash_encode
+            features = encode(x, self.table, self.layout)
+        # Closed levels are left out by the first layer: cheaper than a product with all features.
+        hidden = self._run(self.density_network, features, self.level_weights)
+        return hidden[:, 0].float(), hidden[:, 1:]
+
+    def colour(self, geometry: Float[Tensor, "points g"]) -> Float[Tensor, "points 3"]:
+        """RGB in [0, 1]."""
+        return torch.sigmoid(self._run(self.colour_network, geometry).float())
+
+    @torch.no_grad()
+    def infer(
+        self, x_canonical: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
+        """Raw density and RGB without gradient (specification: `density`, then `colour`; Triton twin on CUDA).
+
+        The twin passes over the points once and computes in float32, also where `mixed_precision` is on.
+        """
+        if self._is_fused(x_canonical):
+            from nerfstudio_avatars.instant_avatar.field import _triton_infer
+
+            return _triton_infer.infer(self, self._unit(x_canonical))
+        raw, geometry = self.density(x_canonical)
+        return raw, self.colour(geometry)
+
+    @torch.no_grad()
+    def infer_density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+        """Raw density alone, as in `infer`."""
+        if self._is_fused(x_canonical):
+            from nerfstudio_avatars.instant_avatar.field import _triton_infer
+
+            return _triton_infer.infer_density(self, self._unit(x_canonical))
+        return self.density(x_canonical)[0]
+
+    def _is_fused(self, x: Tensor) -> bool:
+        widest = max(self.config.width, 1 + self.config.geometry_features)
+        return self.config.implementation == "auto" and widest <= _WIDEST_FUSED and use_triton(x)
+
+    def _unit(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Places in the unit cube; what lies outside is clamped to it."""
+        return ((x_canonical - self.centre) / (2 * self.half_size) + 0.5).clamp(0, 1)
+
+    def _run(
+        self, network: nn.Sequential, x: Float[Tensor, "points in"], input_weights: Tensor | None = None
+    ) -> Float[Tensor, "points out"]:
+        """A network, its inputs multiplied by weights."""
+        points = len(x)
+        first, *others = (layer.weight for layer in network[::2])
+        if input_weights is not None:
+            first = first * input_weights
+        with self._precision(x):
+            if x.device.type == "cpu" and points > _ROWS:
+                x = F.pad(x, (0, 0, 0, -points % _ROWS))
+            x = F.linear(x, first)
+            for weight in others:
+                x = F.linear(x.relu_(), weight)
+        return x[:points]
+
+    def _precision(self, x: Tensor):
+        fast = x.device.type == "cuda" or (x.device.type == "cpu" and _cpu_has_bfloat16())
+        if self.config.mixed_precision and fast:
+            return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
+        return contextlib.nullcontext()
+
+
+def _network(widths: list[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for a, b in zip(widths[:-1], widths[1:], strict=True):
+        linear = nn.Linear(a, b, bias=False)
+        nn.init.xavier_uniform_(linear.weight)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _cpu_has_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _tcnn_encoding(config: HashFieldConfig) -> nn.Module:
+    try:
+        import tinycudann
+    except ImportError as error:
+        raise ImportError(
+            'implementation="tcnn" needs the package tinycudann, which does not import here. Install it as its project '
+            'describes, or use implementation="auto", which needs no compiler.'
+        ) from error
+    return tinycudann.Encoding(
+        3,
+        {
+            "otype": "HashGrid",
+            "n_levels": config.levels,
+            "n_features_per_level": 2,
+            "log2_hashmap_size": config.log2_table_size,
+            "base_resolution": config.base_resolution,
+            "per_level_scale": config.per_level_scale,
+        },
+    )

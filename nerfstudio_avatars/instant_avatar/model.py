@@ -1,0 +1,389 @@
+"""InstantAvatar (Jiang et al. 2023) as a nerfstudio model: one person, learned from a video, rendered in any pose."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh
+from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar, RenderedRays
+from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
+from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
+from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, send
+from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_alpha, hard_weights
+from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.instant_avatar.poses.outlier_frames import FrameErrors
+from nerfstudio_avatars.instant_avatar.poses.pose_refinement import PoseRefinementConfig, refine_pose
+from nerfstudio_avatars.instant_avatar.poses.pose_resolver import PoseResolver
+from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import smoothing_correction
+from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
+from nerfstudio_avatars.instant_avatar.rendering.compositing import over
+from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
+from nerfstudio_avatars.metrics.image import image_metrics
+
+EMPTY_SPACE_PERIOD = 4
+"""Steps between two looks at random points where nobody is."""
+UNION_PERIOD = 20
+"""Steps between two updates of the paper's grid."""
+UNION_WARMUP = 500
+"""Steps in which the paper's regulariser follows the grid's newest state."""
+
+
+@dataclass
+class InstantAvatarModelConfig(ModelConfig):
+    """Options of the method; the defaults are the recommended values."""
+
+    _target: type = field(default_factory=lambda: InstantAvatarModel)
+    avatar: CanonicalAvatarConfig = field(default_factory=CanonicalAvatarConfig)
+    """Canonical space, field and march."""
+    background: Literal["white", "black"] = "white"
+    """Background of rendered pictures. Training always uses random colours; evaluation reports both."""
+    mask_weight: float = 0.1
+    """Weight of the squared error between opacity and matte."""
+    hard_alpha_weight: float = 0.1
+    """Weight of the term that makes rays opaque or clear."""
+    hard_weights_weight: float = 0.1
+    """Weight of the term that makes single samples opaque or clear."""
+    regulariser_weight: float = 0.1
+    """Weight of the mean opacity in empty cells."""
+    huber_delta: float = 0.1
+    """Colour differences above this count linearly (the paper's loss). Smaller is sharper where poses are exact."""
+    occupancy_warmup: int = 48
+    """Steps during which the whole band around the template counts as occupied."""
+    occupancy_every: int = 16
+    """Steps between two refreshes of the occupancy."""
+    repose_every: int = 128
+    """Steps for which a frame's posed cells are kept while poses are fixed."""
+    refine_poses: bool = True
+    """Correct the training poses together with the avatar. Off: poses are trusted as they are, which is faster."""
+    smooth_poses: bool = True
+    """If poses are corrected: take their jitter away before anything is learnt, as far as there is any, and put poses
+    that jump between those around. Exact poses are smooth, and stay."""
+    refine_from: float = 0.05
+    """Share of the training after which poses start to move."""
+    pose_smoothness: float = 2.0
+    """Weight that draws a frame's pose to the middle of its neighbours' in time. Larger takes more of an estimator's
+    jitter away, and more of fast motion in sparse frames."""
+    open_levels_until: float = 0.6
+    """While poses move, fine levels of the hash grid open gradually up to this share of the training: the pose gradient
+    through closed fine levels would be noise."""
+    outlier_weight: float = 0.05
+    """What a frame counts that fits far worse than the others: a flipped pose, somebody walking through the picture.
+    Such frames are named when the training ends, and by `ns-avatar evaluate`. 1: none is looked for."""
+    density_noise_steps: int = 0
+    """Steps during which noise of unit deviation is added to the raw density (the reference: 1000)."""
+    test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
+    """How `ns-eval` fits held-out poses to their images, for the figures named `refined_*`."""
+    max_steps: int = 1500
+    """Length of the training that the schedules above refer to. Set together with `--max-num-iterations`."""
+    cuda_graph: bool = False
+    """Record a training step once and replay it, which spares the host most of its work. Tested without a GPU only."""
+    eval_rays_per_chunk: int = 1 << 15
+    """Rays of a picture rendered at a time, where memory grows with them (everywhere but on the CPU)."""
+    enable_collider: bool = False
+    """Rays start at the posed body's box, so no collider is needed."""
+
+
+class InstantAvatarModel(Model):
+    """Glue between nerfstudio and the avatar: which pose, which rays, which loss."""
+
+    config: InstantAvatarModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the avatar around the body of the data."""
+        super().populate_modules()
+        metadata = self.kwargs["metadata"]
+        sequence, body = metadata["body"], metadata["body_model"]
+        start, self._jumping = None, list[int]()
+        if self.config.refine_poses and self.config.smooth_poses:
+            start, self._jumping = smoothing_correction(sequence, metadata["train_frames"])
+        posed = body.pose(canonical_state(sequence.betas))
+        mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
+        self.avatar = CanonicalAvatar(self.config.avatar, mesh)
+        self.poses = BodyPoseTable(sequence, body, metadata["train_frames"], start)
+        self.frame_errors = FrameErrors(len(sequence), metadata["train_frames"])
+        self.resolver = PoseResolver(self.poses, metadata["train_frames"])
+        self._posed_frames: dict[int, PosedAvatar] = {}
+        self._step = 0
+        self._budget: Budget | None = None
+        self.recorded_steps: RecordedSteps | None = None
+        self._in_training = False
+        self._seen_camera: Cameras | None = None
+        if self.config.refine_poses:
+            self.avatar.field.open_levels(self._open_levels())
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """`field` (hash table and networks), `pose` (corrections of frames), `bones` (corrections that all share)."""
+        return {
+            "field": list(self.avatar.field.parameters()),
+            "pose": [self.poses.frame_correction],
+            "bones": [self.poses.shared_correction, self.poses.joint_offsets],
+        }
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """Keeps step, occupancy and level schedule up to date."""
+        self._in_training = True
+        self._budget = self.avatar.make_budget()
+        if self.config.cuda_graph:
+            self.recorded_steps = RecordedSteps(self, recordable(self, self._budget, attributes.trainer))
+        return [
+            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_step),
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._finish_training),
+        ]
+
+    def update_to_step(self, step: int) -> None:
+        """After loading a checkpoint: schedules as they were at that step."""
+        self._step = step
+        self._schedule()
+
+    @property
+    def _progress(self) -> float:
+        return min(self._step / max(self.config.max_steps, 1), 1.0)
+
+    def _moving_poses(self) -> bool:
+        return self.config.refine_poses and self._progress >= self.config.refine_from
+
+    def _open_levels(self) -> float:
+        levels = self.config.avatar.field.levels
+        if not self.config.refine_poses:
+            return levels
+        return 3 + (levels - 3) * min(self._progress / max(self.config.open_levels_until, 1e-6), 1.0)
+
+    def _schedule(self) -> None:
+        self.poses.requires_grad_(self._moving_poses())
+        if self.config.refine_poses:
+            self.avatar.field.open_levels(self._open_levels())
+
+    def _before_step(self, step: int) -> None:
+        self._step = step
+        self._schedule()
+        if step % self.config.occupancy_every == 0:
+            if step >= self.config.occupancy_warmup:
+                self.avatar.update_occupancy()
+            if self._budget:
+                self._budget.settle()
+        if step % self.config.repose_every == 0:
+            self._posed_frames.clear()
+
+    def _pose_frames(self, frames: list[int], budget: Budget | None) -> list[PosedAvatar]:
+        """Posed cells of training frames; kept while poses are fixed."""
+        if self._moving_poses():
+            pose = self.training_poses(send(frames, self.device))
+            return self.avatar.pose_all(self.poses.transforms(pose), budget)
+        new = [frame for frame in frames if frame not in self._posed_frames]
+        if new:
+            with torch.no_grad():
+                pose = self.training_poses(send(new, self.device))
+                # What is kept must be whole: no budget, though it is waited for.
+                self._posed_frames.update(zip(new, self.avatar.pose_all(self.poses.transforms(pose)), strict=True))
+        return [self._posed_frames[frame] for frame in frames]
+
+    def training_poses(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+        """Poses of training frames: orientation, body pose, translation; corrected once poses move."""
+        pose = self.poses.stored(frames)
+        return pose + self.poses.frame_correction[frames] if self._moving_poses() else pose
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
+        """Renders training rays; rays of one frame stand together, and their frames' numbers lie on the host."""
+        frame = ray_bundle.metadata["frame"][:, 0].numpy()
+        starts = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist()]
+        slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(frame)])]
+        budget = self._budget if self.training else None
+        if budget:
+            budget.fits = None
+        poses = list(zip(slices, self._pose_frames(frame[starts].tolist(), budget), strict=True))
+        self._last_posed = poses[-1][1]
+        return self.render_rays(ray_bundle.origins, ray_bundle.directions, poses, budget)
+
+    def render_rays(
+        self, origins: Tensor, directions: Tensor, poses: list[tuple[slice, PosedAvatar]], budget: Budget | None
+    ) -> dict[str, Tensor | list]:
+        """What slices of the rays see, each of a pose of its own, with samples at random places in their steps."""
+        jitter = torch.rand(len(origins), device=self.device)
+        rendered = self.avatar.render(origins, directions, jitter, poses, self._density_noise(), budget)
+        outputs = self._outputs(rendered)
+        if self.training:
+            outputs["sample_weights"] = [rendered.weights]
+        return outputs
+
+    def _density_noise(self) -> float:
+        return float(self.training and self._step < self.config.density_noise_steps)
+
+    def step_kind(self) -> tuple[bool, bool, float]:
+        """What the host decides about a training step: steps of a kind differ in their numbers only."""
+        return self._moving_poses(), self._step % EMPTY_SPACE_PERIOD == 0, self._density_noise()
+
+    def _background(self) -> Tensor:
+        return torch.full((3,), float(self.config.background == "white"), device=self.device)
+
+    def _outputs(self, rendered: RenderedRays) -> dict[str, Tensor]:
+        return {
+            "rgb": over(rendered.premultiplied, rendered.accumulation, self._background()),
+            "accumulation": rendered.accumulation,
+            "depth": rendered.depth,
+            "premultiplied": rendered.premultiplied,
+            "canonical": rendered.canonical,
+        }
+
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
+        """PSNR of the rays on white, and how far the poses have moved."""
+        truth = batch["image"].to(self.device)
+        target = over(truth[:, :3] * truth[:, 3:], truth[:, 3:], torch.ones(3, device=self.device))
+        prediction = over(
+            outputs["premultiplied"].detach(), outputs["accumulation"].detach(), torch.ones(3, device=self.device)
+        )
+        metrics = {"psnr": -10 * F.mse_loss(prediction, target).log10()}
+        if self._moving_poses():
+            metrics["pose_correction_degrees"] = self.poses.frame_correction[:, :72].detach().abs().mean().rad2deg()
+            metrics["transl_correction_mm"] = self.poses.frame_correction[:, 72:].detach().abs().mean() * 1000
+        return metrics
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Section 3.4 of the paper; each term already weighted."""
+        config = self.config
+        truth = batch["image"].to(self.device)
+        matte = truth[:, 3:]
+        background = torch.rand_like(outputs["premultiplied"])
+        prediction = over(outputs["premultiplied"], outputs["accumulation"], background)
+        target = over(truth[:, :3] * matte, matte, background)
+        colour = F.huber_loss(prediction, target, delta=config.huber_delta, reduction="none") / config.huber_delta
+        opacity = config.mask_weight * F.mse_loss(outputs["accumulation"], matte, reduction="none")
+        if not self.training:
+            return {"rgb": colour.mean(), "mask": opacity.mean()}
+        frames = batch["frame"].to(self.device)
+        weight = self._frame_weights(frames, colour.detach().mean(-1) + opacity.detach()[:, 0])
+        losses = {"rgb": (weight * colour).mean(), "mask": (weight * opacity).mean()}
+        losses["hard_alpha"] = config.hard_alpha_weight * hard_alpha(outputs["accumulation"].clamp(0, 1))
+        losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(matte))
+        if config.regulariser_weight > 0:
+            empty_space = self._empty_space_loss()
+            if empty_space is not None:
+                losses["empty_space"] = config.regulariser_weight * empty_space
+        if self._moving_poses():
+            losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(frames)
+        if self._fits is not None:  # A step that lost samples to its budget teaches nothing.
+            losses = {name: torch.where(self._fits, loss, 0.0) for name, loss in losses.items()}
+        return losses
+
+    @property
+    def _fits(self) -> Tensor | None:
+        """Whether the step's samples fit their budget; None where nothing had to."""
+        return self._budget.fits if self._budget else None
+
+    def _frame_weights(self, frames: Tensor, errors: Tensor) -> Float[Tensor, "rays 1"]:
+        """What each ray counts, by how well its frame has fitted so far; rays of one frame stand together."""
+        if self.config.outlier_weight == 1:
+            return torch.ones_like(errors)[:, None]
+        seen = errors.view(len(frames), -1).mean(1)
+        if self._fits is not None:
+            seen = torch.where(self._fits, seen, self.frame_errors.error[frames])
+        self.frame_errors.update(frames, seen)
+        weight = self.frame_errors.weights(frames, self.config.outlier_weight)
+        return weight.repeat_interleave(len(errors) // len(frames))[:, None]
+
+    def _empty_space_loss(self) -> Tensor | None:
+        """Mean opacity where nobody is: a few random points every fourth step, or the reference's grid update."""
+        if self.avatar.union is not None:
+            if self._step % UNION_PERIOD:
+                return None
+            return self.avatar.update_union(self._last_posed, self._step < UNION_WARMUP, float(UNION_PERIOD))
+        if self._step % EMPTY_SPACE_PERIOD:
+            return None
+        points, empty = self.avatar.occupancy.points_in_band(4096)
+        return occupancy_regulariser(self.avatar.density_with_gradient(points), empty, period=1.0)
+
+    # Pictures ---------------------------------------------------------------------------------------------------------
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
+        """Renders one camera in the pose that it asks for (see `PoseResolver`)."""
+        self._seen_camera = camera
+        return self.render_pose(camera, self.resolver.pose_for(camera))
+
+    def render_state(self, camera: Cameras, state: BodyState) -> dict[str, Tensor]:
+        """Renders one camera with the body in a given state (world frame: metres, z up); betas are the avatar's own."""
+        pose = torch.cat([state.global_orient, state.body_pose, state.transl])[None].to(self.device)
+        return self.render_pose(camera, pose)
+
+    @torch.no_grad()
+    def render_pose(self, camera: Cameras, pose: Float[Tensor, "1 75"]) -> dict[str, Tensor]:
+        """Renders one camera in a pose: orientation, body pose, translation."""
+        posed = self.avatar.pose_for_rendering(self.poses.transforms(pose)[0])
+        origins, directions = camera_rays(camera.to(self.device))
+        height, width = origins.shape[:2]
+        rays = torch.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
+        rendered = self.avatar.render_picture(*rays, posed, self.config.eval_rays_per_chunk)
+        outputs = {key: value.reshape(height, width, -1) for key, value in self._outputs(rendered).items()}
+        outputs["normal"] = normals_from_depth(origins, directions, outputs["depth"], outputs["accumulation"])
+        return outputs
+
+    def _finish_training(self, step: int) -> None:
+        """Recomputes the occupancy from the finished field: pictures skip just what is empty. Names outliers."""
+        if step < self.config.max_steps - 1:
+            return
+        self.avatar.finish(self.config.avatar.field.levels)
+        outliers = self.outlier_frames()
+        if outliers:
+            CONSOLE.print(
+                f"Frames whose pose jumps or that fit far worse than the others: {', '.join(map(str, outliers))}. "
+                f"Jumps were put between the frames around, misfits count {self.config.outlier_weight:g}. Look at them."
+            )
+
+    def outlier_frames(self) -> list[int]:
+        """Training frames whose pose jumps, or that fit far worse than the others; empty where none was looked for."""
+        return sorted({*self._jumping, *self.frame_errors.outlier_frames().tolist()})
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Figures of one held-out picture; every key says poses, measure, pixels and background.
+
+        `given_*`: the pose as the data give it; `neighbours_*`: corrected by what its neighbours in the training frames
+        needed (uses no test pixel; this is what `outputs` shows); `refined_*`: fitted to the test image itself, as the
+        original does, in `ns-eval` only. `*_psnr_white`, `*_ssim_box_black`, ...: see `metrics.image`.
+        """
+        truth = batch["image"].to(self.device)
+        metrics = {}
+        for protocol, seen in self._by_protocol(outputs, truth).items():
+            for background in ("white", "black"):
+                colour = torch.full((3,), float(background == "white"), device=self.device)
+                prediction = over(seen["premultiplied"], seen["accumulation"], colour)
+                figures = image_metrics(prediction, truth, background)
+                metrics.update({f"{protocol}_{name}": value for name, value in figures.items()})
+        shown = over(truth[..., :3] * truth[..., 3:], truth[..., 3:], self._background())
+        error = ((outputs["rgb"] - shown).abs() * 4).clamp(0, 1)
+        return metrics, {"img": torch.cat([shown, outputs["rgb"], error], 1), "accumulation": outputs["accumulation"]}
+
+    def _by_protocol(self, outputs: dict[str, Tensor], truth: Tensor) -> dict[str, dict[str, Tensor]]:
+        camera = self._seen_camera
+        if camera is None or not self.config.refine_poses:
+            return {"given": outputs}
+        frame = int(camera.metadata["frame"].flatten()[0])
+        pictures = {
+            "given": self.render_pose(camera, self.resolver.frame(frame, corrected=False)),
+            "neighbours": outputs,
+        }
+        if not self._in_training:
+            start = self.resolver.frame(frame).detach()
+            pose = refine_pose(
+                self.avatar,
+                self.poses,
+                start,
+                camera_rays(camera.to(self.device)),
+                truth,
+                self.config.test_pose_refinement,
+            )
+            pictures["refined"] = self.render_pose(camera, pose)
+        return pictures

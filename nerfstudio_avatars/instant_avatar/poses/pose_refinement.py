@@ -1,0 +1,87 @@
+"""Fitting a held-out frame's pose to its own image, with the avatar frozen: the original's evaluation protocol.
+
+It looks at test pixels, so its figures stand under names of their own and never in place of others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar
+from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable
+from nerfstudio_avatars.instant_avatar.rendering.compositing import over
+
+
+@dataclass
+class PoseRefinementConfig:
+    """How a held-out pose is fitted to its image."""
+
+    steps: int = 20
+    """Adam steps."""
+    rays: int = 1500
+    """Rays a step, in and around the body."""
+    lr: float = 4e-3
+    """First step size, radians and metres; it falls to a tenth."""
+    reach: int = 6
+    """How far around the matte rays are drawn, pixels."""
+
+
+def refine_pose(
+    avatar: CanonicalAvatar,
+    poses: BodyPoseTable,
+    pose: Float[Tensor, "1 75"],
+    rays: tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]],
+    truth: Float[Tensor, "h w 4"],
+    config: PoseRefinementConfig,
+) -> Float[Tensor, "1 75"]:
+    """The pose near `pose` in which the avatar looks most like the picture.
+
+    Args:
+        pose: orientation, body pose and translation to start from.
+        rays: origins and unit directions of the picture's pixels.
+        truth: straight colour and matte.
+    """
+    size = 2 * config.reach + 1
+    near = F.max_pool2d(truth[None, None, ..., 3], size, stride=1, padding=config.reach)[0, 0] > 0
+    pixels = near.flatten().nonzero()[:, 0]
+    if len(pixels) == 0:
+        return pose
+    origins, directions, target = (x.reshape(-1, x.shape[-1])[pixels] for x in (*rays, truth))
+    generator = torch.Generator(device=pose.device).manual_seed(0)
+    moving = pose.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([moving], lr=config.lr, betas=(0.9, 0.99))
+    with _frozen(avatar), _frozen(poses), torch.enable_grad():
+        for step in range(config.steps):
+            adam.param_groups[0]["lr"] = config.lr * 0.1 ** (step / config.steps)
+            pick = torch.randint(len(pixels), (config.rays,), generator=generator, device=pose.device)
+            posed = avatar.pose(poses.transforms(moving)[0])
+            jitter = torch.rand(config.rays, generator=generator, device=pose.device)
+            seen = avatar.render(origins[pick], directions[pick], jitter, [(slice(0, config.rays), posed)])
+            matte = target[pick, 3:]
+            background = torch.rand(config.rays, 3, generator=generator, device=pose.device)
+            prediction = over(seen.premultiplied, seen.accumulation, background)
+            loss = F.huber_loss(prediction, over(target[pick, :3] * matte, matte, background), delta=0.1) / 0.1
+            loss = loss + 0.1 * F.mse_loss(seen.accumulation, matte)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    return moving.detach()
+
+
+@contextlib.contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    learning = [p for p in module.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -1,0 +1,146 @@
+"""Estimated poses of a video made smooth in time, as far as they are rough: people move smoothly, estimates jitter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.bodies.body_sequence import BodySequence
+
+JUMP = 60.0
+"""Degrees by which a joint of a frame whose pose jumps is away from the median of the frames around."""
+AROUND = 3
+"""Frames before and after that count as around."""
+MOST_JUMPS = 0.2
+"""Share of all frames. If more jump, the motion is faster than the frames follow each other."""
+FEWEST_FRAMES = 8
+"""Of fewer nothing is known about jitter."""
+MOST_AT_ONCE = 1000
+"""Frames smoothed together; the work grows with their cube."""
+_STRENGTHS = np.logspace(-8, 6, 57)
+
+
+def smoothing_correction(
+    sequence: BodySequence, trained: Int[Tensor, "trained"]
+) -> tuple[Float[Tensor, "frames 75"], list[int]]:
+    """What smoothing adds to the poses of a sequence.
+
+    Trained frames are smoothed among themselves: no held-out frame has a say in them. Those between the first and the
+    last of them are smoothed among all; frames before or after stay.
+
+    Args:
+        sequence: of poses.
+        trained: numbers of frames.
+
+    Returns:
+        Changes of orientation, body pose and translation (radians, metres), and which of the trained frames jump.
+    """
+    trained = trained.unique().cpu()
+    given = torch.cat([sequence.global_orient, sequence.body_pose, sequence.transl], 1).double().cpu()
+    correction = torch.zeros_like(given)
+    for frames in (torch.arange(int(trained.min()), int(trained.max()) + 1), trained):
+        smooth = smooth_poses(given[frames].numpy(), frames.numpy())
+        correction[frames] = torch.from_numpy(smooth) - given[frames]
+    return correction.float(), trained[torch.from_numpy(jumping_frames(given[trained].numpy()))].tolist()
+
+
+def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "frames"]:
+    """Frames in which a joint is far from the median of the frames around: flipped poses, swapped people.
+
+    The median of rotations is the one whose angles to the others have the least sum. A run of up to three wrong frames
+    is found. A fast turn is none: its median is the frame itself.
+
+    Args:
+        poses: orientation, 23 joints (rotation vectors, radians), translation, in the order of time.
+    """
+    if len(poses) < FEWEST_FRAMES:
+        return np.zeros(len(poses), bool)
+    turns = Rotation.from_rotvec(poses[:, :72].reshape(-1, 3)).as_quat().reshape(-1, 24, 4)
+    jumps = np.zeros(len(poses), bool)
+    for frame in range(len(poses)):
+        first = max(frame - AROUND, 0)
+        window = turns[first : frame + AROUND + 1]
+        cosines = np.abs(np.einsum("ajk,bjk->jab", window, window)).clip(max=1)
+        apart = np.degrees(2 * np.arccos(cosines))
+        middle = apart.sum(2).argmin(1)
+        # At the ends the median is some frames away.
+        one_sided = max(AROUND - frame, frame + AROUND + 1 - len(poses), 0) / AROUND
+        jumps[frame] = (apart[np.arange(24), middle, frame - first] > JUMP * (1 + one_sided)).any()
+    return jumps if jumps.mean() <= MOST_JUMPS else np.zeros_like(jumps)
+
+
+def smooth_poses(poses: Float[np.ndarray, "frames 75"], times: Int[np.ndarray, "frames"]) -> np.ndarray:
+    """Poses without their jitter; those that jump are put between the frames around.
+
+    Each joint's rotations, and the translation, are smoothed by penalised least squares (Whittaker 1923: the squared
+    second differences in time), as strongly as generalised cross-validation finds right (Golub, Heath and Wahba 1979).
+    Exact poses are smooth already and stay as they are.
+
+    Args:
+        poses: orientation, 23 joints (rotation vectors, radians), translation (metres), in the order of time.
+        times: numbers of the frames, rising.
+
+    Returns:
+        (frames, 75); rotation vectors are those nearest to the given ones, which may be longer than pi.
+    """
+    if len(poses) < FEWEST_FRAMES:
+        return poses.copy()
+    pieces = np.array_split(np.arange(len(poses)), -(-len(poses) // MOST_AT_ONCE))
+    return np.concatenate([_smooth(poses[piece], times[piece].astype(float)) for piece in pieces])
+
+
+def _smooth(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
+    kept = ~jumping_frames(poses)
+    smoother = _Smoother(times[kept])
+    result = np.empty_like(poses)
+    for joint in range(24):
+        columns = slice(3 * joint, 3 * joint + 3)
+        turns = smoother(_continuous_quaternions(poses[kept, columns]))
+        turns = np.stack([np.interp(times, times[kept], part) for part in turns.T], 1)
+        result[:, columns] = _nearest(Rotation.from_quat(turns).as_rotvec(), poses[:, columns])
+    moves = smoother(poses[kept, 72:])
+    result[:, 72:] = np.stack([np.interp(times, times[kept], part) for part in moves.T], 1)
+    return result
+
+
+class _Smoother:
+    """Penalised least squares at fixed times, in the basis in which the penalty is diagonal."""
+
+    def __init__(self, times: Float[np.ndarray, "frames"]) -> None:
+        n, step = len(times), np.diff(times) / np.diff(times).mean()
+        bend = np.zeros((n - 2, n))
+        for row in range(n - 2):
+            before, after = step[row], step[row + 1]
+            bend[row, row : row + 3] = 2 / (before + after) * np.array([1 / before, -1 / before - 1 / after, 1 / after])
+        self.penalty, self.basis = np.linalg.eigh(bend.T @ bend)
+
+    def __call__(self, values: Float[np.ndarray, "frames channels"]) -> np.ndarray:
+        """All channels smoothed alike, as strongly as cross-validation says."""
+        n, inside = len(values), self.basis.T @ values
+        passed = 1 / (1 + _STRENGTHS[:, None] * self.penalty.clip(min=0))
+        left = (((1 - passed) ** 2) @ (inside**2)).sum(1)
+        score = left / (n - passed.sum(1)) ** 2
+        return self.basis @ (passed[score.argmin()][:, None] * inside)
+
+
+def _continuous_quaternions(turns: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 4"]:
+    """Of the two quaternions of a rotation the one nearer to the frame before's."""
+    quaternions = Rotation.from_rotvec(turns).as_quat()
+    flips = np.sign((quaternions[1:] * quaternions[:-1]).sum(1) + 1e-12)
+    quaternions[1:] *= np.cumprod(flips)[:, None]
+    return quaternions
+
+
+def _nearest(turns: Float[np.ndarray, "frames 3"], given: Float[np.ndarray, "frames 3"]) -> np.ndarray:
+    """The same rotations as the rotation vectors nearest to given ones: their length is known up to full turns."""
+    angle = np.linalg.norm(turns, axis=1, keepdims=True)
+    axis = turns / np.maximum(angle, 1e-12)
+    along = (given * axis).sum(1, keepdims=True)
+    full = np.round((along - angle) / (2 * np.pi))
+    return np.where(angle > 1e-6, turns + axis * full * 2 * np.pi, turns)  # noqa: PLR2004

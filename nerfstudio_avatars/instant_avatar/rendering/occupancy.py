@@ -1,0 +1,105 @@
+"""Where the avatar is in canonical space: one grid for all poses, posed by moving its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
+
+OPACITY_LENGTH = 0.01
+"""Occupancy is the opacity over this length, metres (InstantAvatar's reference)."""
+
+
+class CanonicalOccupancy(nn.Module):
+    """Cached density of the canonical half-size cells of a skinning volume.
+
+    InstantAvatar keeps one grid in the posed root frame that is the union over all frames. Ours is canonical: what is
+    empty is empty in every pose, and the posed occupancy follows from moving the cells, without querying the field.
+
+    Args:
+        volume: gives the cells; those farther than its band from the template never exist.
+        threshold: opacity over a centimetre above which a cell is occupied.
+        decay: how much of the cached density an update keeps.
+    """
+
+    density: Tensor
+    occupied: Tensor
+    band: Tensor
+
+    def __init__(self, volume: SkinningVolume, threshold: float = 0.01, decay: float = 0.9) -> None:
+        super().__init__()
+        self.threshold, self.decay = threshold, decay
+        centre = nn.functional.avg_pool3d(volume.distance[None, None], 2, stride=1)[0, 0]
+        band = centre < volume.band
+        self.register_buffer("band", band, persistent=False)
+        self.register_buffer("band_cells", band.nonzero(), persistent=False)
+        self.register_buffer("origin", volume.origin.clone(), persistent=False)
+        self.cell_size = volume.spacing / 2
+        self.register_buffer("density", torch.zeros(band.shape))
+        self.register_buffer("occupied", band.clone())
+
+    def start(self, density_of: Callable[[Tensor], Tensor]) -> None:
+        """Everything in the band is occupied, with the given density cached."""
+        self.density[self.band] = density_of(self._points(self.band_cells, jitter=False))
+        self.occupied.copy_(self.band)
+
+    def update(self, density_of: Callable[[Tensor], Tensor], fraction: float = 1.0) -> None:
+        """Refreshes a random share of the band: the maximum of the decayed cache and a new, jittered query."""
+        cells = self.band_cells
+        if fraction < 1:
+            cells = cells[torch.randint(len(cells), (int(len(cells) * fraction),), device=cells.device)]
+        i, j, k = cells.unbind(-1)
+        new = torch.cat([density_of(points) for points in self._points(cells).split(1 << 17)])
+        self.density[i, j, k] = torch.maximum(self.density[i, j, k] * self.decay, new)
+        self._refresh()
+
+    def recompute(self, density_of: Callable[[Tensor], Tensor]) -> None:
+        """The cache from scratch, as the field is now: the largest of three queries a cell."""
+        self.density.zero_()
+        for _ in range(3):
+            values = [density_of(points) for points in self._points(self.band_cells).split(1 << 17)]
+            i, j, k = self.band_cells.unbind(-1)
+            self.density[i, j, k] = torch.maximum(self.density[i, j, k], torch.cat(values))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        opaque = -torch.expm1(-OPACITY_LENGTH * self.density) > self.threshold
+        # An empty avatar would never be seen again: start over.
+        self.occupied.copy_(torch.where(opaque.any(), _grown(opaque), True) & self.band)
+
+    def cached(self) -> Float[Tensor, "x y z"]:
+        """Cached density, -1 where the cell is not occupied."""
+        return torch.where(self.occupied, self.density, -1.0)
+
+    def occupied_cells(self, volume: SkinningVolume) -> Bool[Tensor, "cells"]:
+        """Which of the volume's cells have an occupied half-size cell in them."""
+        n = [size // 2 for size in self.occupied.shape]
+        children = self.occupied[: 2 * n[0], : 2 * n[1], : 2 * n[2]].view(n[0], 2, n[1], 2, n[2], 2)
+        any_child = children.any(5).any(3).any(1)
+        i, j, k = volume.cell_index.long().unbind(-1)
+        return any_child[i, j, k]
+
+    def points_in_band(self, count: int) -> tuple[Float[Tensor, "count 3"], Bool[Tensor, "count"]]:
+        """Random points, and which of them lie in cells that are not occupied."""
+        cells = self.band_cells[torch.randint(len(self.band_cells), (count,), device=self.band_cells.device)]
+        i, j, k = cells.unbind(-1)
+        return self._points(cells), ~self.occupied[i, j, k]
+
+    def _points(self, cells: Tensor, jitter: bool = True) -> Tensor:
+        offset = torch.rand(cells.shape, device=cells.device) if jitter else 0.5
+        return self.origin + self.cell_size * (cells + offset)
+
+
+def _grown(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """Cells and their 26 neighbours, axis by axis (a tenth of the time of a 3x3x3 pooling)."""
+    for axis in range(3):
+        length = cells.shape[axis] - 1
+        spread = cells.clone()
+        spread.narrow(axis, 1, length).logical_or_(cells.narrow(axis, 0, length))
+        spread.narrow(axis, 0, length).logical_or_(cells.narrow(axis, 1, length))
+        cells = spread
+    return cells

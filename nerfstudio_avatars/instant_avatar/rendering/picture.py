@@ -1,0 +1,121 @@
+"""From rays to sums of colours, without gradient: march, unpose, field and compositing; and the shading of samples."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from nerfacc import accumulate_along_rays
+from torch import Tensor
+
+from nerfstudio_avatars.backend import use_numba
+from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
+from nerfstudio_avatars.instant_avatar.field.hash_field import HashField
+from nerfstudio_avatars.instant_avatar.rendering.compositing import rendering_weights
+from nerfstudio_avatars.instant_avatar.rendering.density_rule import DensityRule
+from nerfstudio_avatars.instant_avatar.rendering.ray_march import march, ray_box
+from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings
+
+
+@torch.no_grad()
+def render(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Float[Tensor, "x y z"],
+    settings: MarchSettings,
+    field: HashField,
+    rule: DensityRule,
+    rays_at_a_time: int = 1 << 15,
+) -> Float[Tensor, "rays 8"]:
+    """Sums along rays, each sample counted by its rendering weight (specification: `_render_torch`; numba twin).
+
+    The twin computes in float32 throughout, ends rays that have become opaque and leaves colours of faint samples out:
+    colours and weights differ by `OPAQUE` + `FAINT` from the specification in float32 at most.
+
+    Args:
+        directions: unit vectors.
+        cached_density: as `march` wants it.
+        rays_at_a_time: the specification's; the twin's memory does not grow with them.
+
+    Returns:
+        Colour (3), weight, distance in metres, place in the field's unit cube (3).
+    """
+    if use_numba(origins) and field.config.implementation == "auto":
+        from nerfstudio_avatars.instant_avatar.rendering import _numba_picture
+
+        return _numba_picture.render(origins, directions, posed, volume, cached_density, settings, field, rule)
+    rays = zip(origins.split(rays_at_a_time), directions.split(rays_at_a_time), strict=True)
+    parts = [_render_torch(o, d, posed, volume, cached_density, settings, field, rule) for o, d in rays]
+    return torch.cat(parts)
+
+
+def _render_torch(
+    origins: Tensor,
+    directions: Tensor,
+    posed: PosedCells,
+    volume: SkinningVolume,
+    cached_density: Tensor,
+    settings: MarchSettings,
+    field: HashField,
+    rule: DensityRule,
+) -> Tensor:
+    # Most rays of a picture miss: their steps are not even tried.
+    near, far = ray_box(origins, directions, posed.box)
+    hit = (near < far).nonzero()[:, 0]
+    jitter = torch.full_like(hit, 0.5, dtype=origins.dtype)
+    found = march(origins[hit], directions[hit], jitter, posed, volume, cached_density, settings)
+    roots = found.roots
+    point = roots.point if len(roots.point) > len(found.t) else None
+    sums, _ = shade(len(hit), found.ray, found.t, roots.x_canonical, point, field, volume, rule, settings.step)
+    return sums.new_zeros(len(origins), 8).index_copy(0, hit, sums)
+
+
+def shade(
+    num_rays: int,
+    ray: Int[Tensor, "samples"],
+    t: Float[Tensor, "samples"],
+    x_canonical: Float[Tensor, "roots 3"],
+    point: Int[Tensor, "roots"] | None,
+    field: HashField,
+    volume: SkinningVolume,
+    rule: DensityRule,
+    step: float,
+    noise: float = 0.0,
+) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
+    """Evaluates the field at the samples' roots and composites: sums along rays as in `render`, and the weights.
+
+    Args:
+        ray, t: of the samples, those of a ray together; `num_rays` for padding, which is not seen.
+        x_canonical: roots of the samples, at least one each.
+        point: the sample of each root; None where every sample has one.
+        noise: standard deviation of noise on the raw density, 1/m.
+    """
+    # Without gradient, one pass over the roots gives their colours too.
+    learning = torch.is_grad_enabled()
+    raw, seen = field.density(x_canonical) if learning else field.infer(x_canonical)
+    if noise > 0:
+        raw = raw + noise * torch.randn_like(raw)
+    density = rule(raw, x_canonical, volume)
+    if point is not None:  # Of several roots the densest one is seen.
+        winner = densest_of_each(density.detach(), point, len(t))
+        density, seen, x_canonical = density[winner], seen[winner], x_canonical[winner]
+    colour = field.colour(seen) if learning else seen
+    weights = rendering_weights(torch.where(ray < num_rays, density, 0.0), step, ray)
+    unit = (x_canonical.detach() - field.centre) / (2 * field.half_size) + 0.5
+    values = torch.cat([colour, torch.ones_like(t)[:, None], t[:, None], unit], -1)
+    return accumulate_along_rays(weights, values, ray, num_rays + 1)[:-1], weights
+
+
+def densest_of_each(density: Float[Tensor, "roots"], point: Int[Tensor, "roots"], points: int) -> Int[Tensor, "points"]:
+    """Row of each point's densest root, the first of equals; any row where a point has none, as padding may.
+
+    Args:
+        density: not negative.
+        point: of each root.
+    """
+    best = density.new_zeros(points).scatter_reduce(0, point, density, "amax")
+    row = torch.arange(len(point), device=point.device)
+    row = torch.where(density < best[point], len(point), row)
+    return point.new_full((points,), len(point) - 1).scatter_reduce(0, point, row, "amin")

@@ -1,1 +1,0 @@
-"""Loss terms, one idea a file."""

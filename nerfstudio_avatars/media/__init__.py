@@ -1,0 +1,1 @@
+"""Pictures, masks and videos, in and out."""

@@ -1,0 +1,115 @@
+"""Where rendered frames go: one mp4 file, or a folder of PNGs."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import check_folder
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
+
+
+class FrameWriter:
+    """Writes frames one by one: a path ending in .mp4 becomes a video, any other a folder of frame_00000.png ...
+
+    A video appears when it is whole. Of a folder that had frames before, those that come after the new ones go.
+    """
+
+    def __init__(self, output: Path, fps: int) -> None:
+        """Opens the output; folders are made as needed.
+
+        Args:
+            output: the video file, or the folder.
+            fps: frames a second of a video.
+        """
+        self.output = output
+        self.is_video = output.suffix.lower() in VIDEO_SUFFIXES
+        self._partial = output.with_name(f".{output.stem}.{os.getpid()}.partial{output.suffix}")
+        self._fps = fps
+        self._count = 0
+        self._video: tuple[OutputContainer, VideoStream] | None = None
+        (output.parent if self.is_video else output).mkdir(parents=True, exist_ok=True)
+
+    def write(self, frame: UInt8[np.ndarray, "height width channels"]) -> None:
+        """Adds one frame, RGB or, into a folder only, RGBA."""
+        if self.is_video:
+            self._write_video(frame)
+        else:
+            from PIL import Image
+
+            Image.fromarray(frame).save(self._picture(self._count))
+        self._count += 1
+
+    def _picture(self, number: int) -> Path:
+        return self.output / f"frame_{number:05d}.png"
+
+    def _write_video(self, frame: np.ndarray) -> None:
+        import av
+
+        # The codec halves the colour resolution, so sides are even: an odd last row or column is dropped.
+        frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2, :3])
+        if self._video is None:
+            self._video = self._open_video(*frame.shape[:2])
+        container, stream = self._video
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+
+    def _open_video(self, height: int, width: int) -> tuple[OutputContainer, VideoStream]:
+        import av
+
+        container = av.open(str(self._partial), "w")
+        stream = container.add_stream("libx264", rate=self._fps)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"crf": "18", "preset": "fast"}
+        return container, stream
+
+    def __enter__(self) -> FrameWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._video is not None:
+                container, stream = self._video
+                if error is None:
+                    container.mux(stream.encode())
+                container.close()
+                if error is None:
+                    os.replace(self._partial, self.output)
+        finally:
+            self._partial.unlink(missing_ok=True)
+        if error is None and not self.is_video:
+            for number in count(self._count):
+                if not self._picture(number).is_file():
+                    break
+                self._picture(number).unlink()
+
+
+def check_output(output: Path, transparent: bool) -> None:
+    """Refuses what cannot be written, before anything is rendered.
+
+    Raises:
+        UserError: a video with transparency, a path with another file's ending, or one that cannot be written.
+    """
+    is_video = output.suffix.lower() in VIDEO_SUFFIXES
+    if transparent and is_video:
+        raise UserError(f"{output}: an mp4 holds no transparency. Give --output a folder, which gets RGBA PNGs.")
+    if not is_video and output.suffix:
+        raise UserError(
+            f"{output}: unknown ending {output.suffix!r}. Expected .mp4 for a video, or a folder's name for PNGs."
+        )
+    if output.is_file() != is_video and output.exists():
+        raise UserError(f"{output}: is already a {'folder' if is_video else 'file'}. Choose another --output.")
+    check_folder(output.parent if is_video else output)

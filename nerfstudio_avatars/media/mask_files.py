@@ -1,0 +1,94 @@
+"""Mask files of any kind as mattes, 0..255."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import UInt8
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.picture_files import read_values
+
+FULL = 255
+SIXTEEN_BITS = 65535
+FEW = 3
+"""So few different values are labels, of which the largest is the object: 0 and 1, 0 and 3, 0, 128 and 255."""
+NOISE = 32
+"""What lossy coding leaves of black stays below; it is no label."""
+LOSSY = frozenset({".jpg", ".jpeg"})
+OVERSHOOT = 0.5
+"""How far smooth resizing may take shares beyond 0 and 1."""
+
+
+def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """A mask from a picture, or an array (.npy): labels, true/false, shares 0..1, 8 or 16 bits, hard or soft.
+
+    Alpha counts if it is not the same everywhere, else the brightest of the colours. Of few different values the
+    largest is full; many are a soft mask and stay as they are.
+
+    Raises:
+        DataError: it is missing, no picture or array of one mask, or holds other numbers.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return mask_of(_read_array(path))
+    return mask_of(read_values(path), NOISE if suffix in LOSSY else 0)
+
+
+def mask_of(values: np.ndarray, noise: int = 0) -> UInt8[np.ndarray, "height width"]:
+    """Numbers as a matte.
+
+    Args:
+        values: (H,W), or (H,W,C) with up to 4 channels, of which the last of 2 or 4 is alpha; not negative.
+        noise: where nothing is brighter, few different values are no labels.
+    """
+    mask = _one_channel(values)
+    largest = mask.max(initial=0)
+    if largest == 0:
+        return np.zeros(mask.shape, np.uint8)
+    if mask.dtype == np.uint8 and largest == FULL:
+        return np.ascontiguousarray(mask)
+    if largest > noise and len(np.unique(mask)) <= FEW:
+        full = largest
+    elif mask.dtype.kind == "f" and largest <= 1 + OVERSHOOT:
+        full = 1
+    else:
+        full = SIXTEEN_BITS if mask.dtype.kind != "f" and largest > FULL else FULL
+    return np.rint(mask * (FULL / full)).clip(0, FULL).astype(np.uint8)
+
+
+def _one_channel(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 2:  # noqa: PLR2004
+        return values
+    if values.shape[-1] in (2, 4):
+        alpha = values[..., -1]
+        if alpha.min() != alpha.max():
+            return alpha
+        values = values[..., :-1]
+    return reduce(np.maximum, np.moveaxis(values, -1, 0))
+
+
+def _read_array(path: Path) -> np.ndarray:
+    fix = "write the mask again, as (height, width)"
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise DataError(path, str(error), "an npy array", fix) from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif":
+        found = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else "an archive of arrays"
+        raise DataError(path, found, "an npy array of numbers", fix)
+    shape = values.shape
+    values = np.squeeze(values)
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    if values.size == 0 or values.ndim not in (2, 3) or values.shape[2:] not in ((), (2,), (3,), (4,)):
+        raise DataError(path, f"an array of shape {shape}", "one mask, (height, width)", fix)
+    low, high = values.min(), values.max()
+    allowed = (-OVERSHOOT, FULL + OVERSHOOT) if values.dtype.kind == "f" else (0, SIXTEEN_BITS)
+    if not allowed[0] <= low <= high <= allowed[1]:
+        expected = "0 and 1, shares from 0 to 1, or numbers from 0 to 255"
+        raise DataError(path, f"numbers from {low} to {high}", expected, "write the mask in one of these ways")
+    return values

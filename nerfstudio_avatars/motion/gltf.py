@@ -1,0 +1,362 @@
+"""Animations in glTF 2.0 files (.glb, .gltf, .vrm, .vrma): the skeleton's, by the names of its nodes.
+
+A reader of its own: trimesh, the one glTF reader around, drops animations.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from nerfstudio_avatars.bodies.rotations import (
+    axis_angle_to_matrix,
+    axis_angle_to_quaternion,
+    matrix_to_axis_angle,
+    quaternion_to_axis_angle,
+    slerp_axis_angle,
+)
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion.motion_file import MotionFile
+from nerfstudio_avatars.motion.retarget import SkeletonMotion, SkeletonPose, ancestors, match_joints, retarget
+
+_FIX = "export the file again as glTF 2.0 with its animation, from Blender for example"
+_JSON, _BIN = 0x4E4F534A, 0x004E4942
+_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+_DEFAULT_FPS, _FASTEST, _MOST_FRAMES, _DEEPEST = 30.0, 240.0, 200_000, 1000
+
+
+def is_gltf(head: bytes) -> bool:
+    """Whether a file that begins so is a GLB or a glTF."""
+    keys = (b'"asset"', b'"accessors"', b'"animations"', b'"nodes"', b'"scenes"', b'"extensionsUsed"', b'"buffers"')
+    return head.startswith(b"glTF") or (head.lstrip().startswith(b"{") and any(key in head for key in keys))
+
+
+def read_gltf(path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None = None) -> MotionFile:
+    """The person's motion in the longest animation, retargeted to SMPL's joints by the nodes' names.
+
+    Translations, rotations and scales with any interpolation, sampled at the keys' rate where it is even, at 30 frames
+    a second else. Buffers inside the file, in data URIs, or in files beside it.
+
+    Args:
+        path: the file.
+        rest_joints: joints of the T-pose of the body that will move, `body.rest(betas)[1]`, metres; the stand-in's by
+            default.
+
+    Raises:
+        DataError: the file is not a whole glTF, names files elsewhere, or moves no person.
+    """
+    try:
+        return _read(Path(path), rest_joints)
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(path, f"{type(error).__name__}: {error}", "a readable file", "check the path") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
+        # Whatever a broken file's JSON says where something else should be.
+        raise DataError(path, f"{type(error).__name__}: {error}", "glTF 2.0, as its schema says", _FIX) from error
+
+
+def _read(path: Path, rest_joints: torch.Tensor | None) -> MotionFile:
+    file = _File(path)
+    nodes = file.json.get("nodes", [])
+    parents = _parents(path, nodes)
+    names, bind = _people(file, nodes)
+    joints = match_joints(tuple(names))
+    animation, notes = _animation(file, set(joints.values()))
+    tracks = _tracks(file, animation)
+    times, fps = _times([keys for keys, _, _ in tracks.values()])
+
+    # Only the person's nodes and what they hang on, parents first.
+    way = [ancestors(parents, node) for node in range(len(nodes))]
+    pelvis = joints.get("pelvis", -1)
+    wanted = {node for node in range(len(nodes)) if pelvis in way[node]}.union(*(way[node] for node in joints.values()))
+    order = sorted(wanted, key=lambda node: len(way[node]))
+    index = {node: place for place, node in enumerate(order)} | {-1: -1}
+    moved = _globals(nodes, order, parents, {key: _sample(*track, times) for key, track in tracks.items()}, len(times))
+    still = _globals(nodes, order, parents, {}, 1)
+    default = SkeletonPose(still.rotations[0], still.positions[0])
+    rests: tuple[SkeletonPose, ...] = (default,)
+    if set(joints.values()) <= bind.keys():
+        rotations, positions = default.rotations.clone(), default.positions.clone()
+        for node in set(order) & bind.keys():
+            matrix = torch.from_numpy(bind[node])
+            rotations[index[node]], positions[index[node]] = _unscaled(matrix[:3, :3]), matrix[:3, 3]
+        rests = (SkeletonPose(rotations, positions), default)
+    source = SkeletonMotion(
+        tuple(names[node] for node in order), tuple(index[parents[node]] for node in order), rests, moved, fps
+    )
+    return retarget(source, path, "glTF", notes, rest_joints)
+
+
+class _File:
+    """A glTF's JSON and its buffers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.binary = path, None  # type: Path, bytes | None
+        data = path.read_bytes()
+        if data.startswith(b"glTF"):
+            data = self._unpack(data)
+        try:
+            self.json: dict[str, Any] = json.loads(data)
+        except ValueError as error:
+            raise DataError(path, f"no JSON: {error}", "glTF 2.0", _FIX) from error
+        version = str(self.json["asset"]["version"])
+        if not version.startswith("2"):
+            raise DataError(path, f"glTF {version}", "glTF 2.0", _FIX)
+        self._buffers: dict[int, bytes] = {}
+
+    def _unpack(self, data: bytes) -> bytes:
+        version, length = struct.unpack_from("<II", data, 4)
+        if version != 2 or length > len(data):  # noqa: PLR2004
+            found = f"a GLB of version {version}, {len(data)} bytes of {length}"
+            raise DataError(self.path, found, "a whole GLB of version 2", "copy or export the file again")
+        chunks: dict[int, bytes] = {}
+        place = 12
+        while place + 8 <= length:
+            size, kind = struct.unpack_from("<II", data, place)
+            if place + 8 + size > length:
+                raise DataError(self.path, "a chunk that ends behind the file", "a whole GLB", "copy the file again")
+            chunks.setdefault(kind, data[place + 8 : place + 8 + size])
+            place += 8 + size
+        self.binary = chunks.get(_BIN)
+        return chunks[_JSON]
+
+    def _buffer(self, number: int) -> bytes:
+        if number not in self._buffers:
+            buffer = self.json["buffers"][number]
+            data = self._load(buffer.get("uri"), number)
+            if len(data) < buffer["byteLength"]:
+                found = f"buffer {number} of {len(data)} bytes"
+                raise DataError(
+                    self.path, found, f"{buffer['byteLength']} bytes", "copy all of the motion's files again"
+                )
+            self._buffers[number] = data
+        return self._buffers[number]
+
+    def _load(self, uri: str | None, number: int) -> bytes:
+        if uri is None:
+            if self.binary is None or number:
+                raise DataError(self.path, f"buffer {number} without data", "a URI or a GLB's binary part", _FIX)
+            return self.binary
+        if uri.startswith("data:"):
+            header, _, text = uri.partition(",")
+            try:
+                return base64.b64decode(text, validate=True) if header.endswith(";base64") else unquote(text).encode()
+            except binascii.Error as error:
+                raise DataError(self.path, f"buffer {number}: {error}", "base64", _FIX) from error
+        name, folder = unquote(uri), self.path.parent.resolve()
+        elsewhere = re.search(r"^[\\/]|\\|:|\0", name) or ".." in name.split("/")
+        file = folder if elsewhere else (folder / name).resolve()  # links followed
+        if elsewhere or not file.is_relative_to(folder):
+            raise DataError(self.path, f"a buffer at {uri[:100]!r}", "a file beside it", "export it as one .glb file")
+        if not file.is_file():
+            raise DataError(self.path, f"no file {name!r} beside it", "the buffer that it names", "copy that file too")
+        return file.read_bytes()
+
+    def array(self, number: int) -> np.ndarray:
+        """An accessor's values as float64, (count, width); normalised integers as -1..1 or 0..1."""
+        accessor = self.json["accessors"][number]
+        kind, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
+        view = self.json["bufferViews"][accessor["bufferView"]] if "bufferView" in accessor else None
+        if view is None or "sparse" in accessor or set(view.get("extensions", {})) & {"EXT_meshopt_compression"}:
+            what = "compressed by meshopt" if view and "extensions" in view else "sparse or empty"
+            fix = "export the file without compression (`gltf-transform copy`, or Blender)"
+            raise DataError(self.path, f"accessor {number}, {what}", "plain numbers", fix)
+        count, step = int(accessor["count"]), int(view.get("byteStride", kind.itemsize * width))
+        data, start = self._buffer(view["buffer"]), int(view.get("byteOffset", 0))
+        inside = int(accessor.get("byteOffset", 0))
+        end = inside + (count - 1) * step + kind.itemsize * width
+        if count < 1 or min(start, inside) < 0 or step < kind.itemsize * width or end > view["byteLength"]:
+            raise DataError(self.path, f"accessor {number} of {count} elements", "elements inside its buffer", _FIX)
+        if start + end > len(data):
+            raise DataError(self.path, f"accessor {number} behind the end of its buffer", "a whole file", _FIX)
+        values = np.ndarray((count, width), kind, data, start + inside, (step, kind.itemsize)).astype(np.float64)
+        if accessor.get("normalized") and kind.kind in "iu":
+            values = np.maximum(values / np.iinfo(kind).max, -1.0)
+        if not np.isfinite(values).all():
+            raise DataError(self.path, f"NaN or infinity in accessor {number}", "finite numbers", _FIX)
+        return values
+
+
+def _parents(path: Path, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
+    parents = [-1] * len(nodes)
+    for node, content in enumerate(nodes):
+        for child in content.get("children", []):
+            if not 0 <= child < len(nodes) or parents[child] >= 0:
+                raise DataError(path, f"node {child} as a child of node {node}", "a tree of nodes", _FIX)
+            parents[child] = node
+    for node in range(len(nodes)):
+        depth, above = 0, parents[node]
+        while above >= 0:
+            depth, above = depth + 1, parents[above]
+            if depth > _DEEPEST:
+                raise DataError(path, f"node {node} deeper than {_DEEPEST} others, or in a ring", "a tree", _FIX)
+    return tuple(parents)
+
+
+def _people(file: _File, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[int, np.ndarray]]:
+    """Names of the nodes that can be joints (the largest skin's, or a VRM's own list), and their bind transforms."""
+    names = [str(node.get("name", "")) for node in nodes]
+    skin: dict[str, Any] = max(file.json.get("skins", []), key=lambda skin: len(skin["joints"]), default={})
+    bind: dict[int, np.ndarray] = {}
+    if skin:
+        names = [name if node in set(skin["joints"]) else "" for node, name in enumerate(names)]
+    if "inverseBindMatrices" in skin:
+        inverse = file.array(skin["inverseBindMatrices"]).reshape(-1, 4, 4).swapaxes(1, 2)  # stored by columns
+        for node, matrix in zip(skin["joints"], inverse, strict=False):
+            if abs(np.linalg.det(matrix)) > 0:
+                bind[node] = np.linalg.inv(matrix)
+    for extension in ("VRMC_vrm", "VRMC_vrm_animation", "VRM"):
+        bones = file.json.get("extensions", {}).get(extension, {}).get("humanoid", {}).get("humanBones", {})
+        if isinstance(bones, list):  # VRM 0
+            bones = {bone["bone"]: bone for bone in bones}
+        if bones:
+            names = [""] * len(nodes)
+            for name, bone in bones.items():
+                names[bone["node"]] = name
+    return names, bind
+
+
+def _animation(file: _File, joints: set[int]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The longest of the animations that turn the person's joints."""
+    animations = file.json.get("animations", [])
+    lengths = {}
+    for number, animation in enumerate(animations):
+        targets = [channel["target"] for channel in animation["channels"]]
+        if any(target.get("node") in joints and target.get("path") == "rotation" for target in targets):
+            keys = [file.array(sampler["input"]) for sampler in animation["samplers"]]
+            lengths[number] = max(float(times.max()) for times in keys) - min(float(times.min()) for times in keys)
+    if not lengths:
+        found = f"{len(animations)} animations, none of which turns a joint of a person"
+        raise DataError(file.path, found, "an animated skeleton with joints named as CMU, Mixamo, VRM or SMPL do", _FIX)
+    names = {number: str(animations[number].get("name", f"number {number}")) for number in lengths}
+    best = max(lengths, key=lambda number: lengths[number])
+    others = ", ".join(repr(name) for number, name in names.items() if number != best)
+    note = f"{len(lengths)} animations: {names[best]!r} is the longest ({lengths[best]:.1f} s); not read: {others}"
+    return animations[best], (note,) if others else ()
+
+
+_Track = tuple[np.ndarray, np.ndarray, str]
+_REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
+
+
+def _tracks(file: _File, animation: dict[str, Any]) -> dict[tuple[int, str], _Track]:
+    """Node and path -> keys (seconds), values, interpolation. Morph targets and extensions' paths are left out."""
+    tracks = {}
+    for channel in animation["channels"]:
+        target, sampler = channel["target"], animation["samplers"][channel["sampler"]]
+        if "node" not in target or target["path"] not in _REST:
+            continue
+        kind = sampler.get("interpolation", "LINEAR")
+        keys, values = file.array(sampler["input"])[:, 0], file.array(sampler["output"])
+        expected = (len(keys) * (3 if kind == "CUBICSPLINE" else 1), len(_REST[target["path"]]))
+        if kind not in ("LINEAR", "STEP", "CUBICSPLINE") or values.shape != expected or (np.diff(keys) < 0).any():
+            found = f"{kind}, {len(keys)} keys and values of shape {values.shape} for {target['path']}"
+            raise DataError(file.path, found, f"rising keys and values of shape {expected}", _FIX)
+        tracks[target["node"], target["path"]] = keys, values, kind
+    return tracks
+
+
+def _times(keys: list[np.ndarray]) -> tuple[np.ndarray, float]:
+    """When to sample, seconds, and frames a second: the keys' own rate where they are even."""
+    densest = max(keys, key=len)
+    start, end = min(float(key[0]) for key in keys), max(float(key[-1]) for key in keys)
+    fps, steps = _DEFAULT_FPS, np.diff(densest)
+    if len(steps) > 1 and 1 / _FASTEST < steps.mean() and np.ptp(steps) < 0.02 * steps.mean() and steps.mean() < 0.11:  # noqa: PLR2004
+        fps = 1 / float(steps.mean())
+        fps = float(round(fps)) if abs(fps - round(fps)) < 1e-3 * fps else fps  # noqa: PLR2004
+    count = round((end - start) * fps) + 1
+    if count > _MOST_FRAMES:
+        raise ValueError(f"an animation of {end - start:.0f} seconds")
+    return start + np.arange(count) / fps, fps
+
+
+def _sample(
+    keys: Float[np.ndarray, "keys"], values: np.ndarray, kind: str, times: Float[np.ndarray, "times"]
+) -> Float[np.ndarray, "times width"]:
+    """glTF 2.0, appendix C, held outside the keys. Four numbers are a quaternion (x, y, z, w)."""
+    times = times.clip(keys[0], keys[-1])
+    # Sampling times and keys are both rounded; a key that lies a rounding error ahead has been reached.
+    first = (np.searchsorted(keys, times + 1e-5, "right") - 1).clip(0, max(len(keys) - 2, 0))
+    last = np.minimum(first + 1, len(keys) - 1)
+    step = (keys[last] - keys[first])[:, None]
+    t = ((times - keys[first])[:, None] / np.where(step > 0, step, 1)).clip(0, 1)
+    quaternions = values.shape[1] == 4  # noqa: PLR2004
+    if kind == "CUBICSPLINE":
+        arrive, values, leave = values.reshape(-1, 3, values.shape[1]).swapaxes(0, 1)
+        a, b = values[first], values[last]
+        result = (2 * t**3 - 3 * t**2 + 1) * a + step * (t**3 - 2 * t**2 + t) * leave[first]
+        result += (3 * t**2 - 2 * t**3) * b + step * (t**3 - t**2) * arrive[last]
+    elif kind == "STEP":
+        result = np.where(t > 1 - 1e-5 / np.maximum(step, 1e-5), values[last], values[first])
+    elif quaternions:
+        a, b = (_axis_angle(torch.from_numpy(values[key])) for key in (first, last))
+        return _quaternion(slerp_axis_angle(a, b, torch.from_numpy(t))).numpy()
+    else:
+        result = (1 - t) * values[first] + t * values[last]
+    return result / np.linalg.norm(result, axis=1, keepdims=True).clip(1e-12) if quaternions else result
+
+
+def _globals(
+    nodes: list[dict[str, Any]],
+    order: list[int],
+    parents: tuple[int, ...],
+    moved: dict[tuple[int, str], np.ndarray],
+    frames: int,
+) -> SkeletonPose:
+    """Global rotations and positions of some nodes (their parents among them), in their order."""
+    rotations: dict[int, torch.Tensor] = {}
+    affine: dict[int, torch.Tensor] = {}
+    positions: dict[int, torch.Tensor] = {}
+    for node in order:
+        parts = _parts(nodes[node])
+        values = {path: torch.from_numpy(moved.get((node, path), parts[path][None])) for path in _REST}
+        turn = axis_angle_to_matrix(_axis_angle(values["rotation"]))
+        local = turn * values["scale"][:, None]
+        place = values["translation"]
+        if parents[node] >= 0:
+            before = parents[node]
+            place = positions[before] + (affine[before] @ place[..., None])[..., 0]
+            turn, local = rotations[before] @ turn, affine[before] @ local
+        rotations[node], affine[node], positions[node] = turn, local, place
+    return SkeletonPose(
+        torch.stack([rotations[node].expand(frames, 3, 3) for node in order], 1),
+        torch.stack([positions[node].expand(frames, 3) for node in order], 1),
+    )
+
+
+def _parts(node: dict[str, Any]) -> dict[str, np.ndarray]:
+    """A node's own translation, rotation (x, y, z, w) and scale."""
+    if "matrix" in node:
+        matrix = torch.tensor(node["matrix"], dtype=torch.float64).reshape(4, 4).T
+        turn = _unscaled(matrix[:3, :3])
+        rotation, scale = _quaternion(matrix_to_axis_angle(turn)), (turn.T @ matrix[:3, :3]).diagonal()
+        return {"translation": matrix[:3, 3].numpy(), "rotation": rotation.numpy(), "scale": scale.numpy()}
+    return {path: np.array(node.get(path, rest), np.float64).reshape(len(rest)) for path, rest in _REST.items()}
+
+
+def _unscaled(matrix: torch.Tensor) -> torch.Tensor:
+    """The rotation nearest to a matrix of rotation and scale."""
+    u, _, v = torch.linalg.svd(matrix)
+    return u @ torch.diag(torch.tensor([1.0, 1.0, torch.det(u @ v).sign()], dtype=matrix.dtype)) @ v
+
+
+def _axis_angle(quaternion: torch.Tensor) -> torch.Tensor:
+    """Rotation vectors of quaternions (x, y, z, w)."""
+    return quaternion_to_axis_angle(torch.nn.functional.normalize(quaternion, dim=-1).roll(1, -1))
+
+
+def _quaternion(axis_angle: torch.Tensor) -> torch.Tensor:
+    """Quaternions (x, y, z, w) of rotation vectors."""
+    return axis_angle_to_quaternion(axis_angle).roll(-1, -1)

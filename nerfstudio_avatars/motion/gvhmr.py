@@ -1,0 +1,41 @@
+"""GVHMR: `hmr4d_results.pt`, tensors of SMPL-X in the world and in the camera."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
+from nerfstudio_avatars.motion.smpl_arrays import BODY_ANGLES, SMPL_ANGLES, has, rows, same_length
+from nerfstudio_avatars.motion.tracks import Track, only_person, track_sequence
+
+NAME = "GVHMR"
+_WORLD, _CAMERA = "smpl_params_global", "smpl_params_incam"
+_NOTE = "SMPL-X's betas are not SMPL's and are dropped, its pelvis lies some 13 cm lower: heights are off by that"
+
+
+def can_read(data: Any) -> bool:
+    """Whether contents have GVHMR's groups."""
+    return has(data, _WORLD) or has(data, _CAMERA)
+
+
+def read(source: MotionSource) -> MotionFile:
+    """Reads the motion in the world (y up), else in the camera (y down); every video is brought to 30 frames a second.
+
+    Raises:
+        DataError: its values cannot be used.
+    """
+    group = _WORLD if has(source.data, _WORLD) else _CAMERA
+    fields = source.data[group] if isinstance(source.data[group], dict) else {}
+    parts = {
+        name: rows(source, f"{group}.{name}", fields.get(name, ()), width)
+        for name, width in (("global_orient", 3), ("body_pose", BODY_ANGLES - 3), ("transl", 3))
+    }
+    same_length(source, **parts)
+    only_person(source, len(parts["transl"]))
+    poses = np.concatenate([parts["global_orient"], parts["body_pose"]], 1)
+    poses = np.pad(poses, ((0, 0), (0, SMPL_ANGLES - BODY_ANGLES)))
+    track = Track(np.arange(len(poses)), poses, parts["transl"], np.zeros(10))
+    sequence, filled = track_sequence(source, track, 30.0)
+    return MotionFile(sequence, NAME, "y" if group == _WORLD else "-y", (*filled, _NOTE))

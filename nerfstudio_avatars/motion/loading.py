@@ -1,0 +1,170 @@
+"""A motion by name or path, upright in the world frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_model import BodyModel
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.motion.motion_file import MotionFile, Up
+from nerfstudio_avatars.motion.plain_contents import frame_files
+from nerfstudio_avatars.motion.readers import read_motion
+from nerfstudio_avatars.motion.staging import Root, stage_motion
+
+MOTIONS_FOLDER = Path(__file__).parents[1] / "assets" / "motions"
+
+# Rows are the world's axes (y towards the viewer, z up) in the file's axes.
+_TO_Z_UP = {
+    "y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
+    "-y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]),
+    "z": torch.tensor([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]),
+}
+
+
+def shipped_motions() -> dict[str, Path]:
+    """Names and files of the motions that ship with the package (DeepMimic's clips, MIT licence)."""
+    return {path.stem: path for path in sorted(MOTIONS_FOLDER.glob("*.npz"))}
+
+
+def motion_path(name_or_path: str | Path) -> Path:
+    """The file of a shipped motion, or the file or folder itself; what lies on disk comes before a name.
+
+    Raises:
+        DataError: neither a shipped motion nor something to read.
+    """
+    shipped, path = shipped_motions(), Path(name_or_path)
+    if not path.exists() and str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    if not path.is_file() and not (path.is_dir() and frame_files(path)):
+        found = "a folder" if path.is_dir() else "no such file"
+        raise DataError(path, found, f"a motion file, or one of {', '.join(shipped)}", "check the name or the path")
+    return path
+
+
+def load_motion(  # noqa: PLR0913
+    name_or_path: str | Path,
+    pelvis_rest: Float[Tensor, "3"] | None = None,
+    up: Up | None = None,
+    *,
+    person: str | int | None = None,
+    rest_joints: Float[Tensor, "24 3"] | None = None,
+) -> BodySequence:
+    """A motion in the world frame: metres, z up, the median pelvis at the origin.
+
+    A person who faces +z in a y-up file, as SMPL's rest pose does, faces +y here, where the cameras of a training
+    video are.
+
+    Args:
+        name_or_path: `walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`, or a file or folder that `read_motion`
+            can read.
+        pelvis_rest: rest pelvis of the body that will move, `body.rest(betas)[1][0]`, metres; the stand-in's by
+            default.
+        up: the file's upward axis, where its format's is not the right one: `y`, `z`, or `-y` for a camera's frame,
+            as in fitted videos.
+        person: which of several persons in the file; by default the one in most frames.
+        rest_joints: all rest joints of the body that will move, which skeletons (BVH, glTF) are fitted to; the
+            stand-in's by default.
+
+    Raises:
+        DataError: neither a shipped motion nor a readable file.
+    """
+    path = motion_path(name_or_path)
+    if path.parent == MOTIONS_FOLDER:
+        up = "y"
+    if pelvis_rest is None:
+        pelvis_rest = load_standin().rest(torch.zeros(10))[1][0] if rest_joints is None else rest_joints[0]
+    return upright(read_motion(path, person, pelvis_rest, rest_joints=rest_joints), pelvis_rest, up)
+
+
+def upright(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None = None) -> BodySequence:
+    """A motion that was read, in the world frame, as `load_motion` gives it.
+
+    Args:
+        motion: from `read_motion`.
+        pelvis_rest: rest pelvis of the body that will move, metres.
+        up: the file's upward axis, where its format's is not the right one.
+    """
+    pelvis_rest = pelvis_rest.detach().cpu()
+    turned = motion.sequence.in_frame(_TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
+    median = turned.pelvis(pelvis_rest).median(0).values
+    return turned.in_frame(torch.eye(3), -median, pelvis_rest)
+
+
+UpOrAuto = Literal["auto", "y", "z", "-y"]
+"""The axis that points up in a motion file, or `auto` to find it."""
+
+
+def choose_motion(
+    name: str, subject: BodySequence, body: BodyModel, up: UpOrAuto = "auto", person: str | None = None
+) -> BodySequence:
+    """A motion for a person, in the world frame (metres, z up).
+
+    Args:
+        name: a shipped motion, the path of anything that `read_motion` reads, `training` for the person's own video, or
+            `still` for its first pose, held.
+        subject: the person's own poses, already in the world frame.
+        body: the person's body: its joints are what other skeletons are fitted to.
+        up: the file's up axis; "auto" takes the format's, and where that is none, guesses it from the torso.
+        person: which of several persons in the file; by default the one in most frames.
+
+    Raises:
+        DataError: if there is no such motion, or its file cannot be read.
+    """
+    if name in ("training", "still"):
+        return subject if name == "training" else subject[0:1]
+
+    path = motion_path(name)
+    joints = body.rest(subject.betas.to(body.weights.device))[1].detach().cpu()
+    motion = read_motion(path, person, joints[0], rest_joints=joints)
+    # Who tumbles or crawls may point anywhere: the shipped files are known to be y-up.
+    shipped = path in shipped_motions().values()
+    axis = "y" if shipped else file_axis(motion) if up == "auto" else up
+    sequence = upright(motion, joints[0], axis)
+    return replace(sequence, betas=subject.betas, gender=subject.gender, body=subject.body)
+
+
+def stage(  # noqa: PLR0913
+    motion: BodySequence, body: BodyModel, fps: float, root: Root = "as_is", loop: int = 0, blend_from_rest: int = 0
+) -> BodySequence:
+    """A motion made ready to play; see `stage_motion`.
+
+    Args:
+        motion: with the betas of the person who will move.
+        body: who moves.
+        fps: frames per second to play it at; the two numbers of frames count these.
+        root: what happens to the place of the whole body.
+        loop: frames over which the end turns into the beginning.
+        blend_from_rest: frames, put before the motion, that lead from the rest pose into it.
+
+    Raises:
+        UserError: if the motion is too short for that.
+    """
+    try:
+        return stage_motion(motion, body, root=root, loop_frames=loop, blend_frames=blend_from_rest, fps=fps)
+    except ValueError as error:
+        raise UserError(
+            f"--root {root} --loop {loop} --blend-from-rest {blend_from_rest}: {error}. "
+            f"Ask for fewer frames, or raise --fps: the motion lasts {(len(motion) - 1) / motion.fps:.2f} s, which "
+            f"are {round((len(motion) - 1) / motion.fps * fps) + 1} frames."
+        ) from error
+
+
+def file_axis(motion: MotionFile) -> Literal["y", "z", "-y"]:
+    """The up axis of a motion's file: the format's, or for plain SMPL arrays, which have none, the torso's."""
+    return up_axis(motion.sequence.global_orient) if motion.format == "SMPL arrays" else motion.up
+
+
+def up_axis(global_orient: Float[Tensor, "frames 3"]) -> Literal["y", "z", "-y"]:
+    """The axis along which the torso points in most frames."""
+    torso = axis_angle_to_matrix(global_orient)[..., 1].median(dim=0).values
+    heights: dict[Literal["y", "z", "-y"], float] = {"y": torso[1].item(), "z": torso[2].item(), "-y": -torso[1].item()}
+    return max(heights, key=lambda axis: heights[axis])

@@ -1,0 +1,43 @@
+"""What a motion file holds, and what its readers are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxtyping import Float
+from numpy import ndarray
+
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+
+Up = Literal["y", "-y", "z"]
+"""The axis that points up; `-y` is a camera's frame (y down, z forward)."""
+
+
+@dataclass(frozen=True)
+class MotionFile:
+    """A motion as a file has it, and what there is to know about the file."""
+
+    sequence: BodySequence
+    """In the file's own frame."""
+    format: str
+    """The tool or data set that the file's layout belongs to."""
+    up: Up = "y"
+    """The upward axis of the file's frame."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, dropped or filled in, one clause each."""
+
+
+@dataclass(frozen=True)
+class MotionSource:
+    """What a reader is given."""
+
+    path: Path
+    """For messages."""
+    data: Any
+    """The file's contents as plain data: dicts, lists, numbers, text, numpy arrays."""
+    pelvis_rest: Float[ndarray, "3"]
+    """Rest pelvis of the body that the motion was fitted to, metres; for formats that do not turn about it."""
+    person: str | None = None
+    """Which of several persons; None for the one in most frames."""

@@ -1,0 +1,135 @@
+"""Any motion file, recognised by what it holds."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion import aist, easymocap, gvhmr, npz, phalp, romp, threedpw, wham
+from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
+from nerfstudio_avatars.motion.plain_contents import Unreadable, frame_files, read_contents
+
+_LOG = logging.getLogger(__name__)
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_HEAD = 4096
+"""Bytes that tell text and glTF from the rest."""
+_ALWAYS_TOLD = "lengths times"
+"""How `retarget`'s note on a skeleton's scale begins."""
+
+
+class Reader(NamedTuple):
+    """A layout: whether contents have it, and what they say."""
+
+    name: str
+    can_read: Callable[[Any], bool]
+    read: Callable[[MotionSource], MotionFile]
+
+
+READERS = (
+    Reader(threedpw.NAME, threedpw.can_read, threedpw.read),
+    Reader(aist.NAME, aist.can_read, aist.read),
+    Reader(easymocap.NAME, easymocap.can_read, easymocap.read),
+    Reader("ROMP, BEV, TRACE", romp.can_read, romp.read),
+    Reader(phalp.NAME, phalp.can_read, phalp.read),
+    Reader(wham.NAME, wham.can_read, wham.read),
+    Reader(gvhmr.NAME, gvhmr.can_read, gvhmr.read),
+    # Last: others have fields of these names too.
+    Reader("AMASS, InstantAvatar, GART", npz.can_read, npz.read),
+)
+
+
+def read_motion(
+    path: str | Path,
+    person: str | int | None = None,
+    pelvis_rest: Float[Tensor, "3"] | None = None,
+    *,
+    rest_joints: Float[Tensor, "24 3"] | None = None,
+) -> MotionFile:
+    """Reads a motion as it stands, in the file's own frame. Nothing in the file is executed.
+
+    Oddities are logged in one line; how a skeleton was scaled, which is always told, only as information.
+
+    Args:
+        path: a file that one of `READERS` can read, BVH or glTF; or EasyMocap's folder of JSON or npy files.
+        person: which of several persons, by the file's own name or number; by default the one in most frames.
+        pelvis_rest: rest pelvis of the body that the motion was fitted to, metres, for tools that place something else
+            than SMPL's origin (EasyMocap, ROMP, WHAM); the stand-in's by default, which lies within 2 cm of SMPL's.
+        rest_joints: all rest joints of the body that will move, for BVH and glTF; the stand-in's by default.
+
+    Raises:
+        DataError: no reader knows the contents, or they cannot be used.
+    """
+    path = Path(path)
+    motion = _read_scene(path, person, rest_joints)
+    if motion is None:
+        if path.is_dir() and not frame_files(path):
+            raise DataError(path, "a folder without JSON or npy files", "a motion file", "name the file in it")
+        if pelvis_rest is None:
+            pelvis_rest = load_standin().rest(torch.zeros(10))[1][0]
+        data = read_contents(path)
+        pelvis = pelvis_rest.detach().cpu().double().numpy()
+        source = MotionSource(path, data, pelvis, None if person is None else str(person))
+        motion = _read(_reader(source), source)
+    for level, told in ((logging.INFO, True), (logging.WARNING, False)):
+        notes = [note for note in motion.notes if note.startswith(_ALWAYS_TOLD) == told]
+        if notes:
+            _LOG.log(level, "%s (%s): %s", path, motion.format, "; ".join(notes))
+    return motion
+
+
+def _read(reader: Reader, source: MotionSource) -> MotionFile:
+    fix = "give the file as its tool wrote it"
+    try:
+        motion = reader.read(source)
+    except _MISFITS as error:
+        # Readers name what is likely to be wrong; a field of quite another type ends here.
+        found = f"fields of {reader.name} with values that do not fit ({type(error).__name__}: {error})"
+        raise DataError(source.path, found, "the values that the tool writes", fix) from error
+    sequence = motion.sequence
+    values = (sequence.betas, sequence.global_orient, sequence.body_pose, sequence.transl)
+    if not (all(value.isfinite().all() for value in values) and 0 < sequence.fps < math.inf):
+        found = f"numbers beyond all bounds, or {sequence.fps:g} frames a second"
+        raise DataError(source.path, found, "finite angles, metres and a positive rate", fix)
+    return motion
+
+
+def _reader(source: MotionSource) -> Reader:
+    for reader in READERS:
+        if reader.can_read(source.data):
+            return reader
+    fields = source.data if isinstance(source.data, dict) else {}
+    for value in fields.values():
+        if isinstance(value, Unreadable):
+            raise value.error
+    names = ", ".join(sorted(map(str, fields))[:12])
+    found = f"a dict with {names or 'nothing'}" if isinstance(source.data, dict) else f"a {type(source.data).__name__}"
+    expected = f"a file of {', '.join(reader.name for reader in READERS)}, BVH or glTF"
+    fix = "convert it: a npz with `poses` (frames, 72) and `trans` (frames, 3) will do"
+    raise DataError(source.path, found, expected, fix)
+
+
+def _read_scene(path: Path, person: str | int | None, rest_joints: Tensor | None) -> MotionFile | None:
+    """BVH and glTF, which tell of joints by name instead of SMPL's parameters."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise DataError(path, error.strerror or str(error), "a readable file", "check the path") from error
+    from nerfstudio_avatars.motion import bvh, gltf
+
+    read = bvh.read_bvh if bvh.is_bvh(head) else gltf.read_gltf if gltf.is_gltf(head) else None
+    motion = read(path, rest_joints) if read is not None else None
+    if motion is not None and person not in (None, 0, "0"):
+        raise DataError(path, f"no person {person}", "0: such a file holds one", "leave `person` out")
+    return motion

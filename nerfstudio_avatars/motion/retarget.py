@@ -1,0 +1,395 @@
+"""Motions of other skeletons on SMPL's 24 joints, by the joints' names and the directions of their bones.
+
+The change of each joint's GLOBAL rotation since a reference pose is carried over, so joints that SMPL does not have
+(CMU's LHipJoint, a fourth spine) are folded into their descendants. Twist is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion.motion_file import MotionFile
+
+# A joint takes the first of its aliases that no joint above it has taken: `LeftShoulder` is the upper arm where nothing
+# else is (Poser), the collar otherwise (CMU, Mixamo); `LeftFoot` is the ankle (CMU) unless there is one (SMPL).
+_SIDED = {
+    "hip": "upleg upperleg thigh thighbend femur hip",
+    "knee": "knee lowerleg lowleg shin calf leg",
+    "shoulder": "upperarm uparm arm shldr shldrbend humerus shoulder",
+    "elbow": "elbow forearm forearmbend lowerarm lowarm",
+    "ankle": "ankle foot",
+    "foot": "toebase toes toe toe0 toe1 ball foot",
+    "wrist": "wrist hand",
+    "hand": "hand palm",
+    "collar": "collar clavicle thorax shoulder innershoulder",
+}
+_MIDDLE = {"pelvis": "pelvis hips hip", "neck": "neck neck1 neck01 necklower", "head": "head"}
+_SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
+_PREFIXES = set("mixamorig bip valvebiped valve biped j c def org character jnt joint bone model m f avg".split())
+_FINGER = re.compile(r"thumb|index|middle|mid\d|ring|pinky|little|finger", re.IGNORECASE)
+_REQUIRED = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow")]
+_LIMBS = [(f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in (("hip", "knee"), ("knee", "ankle"))]
+_LIMBS += [(f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))]
+_FIX = "rename the joints as CMU, Mixamo, VRM or SMPL do, or retarget the motion in Blender first"
+
+_WIDE = 12.0  # degrees
+_OTHER = {"left": "right", "right": "left"}
+_SWAP = re.compile("^(left|right)(?=_)")
+
+
+@dataclass(frozen=True)
+class SkeletonPose:
+    """Global rotations and positions of a skeleton's nodes, float64, the file's own axes and unit."""
+
+    rotations: Float[Tensor, "*batch nodes 3 3"]
+    positions: Float[Tensor, "*batch nodes 3"]
+
+
+@dataclass(frozen=True)
+class SkeletonMotion:
+    """A moving skeleton of any make."""
+
+    names: tuple[str, ...]
+    """Empty for nodes that must not be taken for a joint of the person."""
+    parents: tuple[int, ...]
+    """Parents come before their children; -1 for roots."""
+    rests: tuple[SkeletonPose, ...]
+    """Rest poses to measure from, best first; the last in the same axes as the frames."""
+    frames: SkeletonPose
+    fps: float
+
+
+def match_joints(names: tuple[str, ...]) -> dict[str, int]:
+    """Which node is which of SMPL's joints; joints that are not found are left out."""
+    nodes: dict[tuple[str, str], int] = {}
+    for node, key in enumerate(_keys(names)):
+        if key[1]:
+            nodes.setdefault(key, node)
+    wanted = [("", joint, aliases) for joint, aliases in _MIDDLE.items()]
+    wanted += [(side, joint, aliases) for side in ("left", "right") for joint, aliases in _SIDED.items()]
+    joints: dict[str, int] = {}
+    for side, joint, aliases in wanted:
+        found = [alias for alias in aliases.split() if (side, alias) in nodes]
+        if found:
+            joints[f"{side}_{joint}" if side else joint] = nodes.pop((side, found[0]))
+    return joints
+
+
+def _keys(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Each name as its side and the rest of it, lower case, without namespaces, prefixes and separators."""
+    words = [re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", re.split("[:|]", name)[-1]) for name in names]
+    words = [[word.lower() for word in name] for name in words]
+    prefixes = set(_PREFIXES)
+    for place in (0, 1):  # what most names begin with is the character's name
+        begins = Counter(name[place] for name in words if len(name) > place + 1)
+        prefixes |= {word for word, count in begins.items() if 2 * count > len(words) > 5 and word not in _SIDES}  # noqa: PLR2004
+    limbs = {alias for aliases in _SIDED.values() for alias in aliases.split()}
+    return [_key(name, prefixes, limbs) for name in words]
+
+
+def _key(words: list[str], prefixes: set[str], limbs: set[str]) -> tuple[str, str]:
+    start = 0
+    while start < len(words) - 1 and (words[start] in prefixes or (start and words[start].isdigit())):
+        start += 1
+    words = words[start:]
+    for end in (0, -1):
+        if len(words) > 1 and words[end] in _SIDES:
+            return _SIDES[words.pop(end)], "".join(words)
+    text = "".join(words)
+    for short, side in (("left", "left"), ("right", "right"), ("l", "left"), ("r", "right")):
+        if text.startswith(short) and text[len(short) :] in limbs:
+            return side, text[len(short) :]
+    return "", text
+
+
+def retarget(
+    source: SkeletonMotion,
+    path: str | Path,
+    layout: str,
+    notes: tuple[str, ...] = (),
+    rest_joints: Float[Tensor, "24 3"] | None = None,
+) -> MotionFile:
+    """A motion of SMPL's joints (y up; who faces forward at rest faces +z), metres.
+
+    The posed thighs, shanks, upper arms and forearms point along the source's, in every frame.
+
+    Args:
+        source: the skeleton and its motion.
+        path: named in errors.
+        layout: the result's `format`.
+        notes: what the reader has to say.
+        rest_joints: joints of the T-pose of the body that will move, metres; the stand-in's by default.
+
+    Raises:
+        DataError: the names or the bones are not those of a person.
+    """
+    standin = load_standin()
+    rest = (standin.rest(torch.zeros(10))[1] if rest_joints is None else rest_joints).detach().cpu().double()
+    target = dict(zip(JOINT_NAMES, rest, strict=True))
+    joints = match_joints(source.names)
+    _check(joints, source, path)
+    reference = _reference(source, joints, target)
+    joints = reference.joints
+    turns = _global_turns(source, reference, target)
+    stacked = torch.stack([turns[name] for name in JOINT_NAMES], 1)
+    angles = matrix_to_axis_angle(torch.cat([stacked[:, :1], stacked[:, standin.parents[1:]].mT @ stacked[:, 1:]], 1))
+
+    length, wanted = _leg(source.frames.positions, joints), _leg(rest, {n: i for i, n in enumerate(JOINT_NAMES)})
+    hips = _middle(source.frames.positions, joints, "hip") @ reference.world.T * (wanted / length)
+    pelvis = target["pelvis"]
+    from_pelvis = (target["left_hip"] + target["right_hip"]) / 2 - pelvis
+    sequence = BodySequence(
+        betas=torch.zeros(10),
+        global_orient=angles[:, 0],
+        body_pose=angles[:, 1:].flatten(1),
+        transl=hips - stacked[:, 0] @ from_pelvis - pelvis,
+        fps=source.fps,
+    )
+    scale = f"lengths times {wanted / length:.4g}: legs of {length:.4g} units become the body's {wanted:.2f} m"
+    return MotionFile(sequence, layout, "y", (*notes, scale, *reference.notes, *_left_out(source, joints)))
+
+
+def _check(joints: dict[str, int], source: SkeletonMotion, path: str | Path) -> None:
+    missing = [name for name in _REQUIRED if name not in joints]
+    names = [name for name in source.names if name]
+    if "pelvis" not in joints or missing:
+        missing = ([] if "pelvis" in joints else ["pelvis"]) + missing
+        found = f"no joint for {', '.join(missing)} among {', '.join(names[:40]) or 'none'}"
+        raise DataError(path, found, "the joints of a person, by name (CMU, Mixamo, VRM, SMPL ...)", _FIX)
+    frames = source.frames.positions
+    if not (torch.isfinite(frames).all() and torch.isfinite(source.frames.rotations).all()):
+        raise DataError(path, "joints at NaN or infinity", "finite numbers", "export the motion again")
+    if not _leg(frames, joints) > 0:
+        raise DataError(path, "legs of no length", "offsets between hip, knee and ankle", "export the skeleton again")
+
+
+def _left_out(source: SkeletonMotion, joints: dict[str, int]) -> list[str]:
+    used = set(joints.values())
+    fingers = sum(bool(_FINGER.search(name)) for node, name in enumerate(source.names) if node not in used)
+    missing = [name.replace("_", " ") for name in JOINT_NAMES if name not in joints and "spine" not in name]
+    missing = [name for name in missing if "hand" not in name]
+    notes = [f"{fingers} finger joints are dropped: SMPL has none"] if fingers else []
+    return notes + ([f"no joint for {', '.join(missing)}: moved with the joint before"] if missing else [])
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The pose that rotations are measured from."""
+
+    joints: dict[str, int]
+    pose: SkeletonPose
+    own: Float[Tensor, "3 3"]
+    """The pose's axes -> SMPL's (x left, y up, z forward)."""
+    world: Float[Tensor, "3 3"]
+    """The frames' axes -> SMPL's."""
+    standing: bool
+    """A rest pose, with straight legs and level feet; else some frame of the motion."""
+    notes: tuple[str, ...]
+
+
+def _reference(source: SkeletonMotion, joints: dict[str, int], target: dict[str, Tensor]) -> _Reference:
+    standing = [rest for rest in source.rests if _stands(rest.positions, joints)]
+    notes = []
+    if standing:
+        pose = standing[0]
+        own = _axes(pose.positions, joints)
+        toes = torch.stack([_foot(source, pose, joints, side) for side in ("left", "right")]).sum(0) @ own.T
+        if toes[2] < -0.5 * toes.norm():
+            joints = {_SWAP.sub(lambda side: _OTHER[side[0]], name): node for name, node in joints.items()}
+            own = _axes(pose.positions, joints)
+            notes.append("the toes point backwards, so left and right were taken to be swapped in the names")
+    frames = source.frames
+    trunk = _middle(frames.positions, joints, "shoulder") - _middle(frames.positions, joints, "hip")
+    up = _snapped(trunk.median(0).values)
+    if standing and standing[-1] is source.rests[-1]:
+        world = _axes(standing[-1].positions, joints)
+        lean = float(torch.rad2deg((F.normalize(trunk, dim=-1) @ world[1]).clamp(-1, 1).acos()).median())
+        if lean > 60:  # noqa: PLR2004
+            notes.append(
+                f"the body lies in most frames, {lean:.0f} degrees from upright: give the up axis if it should not"
+            )
+    else:
+        world = _axes(frames.positions[0], joints, up, snap=True)
+    if not standing:
+        every = torch.stack([_axes(positions, joints, up) for positions in frames.positions])
+        likeness = sum(
+            (_bone(frames.positions, joints, *bone)[:, None] @ every.mT)[:, 0]
+            @ _direction(target[bone[1]] - target[bone[0]])
+            for bone in _LIMBS
+            if bone[1] in joints
+        ) + 2 * (F.normalize(trunk, dim=-1) * up).sum(-1)
+        best = int(torch.as_tensor(likeness).argmax())
+        pose, own = SkeletonPose(frames.rotations[best], frames.positions[best]), every[best]
+        notes.append(f"the rest pose does not stand; measured from frame {best}, the most like a T-pose")
+    return _Reference(joints, pose, own, world, bool(standing), tuple(notes))
+
+
+def _global_turns(source: SkeletonMotion, reference: _Reference, target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rest -> posed rotation of each SMPL joint, (frames, 3, 3), in SMPL's axes."""
+    joints, pose = reference.joints, reference.pose
+    rest = pose.positions @ reference.own.T
+    posed = source.frames.positions @ reference.world.T
+
+    def change(node: int) -> Tensor:
+        before = reference.own @ pose.rotations[node]
+        return reference.world @ source.frames.rotations[:, node] @ before.mT
+
+    turns = {"pelvis": change(joints["pelvis"])}
+    chain = [turns["pelvis"], *map(change, _spine(source.parents, joints))]
+    for number in (1, 2, 3):
+        place = number / 3 * (len(chain) - 1)
+        first = min(int(place + 1e-6), len(chain) - 1)
+        turns[f"spine{number}"] = _between(chain[first], chain[min(first + 1, len(chain) - 1)], place - first)
+    head = change(joints["head"]) if "head" in joints else None
+    chest = turns["spine3"]
+    turns["neck"] = (
+        change(joints["neck"]) if "neck" in joints else chest if head is None else _between(chest, head, 0.5)
+    )
+    turns["head"] = turns["neck"] if head is None else head
+    for side in ("left", "right"):
+        turns[f"{side}_collar"] = change(joints[f"{side}_collar"]) if f"{side}_collar" in joints else chest
+        align: dict[str, Tensor] = {}
+        for limb in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")):
+            for begin, end in zip(limb, limb[1:], strict=False):
+                a, b = f"{side}_{begin}", f"{side}_{end}"
+                if b not in joints:
+                    align[begin] = align["shoulder"]
+                    turns[a] = change(joints[a]) @ align[begin]
+                    continue
+                bone = target[b] - target[a]
+                align[begin] = _rotation(bone, rest[joints[b]] - rest[joints[a]])
+                aligned = change(joints[a]) @ align[begin]
+                # Nothing to turn, unless joints between the two (rolls) bend, or the bone's offset moves.
+                turns[a] = _rotation(aligned @ bone, posed[:, joints[b]] - posed[:, joints[a]]) @ aligned
+        wrist, hand, ankle, foot = (f"{side}_{name}" for name in ("wrist", "hand", "ankle", "foot"))
+        # Hands go on straight from the forearm.
+        turns[wrist] = change(joints[wrist]) @ align["elbow"] if wrist in joints else turns[f"{side}_elbow"]
+        turns[hand] = change(joints[hand]) @ align["elbow"] if hand in joints else turns[wrist]
+        toes = _foot(source, pose, joints, side) @ reference.own.T
+        sole = _sole(target[foot] - target[ankle], toes, align["knee"], reference.standing)
+        turns[ankle] = change(joints[ankle]) @ sole
+        turns[foot] = change(joints[foot]) @ sole if foot in joints else turns[ankle]
+    return turns
+
+
+def _sole(
+    bone: Float[Tensor, "3"], toes: Float[Tensor, "3"], shank: Float[Tensor, "3 3"], standing: bool
+) -> Float[Tensor, "3 3"]:
+    """How SMPL's rest foot is turned into a reference pose's.
+
+    In a rest pose the soles are level and only turn to where the toes point, however high the tool puts the toe joint;
+    but legs spread as wide as CMU's (20 degrees) have them at a right angle to the shank.
+    """
+    if not standing:
+        return _rotation(bone, toes)
+    spread = math.degrees(math.asin(min(1.0, abs(float(shank[0, 1])))))
+    leg = shank if spread > _WIDE else torch.eye(3, dtype=bone.dtype)
+    level = torch.tensor([1.0, 0.0, 1.0], dtype=bone.dtype)
+    toes = leg.T @ toes
+    heading = _rotation(bone * level, toes * level)
+    return leg @ heading if (toes * level).norm() > 0.3 * toes.norm() else leg  # noqa: PLR2004
+
+
+def _spine(parents: tuple[int, ...], joints: dict[str, int]) -> list[int]:
+    """The nodes above the pelvis up to the one that carries both arms."""
+    left, right, below = (ancestors(parents, joints[name]) for name in ("left_shoulder", "right_shoulder", "pelvis"))
+    return [node for node in left if node in right and node not in below]
+
+
+def ancestors(parents: tuple[int, ...], node: int) -> list[int]:
+    """From the root to the node itself."""
+    way = []
+    while node >= 0:
+        way.append(node)
+        node = parents[node]
+    return way[::-1]
+
+
+def _foot(source: SkeletonMotion, pose: SkeletonPose, joints: dict[str, int], side: str) -> Float[Tensor, "3"]:
+    """Ankle to toes, or to whatever hangs on the ankle; zero where nothing does."""
+    ankle = joints[f"{side}_ankle"]
+    children = [node for node, parent in enumerate(source.parents) if parent == ankle]
+    tip = joints.get(f"{side}_foot", children[0] if children else ankle)
+    return pose.positions[tip] - pose.positions[ankle]
+
+
+def _stands(positions: Float[Tensor, "nodes 3"], joints: dict[str, int]) -> bool:
+    """Whether a pose can be compared with SMPL's rest: trunk up, legs straight down, left apart from right."""
+    up = _direction(_middle(positions, joints, "shoulder") - _middle(positions, joints, "hip"))
+    across = _direction(positions[joints["left_hip"]] - positions[joints["right_hip"]])
+    legs = [_bone(positions, joints, *bone) @ up for bone in _LIMBS[:4]]
+    return bool(across.norm() > 0.5 and abs(across @ up) < 0.5 and max(legs) < -0.7)  # noqa: PLR2004
+
+
+def _axes(
+    positions: Float[Tensor, "nodes 3"], joints: dict[str, int], up: Tensor | None = None, snap: bool = False
+) -> Float[Tensor, "3 3"]:
+    """Rows: the person's left, up and forward. Rest poses (no `up` given) stand along the axes of their file."""
+    left = positions[joints["left_hip"]] - positions[joints["right_hip"]]
+    if up is None:
+        up = _snapped(_middle(positions, joints, "shoulder") - _middle(positions, joints, "hip"))
+        snap = True
+    near = _snapped(left)
+    if snap and near @ _direction(left) > 0.9 and abs(near @ up) < 0.5:  # noqa: PLR2004
+        left = near
+    left = left - (left @ up) * up
+    if not left.norm() > 0:
+        left = up.roll(1)
+    left = _direction(left)
+    return torch.stack([left, up, torch.linalg.cross(left, up)])
+
+
+def _snapped(vector: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    """The nearest of the six axes."""
+    axis = torch.zeros_like(vector)
+    best = vector.abs().argmax()
+    axis[best] = torch.where(vector[best] < 0, -1.0, 1.0)
+    return axis
+
+
+def _rotation(start: Float[Tensor, "*batch 3"], end: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The smallest rotation from one direction to another; none where one of them is zero."""
+    a, b = torch.broadcast_tensors(_direction(start), _direction(end))
+    cross, cosine = torch.linalg.cross(a, b), (a * b).sum(-1, keepdim=True)
+    sine = cross.norm(dim=-1, keepdim=True)
+    # Opposite directions: any axis at a right angle will do.
+    other = torch.zeros_like(a).scatter_(-1, a.abs().argmin(-1, keepdim=True), 1.0)
+    axis = torch.where((sine < 1e-12) & (cosine < 0), torch.linalg.cross(a, other), cross)
+    return axis_angle_to_matrix(_direction(axis) * torch.atan2(sine, cosine))
+
+
+def _between(first: Float[Tensor, "*batch 3 3"], last: Float[Tensor, "*batch 3 3"], share: float) -> Tensor:
+    """The rotation a share of the way from one to the other."""
+    return first @ axis_angle_to_matrix(share * matrix_to_axis_angle(first.mT @ last))
+
+
+def _direction(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    return F.normalize(vector, dim=-1, eps=1e-30)
+
+
+def _bone(positions: Tensor, joints: dict[str, int], begin: str, end: str) -> Float[Tensor, "*batch 3"]:
+    return _direction(positions[..., joints[end], :] - positions[..., joints[begin], :])
+
+
+def _middle(positions: Tensor, joints: dict[str, int], part: str) -> Float[Tensor, "*batch 3"]:
+    return (positions[..., joints[f"left_{part}"], :] + positions[..., joints[f"right_{part}"], :]) / 2
+
+
+def _leg(positions: Float[Tensor, "*batch nodes 3"], joints: dict[str, int]) -> float:
+    """Thigh and shank, mean of both legs, median over the frames."""
+    ends = [[positions[..., joints[name], :] for name in bone] for bone in _LIMBS[:4]]
+    return float(sum((a - b).norm(dim=-1).median() for a, b in ends)) / 2

@@ -1,0 +1,120 @@
+"""Numbers out of a file's fields, checked."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from scipy.spatial.transform import Rotation
+
+from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion.motion_file import MotionSource
+
+_FIX = "give the file as its tool wrote it; if you changed it, see the README's section on motion files"
+BODY_ANGLES, SMPL_ANGLES = 66, 72
+"""Numbers of a pose in SMPL's siblings without hands and face, and in SMPL."""
+
+
+def has(data: Any, *names: str) -> bool:
+    """Whether a value is a dict with all these fields."""
+    return isinstance(data, dict) and all(name in data for name in names)
+
+
+def rows(source: MotionSource, name: str, value: Any, width: int) -> Float[ndarray, "frames width"]:
+    """A field as `width` numbers a frame, whatever its inner shape (float64).
+
+    Raises:
+        DataError: it is not made of numbers, or not of so many.
+    """
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(source.path, f"`{name}`: {error}", "numbers", _FIX) from error
+    if not array.size or array.size % width or (array.ndim > 1 and array[0].size % width):
+        raise DataError(source.path, f"`{name}` of shape {array.shape}", f"{width} numbers a frame", _FIX)
+    return array.reshape(-1, width)
+
+
+def same_length(source: MotionSource, **fields: ndarray) -> None:
+    """Raises `DataError` unless all fields have the same number of frames."""
+    if len({len(field) for field in fields.values()}) > 1:
+        found = ", ".join(f"`{name}` of {len(field)} frames" for name, field in fields.items())
+        raise DataError(source.path, found, "the same number of frames", _FIX)
+
+
+def single_shape(source: MotionSource, value: Any) -> Float[ndarray, "10"]:
+    """SMPL's ten shape coefficients: the mean over the frames, if the file has them per frame; zeros without any.
+
+    Raises:
+        DataError: they are not numbers.
+    """
+    if value is None or not np.size(value):
+        return np.zeros(10)
+    array = np.asarray(value)
+    betas = rows(source, "betas", value, array.shape[-1] if array.ndim else 1)[:, :10]
+    betas = betas[np.isfinite(betas).all(1)]
+    if not len(betas):
+        raise DataError(source.path, "betas with NaN or infinity", "finite numbers", "set them to zero")
+    return np.pad(betas.mean(0), (0, 10 - betas.shape[1]))
+
+
+def smpl_poses(source: MotionSource, name: str, value: Any) -> tuple[Float[ndarray, "frames 72"], tuple[str, ...]]:
+    """SMPL's angles from SMPL's or a sibling's (SMPL-H, SMPL-X), and a note if something was dropped.
+
+    The siblings' 21 body joints are SMPL's; SMPL's own two hand joints stay straight.
+
+    Raises:
+        DataError: too few numbers.
+    """
+    array = np.asarray(value)
+    width = int(np.prod(array.shape[1:])) if array.ndim > 1 else array.size
+    poses = rows(source, name, value, max(width, 1))
+    if width == SMPL_ANGLES:
+        return poses, ()
+    if width < BODY_ANGLES or width % 3:
+        found = f"`{name}` of shape {array.shape}"
+        raise DataError(source.path, found, f"{SMPL_ANGLES} numbers a frame, or SMPL-H's or SMPL-X's", _FIX)
+    note = f"poses of {width // 3} joints: hands, jaw and eyes are dropped"
+    poses = np.pad(poses[:, :BODY_ANGLES], ((0, 0), (0, SMPL_ANGLES - BODY_ANGLES)))
+    return poses, (note,) if width > BODY_ANGLES else ()
+
+
+def angles(source: MotionSource, name: str, value: Any, joints: int) -> Float[ndarray, "frames angles"]:
+    """Rotation matrices of `joints` joints a frame as axis-angle vectors, radians.
+
+    Raises:
+        DataError: the numbers are not rotation matrices.
+    """
+    matrices = rows(source, name, value, 9 * joints).reshape(-1, joints, 3, 3)
+    known = np.isfinite(matrices).all((-3, -2, -1))
+    error = np.abs(matrices[known] @ np.swapaxes(matrices[known], -1, -2) - np.eye(3)).max(initial=0)
+    if error > 1e-2 or (np.linalg.det(matrices[known]) < 0).any():  # noqa: PLR2004
+        raise DataError(source.path, f"`{name}` that are no rotations (off by {error:.2g})", "rotation matrices", _FIX)
+    return matrix_to_axis_angle(torch.from_numpy(matrices)).flatten(1).numpy()
+
+
+def turned_about_origin(
+    rotations: Rotation, shift: Float[ndarray, "frames 3"], pelvis_rest: Float[ndarray, "3"]
+) -> Float[ndarray, "frames 3"]:
+    """SMPL's translation where posed points x were moved to R x + shift: t = R p0 + shift - p0, metres."""
+    return rotations.apply(pelvis_rest) + shift - pelvis_rest
+
+
+def hips_at(
+    hips: Float[ndarray, "frames 3"], global_orient: Float[ndarray, "frames 3"], pelvis_rest: Float[ndarray, "3"]
+) -> Float[ndarray, "frames 3"]:
+    """SMPL's translation that puts the middle of the hip joints at `hips`: t = hips - p0 - R (h0 - p0), metres."""
+    return hips - pelvis_rest - Rotation.from_rotvec(global_orient).apply(hips_from_pelvis())
+
+
+@lru_cache(maxsize=1)
+def hips_from_pelvis() -> Float[ndarray, "3"]:
+    """From the rest pelvis to the middle of the hip joints, metres: the stand-in's, within 2 cm of SMPL's."""
+    joints = load_standin().rest(torch.zeros(10))[1].double().numpy()
+    return joints[1:3].mean(0) - joints[0]

@@ -1,0 +1,170 @@
+"""A motion made ready for a scene: its frame rate, where it takes place, how it ends and begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.rotations import (
+    axis_angle_to_matrix,
+    compose_axis_angle,
+    matrix_to_axis_angle,
+    slerp_axis_angle,
+)
+
+Root = Literal["as_is", "in_place", "on_ground"]
+"""What happens to the whole body's place."""
+
+# Columns are the rest pose's axes (x to its left, y up, z ahead) in the world: upright, facing +y.
+_UPRIGHT = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+
+
+def stage_motion(
+    sequence: BodySequence,
+    body: BodyModel,
+    *,
+    root: Root = "as_is",
+    loop_frames: int = 0,
+    blend_frames: int = 0,
+    fps: float | None = None,
+) -> BodySequence:
+    """A motion ready to play, in the world frame (metres, z up), for a body with the motion's betas.
+
+    Steps are taken in this order: frame rate, place, loop, beginning. The counts are of frames at the new rate.
+
+    Args:
+        sequence: as `load_motion` gives it, with the betas of the person who will move.
+        body: the body that will move; its skin decides where the ground is.
+        root: `in_place` keeps the pelvis above the origin, `on_ground` lifts or lowers the whole clip so that the
+            lowest point of the skin in all frames is at z = 0.
+        loop_frames: at the end, cross-fade into the start over so many frames; the clip gets shorter by as many, and
+            its last frame is its first. A person who walks away slides back meanwhile: take `in_place` with it.
+        blend_frames: put so many frames before the clip that lead from the rest pose into it.
+        fps: frames per second; by default the motion's own.
+
+    Raises:
+        ValueError: an option that the clip cannot have.
+    """
+    if fps is not None:
+        if not fps > 0:
+            raise ValueError(f"fps is {fps:g}, expected a number above zero")
+        sequence = sequence.resampled(fps)
+    if root == "in_place":
+        sequence = in_place(sequence, body)
+    elif root == "on_ground":
+        sequence = on_ground(sequence, body)
+    elif root != "as_is":
+        raise ValueError(f"root is {root!r}, expected as_is, in_place or on_ground")
+    if loop_frames:
+        sequence = looped(sequence, loop_frames)
+    return blended_from_rest(sequence, body, blend_frames) if blend_frames else sequence
+
+
+def in_place(sequence: BodySequence, body: BodyModel) -> BodySequence:
+    """The motion without the way it covers: the pelvis stays above the origin, and goes up and down as it did."""
+    pelvis_rest = _pelvis_rest(sequence, body)
+    horizontal = torch.tensor([1.0, 1.0, 0.0], device=sequence.transl.device)
+    return replace(sequence, transl=sequence.transl - sequence.pelvis(pelvis_rest) * horizontal)
+
+
+def on_ground(sequence: BodySequence, body: BodyModel) -> BodySequence:
+    """The motion shifted along z as a whole, so that the lowest vertex over all frames is at z = 0."""
+    lowest = min(_lowest(body, sequence.state(frame)) for frame in range(len(sequence)))
+    return replace(sequence, transl=sequence.transl - sequence.transl.new_tensor([0.0, 0.0, lowest]))
+
+
+def looped(sequence: BodySequence, frames: int) -> BodySequence:
+    """The motion as a closed circle: the last `frames` frames turn into the first ones.
+
+    The clip then begins where the first ones end, so it is shorter by `frames`; its last frame equals its first.
+
+    Raises:
+        ValueError: the clip has fewer than 2 `frames` + 1 frames.
+    """
+    if not 0 < frames <= (len(sequence) - 1) // 2:
+        raise ValueError(f"a cross-fade over {frames} frames needs a clip of {2 * max(frames, 1) + 1}: {len(sequence)}")
+    share = torch.linspace(0, 1, frames + 1, device=sequence.transl.device)[:, None]
+    faded = _mixed(sequence[len(sequence) - frames - 1 :], sequence[: frames + 1], share)
+    return _joined(sequence[frames : len(sequence) - frames - 1], faded)
+
+
+def blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> BodySequence:
+    """The motion after `frames` more frames, from the rest pose to its first frame.
+
+    The rest pose stands upright, faces where the first frame does, and stands as low as that one reaches.
+
+    Raises:
+        ValueError: a negative number of frames.
+    """
+    if frames < 0:
+        raise ValueError(f"a blend over {frames} frames")
+    if not frames:
+        return sequence
+    first = sequence[0:1]
+    orient = _upright(first.global_orient[0])
+    rest = replace(first, global_orient=orient[None], body_pose=torch.zeros_like(first.body_pose))
+    drop = _lowest(body, first.state(0)) - _lowest(body, rest.state(0))
+    rest = replace(rest, transl=rest.transl + rest.transl.new_tensor([0.0, 0.0, drop]))
+    share = (torch.arange(frames, device=first.transl.device) / frames)[:, None]
+    return _joined(_mixed(_repeated(rest, frames), _repeated(first, frames), share), sequence)
+
+
+def _upright(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    """Upright, facing where a body of this orientation faces."""
+    axes = axis_angle_to_matrix(global_orient)
+    ahead = axes[:, 2]
+    # Who lies has no such way. Rising from the back one faces the feet, from the belly the head.
+    if ahead[:2].norm() < 0.3:  # noqa: PLR2004
+        ahead = -axes[:, 1] * torch.sign(ahead[2])
+    turn = torch.atan2(-ahead[0], ahead[1])
+    about_z = torch.stack([torch.zeros_like(turn), torch.zeros_like(turn), turn])
+    return compose_axis_angle(about_z, matrix_to_axis_angle(_UPRIGHT.to(global_orient)))
+
+
+def _mixed(first: BodySequence, last: BodySequence, share: Float[Tensor, "frames 1"]) -> BodySequence:
+    """Frame by frame a share of the way from one sequence to another of the same length."""
+    pose = slerp_axis_angle(
+        first.body_pose.unflatten(1, (23, 3)), last.body_pose.unflatten(1, (23, 3)), share[..., None]
+    )
+    return replace(
+        first,
+        global_orient=slerp_axis_angle(first.global_orient, last.global_orient, share),
+        body_pose=pose.flatten(1),
+        transl=torch.lerp(first.transl, last.transl, share),
+    )
+
+
+def _joined(first: BodySequence, last: BodySequence) -> BodySequence:
+    return replace(
+        first,
+        global_orient=torch.cat([first.global_orient, last.global_orient]),
+        body_pose=torch.cat([first.body_pose, last.body_pose]),
+        transl=torch.cat([first.transl, last.transl]),
+    )
+
+
+def _repeated(sequence: BodySequence, frames: int) -> BodySequence:
+    return replace(
+        sequence,
+        global_orient=sequence.global_orient.expand(frames, -1),
+        body_pose=sequence.body_pose.expand(frames, -1),
+        transl=sequence.transl.expand(frames, -1),
+    )
+
+
+def _pelvis_rest(sequence: BodySequence, body: BodyModel) -> Float[Tensor, "3"]:
+    return body.rest(sequence.betas.to(body.weights.device))[1][0].to(sequence.transl.device)
+
+
+@torch.no_grad()
+def _lowest(body: BodyModel, state: BodyState) -> float:
+    """Height of the lowest point of the skin, metres."""
+    device = body.weights.device
+    parts = (part.to(device) for part in (state.betas, state.global_orient, state.body_pose, state.transl))
+    return body.pose(BodyState(*parts)).vertices[:, 2].min().item()

@@ -1,0 +1,103 @@
+"""Persons in the frames of a video: choosing one, and filling the frames in which it was not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.rotations import slerp_axis_angle
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion.motion_file import MotionSource
+
+_MOST_FRAMES = 1_000_000
+"""More than nine hours; frame numbers beyond are taken for damage."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person where a tool saw it."""
+
+    frames: Int[ndarray, "seen"]
+    """Numbers of the frames, in any order."""
+    poses: Float[ndarray, "seen 72"]
+    """Axis-angle, radians; rows with NaN count as unseen."""
+    transl: Float[ndarray, "seen 3"]
+    """SMPL's translation, metres."""
+    betas: Float[ndarray, "10"]
+    """SMPL's shape coefficients."""
+
+
+def choose_person(source: MotionSource, lengths: Mapping[Any, int]) -> tuple[Any, tuple[str, ...]]:
+    """The person asked for, or the one in most frames, and a note where there was a choice.
+
+    Args:
+        source: names the person wanted.
+        lengths: in how many frames each person is, by what the file calls it.
+
+    Raises:
+        DataError: nobody is in the file, or not the person asked for.
+    """
+    names = ", ".join(f"{name} ({count} frames)" for name, count in lengths.items())
+    if not any(lengths.values()):
+        raise DataError(source.path, "no person in any frame", "at least one", "choose another video or file")
+    if source.person is None:
+        chosen = max(lengths, key=lambda name: lengths[name])
+        return chosen, (f"person {chosen} of {names} is taken: the one in most frames",) if len(lengths) > 1 else ()
+    for name, count in lengths.items():
+        if str(name) == str(source.person) and count:
+            return name, ()
+    raise DataError(source.path, f"no person {source.person}", f"one of {names}", "name one of them")
+
+
+def only_person(source: MotionSource, frames: int) -> None:
+    """Raises `DataError` if another person than 0 is asked for, in a file that holds one."""
+    choose_person(source, {0: frames})
+
+
+def track_sequence(
+    source: MotionSource, track: Track, fps: float, gender: str = "neutral", body: str = "smpl"
+) -> tuple[BodySequence, tuple[str, ...]]:
+    """A track as a sequence without gaps, and notes on what was filled in.
+
+    It begins and ends where the person is seen. Between, rotations take the shorter way and the translation goes
+    straight from one seen frame to the next.
+
+    Raises:
+        DataError: no frame can be used.
+    """
+    seen = np.isfinite(track.poses).all(1) & np.isfinite(track.transl).all(1)
+    known, order = np.unique(track.frames[seen], return_index=True)
+    if not len(known):
+        raise DataError(source.path, "a person without a single whole pose", "at least one", "choose another person")
+    count = int(known[-1] - known[0]) + 1
+    if count > _MOST_FRAMES:
+        found = f"frames numbered {known[0]} to {known[-1]}"
+        raise DataError(source.path, found, f"at most {_MOST_FRAMES} frames", "cut the file, or number them anew")
+    frames = np.arange(count) + int(known[0])
+    after = np.searchsorted(known, frames)
+    before = np.maximum(after - (known[after] != frames), 0)
+    share = (frames - known[before]) / np.maximum(known[after] - known[before], 1)
+    poses = torch.from_numpy(track.poses[seen][order]).unflatten(1, (24, 3))
+    transl = torch.from_numpy(track.transl[seen][order])
+    weight = torch.from_numpy(share)[:, None]
+    filled = slerp_axis_angle(poses[before], poses[after], weight[..., None]).flatten(1)
+    # Rotations of seen frames stay as the file has them, also those of more than half a turn.
+    filled = torch.where(weight == 0, poses[before].flatten(1), filled)
+    sequence = BodySequence(
+        betas=torch.from_numpy(track.betas),
+        global_orient=filled[:, :3],
+        body_pose=filled[:, 3:],
+        transl=torch.lerp(transl[before], transl[after], weight),
+        fps=fps,
+        gender=gender,
+        body=body,
+    )
+    missing = count - len(known)
+    return sequence, (f"{missing} of {count} frames without the person are filled in",) if missing else ()

@@ -1,0 +1,1 @@
+"""nerfstudio's trainer, pipelines and optimizers, fitted to both methods."""

@@ -1,0 +1,89 @@
+"""nerfstudio's trainer, without a GPU where there is none, with checkpoints that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import torch
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
+
+
+@dataclass
+class AvatarTrainerConfig(TrainerConfig):
+    """Training of an avatar."""
+
+    _target: type = field(default_factory=lambda: AvatarTrainer)
+
+
+class AvatarTrainer(Trainer):
+    """Trains on the CPU when asked for a GPU that is not there, and keeps all schedules as long as the training."""
+
+    config: AvatarTrainerConfig
+
+    def __init__(self, config: AvatarTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        if config.machine.device_type == "cuda" and not torch.cuda.is_available():
+            CONSOLE.print(
+                "No CUDA device found: training on the CPU; instant-avatar-cpu and unsup-volanim-tiny are sized for it."
+            )
+            config.machine.device_type = "cpu"
+        fit_schedules(config)
+        super().__init__(config, local_rank, world_size)
+
+    def train(self) -> None:
+        """Trains up to `max_num_iterations` steps in all: a resumed run does what is missing, by the same schedules."""
+        total = self.config.max_num_iterations
+        if self._start_step >= total:
+            CONSOLE.print(
+                f"Nothing to train: the checkpoint has done {self._start_step} steps already. "
+                "Ask for more with --max-num-iterations, which counts from the very start."
+            )
+            return
+        self.config.max_num_iterations = total - self._start_step
+        try:
+            super().train()
+        finally:
+            self.config.max_num_iterations = total
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Writes a checkpoint beside its place, moves it there when it is whole, and only then deletes older ones."""
+        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        pipeline = getattr(self.pipeline, "module", self.pipeline)
+        assert pipeline is not None
+        state = {
+            "step": step,
+            "pipeline": pipeline.state_dict(),
+            "optimizers": {name: one.state_dict() for name, one in self.optimizers.optimizers.items()},
+            "schedulers": {name: one.state_dict() for name, one in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
+
+
+def fit_schedules(config: AvatarTrainerConfig) -> None:
+    """Makes every schedule as long as the training, and lets rates begin anew where the model's phases do."""
+    model = config.pipeline.model
+    if hasattr(model, "max_steps"):
+        model.max_steps = config.max_num_iterations
+    for optimizer in config.optimizers.values():
+        scheduler = optimizer["scheduler"]
+        if hasattr(scheduler, "max_steps"):
+            scheduler.max_steps = config.max_num_iterations
+        if hasattr(scheduler, "boundaries") and hasattr(model, "schedule"):
+            scheduler.boundaries = model.schedule.boundaries

@@ -1,0 +1,1 @@
+"""A phone's video becomes a subject to learn from."""

@@ -1,0 +1,262 @@
+"""An SMPL body fitted to the landmarks and masks of a video, all frames at once.
+
+As SMPLify does (Bogo et al. 2016), with what a slow turn before a still camera offers besides: one body is seen from
+all sides, it stands, and MediaPipe tells how its limbs point in space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.linear_blend_skinning import blend_transforms, joint_transforms
+from nerfstudio_avatars.bodies.rotations import compose_axis_angle, matrix_to_axis_angle
+from nerfstudio_avatars.bodies.smpl_body import SmplBody
+from nerfstudio_avatars.instant_avatar.data.vertical import upward
+from nerfstudio_avatars.media.rasteriser import rasterise
+from nerfstudio_avatars.process.body_landmarks import SeenBody
+
+JOINTS = {
+    11: "left_shoulder", 12: "right_shoulder", 13: "left_elbow", 14: "right_elbow", 15: "left_wrist",
+    16: "right_wrist", 23: "left_hip", 24: "right_hip", 25: "left_knee", 26: "right_knee", 27: "left_ankle",
+    28: "right_ankle",
+}  # fmt: skip
+"""MediaPipe's landmarks that are joints of the body."""
+TRUNK = (11, 12, 23, 24)
+BONES = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (12, 11), (24, 23))
+"""Pairs of landmarks whose direction in space is believed."""
+VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
+"""Weights of landmarks that lie elsewhere than the joints of their names."""
+STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
+STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
+"""How much more than others these joints are held in their rest pose."""
+HOLD = 0.01
+"""How much a pose is drawn to the mean of all frames': who turns around holds it, and the side shows its depth."""
+PLACE, POSE, SHAPE = range(3)
+STEPS = {PLACE: 60, POSE: 160, SHAPE: 160}
+"""Of Adam: place and orientation; with the pose; with the shape, and silhouettes looked at."""
+CONTOUR_POINTS = 120
+"""Of each frame's mask."""
+SKIN_POINTS = 700
+"""Vertices that are compared with the masks."""
+
+
+@dataclass(frozen=True)
+class FittedBody:
+    """What was found, in OpenCV's camera axes (x right, y down, z forward)."""
+
+    motion: BodySequence
+    landmark_error: float
+    """Mean distance between the body's landmarks and those seen, pixels."""
+    silhouettes: list[np.ndarray]
+    """The body's own mask in each frame, (height, width)."""
+    overlaps: Float[np.ndarray, "frames"]
+    """Intersection over union of these and the masks; clothes and hair keep it below one."""
+
+
+class BodyFit:
+    """Fits a body to a video.
+
+    Args:
+        body: at rest facing +z, y up, as SMPL does.
+        seen: one person in every frame.
+        intrinsic: pixels; the first pixel's centre is at one half.
+    """
+
+    def __init__(self, body: SmplBody, seen: Sequence[SeenBody], intrinsic: Float[np.ndarray, "3 3"]) -> None:
+        self._body, self._seen, self._intrinsic = body, seen, intrinsic
+        self._focal = float(intrinsic[0, 0])
+        self._centre = torch.from_numpy(intrinsic[:2, 2]).float()
+        vertices, joints = (one.detach() for one in body.rest(torch.zeros(10)))
+        features = _features(vertices, body.weights)
+        self._landmarks = [*JOINTS, *features]
+        self._joints = [JOINT_NAMES.index(name) for name in JOINTS.values()]
+        self._rows = torch.cat(
+            [torch.tensor(list(features.values())), torch.linspace(0, len(vertices) - 1, SKIN_POINTS).long()]
+        )
+        self._points = torch.from_numpy(np.stack([one.points for one in seen])).float()
+        self._places = torch.from_numpy(np.stack([one.places for one in seen])).float()
+        self._visible = torch.from_numpy(np.stack([one.visibility for one in seen])).float()[:, self._landmarks]
+        self._outside, self._contours = _silhouettes(seen)
+        self._stiffness = torch.tensor([_stiffness(name) for name in JOINT_NAMES[1:]]).repeat_interleave(3)
+
+        trunk = joints[[JOINT_NAMES.index(JOINTS[number]) for number in TRUNK]]
+        self._upright = self._first_orientations(trunk)
+        self._transl = self._first_places(trunk, joints[0])
+        self._turn, self._pose = torch.zeros(len(seen), 3), torch.zeros(len(seen), 69)
+        self._betas = torch.zeros(10)
+        self._beside = torch.zeros(len(JOINTS), 3)
+        """Landmarks from the joints of their names, in the bones' own axes, metres."""
+        self._vertical = torch.tensor([0.0, -1.0, 0.0])
+        """In the camera's axes: it may look down."""
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> FittedBody:
+        """Fits, and measures.
+
+        Args:
+            progress: told how many steps are done, and of how many.
+        """
+        free = [self._turn, self._transl, self._vertical]
+        done = 0
+        for stage, steps in STEPS.items():
+            free += {PLACE: [], POSE: [self._pose], SHAPE: [self._betas, self._beside]}[stage]
+            groups = [{"params": [one.requires_grad_()], "lr": 0.1 if one is self._betas else 0.03} for one in free]
+            optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.003)
+            for _ in range(steps):
+                optimizer.zero_grad()
+                self._loss(stage).backward()
+                optimizer.step()
+                schedule.step()
+                done += 1
+                if progress:
+                    progress(done, sum(STEPS.values()))
+        for one in free:
+            one.requires_grad_(False)
+        return self._result()
+
+    # The body, and what is seen of it ---------------------------------------------------------------------------------
+
+    def _posed(self) -> tuple[Float[Tensor, "frames 24 3"], Float[Tensor, "frames l 3"], Float[Tensor, "frames s 3"]]:
+        """Joints, landmarks and skin in the camera's axes."""
+        vertices, joints = self._body.rest(self._betas)
+        still = torch.zeros_like(self._transl)
+        transforms = joint_transforms(joints, self._turn, self._pose, still, self._body.parents)
+
+        def placed(rotation: Tensor, translation: Tensor, points: Tensor) -> Tensor:
+            moved = (rotation @ points[..., None])[..., 0] + translation - joints[0]
+            return moved @ self._upright.mT + (joints[0] + self._transl)[:, None]
+
+        rotation, translation = transforms[..., :3, :3], transforms[..., :3, 3]
+        beside = placed(rotation[:, self._joints], translation[:, self._joints], joints[self._joints] + self._beside)
+        blended = blend_transforms(self._body.weights[self._rows], transforms)
+        skin = placed(blended[..., :3, :3], blended[..., :3, 3], vertices[self._rows])
+        features = len(self._landmarks) - len(JOINTS)
+        landmarks = torch.cat([beside, skin[:, :features]], 1)
+        return placed(rotation, translation, joints), landmarks, skin[:, features:]
+
+    def _project(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 2"]:
+        return self._focal * points[..., :2] / points[..., 2:].clamp(min=0.1) + self._centre
+
+    def _loss(self, stage: int) -> Float[Tensor, ""]:
+        """All distances in metres at the person's depth."""
+        joints, landmarks, skin = self._posed()
+        metres = (self._transl[:, 2].detach().clamp(min=0.3) / self._focal)[:, None]
+        weight = self._visible * torch.tensor([VAGUE.get(number, 1.0) for number in self._landmarks])
+        away = (self._project(landmarks) - self._points[:, self._landmarks]).norm(dim=-1)
+        loss = 10 * (weight * _robust(away * metres, 0.1)).mean()
+
+        known = dict(zip(JOINTS, joints[:, self._joints].unbind(1), strict=True))
+        directions = torch.stack([F.normalize(known[b] - known[a], dim=-1) for a, b in BONES], 1)
+        told = torch.stack([F.normalize(self._places[:, b] - self._places[:, a], dim=-1) for a, b in BONES], 1)
+        loss = loss + 0.02 * (1 - (directions * told).sum(-1)).mean()
+        loss = loss + 0.05 * (1 - upward(joints) @ F.normalize(self._vertical, dim=0)).mean()
+        if len(joints) > 2:  # noqa: PLR2004
+            loss = loss + 2 * (joints[2:] - 2 * joints[1:-1] + joints[:-2]).square().sum(-1).mean()
+        if stage >= POSE:
+            knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]
+            backwards = (-self._pose.unflatten(1, (23, 3))[:, knees, 0]).clamp(min=0)
+            stiff, moved = self._stiffness * self._pose.square(), (self._pose - self._pose.mean(0)).square()
+            loss = loss + (1e-4 * stiff + HOLD * moved).sum(-1).mean() + 0.05 * backwards.square().mean()
+        if stage >= SHAPE:
+            loss = loss + 2e-4 * self._betas.square().sum() + 0.3 * self._beside.square().sum()
+            loss = loss + self._silhouette_loss(self._project(skin), metres)
+        return loss
+
+    def _silhouette_loss(self, skin: Float[Tensor, "frames s 2"], metres: Float[Tensor, "frames 1"]) -> Tensor:
+        """Skin outside of the mask counts much; a contour far from the skin may be a coat's."""
+        height, width = self._outside.shape[-2:]
+        grid = 2 * skin / torch.tensor([width, height]) - 1
+        outside = F.grid_sample(self._outside, grid[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
+        nearest = torch.cdist(self._contours, skin).amin(-1)
+        return 20 * _robust(outside * metres, 0.1).mean() + 4 * _robust(nearest * metres, 0.04).mean()
+
+    # How it begins, and what comes out --------------------------------------------------------------------------------
+
+    def _first_orientations(self, trunk: Float[Tensor, "4 3"]) -> Float[Tensor, "frames 3 3"]:
+        """Rest -> camera, from shoulders and hips in space (Kabsch 1976)."""
+        rest, told = trunk - trunk.mean(0), self._places[:, list(TRUNK)]
+        u, _, vt = torch.linalg.svd((told - told.mean(1, keepdim=True)).mT @ rest)
+        signs = torch.ones(len(told), 3)
+        signs[:, 2] = torch.linalg.det(u @ vt)
+        return u @ torch.diag_embed(signs) @ vt
+
+    def _first_places(self, trunk: Float[Tensor, "4 3"], pelvis: Float[Tensor, "3"]) -> Float[Tensor, "frames 3"]:
+        """Translations at which the rest body's trunk is seen where it should be: (x + t) = ray (z + t_z), linear."""
+        x = (trunk - pelvis) @ self._upright.mT + pelvis
+        ray = (self._points[:, list(TRUNK)] - self._centre) / self._focal
+        factors = torch.zeros(*ray.shape, 3)
+        factors[..., 0, 0] = factors[..., 1, 1] = 1
+        factors[..., 2] = -ray
+        right = ray * x[..., 2:] - x[..., :2]
+        return torch.linalg.lstsq(factors.flatten(1, 2), right.flatten(1, 2)[..., None]).solution[..., 0]
+
+    @torch.no_grad()
+    def _result(self) -> FittedBody:
+        away = (self._project(self._posed()[1]) - self._points[:, self._landmarks]).norm(dim=-1)
+        motion = BodySequence(
+            betas=self._betas,
+            global_orient=compose_axis_angle(matrix_to_axis_angle(self._upright), self._turn),
+            body_pose=self._pose,
+            transl=self._transl,
+            gender=self._body.gender,
+            body=self._body.name,
+        )
+        silhouettes = [self._silhouette(motion, frame) for frame in range(len(motion))]
+        both = zip(silhouettes, (one.person for one in self._seen), strict=True)
+        overlaps = np.array([(ours & mask).sum() / max((ours | mask).sum(), 1) for ours, mask in both])
+        return FittedBody(motion, float((away * self._visible).sum() / self._visible.sum()), silhouettes, overlaps)
+
+    def _silhouette(self, motion: BodySequence, frame: int) -> np.ndarray:
+        vertices = self._body.pose(motion.state(frame)).vertices.double().numpy()
+        height, width = self._seen[frame].mask.shape
+        at_centres = self._intrinsic - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+        return rasterise(vertices, self._body.faces.numpy(), at_centres, width, height).face >= 0
+
+
+def _robust(distance: Tensor, scale: float) -> Tensor:
+    """Geman and McClure's: grows with the square at first, and never beyond the scale."""
+    square = (distance / scale).square()
+    return scale * square / (1 + square)
+
+
+def _stiffness(name: str) -> float:
+    return next((stiff for part, stiff in STIFFNESS.items() if part in name), 1.0)
+
+
+def _features(vertices: Float[Tensor, "vertices 3"], weights: Float[Tensor, "vertices 24"]) -> dict[int, int]:
+    """MediaPipe's landmarks that are points of the skin, found by the body's own shape: nose, ears, heels, toes."""
+    part = weights.argmax(-1)
+
+    def extreme(joints: tuple[str, ...], direction: tuple[int, int, int]) -> int:
+        mine = torch.isin(part, torch.tensor([JOINT_NAMES.index(name) for name in joints]))
+        along = vertices @ torch.tensor(direction, dtype=vertices.dtype)
+        return int(torch.where(mine, along, -torch.inf).argmax())
+
+    found = {0: extreme(("head",), (0, 0, 1)), 7: extreme(("head",), (1, 0, 0)), 8: extreme(("head",), (-1, 0, 0))}
+    for side, heel, toe in (("left", 29, 31), ("right", 30, 32)):
+        foot = (f"{side}_ankle", f"{side}_foot")
+        found |= {heel: extreme(foot, (0, -1, -1)), toe: extreme(foot, (0, 0, 1))}
+    return found
+
+
+def _silhouettes(seen: Sequence[SeenBody]) -> tuple[Float[Tensor, "frames 1 h w"], Float[Tensor, "frames points 2"]]:
+    """Distances from the masks, and points of their contours, pixels."""
+    outside, contours = [], []
+    for one in seen:
+        mask = one.person.astype(np.uint8)
+        outside.append(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3))
+        lines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        line = max(lines, key=len)[:, 0].astype(np.float32) + 0.5
+        chosen: Int[np.ndarray, "points"] = np.linspace(0, len(line) - 1, CONTOUR_POINTS).round().astype(int)
+        contours.append(line[chosen])
+    return torch.from_numpy(np.stack(outside))[:, None].float(), torch.from_numpy(np.stack(contours))

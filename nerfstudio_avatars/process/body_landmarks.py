@@ -1,0 +1,118 @@
+"""Landmarks and mask of the one person in a picture, by MediaPipe's models, which ship with the package.
+
+Bazarevsky et al. 2020, "BlazePose: On-device Real-time Body Pose tracking".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+
+from nerfstudio_avatars.process.person_masks import SIDE, PersonSegmenter
+from nerfstudio_avatars.tflite import Network, Square
+
+LANDMARKS = 33
+MODEL = Path(__file__).parents[1] / "assets" / "person" / "pose_landmark_full.tflite"
+
+_LEAST_PRESENCE = 0.5
+_ENLARGED = 1.25
+"""How much larger than the person the crop is."""
+PERSON = 128
+"""Share of a pixel, of 255, from which on it counts as the person."""
+
+
+@dataclass(frozen=True)
+class SeenBody:
+    """One person in one picture."""
+
+    points: Float[np.ndarray, "33 2"]
+    """Landmarks in pixels; a pixel's centre is at one half."""
+    visibility: Float[np.ndarray, "33"]
+    """0 to 1."""
+    places: Float[np.ndarray, "33 3"]
+    """Landmarks in metres about the hips' middle, in the camera's axes (x right, y down, z forward)."""
+    mask: UInt8[np.ndarray, "height width"]
+    """Share of each pixel that is the person, 0 to 255."""
+
+    @property
+    def person(self) -> Bool[np.ndarray, "height width"]:
+        """The pixels that are the person."""
+        return self.mask >= PERSON
+
+
+class BodyLandmarks:
+    """Finds the largest person of a picture.
+
+    Raises:
+        RuntimeMissing: without `ai-edge-litert`.
+    """
+
+    def __init__(self) -> None:
+        self._landmarker = Network(MODEL, "Landmarks of people")
+        self._segment = PersonSegmenter()
+
+    def detect(self, picture: UInt8[np.ndarray, "height width 3"]) -> SeenBody | None:
+        """Landmarks and mask, or None where nobody is."""
+        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+        height, width = picture.shape[:2]
+        whole = Square(np.array([width / 2, height / 2]), float(max(height, width)))
+        coarse = self._segment((whole.cut(pixels, SIDE, "zeros")[0] * 255).astype(np.uint8))
+        square = _around(_pasted(coarse, whole, height, width))
+        seen = None
+        # The second look's crop fits better than what the coarse mask gave.
+        for _ in range(2):
+            if square is None:
+                return None
+            seen = self._look(pixels, square)
+            if seen is None:
+                return None
+            square = _around(seen.mask, seen.points)
+        return seen
+
+    def _look(self, pixels: torch.Tensor, square: Square) -> SeenBody | None:
+        height, width = pixels.shape[-2:]
+        outputs = {value.size: value for value in self._landmarker(square.cut(pixels, SIDE, "zeros")).values()}
+        if outputs[1].item() < _LEAST_PRESENCE:
+            return None
+        landmarks = outputs[39 * 5].reshape(39, 5)[:LANDMARKS]
+        visibility = 1 / (1 + np.exp(-np.minimum(landmarks[:, 3], landmarks[:, 4])))
+        share = 255 / (1 + np.exp(-outputs[SIDE * SIDE].reshape(SIDE, SIDE).clip(-30, 30)))
+        return SeenBody(
+            points=square.to_picture(landmarks[:, :2] / SIDE),
+            visibility=visibility,
+            places=outputs[39 * 3].reshape(39, 3)[:LANDMARKS],
+            mask=_pasted(share, square, height, width),
+        )
+
+
+def _pasted(
+    share: Float[np.ndarray, "side side"] | UInt8[np.ndarray, "side side"], square: Square, height: int, width: int
+) -> UInt8[np.ndarray, "height width"]:
+    """A square's mask, 0 to 255, in the picture; only its largest part is kept."""
+    scale = square.side / len(share)
+    # From the square's pixel centres to the picture's.
+    to_picture = np.array([[scale, 0, 0], [0, scale, 0]])
+    to_picture[:, 2] = square.centre - square.side / 2 + scale / 2 - 0.5
+    pasted = cv2.warpAffine(share.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR)
+    mask = pasted.clip(0, 255).round().astype(np.uint8)
+    count, parts, sizes, _ = cv2.connectedComponentsWithStats((mask >= PERSON).astype(np.uint8))
+    if count > 2:  # noqa: PLR2004  # The background is one.
+        others = ~np.isin(parts, (0, 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()))
+        # What belongs to the other parts, their soft edges included.
+        mask[cv2.dilate(others.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = 0
+    return mask
+
+
+def _around(mask: UInt8[np.ndarray, "height width"], points: np.ndarray | None = None) -> Square | None:
+    rows, columns = np.nonzero(mask >= PERSON)
+    if not len(rows):
+        return None
+    places = np.stack([columns, rows], -1).astype(float) + 0.5
+    places = places if points is None else np.concatenate([places, points])
+    low, high = places.min(0), places.max(0)
+    return Square((low + high) / 2, _ENLARGED * float((high - low).max()))

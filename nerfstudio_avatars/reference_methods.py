@@ -1,0 +1,90 @@
+"""The papers' own choices as methods of their own: `instant-avatar-paper`, `unsup-volanim-paper`.
+
+Each takes one of our configurations and returns a copy in which everything that the paper, or its published code, does
+differently is set. A run's `config.yml` then says what ran, as with any other method.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.instant_avatar.field.hash_field import HashFieldConfig
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
+
+EPOCHS = 100
+"""Epochs of each phase of Unsupervised Volumetric Animation."""
+G_STEPS, A_STEPS = 305_000, 1_222_000
+"""Steps of its two phases with VoxCeleb's 19,550 clips on eight GPUs."""
+NOISE_STEPS = 100_000
+"""Steps over which noise on its density falls to 0, in either phase."""
+
+
+def instant_avatar_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConfig:
+    """InstantAvatar as its published code has it (tijiang13/InstantAvatar), for comparison; slower.
+
+    Broyden's search instead of posed cells, one occupancy grid for all frames, ReLU density without a template, noise
+    on the density in early steps, four patches of one frame a step, a practically constant learning rate, and training
+    poses that stay as they are.
+    """
+    config = deepcopy(config)
+    config.method_name = "instant-avatar-paper"
+    model, datamanager = config.pipeline.model, config.pipeline.datamanager
+    model.avatar = dataclasses.replace(
+        model.avatar,
+        field=HashFieldConfig(levels=16, log2_table_size=19, base_resolution=16, per_level_scale=1.5, width=64),
+        density="relu",
+        articulation="broyden",
+        empty_space="union",
+        template_prior=0.0,
+        step=2 / 256,
+        max_samples=256,
+    )
+    model.density_noise_steps, model.refine_poses = 1000, False
+    model.regulariser_weight, model.outlier_weight = 1.0, 1.0
+    datamanager.sampler, datamanager.frames_per_batch, datamanager.rays_per_frame = "patch", 1, 4 * 32 * 32
+    datamanager.dataparser.half_pixel, datamanager.dataparser.decontaminate_edges = "reference", False
+    config.optimizers["field"]["optimizer"].lr = 1e-2
+    config.optimizers["field"]["scheduler"].final_share = 0.88
+    return config
+
+
+def unsup_volanim_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConfig:
+    """Unsupervised Volumetric Animation as published; needs VGG19 and a large data set.
+
+    Plain EPnP, batch norm, features alone as the reconstruction loss, no bootstrap, the plate behind the object, and a
+    learning rate that falls tenfold after 60 and 90 of each phase's 100 epochs. Weights and shares of the training are
+    those for VoxCeleb: a fifth of the steps is the G-phase, then noise, rates and losses begin anew. A configuration
+    without one of the two phases stays without it. Sizes (parts, cube, detector, samples, batch) stay as configured.
+    What remains different: images are resized by area, pixels are squares instead of points (no `align_corners` for
+    pictures), the mask loss knows object and background only, what decays by epochs decays by steps, poses are solved
+    in float64, and the pull loss averages over all processes.
+    """
+    config = deepcopy(config)
+    config.method_name = "unsup-volanim-paper"
+    model = config.pipeline.model
+    network = model.network
+    network.pose, network.prior_slope, network.detail = "epnp", 0.0, 0.0
+    network.render.background = "plate"
+    network.generator.norm, network.generator.coarse_outputs, network.generator.first_colour = "batch", False, 0.0
+    network.generator.density_scale, network.detector.norm, network.detector.positional_bias = 1.0, "batch", 0.0
+    losses = model.losses
+    losses.pixel, losses.perceptual = 0.0, 10.0
+    losses.equivariance, losses.projection = 10.0, 10.0
+    losses.pull, losses.pull_threshold, losses.articulated_pull, losses.articulated_pull_threshold = 10, 0.1, 200, 0.01
+    losses.mask, losses.articulated_mask, losses.mask_as_logits = 10.0, 0.0, True
+    schedule = model.schedule
+    schedule.bootstrap_until, schedule.search_until, schedule.patch = 0.0, 0.0, None
+    if 0 < schedule.articulate_from < 1:
+        schedule.articulate_from = G_STEPS / (G_STEPS + A_STEPS)
+    schedule.density_noise = 0.5
+    schedule.noise_until, schedule.noise_again_until = NOISE_STEPS / G_STEPS, NOISE_STEPS / A_STEPS
+    schedule.mask_decay = 0.8**EPOCHS
+    model.part_noise = 0.0
+    optimizer, scheduler = config.optimizers["network"]["optimizer"], config.optimizers["network"]["scheduler"]
+    optimizer.lr, optimizer.betas, optimizer.clip = 5e-4, (0.5, 0.999), 0.1
+    scheduler.rates, scheduler.plateau, scheduler.warm_up, scheduler.milestones = (1.0,), 1.0, 0, (0.6, 0.9)
+    return config

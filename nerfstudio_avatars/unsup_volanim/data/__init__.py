@@ -1,0 +1,1 @@
+"""Reading many clips of one kind of object and giving their frames to training."""

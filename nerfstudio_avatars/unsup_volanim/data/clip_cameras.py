@@ -1,0 +1,47 @@
+"""The method's one camera, in nerfstudio's world."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
+
+from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable
+from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, REACH
+
+NEAR, FAR = DISTANCE - REACH, DISTANCE + REACH
+"""Of the scene, along the camera's axis; its middle is the world's origin."""
+CAMERA_TO_WORLD = ((-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, DISTANCE), (0.0, 1.0, 0.0, 0.0))
+"""OpenGL's axes (x right, y up, z backward) in the world (z up): the camera stands at +y, where the person looks."""
+
+
+def clip_cameras(table: ClipTable, rows: Int[Tensor, "rows 2"], size: int) -> Cameras:
+    """One camera per (clip, frame), all alike but for the `clip`, `frame` and time they stand for.
+
+    Args:
+        table: says how long the clips are; times run from 0 to 1 within each.
+        rows: clip and frame numbers.
+        size: of the square pictures, pixels.
+    """
+    clip, frame = rows.long().split(1, -1)
+    lengths = torch.tensor([one.frames for one in table])
+    return Cameras(
+        camera_to_worlds=torch.tensor(CAMERA_TO_WORLD).expand(len(rows), 3, 4),
+        fx=FOCAL * size / 2,
+        fy=FOCAL * size / 2,
+        cx=size / 2,
+        cy=size / 2,
+        width=size,
+        height=size,
+        camera_type=CameraType.PERSPECTIVE,
+        times=frame / (lengths[clip] - 1).clamp_min(1),
+        metadata={"clip": clip, "frame": frame},
+    )
+
+
+def clip_scene_box() -> SceneBox:
+    """What the camera sees between near and far."""
+    half = torch.tensor([FAR / FOCAL, (FAR - NEAR) / 2, FAR / FOCAL])
+    return SceneBox(torch.stack([-half, half]))

@@ -1,0 +1,136 @@
+"""The clips that lie in a folder: videos, folders of frames, or pictures, under train/ and test/ or all together."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, by_number
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFacts, probe_video
+
+SPLITS = ("train", "test")
+MASKS = "masks"
+EXPECTED = "videos (.mp4, .gif, .mov, .webm) or folders of pictures (.png, .jpg, ...), one per clip"
+READERS = 8
+"""Threads that open videos to count their frames."""
+
+
+@dataclass(frozen=True)
+class FoundClip:
+    """A clip as it lies on disk."""
+
+    name: str
+    path: Path
+    split: str | None
+    """Of the folder `train` or `test`; None where there are none."""
+    person: str | None
+    """Of the folder that holds the clip's, where clips lie one level deeper."""
+    facts: VideoFacts | None = None
+    """Of a video."""
+    mask: Path | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many."""
+        if self.facts is not None:
+            return self.facts.frames
+        if not self.path.is_dir():
+            return 1
+        # Counting names is enough: there may be millions.
+        with os.scandir(self.path) as entries:
+            return sum(os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES for entry in entries)
+
+
+def find_clips(root: Path) -> list[FoundClip]:
+    """Videos and folders of frames, by name; masks beside them, in `masks/<split>/<clip>` or `masks/<clip>`.
+
+    Raises:
+        DataError: if there are none, or one is empty or unreadable, or two have the same name.
+    """
+    found = [entry for split, folder in _bases(root) for entry in _clips_in(folder, split)]
+    return _checked(root, found, EXPECTED)
+
+
+def find_pictures(root: Path) -> list[FoundClip]:
+    """Every picture, at any depth, as a clip of its own."""
+    found = []
+    for split, base in _bases(root):
+        paths = (path for path in base.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        for path in sorted(paths, key=lambda path: by_number(str(path))):
+            place = path.relative_to(base)
+            if place.parts[0] != MASKS and not any(part.startswith(".") for part in place.parts):
+                found.append(FoundClip(place.with_suffix("").as_posix(), path, split, None))
+    return _checked(root, found, "pictures (.png, .jpg, ...), in any folders")
+
+
+def _bases(root: Path) -> list[tuple[str | None, Path]]:
+    if not root.is_dir():
+        fix = "give the data set's folder with --data; for a trained run, put it back or correct it in its config.yml"
+        raise DataError(root, "no such folder", EXPECTED, fix)
+    return [(split, root / split) for split in SPLITS if (root / split).is_dir()] or [(None, root)]
+
+
+def _clips_in(folder: Path, split: str | None, person: str | None = None) -> Iterator[FoundClip]:
+    for path in sorted(folder.iterdir(), key=lambda path: by_number(path.name)):
+        if path.name[0] == "." or path.name == MASKS:
+            continue
+        # VoxCeleb's folders of frames, too, have names that end in .mp4.
+        is_video = path.suffix.lower() in VIDEO_SUFFIXES
+        name = path.stem if is_video else path.name
+        name = f"{person}/{name}" if person else name
+        if path.is_dir():
+            if any(inside.suffix.lower() in PICTURE_SUFFIXES for inside in path.iterdir()):
+                yield FoundClip(name, path, split, person)
+                continue
+            deeper = list(_clips_in(path, split, path.name)) if person is None else []
+            if not deeper:
+                fix = "put the clip's frames there, or remove the folder"
+                raise DataError(path, "no pictures in it", "the frames of one clip", fix)
+            yield from deeper
+        elif is_video:
+            yield FoundClip(name, path, split, person)
+
+
+def _checked(root: Path, found: list[FoundClip], expected: str) -> list[FoundClip]:
+    if not found:
+        contents = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+        fix = "give the data set's folder with --data"
+        if any(path.suffix.lower() in PICTURE_SUFFIXES for path in root.iterdir()):
+            fix = "put the frames of each clip into a folder of its own, or use the dataparser image-folders"
+        raise DataError(root, contents, expected, fix)
+    name, count = Counter(clip.name for clip in found).most_common(1)[0]
+    if count > 1:
+        raise DataError(root, f"{count} clips of the name {name}", "one", "rename or remove the others")
+    with ThreadPoolExecutor(READERS) as threads:
+        return list(threads.map(lambda clip: _completed(root / MASKS, clip), found))
+
+
+def _completed(masks: Path, clip: FoundClip) -> FoundClip:
+    facts = None if clip.path.is_dir() or clip.path.suffix.lower() not in VIDEO_SUFFIXES else probe_video(clip.path)
+    clip = FoundClip(clip.name, clip.path, clip.split, clip.person, facts)
+    if not masks.is_dir():
+        return clip
+    mask = _mask_of(masks, clip)
+    if mask is not None and mask.is_file() and facts is not None:
+        count = probe_video(mask).frames
+        if count != facts.frames:
+            found, expected = f"{count} frames", f"{facts.frames}, as {clip.path.name} has"
+            raise DataError(mask, found, expected, "write one mask per frame, or remove the masks")
+    return FoundClip(clip.name, clip.path, clip.split, clip.person, facts, mask)
+
+
+def _mask_of(masks: Path, clip: FoundClip) -> Path | None:
+    suffixes = VIDEO_SUFFIXES if clip.facts is not None or clip.path.is_dir() else PICTURE_SUFFIXES
+    for base in (masks / str(clip.split), masks):
+        for name in (clip.name, str(Path(clip.name).parent / clip.path.name)):
+            if (base / name).is_dir():
+                return base / name
+        for suffix in sorted(suffixes):
+            if (base / f"{clip.name}{suffix}").is_file():
+                return base / f"{clip.name}{suffix}"
+    return None

@@ -1,0 +1,212 @@
+"""Whole frames of a few clips a step, for methods that learn from many videos."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.base_datamanager import DataManager, VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
+from torch import Tensor, distributed
+
+from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
+from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader, DrivingSource
+from nerfstudio_avatars.unsup_volanim.data.clip_sampler import BatchSize, ClipSampler
+from nerfstudio_avatars.unsup_volanim.data.clip_table import HeldOutFrames
+
+
+@dataclass
+class ClipFramesDataManagerConfig(VanillaDataManagerConfig):
+    """Frames of few identities a step. What the base class says of rays and pixels is not used."""
+
+    _target: type = field(default_factory=lambda: ClipFramesDataManager)
+    identities_per_batch: int = 2
+    """Identities a step, over all processes together. More makes steps steadier and slower."""
+    frames_per_identity: int = 4
+    """Frames of each identity a step: its cube is made once for all of them."""
+    cache_gb: float = 1.0
+    """Memory for decoded frames, gigabytes. What fits is decoded once."""
+    eval_split: Literal["frames", "people"] = "frames"
+    """Evaluated on: held-out frames of the clips trained on, or people never trained on (to be inverted first)."""
+    prefetch: bool = True
+    """Decode the next step's frames while this step computes."""
+    seed: int = 42
+    """Of the choice of frames. It and the step decide the batch, on all processes together."""
+
+
+Batch = tuple[Cameras, dict[str, Tensor]]
+
+
+class ClipDataset(InputDataset):
+    """Frames by camera, decoded when asked for; `metadata["driving"]` gives the model those of any clip."""
+
+    exclude_batch_keys_from_device: list[str] = []
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, reader: ClipReader) -> None:
+        super().__init__(dataparser_outputs)
+        self.reader = reader
+        self.metadata["driving"] = DrivingSource(reader.table, reader)
+
+    def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "size size 3"]:
+        """One frame."""
+        clip, frame = self.metadata["frame_ids"][image_idx].tolist()
+        return self.reader.read(clip, frame)[0].copy()
+
+    def get_image_float32(self, image_idx: int) -> Float[Tensor, "size size 3"]:
+        """One frame, 0 to 1."""
+        return torch.from_numpy(self.get_numpy_image(image_idx)).float() / 255
+
+    def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
+        """One frame, its mask, and what it is; see `ClipFramesDataManager.next_train`."""
+        row = self.metadata["frame_ids"][image_idx][None]
+        data = {key: value[0] for key, value in self.frames(row).items()}
+        if image_type == "uint8":
+            data["image"] = self.get_image_uint8(image_idx)
+        return data | {"image_idx": image_idx}
+
+    def frames(self, rows: Int[Tensor, "rows 2"]) -> dict[str, Tensor]:
+        """Frames of any clips, given as (clip, frame)."""
+        read = self.reader.read_many([(clip, frame) for clip, frame in rows.tolist()])
+        whole = np.full((self.reader.size, self.reader.size), 255, np.uint8)
+        masks = np.stack([whole if mask is None else mask for _, mask in read])
+        identities = torch.tensor(self.metadata["identity_of_clip"])
+        return {
+            "image": torch.from_numpy(np.stack([rgb for rgb, _ in read])).float() / 255,
+            "mask": torch.from_numpy(masks)[..., None].float() / 255,
+            "has_mask": torch.tensor([mask is not None for _, mask in read]),
+            "clip": rows[:, 0],
+            "identity": identities[rows[:, 0]],
+            "frame": rows[:, 1],
+        }
+
+
+class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
+    """Nothing is decoded before it is asked for. Every batch is a function of the seed and the step."""
+
+    config: ClipFramesDataManagerConfig
+
+    def __init__(
+        self,
+        config: ClipFramesDataManagerConfig,
+        device: torch.device | str = "cpu",
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        **_: Any,
+    ) -> None:
+        self.config, self.device = config, device
+        self.world_size, self.local_rank, self.test_mode = world_size, local_rank, test_mode
+        self.sampler = None
+        # Of people never trained on there is no embedding: ns-eval's `test`, too, is held-out frames unless asked.
+        self.test_split = {"frames": "val", "people": "test"}[config.eval_split]
+        self.dataparser_config = config.dataparser
+        if config.data is not None:
+            config.dataparser.data = config.data
+        config.data = config.dataparser.data
+        self.dataparser = config.dataparser.setup()
+        self.includes_time = self.dataparser.includes_time
+        self.train_dataparser_outputs = self.dataparser.get_dataparser_outputs(split="train")
+        facts = self.train_dataparser_outputs.metadata
+        self.reader = ClipReader(facts["clips"], facts["size"], config.cache_gb)
+        self.train_dataset = self.create_train_dataset()
+        self.eval_dataset = self.create_eval_dataset()
+        self.exclude_batch_keys_from_device = self.train_dataset.exclude_batch_keys_from_device
+        size = BatchSize(config.identities_per_batch, config.frames_per_identity)
+        held_out = HeldOutFrames(facts["eval_frame_interval"])
+        self.clip_sampler = ClipSampler(facts["clips"], facts["identity_of_clip"], held_out, size, config.seed)
+        self._check_batch()
+        self._background = ThreadPoolExecutor(1, "next-frames")
+        self._ahead: tuple[int, Future[Batch]] | None = None
+        # Not VanillaDataManager's: it compares the sizes of all cameras one by one, minutes for millions of frames.
+        DataManager.__init__(self)
+
+    def create_train_dataset(self) -> ClipDataset:
+        """One camera per frame trained on."""
+        return ClipDataset(self.train_dataparser_outputs, self.reader)
+
+    def create_eval_dataset(self) -> ClipDataset:
+        """One camera per frame evaluated on."""
+        return ClipDataset(self.dataparser.get_dataparser_outputs(split=self.test_split), self.reader)
+
+    def setup_train(self) -> None:
+        """Nothing: frames are decoded as they are drawn."""
+
+    def setup_eval(self) -> None:
+        """Whole frames, in order and at random."""
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=self.device)
+        self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
+
+    def next_train(self, step: int) -> Batch:
+        """This process's frames of a step; those of one identity together.
+
+        Returns:
+            Cameras (batch), and of each frame: `image` (batch, size, size, 3) 0 to 1; `mask` (batch, size, size, 1) 0
+            to 1, ones where there is none, and `has_mask` (batch) bool; `clip`, `identity` (-1: not trained on) and
+            `frame` (batch), long.
+        """
+        self.train_count += 1
+        ready_for, ready = self._ahead or (None, None)
+        batch = ready.result() if ready is not None and ready_for == step else self._train_batch(step)
+        if self.config.prefetch:
+            self._ahead = step + 1, self._background.submit(self._train_batch, step + 1)
+        return self._on_device(*batch)
+
+    def next_eval(self, step: int) -> Batch:
+        """As many frames as in training, of those evaluated on, sorted by clip."""
+        self.eval_count += 1
+        rows = self.eval_dataset.metadata["frame_ids"]
+        count = min(self.clip_sampler.size.identities * self.config.frames_per_identity, len(rows))
+        draw = np.random.default_rng([self.config.seed, step, self.local_rank])
+        chosen = np.sort(draw.choice(len(rows), count, replace=False))
+        return self._on_device(*self._batch(self.eval_dataset, rows[torch.from_numpy(chosen)]))
+
+    def next_eval_image(self, step: int) -> Batch:
+        """One frame, without the batch's dimension but for the camera's. The step decides which."""
+        index = int(np.random.default_rng([self.config.seed, step]).integers(len(self.eval_dataset)))
+        row = self.eval_dataset.metadata["frame_ids"][index : index + 1]
+        cameras, batch = self._on_device(*self._batch(self.eval_dataset, row))
+        return cameras, {key: value[0] for key, value in batch.items()} | {"image_idx": torch.tensor(index)}
+
+    def clip_frames(self, clip: int) -> UInt8[Tensor, "frames size size 3"]:
+        """All frames of a clip, to drive others with."""
+        return torch.from_numpy(self.reader.read_clip(clip))
+
+    def get_train_rays_per_batch(self) -> int:
+        """Pixels a step, of this process."""
+        size = self.clip_sampler.size
+        return size.identities * size.frames * self.reader.size**2 // self.world_size
+
+    def get_eval_rays_per_batch(self) -> int:
+        """As many as in training."""
+        return self.get_train_rays_per_batch()
+
+    def _train_batch(self, step: int) -> Batch:
+        rows = torch.from_numpy(self.clip_sampler.rows(step, self._rank(), self.world_size))
+        return self._batch(self.train_dataset, rows[:, 1:])
+
+    def _batch(self, dataset: ClipDataset, rows: Int[Tensor, "rows 2"]) -> Batch:
+        return clip_cameras(self.reader.table, rows, self.reader.size), dataset.frames(rows)
+
+    def _on_device(self, cameras: Cameras, batch: dict[str, Tensor]) -> Batch:
+        return cameras.to(self.device), {key: value.to(self.device) for key, value in batch.items()}
+
+    def _rank(self) -> int:
+        """Of this process among those of all machines; nerfstudio tells only its place on this one."""
+        return distributed.get_rank() if distributed.is_initialized() else self.local_rank
+
+    def _check_batch(self) -> None:
+        identities = self.clip_sampler.size.identities
+        if identities % self.world_size:
+            share = math.ceil(identities / self.world_size) * self.world_size
+            raise ValueError(
+                f"{identities} identities a step cannot be shared by {self.world_size} processes. "
+                f"Use --pipeline.datamanager.identities-per-batch {share}, or fewer processes."
+            )

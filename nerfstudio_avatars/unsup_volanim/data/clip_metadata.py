@@ -1,0 +1,83 @@
+"""What clips' names and the published tables of clips say about them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfstudio_avatars.errors import DataError
+
+SEPARATOR = "#"
+VOXCELEB_PARTS, TED_PARTS = 4, 3
+"""`<person>#<video>#<start>#<end>` and `<talk>#<start>#<end>`."""
+COLUMNS = ("video_id", "start", "end")
+ClipKey = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class ClipNote:
+    """One row of a table of clips; None where it is silent."""
+
+    person: str | None = None
+    fps: float | None = None
+    split: str | None = None
+
+
+def clip_key(name: str) -> ClipKey:
+    """A clip's name with its numbers as numbers: padding with zeros does not matter.
+
+    TED-talks' table has the range inside `video_id`, and 0 for `start` and `end`; files named after it end in a second,
+    empty range, which is dropped.
+    """
+    parts: ClipKey = tuple(int(part) if part.isdecimal() else part for part in name.split(SEPARATOR))
+    doubled = len(parts) > TED_PARTS + 1 and parts[-2:] == (0, 0) and all(isinstance(n, int) for n in parts[-4:])
+    return parts[:-2] if doubled else parts
+
+
+def voxceleb_person(name: str) -> str | None:
+    """The person in `<person>#<video>#<start>#<end>`; None for any other name."""
+    return _first_part(name, VOXCELEB_PARTS)
+
+
+def ted_talk(name: str) -> str | None:
+    """The talk, and with it the speaker, in `<talk>#<start>#<end>`; None for any other name."""
+    return _first_part(name, TED_PARTS)
+
+
+def read_notes(path: Path) -> dict[ClipKey, ClipNote]:
+    """Reads a table of clips: `video_id, start, end`, and where there are any `person_id`, `fps`, `partition`.
+
+    Raises:
+        DataError: if it is no such table.
+    """
+    fix = "take the table as it was published, or remove it: it is not needed"
+    try:
+        with path.open(newline="", encoding="utf8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                columns = ", ".join(reader.fieldnames or ()) or "nothing"
+                raise DataError(path, f"the columns {columns}", f"also {', '.join(missing)}", fix)
+            return dict(_note(row) for row in reader)
+    except OSError as error:
+        raise DataError(path, str(error), "a table of clips, .csv", "give its path, or leave it out") from error
+    except (UnicodeDecodeError, csv.Error, ValueError, AttributeError, TypeError) as error:
+        raise DataError(path, f"{type(error).__name__}: {error}", "a table of clips, .csv", fix) from error
+
+
+def _note(row: dict[str, str]) -> tuple[ClipKey, ClipNote]:
+    parts = [row[name] for name in ("person_id", *COLUMNS) if row.get(name)]
+    partition = row.get("partition")
+    note = ClipNote(
+        person=row.get("person_id") or None,
+        fps=float(row["fps"]) if row.get("fps") else None,
+        split=("train" if partition == "train" else "test") if partition else None,
+    )
+    return clip_key(SEPARATOR.join(parts)), note
+
+
+def _first_part(name: str, parts: int) -> str | None:
+    key = clip_key(name)
+    fits = len(key) == parts and all(isinstance(part, int) for part in key[-2:])
+    return name.partition(SEPARATOR)[0] if fits else None

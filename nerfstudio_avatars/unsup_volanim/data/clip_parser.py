@@ -1,0 +1,172 @@
+"""What the dataparsers of clips share: splits, identities, held-out frames, and the one camera."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from jaxtyping import Int
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
+from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
+from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
+from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable, HeldOutFrames, frame_rows
+
+
+@dataclass
+class ClipsDataParserConfig(DataParserConfig):
+    """Many clips of one kind of object."""
+
+    image_size: int = 256
+    """Side of the square pictures, pixels: what is larger is shrunk, after cutting the middle square out."""
+    identity: Literal["clip", "person"] = "clip"
+    """What gets an appearance of its own: each clip, as in the paper, or each person."""
+    eval_frame_interval: int = 8
+    """The last of every so many frames of a clip is evaluated on and not trained on; 0: all frames are trained on."""
+    max_eval_frames: int = 512
+    """Frames evaluated on, spread evenly over all that are held out; 0: every one."""
+    test_share: float = 0.1
+    """Share of the persons never trained on, where neither folders nor a table say who; decided by their names."""
+    max_videos: int | None = None
+    """At most so many clips are trained on, drawn at random, always the same ones; by default all."""
+    test_names: tuple[str, ...] = ()
+    """Persons or clips never trained on, besides those under test/; given, `test_share` decides nothing."""
+
+
+@dataclass
+class ClipsDataParser(DataParser):
+    """Splits: `train`; `val`, held-out frames of the same clips; `test`, clips of persons never trained on."""
+
+    config: ClipsDataParserConfig
+    includes_time: bool = True
+
+    @abstractmethod
+    def _find_clips(self) -> ClipTable:
+        """All clips of the data set."""
+
+    def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
+        table, size = self._table(), self.config.image_size
+        rows = self._rows(table, split)
+        identities, identity_of_clip = identities_of(table, self.config.identity)
+        return DataparserOutputs(
+            image_filenames=FramePaths(table, rows),  # type: ignore[arg-type]
+            cameras=clip_cameras(table, rows, size),
+            scene_box=clip_scene_box(),
+            metadata={
+                "clips": table,
+                "frame_ids": rows,
+                "identities": identities,
+                "identity_of_clip": identity_of_clip,
+                "size": size,
+                "eval_frame_interval": self.config.eval_frame_interval,
+                "has_masks": self._has_masks(table),
+            },
+        )
+
+    def _table(self) -> ClipTable:
+        if getattr(self, "_built", None) is None:
+            config = self.config
+            if config.eval_frame_interval < 0 or config.eval_frame_interval == 1:
+                found = f"--eval-frame-interval {config.eval_frame_interval}"
+                raise DataError(config.data, found, "0, or at least 2", "hold out every 8th frame")
+            if config.image_size < 1:
+                raise DataError(config.data, f"--image-size {config.image_size}", "pixels", "ask for 256")
+            self._built = _drawn(self._find_clips(), config.max_videos)
+            learned, others = (len(self._built.of_split(split)) for split in ("train", "test"))
+            CONSOLE.print(f"{config.data}: {learned} clips to train on, {others} of people never trained on.")
+            if not learned:
+                fix = "put clips under train/, or lower --test-share"
+                raise DataError(config.data, "only clips that are held out", "clips to train on", fix)
+        return self._built
+
+    def _has_masks(self, table: ClipTable) -> bool:
+        first, *others = table.of_split("train")
+        masked = [table[clip].mask is not None for clip in (first, *others)]
+        if any(masked):
+            if not all(masked):
+                CONSOLE.print(
+                    f"{self.config.data}: {sum(masked)} of {len(masked)} clips have masks. Only steps whose frames all "
+                    "have one learn from them: `ns-avatar masks` writes those of people."
+                )
+            return True
+        return ClipReader(table, self.config.image_size, 0).read(first, 0)[1] is not None
+
+    def _rows(self, table: ClipTable, split: str) -> Int[Tensor, "rows 2"]:
+        train, held_out = table.of_split("train"), HeldOutFrames(self.config.eval_frame_interval)
+        if split == "train":
+            return frame_rows(table, train, held_out, learned=True)
+        if split == "val":
+            rows = frame_rows(table, train, held_out, learned=False)
+            # Pictures without a sequence leave nothing to hold out: then the learned ones are looked at.
+            rows = rows if len(rows) else torch.tensor([(clip, 0) for clip in train])
+        else:
+            rows = frame_rows(table, table.of_split("test"), HeldOutFrames(0), learned=True)
+            if not len(rows):
+                fix = "put clips under test/, or name persons with --test-names"
+                raise DataError(self.config.data, "no clips that are held out", "clips never trained on", fix)
+        count = self.config.max_eval_frames or len(rows)
+        if len(rows) <= count:
+            return rows
+        return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
+
+
+class FramePaths(Sequence[Path]):
+    """A name for every frame, `<clip>/<frame>.png`, made when asked for: there may be millions."""
+
+    def __init__(self, table: ClipTable, rows: Int[Tensor, "rows 2"]) -> None:
+        self._table, self._rows = table, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> FramePaths: ...
+
+    def __getitem__(self, index: int | slice) -> Path | FramePaths:
+        if isinstance(index, slice):
+            return FramePaths(self._table, self._rows[index])
+        return self._path(*self._rows[index].tolist())
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self._path(*row) for row in self._rows.tolist())
+
+    def _path(self, clip: int, frame: int) -> Path:
+        path = Path(self._table[clip].path)
+        suffix = path.suffix.lower()
+        if suffix in PICTURE_SUFFIXES:
+            return path
+        return (path.with_suffix("") if suffix in VIDEO_SUFFIXES else path) / f"{frame:06d}.png"
+
+
+def _drawn(table: ClipTable, count: int | None) -> ClipTable:
+    """At most so many of the clips trained on, and all others."""
+    learned = table.of_split("train")
+    if count is None or count >= len(learned):
+        return table
+    chosen = set(random.Random(0).sample(learned, max(count, 0)))
+    return ClipTable([clip for number, clip in enumerate(table) if number in chosen or clip.split != "train"])
+
+
+def identities_of(table: ClipTable, kind: str) -> tuple[list[str], list[int]]:
+    """The names of those trained on, sorted, and which of them each clip shows: -1 for none.
+
+    A name stays the same when clips are added; its number may not. Keep the names with what was learned.
+    """
+    names = [clip.person if kind == "person" and clip.person else clip.name for clip in table]
+    identities = sorted({name for name, clip in zip(names, table, strict=True) if clip.split == "train"})
+    numbers = {name: number for number, name in enumerate(identities)}
+    of_clip = [numbers[name] if clip.split == "train" else -1 for name, clip in zip(names, table, strict=True)]
+    return identities, of_clip

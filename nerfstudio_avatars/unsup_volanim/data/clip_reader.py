@@ -1,0 +1,194 @@
+"""Frames of clips at the training size, decoded on demand and kept as memory allows."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import RLock
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media import pictures
+from nerfstudio_avatars.media.mask_files import NOISE, mask_of, read_mask
+from nerfstudio_avatars.media.picture_files import listed_pictures
+from nerfstudio_avatars.media.pictures import Picture
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, to_picture
+from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
+from nerfstudio_avatars.unsup_volanim.data.frame_cache import FrameCache
+
+THREADS = min(8, os.cpu_count() or 1)
+"""Clips that are decoded at a time."""
+OPEN_VIDEOS = 16
+"""Videos that are kept open at the place last read."""
+LISTED_FOLDERS = 512
+"""Folders whose files' names are kept."""
+GIGABYTE = 1 << 30
+
+
+Frame = tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"] | None]
+"""RGB, and the mask if there is one, at the training size."""
+
+
+class ClipReader:
+    """Random access to the frames of all clips. Safe to share between threads; copies share what was read.
+
+    Args:
+        table: the clips.
+        size: of the square frames it gives, pixels. Frames that are not square lose their longer side's ends.
+        cache_gb: memory for frames at that size, gigabytes.
+    """
+
+    def __init__(self, table: ClipTable, size: int, cache_gb: float = 1.0) -> None:
+        self.table, self.size, self._cache_gb = table, size, cache_gb
+        self._forget()
+
+    def read(self, clip: int, frame: int) -> Frame:
+        """One frame and its mask, if it has one. The arrays are shared: do not write to them.
+
+        Raises:
+            DataError: if the frame is not there or cannot be decoded.
+        """
+        picture = self._cache.get(clip, frame) or self._decode(clip, frame)
+        return picture.rgb, picture.mask
+
+    def read_many(self, rows: Sequence[tuple[int, int]]) -> list[Frame]:
+        """Frames given as (clip, frame), in that order: each clip is gone through once, several clips at a time."""
+        frames_of_clip: dict[int, set[int]] = defaultdict(set)
+        for clip, frame in rows:
+            frames_of_clip[clip].add(frame)
+
+        def read_one(clip: int) -> dict[tuple[int, int], Frame]:
+            return {(clip, frame): self.read(clip, frame) for frame in sorted(frames_of_clip[clip])}
+
+        found: dict[tuple[int, int], Frame] = {}
+        if len(frames_of_clip) == 1:
+            found = read_one(rows[0][0])
+        else:
+            with ThreadPoolExecutor(THREADS) as threads:
+                for part in threads.map(read_one, frames_of_clip):
+                    found.update(part)
+        return [found[clip, frame] for clip, frame in rows]
+
+    def read_clip(self, clip: int) -> UInt8[np.ndarray, "frames size size 3"]:
+        """All frames of a clip."""
+        return np.stack([self.read(clip, frame)[0] for frame in range(self.table[clip].frames)])
+
+    def __deepcopy__(self, memo: dict) -> ClipReader:
+        return self
+
+    def __getstate__(self) -> dict:
+        return {"table": self.table, "size": self.size, "_cache_gb": self._cache_gb}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = RLock()
+        self._cache = FrameCache(int(self._cache_gb * GIGABYTE))
+        self._videos: dict[str, VideoFile] = {}
+        self._open: OrderedDict[str, VideoFile] = OrderedDict()
+        self._files: OrderedDict[str, list[Path]] = OrderedDict()
+        self._cropping = False
+
+    # Pictures ---------------------------------------------------------------------------------------------------------
+
+    def _decode(self, clip: int, frame: int) -> Picture:
+        one = self.table[clip]
+        if not 0 <= frame < one.frames:
+            raise DataError(one.path, f"no frame {frame}", f"frames 0 to {one.frames - 1}", "ask for one of them")
+        path = Path(one.path)
+        if path.suffix.lower() not in VIDEO_SUFFIXES or path.is_dir():
+            files = self._pictures(path)
+            if len(files) != one.frames:
+                found, expected = f"{len(files)} pictures", f"{one.frames}, as many as when the data was parsed"
+                raise DataError(path, found, expected, "leave the data alone while it is in use; start again")
+            picture = self._finish(one, frame, pictures.read_picture(files[frame]))
+            self._cache.put(clip, frame, picture)
+            return picture
+        video = self._video(one.path)
+        with video.lock:
+            for number, raw in video.walk_to(frame):
+                # Frames on the way cost little more than they already have; but nothing is thrown away for them.
+                if number == frame or self._cache.has_room(self.size * self.size * 4):
+                    picture = self._cache.get(clip, number) or self._finish(one, number, to_picture(raw))
+                    self._cache.put(clip, number, picture)
+        return picture
+
+    def _finish(self, clip: Clip, frame: int, picture: Picture) -> Picture:
+        height, width = picture.rgb.shape[:2]
+        if height != width and not self._cropping:
+            self._cropping = True
+            CONSOLE.print(f"{clip.path}: {width}x{height} pixels; of pictures that are not square, the middle is used.")
+        mask = self._mask(clip, frame) if clip.mask else None
+        mask = picture.mask if mask is None else mask
+        rgb = pictures.squared(picture.rgb, self.size)
+        return Picture(rgb, None if mask is None else pictures.squared(mask, self.size))
+
+    def _mask(self, clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"] | None:
+        assert clip.mask is not None
+        path = Path(clip.mask)
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+            video = self._video(clip.mask)
+            with video.lock:
+                *_, (_, raw) = video.walk_to(frame)
+            picture = to_picture(raw)
+            return picture.mask if picture.mask is not None else mask_of(picture.rgb, NOISE)
+        file = self._mask_file(clip, path, frame)
+        return None if file is None else read_mask(file)
+
+    def _mask_file(self, clip: Clip, masks: Path, frame: int) -> Path | None:
+        """By the frame's name or, beside a video, by its number; where all frames have one, by its place."""
+        files = self._pictures(masks)
+        if len(files) == clip.frames:
+            return files[frame]
+        if Path(clip.path).is_dir():
+            stem = self._pictures(Path(clip.path))[frame].stem
+            return next((file for file in files if file.stem == stem), None)
+        return next((file for file in files if file.stem.isdecimal() and int(file.stem) == frame), None)
+
+    # Files ------------------------------------------------------------------------------------------------------------
+
+    def _video(self, path: str) -> VideoFile:
+        with self._lock:
+            video = self._videos.setdefault(path, VideoFile(Path(path)))
+            self._open[path] = video
+            self._open.move_to_end(path)
+            if len(self._open) > OPEN_VIDEOS:
+                self._open.popitem(last=False)[1].close()
+            return video
+
+    def _pictures(self, path: Path) -> list[Path]:
+        key = str(path)
+        with self._lock:
+            if key not in self._files:
+                if not path.exists():
+                    raise DataError(path, "nothing", "a folder of pictures", "put it back, or start again without it")
+                self._files[key] = listed_pictures(path) if path.is_dir() else [path]
+                if len(self._files) > LISTED_FOLDERS:
+                    self._files.popitem(last=False)
+            return self._files[key]
+
+
+class DrivingSource:
+    """Any frame of any clip, for the model at inference. Copies share the reader."""
+
+    def __init__(self, table: ClipTable, reader: ClipReader) -> None:
+        self.table, self.reader = table, reader
+
+    def frame(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
+        """RGB, 0 to 1, on the CPU."""
+        return torch.from_numpy(self.reader.read(clip, frame)[0]).float() / 255
+
+    def mask(self, clip: int, frame: int) -> Float[Tensor, "size size"] | None:
+        """Share of each pixel that is the object, where the data say it."""
+        mask = self.reader.read(clip, frame)[1]
+        return None if mask is None else torch.from_numpy(mask).float() / 255

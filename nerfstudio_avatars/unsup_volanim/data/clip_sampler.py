@@ -1,0 +1,80 @@
+"""Which frames a training step sees: a function of the seed and the step alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable, HeldOutFrames
+
+ORDER, FRAMES = 0, 1
+"""What a random stream is for."""
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """Of one step, over all processes together."""
+
+    identities: int
+    frames: int
+    """Of each identity."""
+
+
+class ClipSampler:
+    """Draws a few frames of each of a few identities.
+
+    In each pass over the identities every one comes once; the last step of a pass is filled up with some that have
+    come. Frames are uniform over all learned frames of an identity, and different as far as it has enough.
+
+    Args:
+        table: the clips.
+        identity_of_clip: an identity's number for each clip; -1: none, not drawn.
+        held_out: frames that are not drawn.
+        size: of a step.
+        seed: the same seed draws the same frames at the same step, however training came there.
+    """
+
+    def __init__(
+        self, table: ClipTable, identity_of_clip: list[int], held_out: HeldOutFrames, size: BatchSize, seed: int
+    ) -> None:
+        self._held_out, self._seed = held_out, seed
+        clips: dict[int, list[int]] = defaultdict(list)
+        for clip, identity in enumerate(identity_of_clip):
+            if identity >= 0:
+                clips[identity].append(clip)
+        self._clips = [np.array(clips[identity]) for identity in range(len(clips))]
+        learned = [[table[clip].frames - held_out.count(table[clip].frames) for clip in group] for group in self._clips]
+        self._ends = [np.cumsum(counts) for counts in learned]
+        self.size = BatchSize(min(size.identities, len(self._clips)), size.frames)
+        self._pass: tuple[int, np.ndarray] | None = None
+
+    def rows(self, step: int, rank: int = 0, world_size: int = 1) -> Int[np.ndarray, "rows 3"]:
+        """(identity, clip, frame) of a step; those of one identity together.
+
+        Args:
+            step: of the training.
+            rank: of this process; it gets every `world_size`-th identity of the step.
+            world_size: number of processes; the number of identities must be a multiple.
+        """
+        drawn = [self._frames(step, int(identity)) for identity in self._identities(step)[rank::world_size]]
+        return np.concatenate(drawn)
+
+    def _identities(self, step: int) -> Int[np.ndarray, "identities"]:
+        count, each = len(self._clips), self.size.identities
+        passed, place = divmod(step, -(-count // each))
+        known = self._pass  # another thread may be at another step
+        if known is None or known[0] != passed:
+            known = self._pass = passed, np.random.default_rng([self._seed, ORDER, passed]).permutation(count)
+        return np.take(known[1], range(place * each, place * each + each), mode="wrap")
+
+    def _frames(self, step: int, identity: int) -> Int[np.ndarray, "frames 3"]:
+        draw = np.random.default_rng([self._seed, FRAMES, step, identity])
+        ends, wanted = self._ends[identity], self.size.frames
+        places = draw.choice(ends[-1], wanted, replace=bool(wanted > ends[-1]))
+        group = np.searchsorted(ends, places, side="right")
+        starts = np.concatenate([[0], ends[:-1]])
+        frames = [self._held_out.learned(int(place)) for place in places - starts[group]]
+        return np.stack([np.full(wanted, identity), self._clips[identity][group], frames], 1)

@@ -1,0 +1,70 @@
+"""Found clips -> the table: who is shown, and who is never trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip
+from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ClipKey, ClipNote, clip_key
+from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """Who is never trained on: those under test/; else those whom a table says; else by name."""
+
+    test_share: float
+    """Share of the persons, where only the name decides."""
+    test_names: tuple[str, ...] = ()
+    """Persons or clips, besides the others; given, the share decides nothing."""
+
+    def split(self, clip: FoundClip, person: str | None, note: ClipNote) -> str:
+        """`train` or `test`. All clips of a person go the same way, as far as the name decides."""
+        if clip.name in self.test_names or person in self.test_names:
+            return "test"
+        if clip.split or note.split:
+            return str(clip.split or note.split)
+        return "test" if not self.test_names and is_held_out(person or clip.name, self.test_share) else "train"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What names and tables say about clips."""
+
+    rows: dict[ClipKey, ClipNote] = field(default_factory=dict)
+    """Of the published table."""
+    person_of_name: Callable[[str], str | None] = lambda name: None
+    """Whom a clip shows, by its name."""
+    fps: float = 25.0
+    """Frames a second of folders of pictures, where the table is silent."""
+
+
+def build_table(root: Path, found: Sequence[FoundClip], rule: SplitRule, notes: Notes) -> ClipTable:
+    """The table of all clips: trained on first, then the others; each by name.
+
+    Raises:
+        DataError: if a name in `test_names` is nobody's.
+    """
+    clips = []
+    for one in found:
+        stem = one.name.rpartition("/")[2]
+        note = notes.rows.get(clip_key(stem), ClipNote())
+        person = notes.person_of_name(stem) or note.person or one.person
+        fps = note.fps or (one.facts.fps if one.facts else notes.fps)
+        mask = None if one.mask is None else str(one.mask)
+        clips.append(Clip(one.name, str(one.path), one.frames, fps, mask, person, rule.split(one, person, note)))
+    known = {clip.name for clip in clips} | {clip.person for clip in clips if clip.person}
+    for name in rule.test_names:
+        if name not in known:
+            expected = f"one of {', '.join(sorted(known)[:5])}, ..."
+            raise DataError(root, f"no person or clip {name}", expected, "correct --test-names")
+    return ClipTable(sorted(clips, key=lambda clip: (clip.split != "train", clip.name)))
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Decides by the name alone, so that nobody changes sides when others come."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < share * 2**64

@@ -1,0 +1,45 @@
+"""Frames kept in memory, as many as a number of bytes allows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+
+from nerfstudio_avatars.media.pictures import Picture
+
+
+class FrameCache:
+    """Frames by (clip, frame). When it is full, the frame that was not asked for the longest goes. Threads share it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size, self._lock = limit, 0, Lock()
+        self._frames: OrderedDict[tuple[int, int], Picture] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get(self, clip: int, frame: int) -> Picture | None:
+        """The frame, if it is here."""
+        with self._lock:
+            found = self._frames.get((clip, frame))
+            if found is not None:
+                self._frames.move_to_end((clip, frame))
+            return found
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes could be kept without losing others."""
+        return self._size + size <= self._limit
+
+    def put(self, clip: int, frame: int, picture: Picture) -> None:
+        """Keeps a frame, in the place of others if need be."""
+        with self._lock:
+            if (clip, frame) in self._frames or _bytes(picture) > self._limit:
+                return
+            self._frames[clip, frame] = picture
+            self._size += _bytes(picture)
+            while self._size > self._limit:
+                self._size -= _bytes(self._frames.popitem(last=False)[1])
+
+
+def _bytes(picture: Picture) -> int:
+    return picture.rgb.nbytes + (picture.mask.nbytes if picture.mask is not None else 0)

@@ -1,0 +1,260 @@
+"""An identity that was never trained on, found from one or several of its pictures."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize, pixel_grid
+from nerfstudio_avatars.unsup_volanim.losses.pixel_pyramid import pixel_pyramid_loss
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
+from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class IdentityInversionConfig:
+    """Two stages, as in pivotal tuning: first the code alone, then the generator around it."""
+
+    code_steps: int = 300
+    """Steps that look for the whitened code (the paper: 3000)."""
+    code_rate: float = 3e-2
+    """Their learning rate, falling tenfold at 1/4, 1/2 and 3/4."""
+    tune_steps: int = 200
+    """Steps that tune a copy of the generator (the paper: 500)."""
+    tune_rate: float = 1e-3
+    """Their learning rate."""
+    pictures_per_step: int = 4
+    """At most; drawn at random."""
+    size: int = 0
+    """Side of the pictures compared, pixels; 0: as they are."""
+    pixel_weight: float = 10.0
+    """Of the pixels' error at several sizes, in the first stage."""
+    tune_pixel_weight: float = 1000.0
+    """Of the mean absolute error, in the second."""
+    perceptual_weight: float = 10.0
+    """Of the features, where there is a network for them."""
+    mask_weight: float = 1.0
+    """Cross-entropy of the object's opacity against its mask in the first stage, where masks are given."""
+    tune_mask_weight: float = 100.0
+    """The same in the second."""
+    geometry_weight: float = 100.0
+    """Holds part logits and density at what the first stage found, while colours are tuned."""
+    move_share: float = 0.5
+    """Share of tuning steps with pictures turned and shifted in their plane, so that other poses stay right."""
+    noise: float = 0.5
+    """Of the code at the start of the first stage; falls to 0 at half of it."""
+    prior: float = 1e-2
+    """Pull of the code towards 0, the average identity."""
+
+
+@dataclass(frozen=True)
+class InvertedIdentity:
+    """Somebody new."""
+
+    code: Float[Tensor, "size"]
+    """Whitened."""
+    cube: Float[Tensor, "channels n n n"]
+    """Canonical voxels, from the tuned generator."""
+    first_cube: Float[Tensor, "channels n n n"]
+    """From the code alone."""
+    pose: PartPoses
+    """In the first picture (1, parts)."""
+    errors: dict[str, float]
+    """Mean absolute error of colours: `start` (the average identity), `code`, `tuned`."""
+    network: str = ""
+    """Fingerprint of the network that it was found with, whose poses alone can move it."""
+
+
+def invert_identity(
+    network: VolumetricAnimation,
+    pictures: Float[Tensor, "pictures 3 size size"],
+    config: IdentityInversionConfig,
+    perceptual: Perceptual | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    masks: Float[Tensor, "pictures 1 size size"] | None = None,
+) -> InvertedIdentity:
+    """Fits an identity; the network itself stays as it is.
+
+    Unsupervised Volumetric Animation, section 3.6, without the faults of its release: one whitened vector is optimised
+    instead of the whole table, and batch statistics are those of the training.
+
+    With masks (ours) the object is drawn over the pictures' own background, continued smoothly behind it, and the
+    identity's background is fitted to that alone. Else it takes up what the object's outline misses, which stays where
+    it is when the object moves.
+
+    Args:
+        perceptual: compares pictures (n, size, size, 3); see `losses.perceptual`.
+        progress: told the steps done and the number of them.
+        masks: share of each pixel that is the object.
+    """
+    if network.config.render.background == "none":
+        masks = None
+    total = config.code_steps + config.tune_steps
+    tuned = copy.deepcopy(network).eval().requires_grad_(False)
+    pose = tuned.estimate(pictures[:1]).poses.detach()
+    if config.size:
+        pictures = antialiased_resize(pictures, config.size)
+        masks = None if masks is None else antialiased_resize(masks, config.size)
+    fit = _Fit(tuned, pictures, config, perceptual, masks)
+    code = torch.zeros(network.config.generator.code_size, device=pictures.device, requires_grad=True)
+    errors = {"start": fit.error(tuned.cubes_of(code[None]))}
+    optimizer = torch.optim.Adam([code], lr=config.code_rate, betas=(0.5, 0.99))
+    for step in range(config.code_steps):
+        share = step / config.code_steps
+        optimizer.param_groups[0]["lr"] = config.code_rate * 0.1 ** int(4 * share)
+        spread = config.noise * max(0.0, 1 - 2 * share) ** 2
+        loss = fit.loss(
+            tuned.cubes_of((code + spread * torch.randn_like(code))[None]), config.pixel_weight, mask=config.mask_weight
+        )
+        loss = loss + config.prior * code.square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if progress:
+            progress(step + 1, total)
+    with torch.no_grad():
+        first = tuned.cubes_of(code[None])
+        fit.remember_object(first)
+    errors["code"] = fit.error(first)
+    tuned.generator.requires_grad_(True)
+    detail = None if tuned.detail is None else torch.zeros_like(tuned.detail[:1]).requires_grad_()
+    learnt = [code, *tuned.generator.parameters()] + ([] if detail is None else [detail])
+    optimizer = torch.optim.Adam(learnt, lr=config.tune_rate, betas=(0.5, 0.99))
+    shape = [*range(network.parts), -1]
+    for step in range(config.tune_steps):
+        cube = tuned.cubes_of(code[None], detail=detail)
+        moved = torch.rand(()) < config.move_share
+        loss = fit.loss(cube, 0.0, config.tune_pixel_weight, config.tune_mask_weight, bool(moved))
+        loss = loss + config.geometry_weight * (cube[:, shape] - first[:, shape]).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if progress:
+            progress(config.code_steps + step + 1, total)
+    with torch.no_grad():
+        cube = tuned.cubes_of(code[None], detail=detail)
+    errors["tuned"] = fit.error(cube)
+    return InvertedIdentity(code.detach(), cube[0].detach(), first[0].detach(), pose, errors, network.fingerprint())
+
+
+class _Fit:
+    """Compares renders of a cube with pictures, in the poses that the detector finds in them."""
+
+    def __init__(
+        self,
+        network: VolumetricAnimation,
+        pictures: Tensor,
+        config: IdentityInversionConfig,
+        perceptual: Perceptual | None,
+        masks: Tensor | None = None,
+    ) -> None:
+        self.network, self.pictures, self.config, self.perceptual = network, pictures, config, perceptual
+        self.rays = standard_rays(pictures.shape[-1], pictures.device)
+        self.masks = None if masks is None else masks.clamp(0, 1)
+        self.object = self.masks
+        if self.masks is not None:
+            self.background = background_behind(pictures, self.masks)
+
+    @torch.no_grad()
+    def error(self, cube: Tensor) -> float:
+        """Mean absolute error over all pictures."""
+        return float((self._render(cube, self.pictures)[0] - self.pictures).abs().mean())
+
+    @torch.no_grad()
+    def remember_object(self, cube: Tensor) -> None:
+        """Where the object is in each picture, unless masks say it."""
+        if self.masks is not None:
+            return
+        poses = self.network.estimate(self.pictures).poses
+        opacity = self.network.render(cube, poses, self.rays).accumulation
+        self.object = opacity.unflatten(1, self.pictures.shape[-2:])[:, None]
+
+    def loss(self, cube: Tensor, pyramid: float, pixel: float = 0.0, mask: float = 0.0, moved: bool = False) -> Tensor:
+        """Weighted error of some of the pictures, perhaps moved in their plane."""
+        chosen = torch.randperm(len(self.pictures))[: self.config.pictures_per_step]
+        target = self.pictures[chosen]
+        seen: Tensor | None = None
+        if moved and self.object is not None:
+            both = _move_in_plane(torch.cat([target, self.object[chosen]], 1))
+            target, seen = both[:, :3], both[:, 3:]
+        rendered, opacity = self._render(cube, target)
+        loss = rendered.new_zeros(())
+        if self.masks is not None:
+            alone = self._background(cube)
+            loss = loss + pixel * (alone - self.background).abs().mean()
+            if pyramid:
+                loss = loss + pyramid * pixel_pyramid_loss(_last(alone), _last(self.background), 3)
+            if seen is None:
+                share = self.masks[chosen]
+                loss = loss + mask * F.binary_cross_entropy(opacity.clamp(1e-4, 1 - 1e-4), share)
+                behind = torch.lerp(target, self.background, share)
+            else:
+                behind = torch.zeros_like(target)
+            # Over this background instead of the identity's own, which so learns nothing from the object.
+            rendered = rendered + (1 - opacity) * (behind - alone)
+        if seen is not None:
+            # The background does not move with the object.
+            rendered, target = rendered * seen, target * seen
+        loss = loss + pixel * (rendered - target).abs().mean()
+        last = _last(rendered), _last(target)
+        if pyramid:
+            loss = loss + pyramid * pixel_pyramid_loss(*last, 3)
+        if self.perceptual is not None and self.config.perceptual_weight:
+            loss = loss + self.config.perceptual_weight * self.perceptual(*last)
+        return loss
+
+    def _render(self, cube: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Colours, and the object's opacity."""
+        with torch.no_grad():
+            poses = self.network.estimate(pictures).poses
+        seen = self.network.render(cube, poses, self.rays)
+        size = pictures.shape[-2:]
+        return seen.rgb.mT.unflatten(2, size), seen.accumulation.unflatten(1, size)[:, None]
+
+    def _background(self, cube: Tensor) -> Tensor:
+        """What is seen where all parts are hidden."""
+        parts = self.network.parts
+        nobody = torch.zeros(parts, device=cube.device)
+        seen = self.network.render(cube, identity_poses(1, parts, device=cube.device), self.rays, visible=nobody)
+        return seen.rgb.mT.unflatten(2, self.pictures.shape[-2:])
+
+
+def background_behind(
+    pictures: Float[Tensor, "pictures 3 size size"], masks: Float[Tensor, "pictures 1 size size"]
+) -> Float[Tensor, "1 3 size size"]:
+    """What the pictures show outside the masks, on average; where none shows it, what is around, ever more blurred."""
+    # A little away from the outline, where a mask may miss hair.
+    reach = masks.shape[-1] // 32
+    clear = 1 - F.max_pool2d(masks, 2 * reach + 1, 1, reach)
+    levels = [torch.cat([pictures * clear, clear], 1).mean(0, keepdim=True)]
+    while levels[-1].shape[-1] > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    filled = torch.zeros_like(levels[-1][:, :3])
+    for level in reversed(levels):
+        weight = level[:, 3:]
+        known = level[:, :3] / weight.clamp_min(1e-6)
+        around = F.interpolate(filled, level.shape[-2:], mode="bilinear", align_corners=False)
+        filled = torch.lerp(around, known, (weight * len(pictures)).clamp(max=1))
+    return filled
+
+
+def _last(pictures: Float[Tensor, "pictures 3 h w"]) -> Float[Tensor, "pictures h w 3"]:
+    return pictures.permute(0, 2, 3, 1)
+
+
+def _move_in_plane(pictures: Float[Tensor, "pictures channels size size"]) -> Tensor:
+    """Turned by N(0, 0.15^2) radians and shifted by N(0, 0.15^2) half pictures, black where nothing is."""
+    angle, shift = 0.15 * torch.randn(len(pictures)), 0.15 * torch.randn(len(pictures), 2)
+    cosine, sine = angle.cos(), angle.sin()
+    turn = torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2)).to(pictures)
+    grid = pixel_grid(pictures.shape[-1], pictures.device) @ turn[:, None].mT + shift.to(pictures)[:, None, None]
+    return F.grid_sample(pictures, grid, align_corners=False)

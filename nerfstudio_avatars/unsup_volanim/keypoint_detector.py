@@ -1,0 +1,93 @@
+"""From a picture to the 2D keypoints of every part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize, pixel_grid
+
+
+@dataclass
+class KeypointDetectorConfig:
+    """Size of the keypoint network."""
+
+    input_size: int = 64
+    """Side of the square picture that it sees, and of its heat maps, pixels."""
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    """Channels of the way down; each entry halves the resolution."""
+    head: int = 7
+    """Kernel of the last convolution, pixels."""
+    temperature: float = 0.1
+    """Divides the heat maps' logits; smaller makes sharper peaks."""
+    norm: str = "batch"
+    """`batch` as in the paper; `group` where few identities share a batch."""
+    positional_bias: float = 0.0
+    """Spread (in half pictures) of the peaks that the heat maps start with, around the keypoints of an unmoved object;
+    0 starts from nothing, as the paper does."""
+
+
+class KeypointDetector(nn.Module):
+    """An hourglass with skip connections and a soft-argmax (Unsupervised Volumetric Animation, section 3.2)."""
+
+    def __init__(self, config: KeypointDetectorConfig, keypoints: Float[Tensor, "parts points 2"]) -> None:
+        """Args:
+        keypoints: where an unmoved object's keypoints appear, for the positional bias.
+        """
+        super().__init__()
+        self.config = config
+        self.parts, self.points = keypoints.shape[:2]
+        widths = (3, *config.widths)
+        self.down = nn.ModuleList(_Convolution(i, o, config.norm) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        narrowing = [max(width // 2, config.widths[0] // 2) for width in reversed(config.widths)]
+        wide, self.up = widths[-1], nn.ModuleList()
+        for narrow, skip in zip(narrowing, reversed(widths[:-1]), strict=True):
+            self.up.append(_Convolution(wide, narrow, config.norm))
+            wide = narrow + skip
+        self.head = nn.Conv2d(wide, self.parts * self.points, config.head, padding=config.head // 2)
+        grid = pixel_grid(config.input_size)
+        if config.positional_bias > 0:
+            distance = (grid.flatten(0, 1) - keypoints.flatten(0, 1)[:, None]).square().sum(-1)
+            # At first the network whispers, so that the peaks stand where they should.
+            nn.init.normal_(self.head.weight, std=1e-3)
+            nn.init.zeros_(self.head.bias)
+            self.bias: nn.Parameter | None = nn.Parameter(-distance / (2 * config.positional_bias**2))
+        else:
+            self.bias = None
+        self.register_buffer("grid", grid.flatten(0, 1), persistent=False)
+
+    def per_part(self) -> list[Tensor]:
+        """Parameters whose rows belong to the parts in turn."""
+        return [self.head.weight, self.head.bias] + ([] if self.bias is None else [self.bias])
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"], parts: int | None = None
+    ) -> Float[Tensor, "batch parts points 2"]:
+        """Keypoints of the first parts (all by default), x right, y down, edges of the picture at -1 and 1."""
+        parts = parts or self.parts
+        rows = parts * self.points
+        x = antialiased_resize(images, self.config.input_size)
+        skips = []
+        for down in self.down:
+            skips.append(x)
+            x = F.avg_pool2d(down(x), 2)
+        for up in self.up:
+            x = torch.cat([up(F.interpolate(x, scale_factor=2, mode="nearest")), skips.pop()], 1)
+        logits = F.conv2d(x, self.head.weight[:rows], self.head.bias[:rows], padding=self.config.head // 2)
+        logits = logits.flatten(2) / self.config.temperature
+        if self.bias is not None:
+            logits = logits + self.bias[:rows]
+        return (logits.softmax(-1) @ self.grid).unflatten(1, (parts, self.points))
+
+
+class _Convolution(nn.Sequential):
+    def __init__(self, wide: int, narrow: int, norm: str) -> None:
+        group = nn.GroupNorm(math.gcd(narrow, 8), narrow)
+        super().__init__(
+            nn.Conv2d(wide, narrow, 3, padding=1), nn.BatchNorm2d(narrow) if norm == "batch" else group, nn.ReLU()
+        )

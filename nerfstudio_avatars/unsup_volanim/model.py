@@ -1,0 +1,390 @@
+"""Unsupervised Volumetric Animation (Siarohin et al. 2023) as a nerfstudio model."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor, nn
+
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.metrics.psnr import psnr
+from nerfstudio_avatars.metrics.ssim import ssim
+from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
+from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualKind, find_perceptual
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
+from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
+from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
+from nerfstudio_avatars.unsup_volanim.training import AnimationBatch, AnimationLossConfig, animation_step
+from nerfstudio_avatars.unsup_volanim.viewer_controls import AnimationControls
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+from nerfstudio_avatars.unsup_volanim.voxel_render import as_images
+
+PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
+"""Its features are far larger than VGG19's; a weight is meant for the latter."""
+REMEMBERED_POSES = 512
+"""Driving frames whose poses are kept."""
+REMEMBERED_CUBES = 16
+"""Identities whose cubes are kept, and as many of people never trained on."""
+
+
+@dataclass
+class UnsupVolanimModelConfig(ModelConfig):
+    """Options of the method; the defaults are the recommended values."""
+
+    _target: type = field(default_factory=lambda: UnsupVolanimModel)
+    network: VolumetricAnimationConfig = field(default_factory=VolumetricAnimationConfig)
+    """Sizes of the networks and of the cube."""
+    losses: AnimationLossConfig = field(default_factory=AnimationLossConfig)
+    """Weights."""
+    schedule: AnimationScheduleConfig = field(default_factory=AnimationScheduleConfig)
+    """When what is learnt."""
+    search: PoseSearchConfig = field(default_factory=PoseSearchConfig)
+    """The bootstrap's trials."""
+    inversion: IdentityInversionConfig = field(default_factory=IdentityInversionConfig)
+    """How an identity that was never trained on is found from its pictures."""
+    perceptual: PerceptualKind = "auto"
+    """Network of the perceptual loss: `vgg19` (your checkpoint), `efficientnet` (its package), `auto`, `off`."""
+    part_noise: float = 0.1
+    """What tells the parts apart when the object becomes articulated; 0 as the paper has it."""
+    eval_samples: int = 96
+    """Samples along each ray of pictures that are looked at."""
+    render_rays: int = 1 << 14
+    """Rays of a picture rendered at a time."""
+    max_steps: int = 100_000
+    """Length of the training. Set together with `--max-num-iterations`."""
+    enable_collider: bool = False
+    """Rays start at the scene's box, so no collider is needed."""
+
+
+class UnsupVolanimModel(Model):
+    """Glue between nerfstudio and the network: which identity, which driving frame, which loss."""
+
+    config: UnsupVolanimModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the network for the identities of the data."""
+        super().populate_modules()
+        metadata = self.kwargs["metadata"]
+        self._clips, self._driving = metadata["clips"], metadata.get("driving")
+        self._identity_of_clip: list[int] = metadata["identity_of_clip"]
+        self._identities: list[str] = metadata["identities"]
+        self._train_frames: Tensor = metadata["frame_ids"]
+        self.network = VolumetricAnimation(self.config.network, len(self._identities))
+        self.search: PoseSearch | None = None
+        lengths = torch.tensor([clip.frames for clip in self._clips])
+        self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
+        if self.config.schedule.search_until > 0:
+            self.search = PoseSearch(int(lengths.sum()), self.config.search)
+        found, message = find_perceptual(self.config.perceptual if self.config.losses.perceptual else "off")
+        CONSOLE.print(message)
+        # In a list, so that frozen weights are neither trained nor saved.
+        self._perceptual = [found]
+        self.controls = AnimationControls(
+            self._identities, [clip.name for clip in self._clips], self.config.network.parts
+        )
+        self._step = 0
+        self._poses: OrderedDict[tuple[int, int], PartPoses] = OrderedDict()
+        self._cubes: OrderedDict[int, Tensor] = OrderedDict()
+        self._inverted: OrderedDict[int, tuple[int, Tensor]] = OrderedDict()
+        self._last_clip: int | None = None
+        self._register_load_state_dict_pre_hook(self._match_identities)
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """One group: everything is learnt at one rate."""
+        return {"network": list(self.network.parameters())}
+
+    def begin_step(self, step: int) -> bool:
+        """Prepares a training step.
+
+        Returns:
+            Whether the object became articulated, so that the optimizer should forget what it knew.
+        """
+        self._step = step
+        self._poses.clear()
+        self._cubes.clear()
+        phase = self.config.schedule.phase(self._progress)
+        if phase != "articulation" or bool(self.network.articulated):
+            return False
+        with torch.random.fork_rng(devices=[]):
+            # The same parts on every process, and in a run that was resumed here.
+            torch.manual_seed(step)
+            self.network.articulate(self.config.part_noise)
+        CONSOLE.print(f"Step {step}: the object becomes articulated, with {self.config.network.parts} parts.")
+        return True
+
+    def update_to_step(self, step: int) -> None:
+        """After loading a checkpoint."""
+        self._step = step
+
+    def forget_pictures(self) -> None:
+        """Drops poses and cubes that an earlier state of the network gave."""
+        self._poses.clear()
+        self._cubes.clear()
+        self._inverted.clear()
+
+    @property
+    def _progress(self) -> float:
+        return min(self._step / max(self.config.max_steps, 1), 1.0)
+
+    def forward(self, ray_bundle: Any, batch: dict[str, Tensor] | None = None) -> dict[str, Any]:
+        """Losses of a training batch (see `ClipFramesDataManager.next_train`); of a camera alone, a picture."""
+        if batch is None:
+            return self.get_outputs_for_camera(ray_bundle)
+        config, device = self.config, self.device
+        if not config.losses.pixel and self._perceptual[0] is None:
+            raise RuntimeError(
+                "No loss is left that compares pictures: losses.pixel is 0 (as the paper has it), and the perceptual "
+                "loss is off or without weights, see above. Get them, or ask for --pipeline.model.losses.pixel 10."
+            )
+        masked = bool(batch["has_mask"].all())
+        frames = batch["image"].to(device).permute(0, 3, 1, 2)
+        masks = batch["mask"].to(device).permute(0, 3, 1, 2) if masked else None
+        rows = (self._first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
+        identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
+        assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
+        schedule = config.schedule
+        aids = schedule.aids(self._progress, self.search)
+        step = animation_step(
+            self.network,
+            AnimationBatch(frames, masks, identities, rows),
+            config.losses.when_articulated() if bool(self.network.articulated) else config.losses,
+            aids,
+            self._compare if self._perceptual[0] is not None else None,
+        )
+        losses = dict(step.losses)
+        if "mask" in losses:
+            losses["mask"] = losses["mask"] * schedule.mask_decay ** schedule.within_phase(self._progress)
+        return {
+            "losses": losses,
+            "accumulation": step.pictures.accumulation.detach(),
+            "parts": step.pictures.parts.detach(),
+        }
+
+    def _compare(self, rendered: Tensor, target: Tensor) -> Tensor:
+        """The perceptual loss (pictures with channels last), at VGG19's scale whatever its network."""
+        perceptual = self._perceptual[0]
+        assert perceptual is not None
+        return PERCEPTUAL_SCALE.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
+
+    def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
+        """Not used: pictures depend on driving frames, so whole cameras are rendered."""
+        raise NotImplementedError("unsup-volanim renders cameras, not bundles of rays: use get_outputs_for_camera")
+
+    def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
+        """How much of the picture is object, and the share of the largest part."""
+        parts = outputs["parts"].mean((0, 1))
+        return {"opacity": outputs["accumulation"].mean(), "largest_part": parts.max() / parts.sum().clamp_min(1e-6)}
+
+    def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
+        """Each term already weighted."""
+        return outputs["losses"]
+
+    # Pictures ---------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
+        """Renders one camera: the identity and the driving frame that the controls or the camera ask for."""
+        clip, frame = self._asked_for(camera)
+        identity, nobody = self.controls.identity_number(), self.controls.random_number()
+        if nobody is not None:
+            cube = self.random_cube(nobody)
+        else:
+            cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
+        poses = self.turned(self.driving_pose(clip, frame), self.controls.yaw_radians())
+        visible = self.controls.visible_parts()
+        if visible is not None:
+            # Before it becomes articulated, the object is its first part.
+            visible = visible[: self.network.parts].to(self.device)
+        seen = self.render_identity(camera, cube, poses, visible)
+        # nerfstudio's commands and viewer show every output, and know none with a channel for each part.
+        return {name: picture for name, picture in seen.items() if name != "part_shares"}
+
+    def render_identity(
+        self,
+        camera: Cameras,
+        cube: Float[Tensor, "channels n n n"],
+        poses: PartPoses,
+        visible: Float[Tensor, "parts"] | None = None,
+        normals: bool = True,
+    ) -> dict[str, Tensor]:
+        """A picture of a cube in a pose (1, parts), from any camera.
+
+        Args:
+            camera: of one picture.
+            cube: canonical voxels.
+            poses: of the parts.
+            visible: factor of each part's density.
+            normals: whether they are wanted; they take half of the time.
+
+        Returns:
+            What `as_images` gives.
+        """
+        rays, height, width = scene_rays(camera.to(self.device))
+        seen = [
+            self.network.render(
+                cube[None],
+                poses,
+                rays[start : start + self.config.render_rays],
+                self.config.eval_samples,
+                normals=normals,
+                visible=visible,
+            )
+            for start in range(0, len(rays), self.config.render_rays)
+        ]
+        pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
+        return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
+
+    def turned(self, poses: PartPoses, yaw: float) -> PartPoses:
+        """The object turned further about the camera's vertical, where it stands.
+
+        Args:
+            yaw: radians; positive turns the nose to the picture's right.
+        """
+        turn = axis_angle_to_matrix(torch.tensor([0.0, -float(yaw), 0.0], device=self.device))
+        middle = poses.translation.mean(-2, keepdim=True)
+        return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
+
+    def driving_pose(self, clip: int, frame: int) -> PartPoses:
+        """Poses (1, parts) of a frame of a clip, found by the detector or remembered."""
+        key = clip, frame
+        if key not in self._poses:
+            assert self._driving is not None, "the data manager gives the model the clips' frames"
+            self._poses[key] = self.pose_of_picture(self._driving.frame(clip, frame))
+            while len(self._poses) > REMEMBERED_POSES:
+                self._poses.popitem(last=False)
+        self._poses.move_to_end(key)
+        return self._poses[key]
+
+    @torch.no_grad()
+    def pose_of_picture(self, picture: Float[Tensor, "size size 3"]) -> PartPoses:
+        """Poses (1, parts) of the object in a picture."""
+        with self.network.evaluating():
+            return self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None]).poses
+
+    def cube_of_clip(self, clip: int) -> Float[Tensor, "channels n n n"]:
+        """Canonical voxels of whom a clip shows; of people never trained on, found from its first frame.
+
+        That takes long: while the network learns, what was found stays until another clip has been asked for.
+        """
+        identity = self._identity_of_clip[clip]
+        asked_again, self._last_clip = clip != self._last_clip, clip
+        if identity >= 0:
+            return self.cube_of_identity(identity)
+        step, _ = self._inverted.get(clip, (None, None))
+        if step is None or (asked_again and step != self._step):
+            CONSOLE.print(f"{self._clips[clip].name} was not trained on: fitting an identity to its first frame.")
+            assert self._driving is not None
+            mask = self._driving.mask(clip, 0)
+            found = self.invert(self._driving.frame(clip, 0)[None], masks=None if mask is None else mask[None])
+            self._inverted[clip] = self._step, found.cube
+            while len(self._inverted) > REMEMBERED_CUBES:
+                self._inverted.popitem(last=False)
+        self._inverted.move_to_end(clip)
+        return self._inverted[clip][1]
+
+    def invert(
+        self,
+        pictures: Float[Tensor, "pictures size size 3"],
+        progress: Callable[[int, int], None] | None = None,
+        masks: Float[Tensor, "pictures size size"] | None = None,
+    ) -> InvertedIdentity:
+        """Somebody new, from one or several pictures (0 to 1), and what of them is the object, if that is known."""
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
+            compare = self._compare if self._perceptual[0] is not None else None
+            objects = None if masks is None else masks.clone().to(self.device)[:, None]
+            return invert_identity(self.network, images, self.config.inversion, compare, progress, objects)
+
+    def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
+        """Canonical voxels of somebody trained on."""
+        if identity not in self._cubes:
+            with torch.no_grad(), self.network.evaluating():
+                self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
+            while len(self._cubes) > REMEMBERED_CUBES:
+                self._cubes.popitem(last=False)
+        self._cubes.move_to_end(identity)
+        return self._cubes[identity]
+
+    @torch.no_grad()
+    def random_cube(self, seed: int) -> Float[Tensor, "channels n n n"]:
+        """Canonical voxels of somebody who does not exist: codes are spread as N(0, I)."""
+        code = torch.randn(self.config.network.generator.code_size, generator=torch.Generator().manual_seed(seed))
+        with self.network.evaluating():
+            return self.network.cubes_of(code[None].to(self.device))[0]
+
+    def _asked_for(self, camera: Cameras) -> tuple[int, int]:
+        """Driving clip and frame: the controls', the camera's own, its time in the first clip, the clicked camera's."""
+        chosen = self.controls.driving()
+        if chosen is not None:
+            clip, share = chosen
+            return clip, round(share * (self._clips[clip].frames - 1))
+        metadata = camera.metadata or {}
+        if "clip" in metadata:
+            return int(metadata["clip"].flatten()[0]), int(metadata["frame"].flatten()[0])
+        if camera.times is not None:
+            return 0, round(float(camera.times.flatten()[0]) * (self._clips[0].frames - 1))
+        if "cam_idx" in metadata:
+            clip, frame = self._train_frames[int(metadata["cam_idx"])].tolist()
+            return clip, frame
+        return 0, 0
+
+    def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Reconstruction of a held-out frame: L1, PSNR, SSIM, and with masks the overlap of the object.
+
+        The overlap is not a number for a frame without a mask in data with masks.
+        """
+        truth = batch["image"].to(self.device)
+        metrics = {
+            "l1": float((outputs["rgb"] - truth).abs().mean()),
+            "psnr": float(psnr(outputs["rgb"], truth)),
+            "ssim": float(ssim(outputs["rgb"], truth)),
+        }
+        if bool(batch["has_mask"]):
+            ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5  # noqa: PLR2004
+            metrics["mask_iou"] = float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1))
+        elif self.kwargs["metadata"].get("has_masks"):
+            metrics["mask_iou"] = math.nan
+        return metrics, {"img": torch.cat([truth, outputs["rgb"], outputs["parts"], outputs["normal"]], 1)}
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, list[str]]:
+        """The identities' names: rows of the embedding are found by them, not by their place."""
+        return {"identities": list(self._identities)}
+
+    def set_extra_state(self, state: dict[str, list[str]]) -> None:
+        """Nothing to keep: `_match_identities` has used the names."""
+
+    def _match_identities(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Gives every identity its row, though clips were added to the data or taken away."""
+        names = state.get(f"{prefix}_extra_state", {}).get("identities")
+        key = f"{prefix}network.embedding.table"
+        searched = state.get(f"{prefix}search.rotation")
+        if self.search is not None and searched is not None:
+            # Poses found for frames belong to the clips as they were numbered then.
+            if names != self._identities or searched.shape != self.search.rotation.shape:
+                state[f"{prefix}search.rotation"] = self.search.rotation
+                state[f"{prefix}search.translation"] = self.search.translation
+        if not names or names == self._identities or key not in state:
+            return
+        rows = {name: row for row, name in enumerate(names)}
+        for each in (key, f"{prefix}network.detail"):
+            old = state.get(each)
+            if old is not None and len(old):
+                # Of those unknown the average.
+                state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self._identities])
+        unknown = [name for name in self._identities if name not in rows]
+        CONSOLE.print(f"Identities matched by name: {len(self._identities) - len(unknown)} known, {len(unknown)} new.")

@@ -1,0 +1,222 @@
+"""Unsupervised Volumetric Animation's network in plain torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetector, KeypointDetectorConfig
+from nerfstudio_avatars.unsup_volanim.perspective_n_point import project, solve_poses
+from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, SCENE
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+from nerfstudio_avatars.unsup_volanim.voxel_field import (
+    COLOURS,
+    DENSITIES,
+    IdentityEmbedding,
+    VoxelGenerator,
+    VoxelGeneratorConfig,
+    ellipsoid_prior,
+)
+from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, VoxelRenderConfig, render_voxels
+
+PoseMethod = Literal["gn", "epnp", "epnp-gn", "direct"]
+
+
+@dataclass
+class VolumetricAnimationConfig:
+    """The network's parts and sizes."""
+
+    parts: int = 10
+    """Rigid parts of the object, once it is articulated."""
+    points_per_edge: int = 5
+    """A part has this many keypoints, cubed."""
+    pose: PoseMethod = "gn"
+    """How poses follow from keypoints: `gn` (Gauss-Newton with an implicit gradient), `epnp` (the paper's), `epnp-gn`
+    (refined), or `direct` (the mean keypoints are read as a rotation and a shift; the paper's ablation)."""
+    prior_slope: float = 0.0
+    """Aid: slope of a density that fills an ellipsoid in the middle before anything is learnt; 0 for none."""
+    prior_radii: tuple[float, float, float] = (0.55, 0.72, 0.6)
+    """Of that ellipsoid along x, y and z, in half pictures."""
+    detail: float = 0.0
+    """For few identities: each has a volume of its own beside the generator's, learnt voxel by voxel at this many times
+    the learning rate. It holds what a small generator takes long to learn; 0 for none, as in the paper."""
+    generator: VoxelGeneratorConfig = field(default_factory=VoxelGeneratorConfig)
+    """Codes to cubes."""
+    detector: KeypointDetectorConfig = field(default_factory=KeypointDetectorConfig)
+    """Pictures to keypoints."""
+    render: VoxelRenderConfig = field(default_factory=VoxelRenderConfig)
+    """Cubes to pictures."""
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """What the detector says about pictures."""
+
+    keypoints: Float[Tensor, "frames parts points 2"]
+    """Found in the picture."""
+    projected: Float[Tensor, "frames parts points 2"]
+    """The canonical keypoints as the poses project them."""
+    poses: PartPoses
+    """(frames, parts)."""
+
+
+class VolumetricAnimation(nn.Module):
+    """Identity codes, canonical cubes, keypoints and poses; knows nothing of losses or data.
+
+    Until `articulate` is called the object is one rigid part (the paper's G-phase), whatever `parts` says.
+    """
+
+    articulated: Tensor
+    prior: Tensor
+    scene: Tensor
+
+    def __init__(self, config: VolumetricAnimationConfig, identities: int) -> None:
+        super().__init__()
+        self.config = config
+        parts, edge = config.parts, config.points_per_edge
+        self.embedding = IdentityEmbedding(identities, config.generator.code_size)
+        self.generator = VoxelGenerator(config.generator, parts)
+        n, channels = self.generator.resolution, COLOURS + DENSITIES
+        self.detail = nn.Parameter(torch.zeros(identities, channels, n, n, n)) if config.detail else None
+        axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
+        lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
+        self.point_logits = nn.Parameter(lattice.repeat(parts, 1, 1))
+        self.register_buffer("articulated", torch.tensor(False))
+        self.register_buffer("scene", torch.tensor(SCENE), persistent=False)
+        half = self.scene * config.render.enlarge
+        prior = ellipsoid_prior(self.generator.resolution, torch.tensor(config.prior_radii) / half, config.prior_slope)
+        self.register_buffer("prior", prior, persistent=False)
+        places = self.project(PartPoses(torch.eye(3).expand(1, 1, 3, 3), torch.zeros(1, 1, 3)))[0].detach()
+        self.detector = KeypointDetector(config.detector, places.expand(parts, -1, -1))
+
+    @property
+    def parts(self) -> int:
+        """Rigid parts in use."""
+        return self.config.parts if bool(self.articulated) else 1
+
+    @property
+    def keypoints_3d(self) -> Float[Tensor, "parts points 3"]:
+        """Canonical keypoints, shared by all identities, about the object's middle."""
+        return (2 * self.point_logits[: self.parts].sigmoid() - 1) * self.scene
+
+    def fingerprint(self) -> str:
+        """Tells networks apart by what gives cubes and poses their common frame; adding identities changes nothing."""
+        digest = hashlib.sha256()
+        for tensor in (*self.generator.state_dict().values(), self.point_logits):
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """For a while not in training mode, whatever it was in."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    @torch.no_grad()
+    def articulate(self, noise: float = 0.0) -> None:
+        """Lets the one part become many, all alike but for some noise (the paper's step from G- to A-phase).
+
+        Pictures stay the same. Without noise the parts are told apart by rounding errors alone.
+        """
+
+        def spread(rows: Tensor, scale: float) -> None:
+            rows[1:] = rows[:1]
+            if noise:
+                rows.add_(torch.randn_like(rows) * (noise * scale))
+
+        parts = self.config.parts
+        for head in self.generator.heads:
+            # A part's logit alone means nothing: with one part it was never trained.
+            spread(head[1].weight[:parts], 1.0)
+            spread(head[1].bias[:parts], 1.0)
+        for tensor in self.detector.per_part():
+            spread(tensor.unflatten(0, (parts, -1)), 0.02)
+        spread(self.point_logits, 0.2)
+        self.articulated.fill_(True)
+
+    def cubes(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch channels n n n"]:
+        """Canonical voxels of known identities."""
+        return self.cubes_of(self.embedding(identities), detail=self.detail_of(identities))
+
+    def detail_of(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
+        """Their own volumes (RGB, density), if they have any."""
+        return None if self.detail is None else self.detail[identities]
+
+    def cubes_of(
+        self,
+        codes: Float[Tensor, "batch size"],
+        levels: int | None = None,
+        shape_scale: float = 1.0,
+        detail: Float[Tensor, "batch 4 n n n"] | None = None,
+    ) -> Float[Tensor, "batch channels n n n"]:
+        """Canonical voxels of whitened codes: part logits, RGB, density before its activation.
+
+        Args:
+            levels: how many of the generator's resolutions take part; all by default.
+            shape_scale: of what the generator says about the density beside the prior.
+            detail: what `detail_of` gave; left out while not all levels take part.
+        """
+        cubes = self.generator(codes, levels)
+        shape, parts = cubes[:, -1:] * shape_scale, self.config.parts
+        colours = cubes[:, parts:-1]
+        if detail is not None and levels is None:
+            colours = colours + self.config.detail * detail[:, :-1]
+            shape = shape + self.config.detail * detail[:, -1:]
+        if self.config.prior_slope:
+            prior = self.prior[None, None]
+            if prior.shape[2:] != cubes.shape[2:]:
+                prior = F.interpolate(prior, cubes.shape[2:], mode="trilinear", align_corners=True)
+            shape = shape + prior * self.config.generator.density_scale
+        return torch.cat([cubes[:, : self.parts], colours, shape], 1)
+
+    def estimate(self, images: Float[Tensor, "frames 3 height width"]) -> PoseEstimate:
+        """Poses of all parts in pictures."""
+        return self.poses_of(self.detector(images, self.parts))
+
+    def poses_of(self, keypoints: Float[Tensor, "frames parts points 2"]) -> PoseEstimate:
+        """Poses that bring the canonical keypoints to places in pictures."""
+        if self.config.pose == "direct":
+            poses = _read_as_pose(keypoints)
+        else:
+            points = self.keypoints_3d.expand(len(keypoints), -1, -1, -1)
+            poses = PartPoses(*solve_poses(keypoints, points, FOCAL, DISTANCE, self.config.pose))
+        return PoseEstimate(keypoints, self.project(poses), poses)
+
+    def project(self, poses: PartPoses) -> Float[Tensor, "frames parts points 2"]:
+        """Where the canonical keypoints appear under poses."""
+        points = self.keypoints_3d.expand(*poses.rotation.shape[:2], -1, -1)
+        return project(points, poses.rotation, poses.translation, FOCAL, DISTANCE)
+
+    def render(
+        self,
+        cubes: Float[Tensor, "identities channels n n n"],
+        poses: PartPoses,
+        rays: SceneRays,
+        samples: int | None = None,
+        jitter: bool = False,
+        density_noise: float = 0.0,
+        normals: bool = False,
+        visible: Float[Tensor, "parts"] | None = None,
+    ) -> VoxelPictures:
+        """Pictures of moved cubes; frames of one identity follow each other. See `render_voxels`."""
+        config = replace(self.config.render, samples=samples) if samples else self.config.render
+        return render_voxels(cubes, poses, rays, config, jitter, density_noise, normals, visible)
+
+
+def _read_as_pose(keypoints: Float[Tensor, "frames parts points 2"]) -> PartPoses:
+    """A pose straight from the network's first three outputs: turn (radians) and shift (half pictures)."""
+    numbers = keypoints[..., :3, :].flatten(-2)
+    return PartPoses(axis_angle_to_matrix(numbers[..., :3]), 0.5 * numbers[..., 3:])

@@ -1,0 +1,135 @@
+"""Finding poses by trial: each training frame remembers the best one seen so far (the bootstrap of `unsup-volanim`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
+
+
+@dataclass
+class PoseSearchConfig:
+    """How poses are tried."""
+
+    candidates: int = 8
+    """Poses compared for a frame at each visit."""
+    size: int = 16
+    """Side of the pictures that are compared, pixels."""
+    samples: int = 12
+    """Along their rays."""
+    turn_spread: tuple[float, float, float] = (0.25, 0.5, 0.175)
+    """Standard deviation of trials about x (pitch), y (yaw) and z (roll), radians."""
+    shift_spread: tuple[float, float, float] = (0.06, 0.06, 0.1)
+    """The same of shifts, half pictures."""
+    last_spread: float = 0.2
+    """Share of the spread that is left at the end of the search."""
+    mask_weight: float = 0.1
+    """Of the opacity's error beside the colours'."""
+
+
+class PoseSearch(nn.Module):
+    """One remembered pose per training frame, improved whenever the frame is visited.
+
+    The gradient of a picture with respect to a pose says little while the cube is a blur: the yaw of a head never
+    starts to turn. Trying a few poses and keeping the best does start it. Among those tried are the detector's, the
+    remembered ones of the frames before and after (a video is smooth), some around no turn at all (to leave dead ends),
+    and the rest around the remembered one.
+    """
+
+    rotation: Tensor
+    translation: Tensor
+
+    def __init__(self, frames: int, config: PoseSearchConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("rotation", torch.eye(3).repeat(frames, 1, 1))
+        self.register_buffer("translation", torch.zeros(frames, 3))
+        self.register_buffer("turn_spread", torch.tensor(config.turn_spread), persistent=False)
+        self.register_buffer("shift_spread", torch.tensor(config.shift_spread), persistent=False)
+
+    def remembered(self, rows: Int[Tensor, "frames"]) -> PartPoses:
+        """(frames, 1)."""
+        return PartPoses(self.rotation[rows][:, None], self.translation[rows][:, None])
+
+    @torch.no_grad()
+    def improve(
+        self,
+        network: VolumetricAnimation,
+        cubes: Float[Tensor, "identities channels n n n"],
+        images: Float[Tensor, "frames 3 size size"],
+        masks: Float[Tensor, "frames 1 size size"] | None,
+        rows: Int[Tensor, "frames"],
+        progress: float,
+        detected: PartPoses | None = None,
+    ) -> PartPoses:
+        """Tries poses, remembers and returns the best.
+
+        Args:
+            rows: numbers of the frames; those of a clip follow each other in time.
+            progress: share of the search that has passed, 0 to 1.
+            detected: what the detector says (frames, 1).
+        """
+        config, frames, count = self.config, len(rows), self.config.candidates
+        spread = 1 + (config.last_spread - 1) * min(max(progress, 0.0), 1.0)
+        # Trials of all sizes: the pose may be far off, or nearly right.
+        size = spread * torch.rand(frames, count, 1, device=images.device)
+        turn = torch.randn(frames, count, 3, device=images.device) * self.turn_spread * size
+        shift = torch.randn(frames, count, 3, device=images.device) * self.shift_spread * size
+        turn[:, 0], shift[:, 0] = 0, 0
+        rotation = self.rotation[rows][:, None].repeat(1, count, 1, 1)
+        translation = self.translation[rows][:, None].repeat(1, count, 1)
+        beside = (rows + torch.randint(0, 2, rows.shape, device=rows.device) * 2 - 1).clamp(0, len(self.rotation) - 1)
+        rotation[:, 1], translation[:, 1] = self.rotation[beside], self.translation[beside]
+        rotation[:, 2] = torch.eye(3, device=images.device)
+        turn[:, 2] = torch.randn(frames, 3, device=images.device) * self.turn_spread
+        if detected is not None:
+            rotation[:, 3], translation[:, 3] = detected.rotation[:, 0], detected.translation[:, 0]
+            turn[:, 3], shift[:, 3] = 0, 0
+        rotation, translation = axis_angle_to_matrix(turn) @ rotation, translation + shift
+        score = self._score(
+            network,
+            cubes,
+            images,
+            masks,
+            PartPoses(rotation.flatten(0, 1)[:, None], translation.flatten(0, 1)[:, None]),
+        )
+        best = score.unflatten(0, (frames, count)).argmin(1)
+        one_each = torch.arange(frames, device=rows.device)
+        rotation, translation = rotation[one_each, best], translation[one_each, best]
+        for all_rows, r, t in _everywhere(rows, rotation, translation):
+            self.rotation[all_rows], self.translation[all_rows] = r, t
+        return PartPoses(rotation[:, None], translation[:, None])
+
+    def _score(
+        self, network: VolumetricAnimation, cubes: Tensor, images: Tensor, masks: Tensor | None, poses: PartPoses
+    ) -> Tensor:
+        size, count = self.config.size, len(poses.rotation) // len(images)
+        pictures = network.render(cubes, poses, standard_rays(size, images.device), samples=self.config.samples)
+        target = antialiased_resize(images, size).flatten(2).mT.repeat_interleave(count, 0)
+        score = (pictures.rgb - target).abs().mean((1, 2))
+        if masks is not None:
+            opaque = antialiased_resize(masks, size).flatten(1).repeat_interleave(count, 0)
+            score = score + self.config.mask_weight * (pictures.accumulation - opaque).abs().mean(1)
+        return score
+
+
+def _everywhere(rows: Tensor, *values: Tensor) -> list[tuple[Tensor, ...]]:
+    """What every process found, so that all remember the same."""
+    if not torch.distributed.is_initialized():
+        return [(rows, *values)]
+    world = torch.distributed.get_world_size()
+    gathered = []
+    for value in (rows, *values):
+        copies = [torch.empty_like(value) for _ in range(world)]
+        torch.distributed.all_gather(copies, value.contiguous())
+        gathered.append(copies)
+    return list(zip(*gathered, strict=True))

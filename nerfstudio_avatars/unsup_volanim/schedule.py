@@ -1,0 +1,87 @@
+"""When `unsup-volanim` does what: pose search, one rigid part, many parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
+from nerfstudio_avatars.unsup_volanim.training import AnimationAids
+
+Phase = Literal["bootstrap", "geometry", "articulation"]
+
+
+@dataclass
+class AnimationScheduleConfig:
+    """Shares of the training, 0 to 1, and what holds in them."""
+
+    bootstrap_until: float = 0.0
+    """Until here shape and identities open up, in small pictures and few voxels. 0: no bootstrap."""
+    search_until: float = 0.0
+    """Until here poses are searched for, frame by frame, instead of taken from the detector. 0: never."""
+    articulate_from: float = 0.2
+    """From here on the object has several parts (the paper's A-phase); 1: never."""
+    detect_from: float = 0.3
+    """Share of the bootstrap after which the detector learns from the poses found."""
+    one_identity_until: float = 0.5
+    """Share of the bootstrap over which identities become different; alike at first, they share one canonical frame."""
+    shape_until: float = 1.0
+    """Share of the bootstrap over which the shape may leave the prior's ellipsoid; a solid makes turning visible."""
+    bootstrap_size: int = 32
+    """Side of the rendered pictures in the bootstrap, pixels."""
+    bootstrap_levels: int | None = None
+    """Resolutions of the generator that take part in the bootstrap; needs its `coarse_outputs`."""
+    patch: int | None = None
+    """After the bootstrap, side of the square rendered of each picture, pixels; whole pictures by default."""
+    density_noise: float = 0.5
+    """Standard deviation of noise on the density at the start; falls to 0 within `noise_until` of the first phase."""
+    noise_until: float = 0.5
+    """Share of the first phase."""
+    noise_again_until: float = 0.0
+    """Share of the last phase over which noise falls anew from the same height (the paper restarts it); 0: no noise."""
+    mask_decay: float = 1.0
+    """Factor of the mask loss at the end of each phase."""
+
+    @property
+    def boundaries(self) -> tuple[float, ...]:
+        """Shares of the training at which a phase begins."""
+        return tuple(sorted({0.0, self.bootstrap_until, min(self.articulate_from, 1.0)} - {1.0}))
+
+    def phase(self, progress: float) -> Phase:
+        """What is going on after a share of the training."""
+        if progress < self.bootstrap_until:
+            return "bootstrap"
+        return "geometry" if progress < self.articulate_from else "articulation"
+
+    def within_phase(self, progress: float) -> float:
+        """Share of the present phase that has passed."""
+        starts = [*self.boundaries, 1.0]
+        begun = max(start for start in starts[:-1] if start <= progress)
+        end = min(start for start in starts if start > begun)
+        return min((progress - begun) / (end - begun), 1.0)
+
+    def aids(self, progress: float, search: PoseSearch | None) -> AnimationAids:
+        """Help at a share of the training."""
+        share = self.within_phase(progress)
+        searching = search if progress < min(self.search_until, self.articulate_from) else None
+        searched = progress / self.search_until if searching is not None else 1.0
+        until = self._noise_until(progress)
+        noise = self.density_noise * max(0.0, 1 - share / until) if until else 0.0
+        if self.phase(progress) != "bootstrap":
+            return AnimationAids(search=searching, progress=searched, density_noise=noise, patch=self.patch)
+        return AnimationAids(
+            search=searching,
+            progress=searched,
+            detect=searching is None or share >= self.detect_from,
+            code_scale=min(1.0, 0.1 + share / max(self.one_identity_until, 1e-6)),
+            levels=self.bootstrap_levels,
+            shape_scale=min(1.0, 0.05 + share / max(self.shape_until, 1e-6)),
+            density_noise=noise,
+            render_size=self.bootstrap_size,
+        )
+
+    def _noise_until(self, progress: float) -> float:
+        """Share of the present phase that has noise."""
+        if progress < ([*self.boundaries, 1.0])[1]:
+            return self.noise_until
+        return self.noise_again_until if self.phase(progress) == "articulation" else 0.0

@@ -1,0 +1,235 @@
+"""What `unsup-volanim` learns from: the paper's losses, and the aids that start it on small data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize, pixel_grid
+from nerfstudio_avatars.unsup_volanim.losses.pixel_pyramid import pixel_pyramid_loss
+from nerfstudio_avatars.unsup_volanim.network import PoseEstimate, VolumetricAnimation
+from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, standard_rays
+
+
+@dataclass
+class AnimationLossConfig:
+    """Weights of the losses; a weight of 0 spares the work."""
+
+    pixel: float = 10.0
+    """Mean absolute error of colours at full, half, quarter ... size (ours; the paper has features alone)."""
+    pixel_levels: int = 4
+    """How many sizes."""
+    perceptual: float = 10.0
+    """Features of a pretrained network at full, half and quarter size."""
+    equivariance: float = 10.0
+    """Keypoints move as the picture is warped."""
+    projection: float = 10.0
+    """Keypoints lie where their part's pose projects them."""
+    pull: float = 10.0
+    """Brings parts that nobody sees back to the most visible one."""
+    pull_threshold: float = 0.1
+    """Mean density below which a part counts as not seen."""
+    mask: float = 10.0
+    """Cross-entropy of the object's opacity, where masks are given."""
+    mask_as_logits: bool = False
+    """Read the shares of object and background as logits: the paper's code does so, which bounds the gradient."""
+    articulated_pull: float | None = None
+    """`pull` once the object is articulated; by default the same."""
+    articulated_pull_threshold: float | None = None
+    """`pull_threshold` then."""
+    articulated_mask: float | None = None
+    """`mask` then."""
+    found: float = 12.0
+    """Aid: keypoints lie where the pose found by the search projects them; only while there is a search."""
+
+    def when_articulated(self) -> AnimationLossConfig:
+        """What holds in the last phase."""
+        names = ("pull", "pull_threshold", "mask")
+        then = {name: getattr(self, f"articulated_{name}") for name in names}
+        return replace(self, **{name: value for name, value in then.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class AnimationBatch:
+    """Frames of some identities; those of one follow each other, equally many for each."""
+
+    images: Float[Tensor, "frames 3 size size"]
+    """0 to 1."""
+    masks: Float[Tensor, "frames 1 size size"] | None
+    """Share of each pixel that is the object; None without masks."""
+    identities: Int[Tensor, "identities"]
+    rows: Int[Tensor, "frames"]
+    """Numbers of the frames, for the pose search."""
+
+
+@dataclass(frozen=True)
+class AnimationAids:
+    """What helps at this step, and how far the help has got."""
+
+    search: PoseSearch | None = None
+    """Render with poses that it finds instead of the detector's."""
+    progress: float = 0.0
+    """Share of the search that has passed."""
+    detect: bool = True
+    """Whether the detector takes part."""
+    code_scale: float = 1.0
+    """Multiplies the identity codes: near 0 all identities are one, and share one canonical frame."""
+    levels: int | None = None
+    """Resolutions of the generator that take part; all by default."""
+    shape_scale: float = 1.0
+    """Of what the generator says about the density beside the prior: near 0 the object keeps the prior's shape."""
+    density_noise: float = 0.0
+    """Standard deviation of noise on the density, while the shape forms."""
+    render_size: int | None = None
+    """Side of the rendered pictures, pixels; the images' by default."""
+    patch: int | None = None
+    """Side of the square cut out of them at random, pixels; all by default."""
+
+
+@dataclass(frozen=True)
+class AnimationStep:
+    """Everything a step computed."""
+
+    losses: dict[str, Tensor]
+    """Weighted."""
+    pictures: VoxelPictures
+    poses: PartPoses
+    """That the pictures were drawn with."""
+
+
+def animation_step(
+    network: VolumetricAnimation,
+    batch: AnimationBatch,
+    config: AnimationLossConfig,
+    aids: AnimationAids,
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    true_poses: PartPoses | None = None,
+) -> AnimationStep:
+    """Losses of one batch.
+
+    Args:
+        perceptual: compares pictures (frames, size, size, 3); see `losses.perceptual`.
+        true_poses: use these instead of any others (the ceiling, in benchmarks).
+    """
+    images = batch.images
+    size, seen_size = aids.render_size or images.shape[-1], network.config.detector.input_size
+    codes = network.embedding(batch.identities) * aids.code_scale
+    cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
+    losses: dict[str, Tensor] = {}
+    found: PoseEstimate | None = None
+    poses = true_poses
+    if aids.detect:
+        small = antialiased_resize(images, seen_size)
+        shown = [small]
+        if config.equivariance:
+            warped, warp = _random_warp(small)
+            shown.append(warped)
+        keypoints = network.detector(torch.cat(shown), network.parts)
+        found = network.poses_of(keypoints[: len(images)])
+        if config.equivariance:
+            back = keypoints[len(images) :] @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]
+            losses["equivariance"] = config.equivariance * (found.keypoints - back).abs().mean()
+        if config.projection:
+            losses["projection"] = config.projection * (found.keypoints - found.projected).abs().mean()
+        poses = found.poses if poses is None else poses
+    if aids.search is not None:
+        detected = found.poses.detach() if found else None
+        poses = aids.search.improve(network, cubes, images, batch.masks, batch.rows, aids.progress, detected)
+        if found is not None:
+            target = network.project(poses).detach()
+            losses["found"] = config.found * (found.keypoints - target).abs().mean()
+    assert poses is not None, "poses come from the detector, the search or the truth"
+    window = _Window.somewhere(size, aids.patch or size)
+    pictures = network.render(cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise)
+    rendered = pictures.rgb.mT.unflatten(2, (window.side, window.side))
+    target = window.of(antialiased_resize(images, size))
+    if config.pixel:
+        losses["pixel"] = config.pixel * pixel_pyramid_loss(_last(rendered), _last(target), config.pixel_levels)
+    if config.perceptual and perceptual is not None:
+        losses["perceptual"] = config.perceptual * perceptual(_last(rendered), _last(target))
+    if config.mask and batch.masks is not None:
+        opacity = pictures.accumulation.unflatten(1, (window.side, window.side))
+        masks = window.of(antialiased_resize(batch.masks, size)).clamp(0, 1)  # means of ones exceed one by rounding
+        losses["mask"] = config.mask * mask_loss(opacity, masks[:, 0], config.mask_as_logits)
+    if config.pull and found is not None:
+        losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)
+    return AnimationStep(losses, pictures, poses)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A square part of square pictures."""
+
+    size: int
+    side: int
+    top: int
+    left: int
+
+    @classmethod
+    def somewhere(cls, size: int, side: int) -> _Window:
+        """At random."""
+        side = min(side, size)
+        top, left = torch.randint(0, size - side + 1, (2,)).tolist()
+        return cls(size, side, top, left)
+
+    def of(self, pictures: Float[Tensor, "frames channels size size"]) -> Float[Tensor, "frames channels side side"]:
+        """What it shows."""
+        return pictures[..., self.top : self.top + self.side, self.left : self.left + self.side]
+
+    def rays(self, device: torch.device) -> SceneRays:
+        """Of its pixels, row by row."""
+        rays = standard_rays(self.size, device)
+        pixels = torch.arange(len(rays), device=device).reshape(1, 1, self.size, self.size)
+        return rays[self.of(pixels).flatten()]
+
+
+def mask_loss(
+    opacity: Float[Tensor, "frames h w"], masks: Float[Tensor, "frames h w"], as_logits: bool = False
+) -> Float[Tensor, ""]:
+    """Cross-entropy of object against background."""
+    if not as_logits:
+        return F.binary_cross_entropy(opacity.clamp(1e-4, 1 - 1e-4), masks)
+    shares = torch.stack([opacity, 1 - opacity], 1).clamp(1e-5, 1 - 1e-5)
+    return F.cross_entropy(shares, torch.stack([masks, 1 - masks], 1))
+
+
+def pull_loss(part_density: Float[Tensor, "frames parts"], poses: PartPoses, threshold: float) -> Float[Tensor, ""]:
+    """Distance of unseen parts' poses from the most visible part's, or from no motion where nothing is seen.
+
+    Unsupervised Volumetric Animation, section 3.5, with C = [R | t]. Densities are averaged over all processes.
+    """
+    density = part_density.detach().mean(0)
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(density)
+        density = density / torch.distributed.get_world_size()
+    unseen = F.relu(threshold - density)
+    first = int(density.argmax())
+    rotation, translation = (
+        poses.rotation[:, first : first + 1].detach(),
+        poses.translation[:, first : first + 1].detach(),
+    )
+    if density[first] < threshold:
+        rotation, translation = torch.eye(3, device=density.device), torch.zeros_like(translation)
+    distance = (poses.rotation - rotation).abs().sum((-2, -1)) + (poses.translation - translation).abs().sum(-1)
+    return (unseen * distance.mean(0) / 12).mean()
+
+
+def _last(pictures: Float[Tensor, "frames 3 h w"]) -> Float[Tensor, "frames h w 3"]:
+    """Channels last, as the losses take pictures."""
+    return pictures.permute(0, 2, 3, 1)
+
+
+def _random_warp(images: Float[Tensor, "frames 3 size size"]) -> tuple[Tensor, Float[Tensor, "frames 2 3"]]:
+    """Warped pictures, and the affine map from places in them to places in the originals."""
+    matrix = torch.eye(2, 3, device=images.device) + 0.1 * torch.randn(len(images), 2, 3, device=images.device)
+    grid = pixel_grid(images.shape[-1], images.device)
+    places = grid @ matrix[:, None, :, :2].mT + matrix[:, None, None, :, 2]
+    return F.grid_sample(images, places, padding_mode="reflection", align_corners=False), matrix

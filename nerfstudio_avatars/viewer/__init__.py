@@ -1,1 +1,0 @@
-"""Controls that appear in nerfstudio's viewer."""

@@ -1,0 +1,173 @@
+"""Which config.yml is opened, and which is refused."""
+
+import pathlib
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from nerfstudio_avatars.avatars.run import anchor_data, check_config, find_config, foreign_tags, load_run
+from nerfstudio_avatars.errors import UserError
+
+MALICIOUS = {
+    "shell": '!!python/object/apply:os.system ["touch pwned"]',
+    "nerfstudio's own shell function": '!!python/object/apply:nerfstudio.utils.scripts.run_command ["touch pwned"]',
+    "evaluation": '!!python/object/apply:builtins.eval ["1"]',
+    "through new": "!!python/object/new:subprocess.Popen [[touch, pwned]]",
+    "a function as a target": "_target: !!python/name:nerfstudio.utils.scripts.run_command ''",
+    "a module": "x: !!python/module:os ''",
+    "a look-alike package": "!!python/object:nerfstudio_evil.Config {}",
+    "torch's loader": "x: !!python/name:torch.load ''",
+    "a tag by its full name": '!<tag:yaml.org,2002:python/object/apply:os.system> ["touch pwned"]',
+    "a tag by an own handle": '%TAG !e! tag:yaml.org,2002:python/object/apply:\n---\n!e!os.system ["touch pwned"]',
+    "a private tag": "!run {}",
+}
+
+
+@pytest.mark.parametrize("name", MALICIOUS)
+def test_foreign_code_is_refused_and_nothing_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.yml"
+    config.write_text(MALICIOUS[name])
+    with pytest.raises(UserError, match="--trust"):
+        load_run(config)
+    assert not (tmp_path / "pwned").exists()
+    check_config(config, trust=True)
+
+
+def test_the_message_names_file_and_finding(tmp_path):
+    config = tmp_path / "config.yml"
+    config.write_text(MALICIOUS["shell"])
+    with pytest.raises(UserError) as error:
+        check_config(config)
+    assert str(config) in str(error.value) and "os.system" in str(error.value)
+
+
+def test_what_nerfstudio_writes_is_trusted():
+    from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+    from torch.optim import Adam
+
+    values = {"machine": MachineConfig(), "viewer": ViewerConfig(), "data": pathlib.Path("a/b"), "size": (1, 2.5, None)}
+    assert foreign_tags(yaml.dump(values | {"_target": Adam, "unsafe": False})) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!python/name:torch.float32 ''", "a: !!python/tuple [1, 2]", "a: !!str x", "a: ! b"]
+)
+def test_number_types_and_plain_values_are_trusted(text):
+    assert foreign_tags(text) == []
+
+
+@pytest.mark.parametrize("name", ["instant_avatar", "instant_avatar_cpu"])
+def test_the_configurations_of_the_methods_are_trusted(name):
+    """What `ns-train` writes into every run's config.yml."""
+    from nerfstudio_avatars import methods
+
+    assert foreign_tags(yaml.dump(getattr(methods, name).config)) == []
+
+
+def test_a_runs_folder_stands_for_its_config(tmp_path):
+    (tmp_path / "config.yml").touch()
+    assert find_config(tmp_path) == tmp_path / "config.yml"
+    with pytest.raises(UserError, match="no such file"):
+        find_config(tmp_path / "other")
+
+
+def test_a_file_that_is_no_yaml_is_told(tmp_path):
+    config = tmp_path / "config.yml"
+    config.write_text("a: [1")
+    with pytest.raises(UserError, match="not a YAML file"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("typed", ["outputs", "work/outputs"])
+def test_data_typed_relative_to_the_folder_of_the_start_are_found(typed, tmp_path, monkeypatch):
+    """From wherever a command is given."""
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "data").mkdir(parents=True)
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    def anchored(data, output_dir=typed):
+        manager = SimpleNamespace(data=pathlib.Path(data))
+        config = SimpleNamespace(output_dir=pathlib.Path(output_dir), data=None, pipeline=SimpleNamespace())
+        config.pipeline.datamanager = manager
+        anchor_data(config, home / typed)
+        return manager.data
+
+    assert anchored("data") == home / "data"
+    assert anchored("nothing") == pathlib.Path("nothing")
+    assert anchored("data", "other") == pathlib.Path("data"), "the outputs were moved"
+    assert anchored(home / "data") == home / "data"
+    (elsewhere / "data").mkdir()
+    assert anchored("data") == pathlib.Path("data"), "what is here comes first"
+
+
+@pytest.fixture
+def original(volanim_config, tmp_path):
+    """`original(data=...)`: a finished run in nerfstudio's own folders, whose configuration names that very place."""
+
+    def build(data=None):
+        config = yaml.load(volanim_config.read_text("utf8"), Loader=yaml.Loader)
+        config.output_dir = tmp_path / "outputs"
+        # As ns-train leaves it that went on from an earlier run's checkpoint.
+        config.load_step = 2
+        if data is not None:
+            config.data = config.pipeline.datamanager.data = data
+        shutil.copytree(volanim_config.parent, config.get_base_dir())
+        config.save_config()
+        return config.get_base_dir()
+
+    return build
+
+
+def _checkpoints(folder, path):
+    """What is loaded from a run, and what is said of it before."""
+    from nerfstudio_avatars.cli.inspection.runs import read_run
+
+    facts = {fact.name: fact.value for fact in read_run(path).facts}
+    run = load_run(path)
+    assert run.step + 1 == facts["steps done"] and run.checkpoint == pathlib.Path(facts["checkpoint"])
+    return run.checkpoint.relative_to(folder).as_posix()
+
+
+def test_a_copied_run_keeps_its_own_checkpoint(original, tmp_path, monkeypatch, capsys):
+    """Whatever becomes of the original."""
+    trained = original()
+    best = tmp_path / "best"
+    shutil.copytree(trained, best)
+    models = trained / "nerfstudio_models"
+    (models / "step-000000003.ckpt").rename(models / "step-000000099.ckpt")
+    (best / "nerfstudio_models" / "notes-of.mine.txt").touch()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert _checkpoints(tmp_path, best) == "best/nerfstudio_models/step-000000003.ckpt"
+    assert _checkpoints(tmp_path, trained) == f"{models.relative_to(tmp_path)}/step-000000099.ckpt"
+    assert "No checkpoint beside" not in capsys.readouterr().out
+    shutil.move(tmp_path / "outputs", tmp_path / "old")
+    assert _checkpoints(tmp_path, best) == "best/nerfstudio_models/step-000000003.ckpt"
+    monkeypatch.chdir(best)
+    assert load_run(pathlib.Path("config.yml")).step == 3
+
+
+@pytest.mark.parametrize("name", ["best", "unsup-volanim-tiny/best", "other/unsup-volanim-tiny/best"])
+def test_a_configuration_alone_takes_the_checkpoint_that_it_names_and_says_so(name, original, tmp_path, capsys):
+    trained = original()
+    (tmp_path / name).mkdir(parents=True)
+    shutil.copy(trained / "config.yml", tmp_path / name)
+    assert _checkpoints(trained, tmp_path / name) == "nerfstudio_models/step-000000003.ckpt"
+    said = capsys.readouterr().out.replace("\n", "")
+    assert f"No checkpoint beside {tmp_path / name / 'config.yml'}" in said
+    shutil.rmtree(tmp_path / "outputs")
+    with pytest.raises(UserError, match=f"{tmp_path / name / 'nerfstudio_models'}: no checkpoint"):
+        load_run(tmp_path / name)
+
+
+@pytest.mark.parametrize("data", ["gone", "/nowhere/gone"])
+def test_data_that_are_gone_are_told_without_an_option_that_there_is_not(data, original):
+    with pytest.raises(UserError) as error:
+        load_run(original(pathlib.Path(data)))
+    said = str(error.value)
+    assert said.startswith(f"{data}: no such") and "config.yml was trained on" in said and "--data" not in said
+    assert ("start the command where" in said) == (data == "gone")

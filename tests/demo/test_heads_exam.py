@@ -1,0 +1,113 @@
+"""Figures of a tiny run: all there, finite, and as they should be for models that are right or know nothing."""
+
+import math
+from html import escape
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from nerfstudio_avatars.avatars.run import load_run
+from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses, true_pose
+from nerfstudio_avatars.demo.heads_page import COLUMNS, FIGURES, write_page
+
+NAMES = {
+    "l1", "l1_inside", "mask_iou", "depth_corr", "relief_gain", "depth_error", "normal_error_degrees", "jaw_iou",
+    "yaw_corr", "yaw_corr_worst", "yaw_corr_pooled", "yaw_gain", "rotation_error_degrees", "novel_view_l1",
+    "novel_view_ratio", "cross_identity_l1", "cross_identity_ratio",
+}  # fmt: skip
+
+
+@pytest.fixture
+def pipeline(volanim_config):
+    return load_run(volanim_config).pipeline
+
+
+@pytest.fixture
+def exam(pipeline, head_clips):
+    return HeadExam(pipeline.model, head_clips, held_out_rows(pipeline))
+
+
+def test_every_figure_is_there_and_finite(exam):
+    figures = exam.figures()
+    assert set(figures) == NAMES
+    assert all(math.isfinite(value) for value in figures.values()), figures
+    assert 0 <= figures["mask_iou"] <= 1 and figures["l1"] > 0
+
+
+def test_one_frame_of_one_head_leaves_some_figures_open(pipeline, head_clips):
+    figures = HeadExam(pipeline.model, head_clips, held_out_rows(pipeline)[:1]).figures()
+    assert set(figures) == NAMES and math.isfinite(figures["l1"]) and math.isfinite(figures["novel_view_ratio"])
+    assert math.isnan(figures["yaw_corr"]) and math.isnan(figures["cross_identity_ratio"])
+
+
+def test_held_out_frames_of_all_heads_are_examined(exam):
+    assert exam.rows == [[clip, frame] for clip in range(4) for frame in (7, 15)]
+    for place, (clip, _) in enumerate(exam.rows):
+        driver, frame = exam.other(place)
+        assert driver != clip and driver in exam.truth and 0 <= frame < 16
+
+
+def test_a_model_that_draws_the_truth_makes_no_errors(exam, monkeypatch):
+    """Its pictures are the toys' own, in whatever pose it is asked for."""
+    poses = {}
+
+    class Truthful:
+        """Knows each pose by its place in memory."""
+
+        def driving_pose(self, clip, frame):
+            pose = true_pose(exam.truth[clip], [frame], 1)
+            poses[id(pose)] = pose, exam.truth[clip].poses[frame]
+            return pose
+
+        def turned(self, pose, yaw):
+            return SimpleNamespace(head_pose=poses[id(pose)][1].turned(yaw))
+
+    def draw(clip, pose, normals=False):
+        head_pose = pose.head_pose if hasattr(pose, "head_pose") else poses[id(pose)][1]
+        seen = exam.truth[clip].head.render(head_pose, exam.size)
+        tensors = {name: torch.from_numpy(getattr(seen, name)).float()[..., None] for name in ("mask", "jaw", "depth")}
+        shares = torch.cat([tensors["mask"] - tensors["jaw"], tensors["jaw"]], -1)
+        return {
+            "rgb": torch.from_numpy(seen.rgb).float(),
+            "accumulation": tensors["mask"],
+            "depth": tensors["depth"].nan_to_num(0) + 10.5,
+            "normal": torch.from_numpy(seen.normal).float() / 2 + 0.5,
+            "part_shares": shares,
+        }
+
+    exam.model = Truthful()
+    monkeypatch.setattr(exam, "draw", draw)
+    figures = exam.figures()
+    for name in ("l1", "l1_inside", "novel_view_l1", "cross_identity_l1"):
+        assert figures[name] < 0.005, name
+    for name in ("mask_iou", "depth_corr", "relief_gain", "yaw_corr", "yaw_corr_pooled", "yaw_gain"):
+        assert figures[name] == pytest.approx(1, abs=0.02), name
+    assert figures["jaw_iou"] > 0.9 and figures["rotation_error_degrees"] < 0.1
+    assert figures["normal_error_degrees"] < 0.1
+
+
+def test_true_poses_are_those_that_the_toys_were_drawn_in(exam):
+    truth = exam.truth[0]
+    poses = true_pose(truth, [3, 5], 2)
+    assert poses.rotation.shape == (2, 2, 3, 3) and poses.translation.shape == (2, 2, 3)
+    torch.testing.assert_close(poses.rotation[1, 1], torch.from_numpy(truth.poses[5].rotation).float())
+    torch.testing.assert_close(poses.translation[0, 0], torch.tensor(truth.poses[3].shift).float())
+
+
+def test_the_ceiling_is_trained_anew_on_true_poses(pipeline, head_clips):
+    before = pipeline.model.network
+    train_on_true_poses(pipeline, head_clips, 40)
+    assert pipeline.model.network is not before and pipeline.model.network.parts == 1
+    figures = HeadExam(pipeline.model, head_clips, held_out_rows(pipeline), true_poses=True).figures()
+    assert figures["mask_iou"] > 0.6 and figures["yaw_corr"] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_page_shows_every_figure_of_every_run(tmp_path):
+    numbers = {name: 0.25 for name in FIGURES}
+    report = numbers | {"method": "m <1>", "device": "cpu", "direct_regression": numbers, "true_poses": {}}
+    text = write_page(tmp_path, report).read_text("utf8")
+    assert "m &lt;1&gt;" in text and "nan" in text and text.count("0.25") == 2 * len(FIGURES)
+    assert all(escape(title) in text for title in (*FIGURES.values(), *COLUMNS))
+    for name in ("heads.png", "driven.mp4", "inverted.png"):
+        assert f'src="{name}"' in text

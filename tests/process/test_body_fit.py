@@ -1,0 +1,83 @@
+"""Fits against bodies whose poses are known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from turning_bodies import FIELD_OF_VIEW, HEIGHT, WIDTH, seen_bodies, turning_states
+
+from nerfstudio_avatars.bodies.standin import load_standin
+from nerfstudio_avatars.process.body_fit import BodyFit, _features
+from nerfstudio_avatars.process.subject import camera_matrix
+
+FRAMES = 12
+CAMERA = camera_matrix(HEIGHT, WIDTH, FIELD_OF_VIEW)
+
+
+@pytest.fixture(scope="module")
+def states():
+    return turning_states(FRAMES)
+
+
+@pytest.fixture(scope="module")
+def fitted(states):
+    steps = []
+    found = BodyFit(load_standin(), seen_bodies(states), CAMERA).run(lambda done, of: steps.append((done, of)))
+    assert steps[0] == (1, steps[-1][1]) and steps[-1][0] == steps[-1][1]
+    return found
+
+
+def joints_about_pelvis(body, states):
+    joints = torch.stack([body.pose(state).joints for state in states])
+    return joints - joints[:, :1]
+
+
+def test_a_turning_body_is_found(fitted, states):
+    body = load_standin()
+    found = [fitted.motion.state(frame) for frame in range(FRAMES)]
+    error = (joints_about_pelvis(body, found) - joints_about_pelvis(body, states)).norm(dim=-1)
+    # Metres. Two dimensions do not tell depth: some limbs are a little nearer or farther than they were.
+    assert error.median() < 0.05 and error.quantile(0.9) < 0.12
+    assert fitted.landmark_error < 1.5
+    assert fitted.overlaps.min() > 0.85
+    # One camera tells size and distance only together.
+    true = torch.stack([state.transl for state in states])
+    scale = fitted.motion.transl[:, 2].mean() / true[:, 2].mean()
+    assert abs(scale - 1) < 0.12 and (fitted.motion.transl / scale - true).norm(dim=-1).max() < 0.05
+
+
+def test_silhouettes_are_those_of_the_motion(fitted, states):
+    for ours, seen, overlap in zip(fitted.silhouettes, seen_bodies(states), fitted.overlaps, strict=True):
+        mask = seen.mask > 0
+        assert ours.shape == mask.shape == (HEIGHT, WIDTH)
+        assert (ours & mask).sum() / (ours | mask).sum() == pytest.approx(overlap)
+
+
+def test_hidden_landmarks_do_not_count(fitted, states):
+    """The left wrist is said to be some 10 cm to the side in all frames, and not to be seen."""
+    seen = seen_bodies(states)
+    for frame, one in enumerate(seen):
+        points, visibility = one.points.copy(), one.visibility.copy()
+        points[15, 0] += 8
+        visibility[15] = 0.0
+        seen[frame] = dataclasses.replace(one, points=points, visibility=visibility)
+    body = load_standin()
+    other = BodyFit(body, seen, CAMERA).run()
+    wrists = [
+        joints_about_pelvis(body, [one.motion.state(frame) for frame in range(FRAMES)])[:, 20]
+        for one in (fitted, other)
+    ]
+    assert (wrists[0] - wrists[1]).norm(dim=-1).mean() < 0.07
+
+
+def test_points_of_the_skin_are_where_their_names_say():
+    body = load_standin()
+    vertices, joints = body.rest(torch.zeros(10))
+    found = {number: vertices[row] for number, row in _features(vertices, body.weights).items()}
+    head, feet = joints[15], {"left": joints[7], "right": joints[8]}
+    assert found[0][2] > head[2] + 0.05 and abs(found[0][0]) < 0.02
+    assert found[7][0] > 0.05 and found[8][0] < -0.05
+    for side, heel, toe in (("left", 29, 31), ("right", 30, 32)):
+        assert found[toe][2] > feet[side][2] + 0.1 and found[heel][2] < feet[side][2]
+        assert np.sign(found[heel][0]) == (1 if side == "left" else -1)

@@ -1,0 +1,167 @@
+"""Footage, and the folder that comes of it, with a network that needs no weights."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from turning_bodies import FIELD_OF_VIEW, HEIGHT, WIDTH, seen_bodies, turning_states
+
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
+from nerfstudio_avatars.process import subject
+from nerfstudio_avatars.process.body_fit import FittedBody
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return seen_bodies(turning_states(FRAMES))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, seen):
+    """Numbered pictures, each of one grey; grey 3 shows nobody."""
+
+    class Finder:
+        def detect(self, picture):
+            number = int(picture[0, 0, 0]) // 10
+            return None if number == 3 else seen[number]
+
+    monkeypatch.setattr(subject, "BodyLandmarks", Finder)
+    for number in range(FRAMES):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((HEIGHT, WIDTH, 3), 10 * number, np.uint8))
+    return tmp_path
+
+
+def look(folder, frames=FRAMES, seconds=(0.0, None), size=1000, progress=None):
+    return subject.look_at(folder, frames, seconds, size, progress)
+
+
+def fitted_of(footage):
+    states = turning_states(FRAMES)
+    states = [states[number] for number in footage.numbers]
+    motion = BodySequence(
+        states[0].betas,
+        torch.stack([one.global_orient for one in states]),
+        torch.stack([one.body_pose for one in states]),
+        torch.stack([one.transl for one in states]),
+        body="standin",
+    )
+    return FittedBody(motion, 1.0, [one.mask > 0 for one in footage.seen], np.ones(len(states)))
+
+
+def test_frames_without_a_person_are_left_out_and_named(folder):
+    told = []
+    footage = look(folder, progress=lambda *what: told.append(what))
+    assert footage.empty == [3] and footage.numbers == [0, 1, 2, *range(4, FRAMES)]
+    assert [int(picture[0, 0, 0]) for picture in footage.pictures] == [10 * number for number in footage.numbers]
+    assert told[-1] == ("Looking at frames", FRAMES, FRAMES)
+
+
+def test_frames_are_spread_over_the_moments_asked_for(folder):
+    assert look(folder, 9).numbers == [0, 1, 4, 6, 7, 8, 10, 11]
+    footage = look(folder, 50, (4 / 30, 11 / 30))
+    assert footage.numbers == list(range(4, 12)) and footage.fps == pytest.approx(30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((8, (0.0, 0.1)), "a person in 3 of 4 frames"),
+        ((8, (0.3, 0.2)), "leave nothing"),
+        ((8, (9.0, None)), "0.4 s; --start 9"),
+    ],
+)
+def test_too_little_is_told(folder, arguments, message):
+    with pytest.raises(DataError, match=message):
+        look(folder, *arguments)
+
+
+def test_what_is_no_video_is_told(folder):
+    (folder / "a.txt").write_text("x")
+    with pytest.raises(DataError, match=r"a file of type \.txt"):
+        look(folder / "a.txt")
+    with pytest.raises(DataError, match="no such file or folder"):
+        look(folder / "b.mp4")
+
+
+def test_large_pictures_are_shrunk(folder, monkeypatch):
+    sizes = []
+
+    class Finder:
+        def detect(self, picture):
+            sizes.append(picture.shape)
+
+    monkeypatch.setattr(subject, "BodyLandmarks", Finder)
+    with pytest.raises(DataError):
+        look(folder, size=100)
+    assert set(sizes) == {(100, 80, 3)}
+
+
+def test_the_subject_is_what_the_dataparser_reads(folder, tmp_path):
+    footage = look(folder)
+    fitted = fitted_of(footage)
+    subject.write_subject(tmp_path / "out" / "me", footage, fitted, FIELD_OF_VIEW)
+    outputs = PeopleSnapshotDataParserConfig(data=tmp_path / "out" / "me", downscale_factor=1).setup()
+    train, test = (outputs.get_dataparser_outputs(split) for split in ("train", "test"))
+    assert len(train.cameras) == 9 and len(test.cameras) == 2
+    assert train.metadata["body_model"].name == "standin"
+    seen = train.metadata["frames"].load([1])[0].numpy()
+    np.testing.assert_array_equal(seen[..., 3] > 127, footage.seen[1].mask > 127)
+    # The body's own silhouette, seen by the dataparser's cameras, is the mask.
+    camera, body = train.cameras[1], train.metadata["body_model"]
+    vertices = body.pose(train.metadata["body"].state(1)).vertices
+    to_world = torch.eye(4)
+    to_world[:3] = camera.camera_to_worlds
+    local = (vertices - to_world[:3, 3]) @ to_world[:3, :3]
+    x = camera.cx - camera.fx * local[:, 0] / local[:, 2]
+    y = camera.cy + camera.fy * local[:, 1] / local[:, 2]
+    mask = cv2.dilate(footage.seen[1].mask, np.ones((3, 3), np.uint8))
+    inside = mask[y.long().clamp(0, HEIGHT - 1), x.long().clamp(0, WIDTH - 1)] > 0
+    assert inside.mean() > 0.995
+    assert (mask > 0).mean() < 0.5
+    notes = json.loads((tmp_path / "out" / "me" / "splits.json").read_text())
+    assert notes["frames"] == footage.numbers and notes["gender"] == "neutral"
+
+
+def test_nothing_is_overwritten_and_nothing_half_written_stays(folder, tmp_path, monkeypatch):
+    footage = look(folder)
+    fitted = fitted_of(footage)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(DataError, match="choose another --output"):
+        subject.write_subject(tmp_path / "there", footage, fitted, FIELD_OF_VIEW)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(BodySequence, "save", fail)
+    with pytest.raises(DataError, match="disk full"):
+        subject.write_subject(tmp_path / "new" / "me", footage, fitted, FIELD_OF_VIEW)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_how_far_somebody_turns(folder):
+    footage = look(folder)
+    whole = fitted_of(footage)
+    assert subject.turned_by(whole) == pytest.approx(300, abs=1)  # A frame is missing: 30 degrees twice.
+    half = FittedBody(whole.motion[:4], 1.0, [], np.ones(4))
+    assert subject.turned_by(half) == pytest.approx(120, abs=1)
+
+
+def test_who_reaches_the_border_is_named(folder, seen):
+    footage = look(folder)
+    assert footage.cut_off == []
+    footage.seen[2].mask[-1, 40] = 255
+    assert footage.cut_off == [2]
+    footage.seen[2].mask[-1, 40] = 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(200, 100), (100, 200)])
+def test_the_field_of_view_is_that_of_the_longer_side(height, width):
+    camera = subject.camera_matrix(height, width, 90.0)
+    assert camera[0, 0] == camera[1, 1] == pytest.approx(100)
+    assert camera[:2, 2].tolist() == [width / 2, height / 2]

@@ -1,0 +1,78 @@
+"""Figures in files that every JSON reader understands."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from nerfstudio_avatars.cli import main
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import check_file, check_folder, write_json
+
+
+def test_what_is_no_number_becomes_null(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    write_json(path, {"a": math.nan, "b": [1, math.inf, {"c": -math.inf}], "d": "nan", "e": True, "f": (0.5, None)})
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    found = json.loads(path.read_text(), parse_constant=refuse)
+    assert found == {"a": None, "b": [1, None, {"c": None}], "d": "nan", "e": True, "f": [0.5, None]}
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+
+
+def test_where_something_can_be_written_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "a" / "b", Path("."), Path("a/b"), Path("..")):
+        check_folder(place)
+    for place in (tmp_path / "file", tmp_path / "c" / "d.json", Path("d.json"), Path("c/d.json")):
+        check_file(place)
+    assert [place.name for place in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(UserError, match=f"{place}: .*{tmp_path / 'file'} is a file.*--sheet"):
+            check_folder(place, "--sheet")
+    with pytest.raises(UserError, match="already a folder"):
+        check_file(tmp_path)
+    with pytest.raises(UserError, match="name too long"):
+        check_folder(tmp_path / ("a" * 300))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["invert", "--load-config", "RUN", "--image", "me.png", "--output", "FILE/me.npz"],
+        ["evaluate", "--load-config", "RUN", "--output", "FILE"],
+        ["evaluate", "--load-config", "RUN", "--output", "FILE/e.json"],
+        ["evaluate-animation", "--load-config", "RUN", "--output", "FILE/x.json"],
+        ["animate", "--load-config", "RUN", "--output", "FILE/x.mp4"],
+        ["inspect", "walk", "--sheet", "FILE/x.png"],
+        ["ablate", "--data", ".", "--output", "FILE"],
+    ],
+    ids=lambda words: f"{words[0]} {words[-1]}",
+)
+def test_every_verb_looks_before_it_works(words, tmp_path, capsys, monkeypatch):
+    """The run's configuration is empty: to open it would fail otherwise."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yml").touch()
+    names = {"RUN": str(tmp_path / "run"), "FILE": str(tmp_path / "file")}
+    with pytest.raises(SystemExit) as end:
+        main([word.replace("RUN", names["RUN"]).replace("FILE", names["FILE"]) for word in words])
+    said = capsys.readouterr()
+    assert end.value.code == 2 and f"{tmp_path / 'file'} is a file" in said.err
+    assert said.out == ""

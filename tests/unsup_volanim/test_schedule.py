@@ -1,0 +1,83 @@
+"""What helps when: phases, their edges, and what each of them asks of a step."""
+
+import pytest
+import torch
+
+from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
+from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
+from nerfstudio_avatars.unsup_volanim.training import AnimationAids
+
+SCHEDULE = AnimationScheduleConfig(
+    bootstrap_until=0.2, search_until=0.4, articulate_from=0.5, bootstrap_size=16, bootstrap_levels=2, patch=24
+)
+
+
+@pytest.fixture
+def search():
+    return PoseSearch(4, PoseSearchConfig())
+
+
+def test_phases_follow_each_other():
+    assert SCHEDULE.boundaries == (0.0, 0.2, 0.5)
+    shares = (0.0, 0.19, 0.2, 0.49, 0.5, 1.0)
+    phases = [SCHEDULE.phase(share) for share in shares]
+    assert phases == ["bootstrap"] * 2 + ["geometry"] * 2 + ["articulation"] * 2
+
+
+def test_each_phase_runs_from_nothing_to_all():
+    assert SCHEDULE.within_phase(0.0) == SCHEDULE.within_phase(0.2) == SCHEDULE.within_phase(0.5) == 0
+    assert SCHEDULE.within_phase(0.1) == pytest.approx(0.5)
+    assert SCHEDULE.within_phase(0.35) == pytest.approx(0.5)
+    assert SCHEDULE.within_phase(1.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "boundaries"),
+    [
+        (AnimationScheduleConfig(), (0.0, 0.2)),
+        (AnimationScheduleConfig(articulate_from=1.0), (0.0,)),
+        (AnimationScheduleConfig(articulate_from=0.0), (0.0,)),
+        (AnimationScheduleConfig(bootstrap_until=0.5, articulate_from=0.5), (0.0, 0.5)),
+        (AnimationScheduleConfig(bootstrap_until=1.0, articulate_from=1.0), (0.0,)),
+    ],
+)
+def test_phases_may_be_left_out(config, boundaries):
+    assert config.boundaries == boundaries
+    for share in (0.0, 0.3, 0.5, 1.0):
+        assert 0 <= config.within_phase(share) <= 1
+        assert config.aids(share, None).search is None
+
+
+def test_the_bootstrap_opens_shape_and_identities_in_small_pictures(search):
+    early, later = SCHEDULE.aids(0.01, search), SCHEDULE.aids(0.19, search)
+    assert early.search is search and not early.detect and early.levels == 2 and early.render_size == 16
+    assert early.code_scale < 0.3 and early.shape_scale < 0.2 and early.patch is None
+    assert early.density_noise > 0.4
+    assert later.detect and later.code_scale == 1 and later.shape_scale > 0.9 and later.density_noise == 0
+
+
+def test_after_the_bootstrap_whole_cubes_are_drawn_in_patches(search):
+    aids = SCHEDULE.aids(0.3, search)
+    assert aids == AnimationAids(search=search, progress=0.3 / 0.4, patch=24)
+    assert SCHEDULE.aids(0.45, search) == AnimationAids(search=None, progress=1.0, patch=24)
+
+
+def test_the_detector_learns_from_the_start_where_nothing_is_searched_for():
+    assert SCHEDULE.aids(0.0, None).detect
+
+
+def test_a_search_never_outlives_the_one_rigid_part(search):
+    """It finds one pose a frame: many parts would all be given it."""
+    config = AnimationScheduleConfig(search_until=0.9, articulate_from=0.5)
+    assert config.aids(0.49, search).search is search
+    assert config.aids(0.5, search).search is None
+
+
+def test_noise_falls_within_the_first_phase_and_stays_away():
+    noise = torch.tensor([SCHEDULE.aids(share / 100, None).density_noise for share in range(101)])
+    assert noise[0] == 0.5 and (noise[10:] == 0).all() and (noise.diff() <= 0).all()
+
+
+def test_without_phases_of_its_own_the_paper_has_no_aids():
+    config = AnimationScheduleConfig(density_noise=0.0)
+    assert all(config.aids(share, None) == AnimationAids(progress=1.0) for share in (0.0, 0.1, 0.5, 1.0))
