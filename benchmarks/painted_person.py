@@ -88,9 +88,9 @@ class PaintedPerson:
         with torch.no_grad():
             seen = self.model.get_outputs_for_camera(camera)
         rays = camera.generate_rays(camera_indices=0)
-        matte = (seen["accumulation"] > 0.5).float()
-        rgba = torch.cat([paint(seen["canonical"]), matte], -1).reshape(-1, 4)
-        grown = torch.nn.functional.max_pool2d(matte[None, ..., 0], 13, stride=1, padding=6)[0].flatten()
+        mask = (seen["accumulation"] > 0.5).float()
+        rgba = torch.cat([paint(seen["canonical"]), mask], -1).reshape(-1, 4)
+        grown = torch.nn.functional.max_pool2d(mask[None, ..., 0], 13, stride=1, padding=6)[0].flatten()
         return rays.origins.reshape(-1, 3), rays.directions.reshape(-1, 3), rgba, grown.nonzero()[:, 0]
 
     def batch(self) -> tuple[RayBundle, dict[str, Tensor]]:

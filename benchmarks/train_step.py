@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from nerfstudio_avatars.instant_avatar.articulation.broyden import TransformGrid, unpose_in_grid
 from nerfstudio_avatars.instant_avatar.articulation.implicit_gradient import implicit_canonical
 from nerfstudio_avatars.instant_avatar.articulation.snarf_weights import paper_weight_volume
-from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_alpha, hard_weights
+from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_accumulation, hard_weights
 from nerfstudio_avatars.instant_avatar.rendering.compositing import over, rendering_weights
 from nerfstudio_avatars.instant_avatar.rendering.ray_march import march
 
@@ -131,15 +131,15 @@ class ReferenceStep:
         return done
 
     def _loss(self, premultiplied: Tensor, accumulation: Tensor, weights: Tensor, truth: Tensor) -> Tensor:
-        config, background, matte = self.person.config, torch.rand_like(premultiplied), truth[:, 3:]
+        config, background, mask = self.person.config, torch.rand_like(premultiplied), truth[:, 3:]
         prediction, target = (
             over(premultiplied, accumulation, background),
-            over(truth[:, :3] * matte, matte, background),
+            over(truth[:, :3] * mask, mask, background),
         )
         return (
             F.huber_loss(prediction, target, delta=config.huber_delta)
-            + config.mask_weight * F.mse_loss(accumulation, matte)
-            + config.hard_alpha_weight * hard_alpha(accumulation)
+            + config.mask_weight * F.mse_loss(accumulation, mask)
+            + config.hard_accumulation_weight * hard_accumulation(accumulation)
             + config.hard_weights_weight * hard_weights(weights, len(truth))
         )
 

@@ -187,9 +187,9 @@ def _picture(run: LoadedRun, camera: Cameras, state: BodyState, shot: Shot) -> n
     import torch
 
     outputs = run.pipeline.model.render_state(camera, state)
-    premultiplied, alpha = outputs["premultiplied"], outputs["accumulation"]
+    premultiplied, accumulation = outputs["premultiplied"], outputs["accumulation"]
     if shot.transparent:
-        image = torch.cat([premultiplied / alpha.clamp(min=1e-6), alpha], dim=-1)
+        image = torch.cat([premultiplied / accumulation.clamp(min=1e-6), accumulation], dim=-1)
     else:
-        image = premultiplied + (1 - alpha) * float(shot.background == "white")
+        image = premultiplied + (1 - accumulation) * float(shot.background == "white")
     return (image.clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -86,7 +86,7 @@ INSTANT_AVATAR = Protocol(
     caveats=(
         "fitting: each picture has its own 20 Adam steps, whose rate falls to a tenth; the reference takes 20 rounds "
         "over all pictures with one Adam at a constant rate",
-        "fitting: 4096 rays in and around the matte; the reference draws 60 % inside, 30 % in a band along the "
+        "fitting: 4096 rays in and around the mask; the reference draws 60 % inside, 30 % in a band along the "
         "silhouette and 10 % anywhere",
         "fitting: orientation, body pose and translation move; in the reference in effect the body pose alone",
         "shape: the betas trained with; the reference evaluates with those of its test file",

@@ -67,7 +67,7 @@ def draw_head_clips(
 ) -> Path:
     """Draws one clip of each of many heads, for the `voxceleb` dataparser.
 
-    Writes `<out>/train/<clip>/0000000.png`, ..., `<out>/test/...` for heads never in train, mattes in
+    Writes `<out>/train/<clip>/0000000.png`, ..., `<out>/test/...` for heads never in train, masks in
     `<out>/masks/<split>/<clip>/`, VoxCeleb's table, and `<out>/truth/<split>/<clip>.npz` for `read_truth`.
 
     Args:
@@ -107,7 +107,7 @@ def draw_head_clips(
             table.writeheader()
             table.writerows(rows)
         (folder / MARKER).write_text(
-            "Toy heads, drawn by `ns-avatar demo-data --format voxceleb`. VoxCeleb's layout, and beside it: mattes\n"
+            "Toy heads, drawn by `ns-avatar demo-data --format voxceleb`. VoxCeleb's layout, and beside it: masks\n"
             "(masks) and poses, depth and jaws (truth).\n"
         )
     return out

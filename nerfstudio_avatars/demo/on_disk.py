@@ -55,7 +55,7 @@ class DemoFolder:
         self.val = list(range(5, count, 40))
         self._novel: list[tuple[BodyState, Camera]] = []
         self._keypoints = np.zeros((count, 54))
-        self._alpha = np.zeros((count, camera.height, camera.width), np.uint8)
+        self._masks = np.zeros((count, camera.height, camera.width), np.uint8)
 
     def __enter__(self) -> DemoFolder:
         self.final.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class DemoFolder:
         picture = (rgba[..., :3] * alpha + self._room * (1 - alpha)).round().astype(np.uint8)
         for packet in self._stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
             self._video.mux(packet)
-        self._alpha[frame] = rgba[..., 3]
+        self._masks[frame] = rgba[..., 3]
         self._keypoints[frame] = keypoints(self.person, self.motion.state(frame), self.camera).ravel()
         if frame in self.test or frame in self.val:
             _write_png(self.partial / "ground_truth" / f"image_{frame:04d}.png", rgba)
@@ -112,9 +112,9 @@ class DemoFolder:
         betas = motion.betas.numpy().astype(np.float64)
         with h5py.File(folder / "masks.hdf5", "w", track_order=False) as file:
             file.create_dataset(
-                "masks", data=(self._alpha >= 128).astype(np.int8), compression="lzf", track_times=False
+                "masks", data=(self._masks >= 128).astype(np.int8), compression="lzf", track_times=False
             )
-            file.create_dataset("alpha", data=self._alpha, compression="lzf", track_times=False)
+            file.create_dataset("soft_masks", data=self._masks, compression="lzf", track_times=False)
         with h5py.File(folder / "keypoints.hdf5", "w") as file:
             file.create_dataset("keypoints", data=self._keypoints, track_times=False)
         with h5py.File(folder / "reconstructed_poses.hdf5", "w") as file:
@@ -149,7 +149,7 @@ class DemoFolder:
         )
         (folder / MARKER).write_text(
             "Drawn by `ns-avatar demo-data` from the CC0 stand-in body. PeopleSnapshot's format, and beside it:\n"
-            "mattes (masks.hdf5:alpha), splits.json, exact held-out pictures (ground_truth), held-out poses.\n"
+            "soft masks (masks.hdf5:soft_masks), splits.json, exact held-out pictures (ground_truth), held-out poses.\n"
         )
 
 

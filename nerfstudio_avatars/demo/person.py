@@ -95,7 +95,7 @@ class DemoPerson:
         return rasterise(surface, self.faces, camera.intrinsic, camera.width, camera.height, samples), surface
 
     def draw(self, state: BodyState, camera: Camera, up: tuple[float, float, float]) -> UInt8[np.ndarray, "h w 4"]:
-        """Straight colour and soft matte.
+        """Straight colour and soft mask.
 
         Args:
             up: where the light comes from, world frame.

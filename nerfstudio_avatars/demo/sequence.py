@@ -43,7 +43,7 @@ def draw_demo_sequence(
     """Draws the sequence and writes it as `out/<subject>` in PeopleSnapshot's format.
 
     Of the video's frames, the even ones are for training, every eighth for held-out views; ten held-out poses of the
-    shipped motions are seen by other cameras. Poses, cameras and mattes are exact; held-out pictures exist without the
+    shipped motions are seen by other cameras. Poses, cameras and masks are exact; held-out pictures exist without the
     video's losses.
 
     Args:

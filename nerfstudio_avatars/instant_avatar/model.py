@@ -23,7 +23,7 @@ from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalA
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, send
-from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_alpha, hard_weights
+from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_accumulation, hard_weights
 from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occupancy_regulariser
 from nerfstudio_avatars.instant_avatar.poses.outlier_frames import FrameErrors
 from nerfstudio_avatars.instant_avatar.poses.pose_refinement import PoseRefinementConfig, refine_pose
@@ -52,8 +52,8 @@ class InstantAvatarModelConfig(ModelConfig):
     background: Literal["white", "black"] = "white"
     """Background of rendered pictures. Training always uses random colours; evaluation reports both."""
     mask_weight: float = 0.1
-    """Weight of the squared error between opacity and matte."""
-    hard_alpha_weight: float = 0.1
+    """Weight of the squared error between accumulation and mask."""
+    hard_accumulation_weight: float = 0.1
     """Weight of the term that makes rays opaque or clear."""
     hard_weights_weight: float = 0.1
     """Weight of the term that makes single samples opaque or clear."""
@@ -257,19 +257,21 @@ class InstantAvatarModel(Model):
         """Section 3.4 of the paper; each term already weighted."""
         config = self.config
         truth = batch["image"].to(self.device)
-        matte = truth[:, 3:]
+        mask = truth[:, 3:]
         background = torch.rand_like(outputs["premultiplied"])
         prediction = over(outputs["premultiplied"], outputs["accumulation"], background)
-        target = over(truth[:, :3] * matte, matte, background)
+        target = over(truth[:, :3] * mask, mask, background)
         colour = F.huber_loss(prediction, target, delta=config.huber_delta, reduction="none") / config.huber_delta
-        opacity = config.mask_weight * F.mse_loss(outputs["accumulation"], matte, reduction="none")
+        silhouette = config.mask_weight * F.mse_loss(outputs["accumulation"], mask, reduction="none")
         if not self.training:
-            return {"rgb": colour.mean(), "mask": opacity.mean()}
+            return {"rgb": colour.mean(), "mask": silhouette.mean()}
         frames = batch["frame"].to(self.device)
-        weight = self._frame_weights(frames, colour.detach().mean(-1) + opacity.detach()[:, 0])
-        losses = {"rgb": (weight * colour).mean(), "mask": (weight * opacity).mean()}
-        losses["hard_alpha"] = config.hard_alpha_weight * hard_alpha(outputs["accumulation"].clamp(0, 1))
-        losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(matte))
+        weight = self._frame_weights(frames, colour.detach().mean(-1) + silhouette.detach()[:, 0])
+        losses = {"rgb": (weight * colour).mean(), "mask": (weight * silhouette).mean()}
+        losses["hard_accumulation"] = config.hard_accumulation_weight * hard_accumulation(
+            outputs["accumulation"].clamp(0, 1)
+        )
+        losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(mask))
         if config.regulariser_weight > 0:
             empty_space = self._empty_space_loss()
             if empty_space is not None:

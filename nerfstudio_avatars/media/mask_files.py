@@ -1,4 +1,4 @@
-"""Mask files of any kind as mattes, 0..255."""
+"""Mask files of any kind as soft masks, 0..255."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
 
 
 def mask_of(values: np.ndarray, noise: int = 0) -> UInt8[np.ndarray, "height width"]:
-    """Numbers as a matte.
+    """Numbers as a soft mask, 0..255.
 
     Args:
         values: (H,W), or (H,W,C) with up to 4 channels, of which the last of 2 or 4 is alpha; not negative.

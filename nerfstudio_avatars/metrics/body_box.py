@@ -19,7 +19,7 @@ def body_box(
     """Rows and columns of the tight box around the body, grown by a margin.
 
     Args:
-        mask: the body's matte; everything above one half counts as body.
+        mask: the body's share of each pixel; everything above one half counts as body.
         margin: pixels added on every side, clipped at the picture's border.
 
     Returns:

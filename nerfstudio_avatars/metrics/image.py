@@ -38,7 +38,7 @@ def image_metrics(
 
     Args:
         prediction: the rendered picture, already on the background, in [0, 1].
-        truth_rgba: the true picture, straight colour and matte, in [0, 1].
+        truth_rgba: the true picture, straight colour and mask, in [0, 1].
         background: what the true picture is laid on, and the last word of every key.
         perceptual: "auto" adds LPIPS and ST-LPIPS where their weights are on this machine, "off" leaves them out.
         margin: how far the box reaches beyond the body, pixels.

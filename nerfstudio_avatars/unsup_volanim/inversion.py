@@ -43,7 +43,7 @@ class IdentityInversionConfig:
     perceptual_weight: float = 10.0
     """Of the features, where there is a network for them."""
     mask_weight: float = 1.0
-    """Cross-entropy of the object's opacity against its mask in the first stage, where masks are given."""
+    """Cross-entropy of the object's accumulation against its mask in the first stage, where masks are given."""
     tune_mask_weight: float = 100.0
     """The same in the second."""
     geometry_weight: float = 100.0
@@ -175,8 +175,8 @@ class _Fit:
         if self.masks is not None:
             return
         poses = self.network.estimate(self.pictures).poses
-        opacity = self.network.render(cube, poses, self.rays).accumulation
-        self.object = opacity.unflatten(1, self.pictures.shape[-2:])[:, None]
+        accumulation = self.network.render(cube, poses, self.rays).accumulation
+        self.object = accumulation.unflatten(1, self.pictures.shape[-2:])[:, None]
 
     def loss(self, cube: Tensor, pyramid: float, pixel: float = 0.0, mask: float = 0.0, moved: bool = False) -> Tensor:
         """Weighted error of some of the pictures, perhaps moved in their plane."""
@@ -186,7 +186,7 @@ class _Fit:
         if moved and self.object is not None:
             both = _move_in_plane(torch.cat([target, self.object[chosen]], 1))
             target, seen = both[:, :3], both[:, 3:]
-        rendered, opacity = self._render(cube, target)
+        rendered, accumulation = self._render(cube, target)
         loss = rendered.new_zeros(())
         if self.masks is not None:
             alone = self._background(cube)
@@ -195,12 +195,12 @@ class _Fit:
                 loss = loss + pyramid * pixel_pyramid_loss(_last(alone), _last(self.background), 3)
             if seen is None:
                 share = self.masks[chosen]
-                loss = loss + mask * F.binary_cross_entropy(opacity.clamp(1e-4, 1 - 1e-4), share)
+                loss = loss + mask * F.binary_cross_entropy(accumulation.clamp(1e-4, 1 - 1e-4), share)
                 behind = torch.lerp(target, self.background, share)
             else:
                 behind = torch.zeros_like(target)
             # Over this background instead of the identity's own, which so learns nothing from the object.
-            rendered = rendered + (1 - opacity) * (behind - alone)
+            rendered = rendered + (1 - accumulation) * (behind - alone)
         if seen is not None:
             # The background does not move with the object.
             rendered, target = rendered * seen, target * seen
@@ -213,7 +213,7 @@ class _Fit:
         return loss
 
     def _render(self, cube: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Colours, and the object's opacity."""
+        """Colours, and the object's accumulation."""
         with torch.no_grad():
             poses = self.network.estimate(pictures).poses
         seen = self.network.render(cube, poses, self.rays)

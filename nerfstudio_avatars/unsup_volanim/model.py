@@ -185,7 +185,10 @@ class UnsupVolanimModel(Model):
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
         """How much of the picture is object, and the share of the largest part."""
         parts = outputs["parts"].mean((0, 1))
-        return {"opacity": outputs["accumulation"].mean(), "largest_part": parts.max() / parts.sum().clamp_min(1e-6)}
+        return {
+            "accumulation": outputs["accumulation"].mean(),
+            "largest_part": parts.max() / parts.sum().clamp_min(1e-6),
+        }
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
         """Each term already weighted."""

@@ -33,7 +33,7 @@ class PoseSearchConfig:
     last_spread: float = 0.2
     """Share of the spread that is left at the end of the search."""
     mask_weight: float = 0.1
-    """Of the opacity's error beside the colours'."""
+    """Of the accumulation's error beside the colours'."""
 
 
 class PoseSearch(nn.Module):

@@ -38,7 +38,7 @@ class AnimationLossConfig:
     pull_threshold: float = 0.1
     """Mean density below which a part counts as not seen."""
     mask: float = 10.0
-    """Cross-entropy of the object's opacity, where masks are given."""
+    """Cross-entropy of the object's accumulation, where masks are given."""
     mask_as_logits: bool = False
     """Read the shares of object and background as logits: the paper's code does so, which bounds the gradient."""
     articulated_pull: float | None = None
@@ -156,9 +156,9 @@ def animation_step(
     if config.perceptual and perceptual is not None:
         losses["perceptual"] = config.perceptual * perceptual(_last(rendered), _last(target))
     if config.mask and batch.masks is not None:
-        opacity = pictures.accumulation.unflatten(1, (window.side, window.side))
+        accumulation = pictures.accumulation.unflatten(1, (window.side, window.side))
         masks = window.of(antialiased_resize(batch.masks, size)).clamp(0, 1)  # means of ones exceed one by rounding
-        losses["mask"] = config.mask * mask_loss(opacity, masks[:, 0], config.mask_as_logits)
+        losses["mask"] = config.mask * mask_loss(accumulation, masks[:, 0], config.mask_as_logits)
     if config.pull and found is not None:
         losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)
     return AnimationStep(losses, pictures, poses)
@@ -192,12 +192,12 @@ class _Window:
 
 
 def mask_loss(
-    opacity: Float[Tensor, "frames h w"], masks: Float[Tensor, "frames h w"], as_logits: bool = False
+    accumulation: Float[Tensor, "frames h w"], masks: Float[Tensor, "frames h w"], as_logits: bool = False
 ) -> Float[Tensor, ""]:
     """Cross-entropy of object against background."""
     if not as_logits:
-        return F.binary_cross_entropy(opacity.clamp(1e-4, 1 - 1e-4), masks)
-    shares = torch.stack([opacity, 1 - opacity], 1).clamp(1e-5, 1 - 1e-5)
+        return F.binary_cross_entropy(accumulation.clamp(1e-4, 1 - 1e-4), masks)
+    shares = torch.stack([accumulation, 1 - accumulation], 1).clamp(1e-5, 1 - 1e-5)
     return F.cross_entropy(shares, torch.stack([masks, 1 - masks], 1))
 
 

@@ -69,11 +69,11 @@ class VoxelPictures:
     rgb: Float[Tensor, "frames rays 3"]
     """With the background."""
     accumulation: Float[Tensor, "frames rays"]
-    """Opacity of the object."""
+    """Of the object: 0 where the ray misses it, 1 where it sees nothing else."""
     depth: Float[Tensor, "frames rays"]
-    """Of the object along the camera's axis, relative to its middle; not divided by the opacity."""
+    """Of the object along the camera's axis, relative to its middle; not divided by the accumulation."""
     parts: Float[Tensor, "frames rays parts"]
-    """Share of each part in the opacity."""
+    """Share of each part in the accumulation."""
     normals: Float[Tensor, "frames rays 3"]
     """Directions out of the object, x right, y down, z away, summed like colours; zeros where not asked for."""
     part_density: Float[Tensor, "frames parts"]
@@ -241,7 +241,7 @@ def _slab(colours: Tensor, rays: SceneRays, extents: Tensor, frames: int) -> Flo
 
 
 SOLID = 0.5
-"""Opacity from which a pixel has a depth and a normal."""
+"""Accumulation from which a pixel has a depth and a normal."""
 
 
 def as_images(seen: Sequence[VoxelPictures], middle: float, height: int, width: int) -> dict[str, Tensor]:

@@ -24,8 +24,8 @@ class RecordingModel:
     def render_state(self, camera, state):
         self.asked.append((camera, state))
         size = int(camera.height), int(camera.width)
-        alpha = torch.full((*size, 1), 0.5)
-        return {"premultiplied": alpha * torch.tensor([0.8, 0.0, 0.0]), "accumulation": alpha}
+        accumulation = torch.full((*size, 1), 0.5)
+        return {"premultiplied": accumulation * torch.tensor([0.8, 0.0, 0.0]), "accumulation": accumulation}
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ def test_files_are_people_snapshots(folder):
     assert set(camera) == {"camera_t", "camera_rt", "camera_f", "camera_c", "camera_k", "width", "height"}
     assert camera["width"] == camera["height"] == SIZE
     with h5py.File(folder / "masks.hdf5") as file:
-        masks, alpha = file["masks"][:], file["alpha"][:]
+        masks, soft = file["masks"][:], file["soft_masks"][:]
     assert masks.shape == (FRAMES, SIZE, SIZE) and masks.dtype == np.int8 and set(np.unique(masks)) == {0, 1}
-    assert ((alpha >= 128) == masks.astype(bool)).all()
+    assert ((soft >= 128) == masks.astype(bool)).all()
     with h5py.File(folder / "reconstructed_poses.hdf5") as file:
         assert {name: file[name].shape for name in file} == {"pose": (FRAMES, 72), "trans": (FRAMES, 3), "betas": (10,)}
     with h5py.File(folder / "keypoints.hdf5") as file:

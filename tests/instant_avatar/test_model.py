@@ -77,7 +77,7 @@ def test_training_lowers_the_loss_with_every_term_finite(trained):
     _, losses = trained
     assert all(np.isfinite(value) for step in losses for value in step.values())
     assert np.mean([s["psnr"] for s in losses[-5:]]) > np.mean([s["psnr"] for s in losses[:5]]) + 2
-    assert {"rgb", "mask", "hard_alpha", "hard_weights"} <= set(losses[0])
+    assert {"rgb", "mask", "hard_accumulation", "hard_weights"} <= set(losses[0])
     assert any("empty_space" in step for step in losses)
     assert "pose_smoothness" in losses[-1] and "pose_smoothness" not in losses[0]
 

@@ -92,7 +92,7 @@ def test_pictures_held_sideways_are_turned_upright(tmp_path):
 
 
 def test_a_transparent_video_gives_a_mask(tmp_path):
-    path = tmp_path / "matted.mov"
+    path = tmp_path / "masked.mov"
     rgba = np.dstack([numbered(3), np.where(np.arange(64) < 32, 255, 0)[None].repeat(64, 0)]).astype(np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("qtrle", rate=25)

@@ -149,12 +149,12 @@ def test_pull_does_not_teach_the_density():
     assert density.grad is None
 
 
-def test_the_mask_loss_is_binary_cross_entropy_of_the_opacity(network, batch):
+def test_the_mask_loss_is_binary_cross_entropy_of_the_accumulation(network, batch):
     torch.manual_seed(0)
     step = animation_step(network, batch, replace(NO_LOSS, mask=2.0), AnimationAids(detect=True))
-    opacity = step.pictures.accumulation.clamp(1e-4, 1 - 1e-4)
+    accumulation = step.pictures.accumulation.clamp(1e-4, 1 - 1e-4)
     mask = batch.masks.flatten(1)
-    expected = -(mask * opacity.log() + (1 - mask) * (1 - opacity).log()).mean()
+    expected = -(mask * accumulation.log() + (1 - mask) * (1 - accumulation).log()).mean()
     torch.testing.assert_close(step.losses["mask"], 2 * expected)
     without = replace(batch, masks=None)
     assert "mask" not in animation_step(network, without, replace(NO_LOSS, mask=2.0), AnimationAids()).losses
@@ -251,8 +251,8 @@ def test_codes_scaled_to_nothing_make_all_identities_one(network, batch):
 
 def test_masks_read_as_logits_are_a_bounded_pull():
     """UVA's code; the least of it, with two classes, is log(1 + 1/e)."""
-    opacity = torch.tensor([[[0.0, 1.0]]])
-    right, wrong = (mask_loss(opacity, torch.tensor(one), True) for one in ([[[0.0, 1.0]]], [[[1.0, 0.0]]]))
+    accumulation = torch.tensor([[[0.0, 1.0]]])
+    right, wrong = (mask_loss(accumulation, torch.tensor(one), True) for one in ([[[0.0, 1.0]]], [[[1.0, 0.0]]]))
     assert float(right) == pytest.approx(0.3133, abs=1e-3) and float(wrong) == pytest.approx(1.3133, abs=1e-3)
-    plain = mask_loss(opacity, torch.tensor([[[1.0, 0.0]]]))
+    plain = mask_loss(accumulation, torch.tensor([[[1.0, 0.0]]]))
     assert plain > 5

@@ -73,7 +73,7 @@ def test_rays_start_at_the_camera_and_pass_the_pixels_centres(size):
     torch.testing.assert_close(at_far[-1], torch.tensor([-corner, -corner, 1.0]), atol=1e-4, rtol=0)
 
 
-def plate_opacity(samples, length=1.0, n=64, slices=6):
+def plate_accumulation(samples, length=1.0, n=64, slices=6):
     """1 - transmittance of a density of 100 in the last slices, read between voxels, at the samples' middles."""
     z = -1 + (torch.arange(samples) + 0.5) * 2 / samples
     slice_ = (z / 1.075 + 1) / 2 * (n - 1)
@@ -86,9 +86,9 @@ def test_the_plate_alone_shows_its_colour(samples):
     config = VoxelRenderConfig(samples=samples, background="plate")
     rays = standard_rays(5)
     seen = render_voxels(uniform_cube(0), identity_poses(1, 1), rays, config)
-    opacity = [plate_opacity(samples, float(direction.norm())) for direction in rays.directions]
-    assert min(opacity) > 0.99998
-    expected = torch.tensor(opacity)[:, None] * torch.tensor([0.2, 0.5, 0.8])
+    accumulation = [plate_accumulation(samples, float(direction.norm())) for direction in rays.directions]
+    assert min(accumulation) > 0.99998
+    expected = torch.tensor(accumulation)[:, None] * torch.tensor([0.2, 0.5, 0.8])
     torch.testing.assert_close(seen.rgb[0], expected, atol=1e-6, rtol=0)
     assert (seen.accumulation == 0).all() and (seen.parts == 0).all() and (seen.depth == 0).all()
 
@@ -145,7 +145,7 @@ def test_a_wall_is_as_deep_as_it_stands():
     torch.testing.assert_close(seen.depth, torch.full((1, 9), 0.25), atol=0.04, rtol=0)
 
 
-def test_segmentations_share_the_opacity_as_the_logits_say():
+def test_segmentations_share_the_accumulation_as_the_logits_say():
     cube = torch.ones(1, 7, 4, 4, 4)
     cube[0, :3] = torch.tensor([0.0, 1.0, 2.0])[:, None, None, None]
     seen = render_voxels(cube, identity_poses(1, 3), standard_rays(2), VoxelRenderConfig(background="none"))
@@ -314,7 +314,7 @@ def test_some_rays_show_what_they_show_among_all():
 
 
 def test_jitter_moves_samples_within_their_share_of_the_ray():
-    """In even fog the opacity stays as it was, and the depth moves by half a share at most."""
+    """In even fog the accumulation stays as it was, and the depth moves by half a share at most."""
     torch.manual_seed(0)
     config = VoxelRenderConfig(samples=10, background="none")
     seen = render_voxels(uniform_cube(0.5, n=4), identity_poses(1, 1), standard_rays(4), config, jitter=True)
@@ -332,13 +332,13 @@ def test_noise_on_the_density_is_not_in_the_part_density():
     torch.testing.assert_close(noisy.part_density, torch.full((1, 1), 0.5))
 
 
-def piece(rays, opacity, depth):
-    shares = torch.tensor([opacity, 0.0]).expand(1, rays, 2)
+def piece(rays, accumulation, depth):
+    shares = torch.tensor([accumulation, 0.0]).expand(1, rays, 2)
     colour, normals = torch.full((1, rays, 3), 1.5), torch.tensor([0.0, 0.0, -2.0]).expand(1, rays, 3)
     return VoxelPictures(
         colour,
-        torch.full((1, rays), opacity),
-        torch.full((1, rays), opacity * depth),
+        torch.full((1, rays), accumulation),
+        torch.full((1, rays), accumulation * depth),
         shares,
         normals,
         torch.zeros(1, 2),

@@ -40,7 +40,7 @@ VARIANTS = (
     Variant(
         "no-hard-terms",
         "rays and samples may stay half clear",
-        (f"{MODEL}hard-alpha-weight", "0", f"{MODEL}hard-weights-weight", "0"),
+        (f"{MODEL}hard-accumulation-weight", "0", f"{MODEL}hard-weights-weight", "0"),
     ),
     Variant("poses-fixed", "poses are not corrected in training", FIXED_POSES),
     Variant("poses-refined", "poses are corrected in training", (f"{MODEL}refine-poses", "True")),

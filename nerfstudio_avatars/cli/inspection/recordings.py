@@ -114,6 +114,6 @@ def _pictures(title: str, read: Any, count: int) -> SheetRow:
     faint = partial(np.multiply, 1 / 255)
     drawn = []
     for picture in read(numbers):
-        alpha = 0.3 + 0.7 * faint(picture.alpha.astype(np.float64))[..., None]
-        drawn.append((255 - alpha * (255 - picture.rgb.astype(np.float64))).round().astype(np.uint8))
+        strength = 0.3 + 0.7 * faint(picture.mask.astype(np.float64))[..., None]
+        drawn.append((255 - strength * (255 - picture.rgb.astype(np.float64))).round().astype(np.uint8))
     return SheetRow(title, drawn, [f"frame {number}" for number in numbers])

@@ -112,20 +112,20 @@ class FrameRaySampler:
 
     # Where ------------------------------------------------------------------------------------------------------------
 
-    def _regions(self, mattes: UInt8[Tensor, "images height width"]) -> tuple[Regions, Regions]:
+    def _regions(self, masks: UInt8[Tensor, "images height width"]) -> tuple[Regions, Regions]:
         """Pixels to draw from: in the region of interest, and in the rest of the box around the person."""
         inside, outside = [], []
-        for matte in mattes:
-            mask = matte > 127  # noqa: PLR2004
-            near = _dilate(matte > 0, self.sampling.dilation)
+        for mask in masks:
+            person = mask > 127  # noqa: PLR2004
+            near = _dilate(mask > 0, self.sampling.dilation)
             if self.sampling.kind == "edge":
-                band = _dilate(mask, self.sampling.edge_width) & _dilate(~mask, self.sampling.edge_width)
+                band = _dilate(person, self.sampling.edge_width) & _dilate(~person, self.sampling.edge_width)
                 wanted, rest = band, near & ~band
             elif self.sampling.kind == "patch":
                 border = int(self.sampling.patch_size * PATCH_BORDER_SHARE)
-                wanted, rest = torch.zeros_like(mask), near
+                wanted, rest = torch.zeros_like(person), near
                 within = slice(border, self.height - border), slice(border, self.width - border)
-                wanted[within] = mask[within]
+                wanted[within] = person[within]
                 if not wanted.any():
                     wanted[within] = True
             else:

@@ -42,7 +42,7 @@ class PersonDataset(InputDataset):
     """Pictures from a `FrameSource`, laid on white: what the viewer's thumbnails and `ns-render dataset` can show."""
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
-        """One picture, straight colour and matte."""
+        """One picture, straight colour and mask."""
         return self.pictures()[image_idx].numpy()
 
     def pictures(self) -> UInt8[Tensor, "images height width 4"]:
@@ -50,11 +50,11 @@ class PersonDataset(InputDataset):
         return self.metadata["frames"].load(self.metadata["frame_ids"].tolist())
 
 
-class MattedPersonDataset(PersonDataset):
+class MaskedPersonDataset(PersonDataset):
     """The same pictures as RGBA, for evaluation: the model lays them on its own background."""
 
     def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 4"]:
-        """Straight colour and matte, 0..1."""
+        """Straight colour and mask, 0..1."""
         return torch.from_numpy(self.get_numpy_image(image_idx)).float() / 255
 
 
@@ -70,9 +70,9 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
 
     def setup_eval(self) -> None:
         """Whole pictures, in order and at random."""
-        matted = MattedPersonDataset(self.eval_dataset._dataparser_outputs, self.config.camera_res_scale_factor)
-        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(matted, device=self.device, num_workers=0)
-        self.eval_dataloader = RandIndicesEvalDataloader(matted, device=self.device, num_workers=0)
+        masked = MaskedPersonDataset(self.eval_dataset._dataparser_outputs, self.config.camera_res_scale_factor)
+        self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(masked, device=self.device, num_workers=0)
+        self.eval_dataloader = RandIndicesEvalDataloader(masked, device=self.device, num_workers=0)
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
         """Rays of the next training frames."""

@@ -15,7 +15,7 @@ class PictureReader(Protocol):
     """Reads some pictures of one sequence, in rising order."""
 
     def __call__(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 4"]]:
-        """Straight (not premultiplied) colour and matte of each frame."""
+        """Straight (not premultiplied) colour and mask of each frame."""
 
 
 class FrameSource:

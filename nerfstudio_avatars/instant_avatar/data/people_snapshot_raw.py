@@ -181,7 +181,7 @@ def _check_masks(path: Path, count: int, height: int, width: int) -> None:
 
     try:
         with h5py.File(path, "r") as file:
-            shape = file["alpha" if "alpha" in file else "masks"].shape
+            shape = file["soft_masks" if "soft_masks" in file else "masks"].shape
     except (OSError, KeyError) as error:
         found = "no such file" if not path.is_file() else f"{type(error).__name__}: {error}"
         raise DataError(path, found, "an HDF5 file with masks (F,H,W)", COPY_AGAIN) from error
@@ -223,15 +223,15 @@ class SnapshotPictures:
 
         from_video = decoded(self.video, [frame for frame in frames if frame not in self.exact], COPY_AGAIN)
         with h5py.File(self.masks, "r") as file:
-            soft = "alpha" in file
-            mattes = file["alpha" if soft else "masks"]
+            soft = "soft_masks" in file
+            masks = file["soft_masks" if soft else "masks"]
             for frame in frames:
                 if frame in self.exact:
                     yield rgba_picture(self.exact[frame], self.height, self.width)
                     continue
-                matte = mattes[frame]
-                alpha = matte.astype(np.uint8) if soft else (matte > 0).astype(np.uint8) * 255
-                yield Picture(self._straight(next(from_video)), self._straight(alpha))
+                mask = masks[frame]
+                mask = mask.astype(np.uint8) if soft else (mask > 0).astype(np.uint8) * 255
+                yield Picture(self._straight(next(from_video)), self._straight(mask))
 
     def _straight(self, picture: np.ndarray) -> np.ndarray:
         return cv2.undistort(picture, self.intrinsic, self.distortion) if self.distortion.any() else picture

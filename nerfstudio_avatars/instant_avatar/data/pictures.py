@@ -15,11 +15,11 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.recording import Picture
 
 SURELY_INSIDE = 250
-"""Matte, of 255."""
+"""Mask, of 255."""
 EDGE_PIXELS = 2
 """Pixels along the silhouette that a video's subsampled colour mixes with the background."""
 PERSON = 127
-"""Matte, of 255, above which a pixel is the person's."""
+"""Mask, of 255, above which a pixel is the person's."""
 DOUBTFUL_SHARE = 0.05
 """Of the training frames without a person, or full of it, above which it is told."""
 NAMED = 5
@@ -48,14 +48,14 @@ class PreparedPictures:
         empty, full = [], []
         for frame, picture in zip(frames, self.read(frames), strict=True):
             if frame in self.training_frames:
-                if picture.alpha.max(initial=0) <= PERSON:
+                if picture.mask.max(initial=0) <= PERSON:
                     empty.append(frame)
-                elif picture.alpha.min(initial=255) > PERSON:
+                elif picture.mask.min(initial=255) > PERSON:
                     full.append(frame)
             rgb, clean = picture.rgb, picture.clean
             if self.decontaminate and frame in self.training_frames and not clean:
-                rgb, clean = decontaminated(rgb, picture.alpha), True
-            yield shrunk(rgb, picture.alpha, self.height, self.width, clean)
+                rgb, clean = decontaminated(rgb, picture.mask), True
+            yield shrunk(rgb, picture.mask, self.height, self.width, clean)
         if self.training_frames and self.training_frames.issubset(frames):
             check_masks(self.folder, len(self.training_frames), empty, full)
 
@@ -84,14 +84,14 @@ def _first(ids: list[int]) -> str:
 
 
 def decontaminated(
-    rgb: UInt8[np.ndarray, "height width 3"], alpha: UInt8[np.ndarray, "height width"]
+    rgb: UInt8[np.ndarray, "height width 3"], mask: UInt8[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Gives every pixel at the silhouette the colour of the nearest pixel that is surely inside."""
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return rgb
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    seen, colours = alpha[box], rgb[box]
+    seen, colours = mask[box], rgb[box]
     # A frame of the outside, so that a person at the border of the box is eroded there too.
     solid = cv2.copyMakeBorder((seen >= SURELY_INSIDE).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     side = 2 * EDGE_PIXELS + 1
@@ -113,21 +113,21 @@ def decontaminated(
 
 def shrunk(  # noqa: PLR0913
     rgb: UInt8[np.ndarray, "h w 3"],
-    alpha: UInt8[np.ndarray, "h w"],
+    mask: UInt8[np.ndarray, "h w"],
     height: int,
     width: int,
     premultiplied: bool,
 ) -> UInt8[np.ndarray, "height width 4"]:
-    """Averages over areas; with `premultiplied`, a colour counts as much as its matte: no background enters."""
-    if alpha.shape == (height, width):
-        return np.dstack([rgb, alpha])
+    """Averages over areas; with `premultiplied`, a colour counts as much as its mask: no background enters."""
+    if mask.shape == (height, width):
+        return np.dstack([rgb, mask])
     size = (width, height)
-    small_alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    small_mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
     small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     if premultiplied:
-        share = alpha.astype(np.float32) / 255
+        share = mask.astype(np.float32) / 255
         weight = cv2.resize(share, size, interpolation=cv2.INTER_AREA)[..., None]
         weighted = cv2.resize(rgb * share[..., None], size, interpolation=cv2.INTER_AREA)
         straight = np.rint(weighted / np.maximum(weight, 1e-6)).clip(0, 255).astype(np.uint8)
         small = np.where(weight > 0, straight, small)
-    return np.dstack([small, small_alpha])
+    return np.dstack([small, small_mask])

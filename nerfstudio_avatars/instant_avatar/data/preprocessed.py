@@ -189,7 +189,7 @@ def rgba_picture(path: Path, height: int, width: int) -> Picture:
     """An exact RGBA file."""
     picture = read_picture(path)
     if picture.ndim != MATRIX_STACK or picture.shape[2] != 4:  # noqa: PLR2004
-        raise DataError(path, f"an array of shape {picture.shape}", "RGBA", "write colour and matte in one PNG")
+        raise DataError(path, f"an array of shape {picture.shape}", "RGBA", "write colour and mask in one PNG")
     check_size(path, picture, height, width)
     return Picture(np.ascontiguousarray(picture[..., 2::-1]), np.ascontiguousarray(picture[..., 3]), clean=True)
 

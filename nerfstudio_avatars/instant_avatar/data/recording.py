@@ -18,7 +18,7 @@ class Picture:
     """One undistorted frame at the full resolution."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
-    alpha: UInt8[np.ndarray, "height width"]
+    mask: UInt8[np.ndarray, "height width"]
     clean: bool = False
     """Colours hold no background: they come straight from an RGBA file."""
 

@@ -17,8 +17,8 @@ def hard_surface(value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return math.log1p(math.exp(-1)) - torch.logaddexp(-value, value - 1)
 
 
-def hard_alpha(accumulation: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
-    """Mean of h over the rays' opacities."""
+def hard_accumulation(accumulation: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
+    """Mean of h over the rays' accumulations."""
     return hard_surface(accumulation).mean()
 
 

@@ -30,7 +30,7 @@ class PoseRefinementConfig:
     lr: float = 4e-3
     """First step size, radians and metres; it falls to a tenth."""
     reach: int = 6
-    """How far around the matte rays are drawn, pixels."""
+    """How far around the mask rays are drawn, pixels."""
 
 
 def refine_pose(
@@ -46,7 +46,7 @@ def refine_pose(
     Args:
         pose: orientation, body pose and translation to start from.
         rays: origins and unit directions of the picture's pixels.
-        truth: straight colour and matte.
+        truth: straight colour and mask.
     """
     size = 2 * config.reach + 1
     near = F.max_pool2d(truth[None, None, ..., 3], size, stride=1, padding=config.reach)[0, 0] > 0
@@ -64,11 +64,11 @@ def refine_pose(
             posed = avatar.pose(poses.transforms(moving)[0])
             jitter = torch.rand(config.rays, generator=generator, device=pose.device)
             seen = avatar.render(origins[pick], directions[pick], jitter, [(slice(0, config.rays), posed)])
-            matte = target[pick, 3:]
+            mask = target[pick, 3:]
             background = torch.rand(config.rays, 3, generator=generator, device=pose.device)
             prediction = over(seen.premultiplied, seen.accumulation, background)
-            loss = F.huber_loss(prediction, over(target[pick, :3] * matte, matte, background), delta=0.1) / 0.1
-            loss = loss + 0.1 * F.mse_loss(seen.accumulation, matte)
+            loss = F.huber_loss(prediction, over(target[pick, :3] * mask, mask, background), delta=0.1) / 0.1
+            loss = loss + 0.1 * F.mse_loss(seen.accumulation, mask)
             adam.zero_grad()
             loss.backward()
             adam.step()

@@ -17,8 +17,8 @@ def _normals(origins, directions, depth, accumulation, out):
     half, zero = np.float32(0.5), np.float32(0)
     for y in prange(height):
         for x in range(width):
-            alpha = accumulation[y, x]
-            if alpha == 0:
+            covered = accumulation[y, x]
+            if covered == 0:
                 out[y, x, 0] = out[y, x, 1] = out[y, x, 2] = zero
                 continue
             nx, ny, nz = zero, zero, zero
@@ -66,7 +66,11 @@ def _normals(origins, directions, depth, accumulation, out):
                 if nx * directions[y, x, 0] + ny * directions[y, x, 1] + nz * directions[y, x, 2] > 0:
                     scale = -scale
                 nx, ny, nz = nx * scale, ny * scale, nz * scale
-            out[y, x, 0], out[y, x, 1], out[y, x, 2] = (nx + half) * alpha, (ny + half) * alpha, (nz + half) * alpha
+            out[y, x, 0], out[y, x, 1], out[y, x, 2] = (
+                (nx + half) * covered,
+                (ny + half) * covered,
+                (nz + half) * covered,
+            )
 
 
 def normals_from_depth(origins: Tensor, directions: Tensor, depth: Tensor, accumulation: Tensor) -> Tensor:

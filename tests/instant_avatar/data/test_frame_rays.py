@@ -71,8 +71,8 @@ def test_patches_are_squares_centred_on_the_person(manager):
     assert (patches[..., 1:, :, 1] - patches[..., :-1, :, 1] == 1).all()
     assert (patches[..., :, 1:, 2] - patches[..., :, :-1, 2] == 1).all()
     centre = patches[..., 4, 4, :]
-    mattes = data.train_dataset.pictures()[..., 3]
-    assert (mattes[centre[..., 0], centre[..., 1], centre[..., 2]] == 255).all()
+    masks = data.train_dataset.pictures()[..., 3]
+    assert (masks[centre[..., 0], centre[..., 1], centre[..., 2]] == 255).all()
     assert len({tuple(place) for place in centre[0].tolist()}) == 3
 
 

@@ -162,7 +162,7 @@ def test_extras_of_the_drawn_sequence(tmp_path):
     (folder / "ground_truth").mkdir()
     cv2.imwrite(str(folder / "ground_truth" / "image_0003.png"), _rgba(77))
     with h5py.File(folder / "masks.hdf5", "a") as file:
-        file["alpha"] = np.full((FRAMES, SIZE, SIZE), 200, np.uint8)
+        file["soft_masks"] = np.full((FRAMES, SIZE, SIZE), 200, np.uint8)
     _novel_poses(folder)
     outputs = parse(folder, "test", body="auto")
     assert outputs.metadata["group"] == ["novel_view"] * 2 + ["novel_pose"] * 2

@@ -40,10 +40,10 @@ def test_masks_that_are_all_empty_are_refused_when_the_pictures_are_read(tmp_pat
     assert frames.load([3]).shape == (1, SIZE, SIZE, 4)  # held out: nothing is said
 
 
-def _read(mattes, training=frozenset(range(MANY)), wanted=range(MANY)):
+def _read(masks, training=frozenset(range(MANY)), wanted=range(MANY)):
     def read(frames):
         for frame in frames:
-            yield Picture(np.zeros((4, 4, 3), np.uint8), mattes.get(frame, np.eye(4, dtype=np.uint8) * 255))
+            yield Picture(np.zeros((4, 4, 3), np.uint8), masks.get(frame, np.eye(4, dtype=np.uint8) * 255))
 
     with CONSOLE.capture() as told:
         list(PreparedPictures(read, 4, 4, Path("folder"), training, False)(list(wanted)))
@@ -68,13 +68,13 @@ def test_few_are_not_worth_a_word_nor_are_held_out_frames_and_single_ones():
 
 
 def test_only_training_pictures_are_cleaned():
-    matte = np.zeros((20, 20), np.uint8)
-    matte[2:18, 2:18] = 255
-    blue = np.where(matte[..., None] > 0, 100, 200).astype(np.uint8).repeat(3, 2)
+    mask = np.zeros((20, 20), np.uint8)
+    mask[2:18, 2:18] = 255
+    blue = np.where(mask[..., None] > 0, 100, 200).astype(np.uint8).repeat(3, 2)
     blue[2, 2:18] = 200  # a row of the background, inside the mask
 
     def read(frames):
-        return (Picture(blue, matte) for _ in frames)
+        return (Picture(blue, mask) for _ in frames)
 
     learned, held_out = PreparedPictures(read, 20, 20, Path("folder"), frozenset({0}), True)([0, 1])
     assert (learned[2, 2:18, :3] == 100).all()

@@ -109,15 +109,15 @@ def test_the_body_lies_inside_the_mask_and_at_the_depth_of_the_surface(tmp_path)
     folder = draw_surreal_demo(tmp_path, frames=5)
     outputs = parse(folder, novel_clips="none")
     body, motion, clip = outputs.metadata["body_model"], outputs.metadata["body"], read_clip(info_of(folder))
-    alpha = pictures(outputs)[..., 3].numpy()
+    masks = pictures(outputs)[..., 3].numpy()
     for image, frame in enumerate(outputs.metadata["frame_ids"].tolist()):
         seen, depth = _pixels(outputs, image, body.pose(motion.state(frame)).vertices)
         x, y = np.floor(seen).astype(int).T
         # A pixel belongs to what its centre sees: fingers thinner than a pixel may lie beside the mask, by one pixel.
-        assert (alpha[image, y, x] > 0).mean() > 0.9
-        assert (cv2.dilate(alpha[image], np.ones((3, 3), np.uint8))[y, x] > 0).mean() > 0.995
+        assert (masks[image, y, x] > 0).mean() > 0.9
+        assert (cv2.dilate(masks[image], np.ones((3, 3), np.uint8))[y, x] > 0).mean() > 0.995
         layer = clip.layers("depth", [frame])[0][:, ::-1]
-        assert ((layer < 100) == (alpha[image] > 0)).all() and (layer[alpha[image] == 0] == 1e10).all()
+        assert ((layer < 100) == (masks[image] > 0)).all() and (layer[masks[image] == 0] == 1e10).all()
         behind = (depth - layer[y, x])[layer[y, x] < 100]
         # Clothes stand off the skin by up to 2.2 cm; a pixel is 1.1 cm wide, and what it shows may be slanted.
         assert np.quantile(behind, 0.01) > -0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_alpha, hard_surface, hard_weights
+from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_accumulation, hard_surface, hard_weights
 
 
 def test_h_is_zero_at_clear_and_opaque_and_highest_between():
@@ -27,7 +27,7 @@ def test_packed_weights_count_the_papers_empty_slots():
     slots = torch.zeros(4, 256)
     filled = torch.rand(4, 10)
     slots[:, 20:30] = filled
-    torch.testing.assert_close(hard_weights(filled.flatten(), num_rays=4), hard_alpha(slots))
+    torch.testing.assert_close(hard_weights(filled.flatten(), num_rays=4), hard_accumulation(slots))
 
 
 def test_gradient_pushes_apart():

@@ -7,7 +7,7 @@ from nerfstudio_avatars.instant_avatar.rendering.normals import _normals_torch, 
 
 
 def sphere(size: int = 64):
-    """Parallel rays along y onto a unit sphere: origins, directions, depth, opacity."""
+    """Parallel rays along y onto a unit sphere: origins, directions, depth, accumulation."""
     axis = torch.linspace(-1.2, 1.2, size)
     z, x = torch.meshgrid(-axis, axis, indexing="ij")
     origins = torch.stack([x, torch.full_like(x, -3.0), z], -1)
@@ -19,17 +19,17 @@ def sphere(size: int = 64):
 
 @pytest.mark.parametrize("normals", [normals_from_depth, _normals_torch])
 def test_a_spheres_normals_point_from_its_centre(normals):
-    origins, directions, depth, alpha = sphere()
-    found = normals(origins, directions, depth, alpha)
+    origins, directions, depth, accumulation = sphere()
+    found = normals(origins, directions, depth, accumulation)
     truth = (origins + depth * directions) * 0.5 + 0.5
     inner = origins[..., 0].square() + origins[..., 2].square() < 0.7
     torch.testing.assert_close(found[inner], truth[inner], atol=0.02, rtol=0)
-    assert (found[alpha[..., 0] == 0] == 0).all()
+    assert (found[accumulation[..., 0] == 0] == 0).all()
 
 
 def test_the_twin_equals_the_specification():
     torch.manual_seed(0)
-    origins, directions, depth, alpha = sphere()
-    depth, alpha = depth + 0.01 * torch.rand_like(depth), alpha * torch.rand_like(alpha)
-    arguments = (origins[:1, :1].expand(64, 64, 3), directions, depth, alpha)
+    origins, directions, depth, accumulation = sphere()
+    depth, accumulation = depth + 0.01 * torch.rand_like(depth), accumulation * torch.rand_like(accumulation)
+    arguments = (origins[:1, :1].expand(64, 64, 3), directions, depth, accumulation)
     torch.testing.assert_close(normals_from_depth(*arguments), _normals_torch(*arguments), atol=2e-4, rtol=0)
