@@ -32,7 +32,7 @@ class Inspect:
     person: str | None = None
     """Which of several persons in a motion file, by its own name or number; by default the one in most frames."""
     up: UpOrAuto = "auto"
-    """UpOrAuto axis of motion files; `auto` takes their format's, or for plain arrays the one the torso points along."""
+    """Upward axis of motion files; `auto` takes their format's, or for plain arrays the one the torso points along."""
 
     def run(self) -> None:
         """Reads everything, then prints it."""
