@@ -1,7 +1,8 @@
 # make demo   learn a person from a drawn video, then show them turning and walking: outputs/demo/index.html
 # make demo-volanim   learn to move heads from their videos alone: outputs/demo-volanim/index.html
+# make check  style, types and the fast tests: what to run while working
 # make test   all tests
-# make lint   style, format and types
+# make lint   style, format, types and which way imports run
 # Each creates .venv and installs the pinned set of packages first, once.
 
 PYTHON ?= python3
@@ -13,7 +14,11 @@ STAMP := $(VENV)/.installed
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: install demo demo-volanim test lint clean
+# Tests run side by side, whole files at a time: what a file prepares once is prepared once.
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: install demo demo-volanim check test lint clean
 
 install: $(STAMP)
 
@@ -32,8 +37,11 @@ demo: $(STAMP)
 demo-volanim: $(STAMP)
 	$(BIN)/ns-avatar demo-volanim --output outputs/demo-volanim
 
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: $(STAMP)
-	$(BIN)/python -m pytest --cov --cov-branch --cov-report=term
+	$(PYTEST) --cov --cov-branch --cov-report=term
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +17,12 @@ import torch
 
 # What tests of several folders import.
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, and torch's threads would only wait for each other. Kernels keep two: threads that
+    # disturb each other still show.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported. Kernels then run on the CPU, in numpy.
@@ -28,6 +35,12 @@ from nerfstudio_avatars.bodies.standin import load_standin
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests go first: one that started last would be waited for by every other worker."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
