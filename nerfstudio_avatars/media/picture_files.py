@@ -1,17 +1,28 @@
-"""Picture files of any kind as numbers, turned upright."""
+"""Picture files of any kind: found by number, read upright, as RGB and a mask where there is one."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from nerfstudio_avatars.errors import DataError
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 WITHOUT_ALPHA = frozenset({".jpg", ".jpeg", ".bmp"})
+OPAQUE = 255
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame and, where the file says it, what of it belongs to the object."""
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    mask: UInt8[np.ndarray, "height width"] | None = None
 
 
 def read_values(path: Path) -> np.ndarray:
@@ -27,6 +38,40 @@ def read_values(path: Path) -> np.ndarray:
         found = "no such file" if not path.is_file() else "something that is no 8-bit or 16-bit picture"
         raise DataError(path, found, "a PNG, JPEG, WebP or BMP picture", "write the picture again, or leave it out")
     return values
+
+
+def read_picture(path: Path) -> Picture:
+    """Reads grey, colour or transparent pictures, 8 or 16 bits deep, turned upright as cameras note it (JPEG).
+
+    Transparent pictures are laid on black, and their alpha is the mask, unless it is opaque throughout.
+    """
+    values = read_values(path)
+    if values.dtype == np.uint16:
+        values = np.rint(values / 257).astype(np.uint8)
+    if values.ndim == 2:  # noqa: PLR2004
+        return Picture(cv2.cvtColor(values, cv2.COLOR_GRAY2RGB))
+    if values.shape[2] == 4:  # noqa: PLR2004
+        return from_rgba(cv2.cvtColor(values, cv2.COLOR_BGRA2RGBA))
+    return Picture(cv2.cvtColor(values, cv2.COLOR_BGR2RGB))
+
+
+def from_rgba(rgba: UInt8[np.ndarray, "height width 4"]) -> Picture:
+    """Lays straight colours on black. Opaque throughout says nothing about the object: then there is no mask."""
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    if alpha.min(initial=OPAQUE) == OPAQUE:
+        return Picture(np.ascontiguousarray(rgba[..., :3]))
+    return Picture(np.rint(rgba[..., :3] * (alpha[..., None] / OPAQUE)).astype(np.uint8), alpha)
+
+
+def squared(values: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:
+    """The middle square, shrunk by averaging areas or enlarged linearly."""
+    height, width = values.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    values = values[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(values)
+    return cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
 
 
 def listed_pictures(folder: Path) -> list[Path]:

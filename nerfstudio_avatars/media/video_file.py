@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media.pictures import Picture, from_rgba
+from nerfstudio_avatars.media.picture_files import Picture, from_rgba
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -153,11 +153,11 @@ def to_picture(frame: VideoFrame) -> Picture:
     """A decoded frame, turned upright as phones note it, transparent ones laid on black."""
     transparent = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     values: np.ndarray = frame.to_ndarray(format="rgba" if transparent else "rgb24")
-    values = upright(values, frame)
+    values = as_shown(values, frame)
     return from_rgba(values) if transparent else Picture(values)
 
 
-def upright(values: np.ndarray, frame: VideoFrame) -> np.ndarray:
+def as_shown(values: np.ndarray, frame: VideoFrame) -> np.ndarray:
     """What was decoded of a frame, (height, width, ...), turned as its display matrix says."""
     turns = round(getattr(frame, "rotation", 0) / 90)  # since PyAV 13
     return np.ascontiguousarray(np.rot90(values, turns)) if turns else values
@@ -252,7 +252,7 @@ def video_size(path: Path, fix: str) -> VideoSize:
             stream.codec_context.thread_count = 1
             frames, fps = stream.frames, float(stream.average_rate or 30)
             for frame in container.decode(stream):
-                height, width, _ = upright(np.empty((frame.height, frame.width, 0)), frame).shape
+                height, width, _ = as_shown(np.empty((frame.height, frame.width, 0)), frame).shape
                 return VideoSize(frames, height, width, fps)
     except (av.error.FFmpegError, OSError, IndexError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "a whole video", fix) from error
@@ -274,7 +274,7 @@ def decoded(path: Path, wanted: Sequence[int], fix: str) -> Iterator[UInt8[np.nd
                 container.streams.video[0].thread_type = "AUTO"
                 for position, frame in enumerate(container.decode(video=0)):  # noqa: B007
                     if position == wanted[found]:
-                        yield upright(frame.to_ndarray(format="rgb24"), frame)
+                        yield as_shown(frame.to_ndarray(format="rgb24"), frame)
                         found += 1
                         if found == len(wanted):
                             return

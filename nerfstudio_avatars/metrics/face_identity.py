@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks, Picture
+from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks, RgbImage
 from nerfstudio_avatars.metrics.head_pose import FACE_ASSETS
 
 MANIFEST = FACE_ASSETS / "face_recognition_model-weights_manifest.json"
@@ -63,7 +63,7 @@ class FaceIdentity:
     def __init__(self, landmarks: FaceLandmarks | None = None) -> None:
         self._landmarks = landmarks or FaceLandmarks()
 
-    def embed(self, image: Picture, landmarks: Float[Tensor, "468 3"] | None = None) -> Float[Tensor, "128"] | None:
+    def embed(self, image: RgbImage, landmarks: Float[Tensor, "468 3"] | None = None) -> Float[Tensor, "128"] | None:
         """The face's embedding, of length 1.3 to 1.6 for a clear picture; None where no face is found.
 
         Args:
@@ -87,7 +87,7 @@ class FaceIdentity:
         return embeddings
 
 
-def face_chip(image: Picture, landmarks: Float[Tensor, "468 3"]) -> Float[Tensor, "3 150 150"]:
+def face_chip(image: RgbImage, landmarks: Float[Tensor, "468 3"]) -> Float[Tensor, "3 150 150"]:
     """The face upright in a square of 150 pixels, RGB in [0, 255]; the picture's border is repeated beyond it.
 
     The similarity that moves the eyes' corners and the nose's base closest to their places in dlib's mean face.

@@ -15,7 +15,7 @@ from torch import Tensor
 from nerfstudio_avatars.metrics.head_pose import FACE_ASSETS
 from nerfstudio_avatars.tflite import Network, Square
 
-Picture = UInt8[Tensor, "height width 3"] | UInt8[np.ndarray, "height width 3"]
+RgbImage = UInt8[Tensor, "height width 3"] | UInt8[np.ndarray, "height width 3"]
 
 PURPOSE = "Face landmarks"
 NUM_LANDMARKS = 468
@@ -41,7 +41,7 @@ class FaceLandmarks:
         self._landmarker = Network(FACE_ASSETS / "face_landmark.tflite", PURPOSE)
         self._anchors = _anchors()
 
-    def detect(self, image: Picture) -> Float[Tensor, "468 3"] | None:
+    def detect(self, image: RgbImage) -> Float[Tensor, "468 3"] | None:
         """Landmarks of the face, or None where there is none.
 
         x to the right and y downwards in pixels from the picture's left upper corner (a pixel's centre is at one half);

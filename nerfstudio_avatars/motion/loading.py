@@ -82,10 +82,10 @@ def load_motion(  # noqa: PLR0913
         up = "y"
     if pelvis_rest is None:
         pelvis_rest = load_standin().rest(torch.zeros(10))[1][0] if rest_joints is None else rest_joints[0]
-    return upright(read_motion(path, person, pelvis_rest, rest_joints=rest_joints), pelvis_rest, up)
+    return in_world(read_motion(path, person, pelvis_rest, rest_joints=rest_joints), pelvis_rest, up)
 
 
-def upright(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None = None) -> BodySequence:
+def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None = None) -> BodySequence:
     """A motion that was read, in the world frame, as `load_motion` gives it.
 
     Args:
@@ -128,7 +128,7 @@ def choose_motion(
     # Who tumbles or crawls may point anywhere: the shipped files are known to be y-up.
     shipped = path in shipped_motions().values()
     axis = "y" if shipped else file_axis(motion) if up == "auto" else up
-    sequence = upright(motion, joints[0], axis)
+    sequence = in_world(motion, joints[0], axis)
     return replace(sequence, betas=subject.betas, gender=subject.gender, body=subject.body)
 
 

@@ -13,8 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media.picture_files import listed_pictures
-from nerfstudio_avatars.media.pictures import squared
+from nerfstudio_avatars.media.picture_files import listed_pictures, squared
 from nerfstudio_avatars.tflite import Network
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import MASKS, FoundClip, find_clips
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader

@@ -18,8 +18,7 @@ from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import HELD_OUT_EVERY, held_out_split
-from nerfstudio_avatars.media.picture_files import listed_pictures
-from nerfstudio_avatars.media.pictures import read_picture
+from nerfstudio_avatars.media.picture_files import listed_pictures, read_picture
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, probe_video, to_picture
 from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody

@@ -12,7 +12,7 @@ import torch
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.motion import MotionFile, load_motion, read_motion, upright
+from nerfstudio_avatars.motion import MotionFile, in_world, load_motion, read_motion
 from nerfstudio_avatars.motion.readers import READERS
 
 TRANS = np.random.default_rng(1).normal(size=(3, 3))
@@ -126,6 +126,6 @@ def test_what_was_read_can_be_stood_upright_without_reading_it_again(tmp_path, l
     np.savez(tmp_path / "a.npz", poses=lively_poses(3), trans=TRANS, mocap_framerate=60)
     pelvis_rest = standin.rest(torch.ones(10))[1][0]
     for up in (None, "-y"):
-        ours = upright(read_motion(tmp_path / "a.npz", pelvis_rest=pelvis_rest), pelvis_rest, up)
+        ours = in_world(read_motion(tmp_path / "a.npz", pelvis_rest=pelvis_rest), pelvis_rest, up)
         truth = load_motion(tmp_path / "a.npz", pelvis_rest, up)
         assert torch.equal(ours.transl, truth.transl) and torch.equal(ours.global_orient, truth.global_orient)

@@ -7,8 +7,7 @@ from pathlib import Path
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media.picture_files import listed_pictures
-from nerfstudio_avatars.media.pictures import Picture, read_picture
+from nerfstudio_avatars.media.picture_files import Picture, listed_pictures, read_picture
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, probe_video, to_picture
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_clips, find_pictures
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ted_talk, voxceleb_person

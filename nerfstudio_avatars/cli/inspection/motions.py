@@ -16,7 +16,7 @@ from nerfstudio_avatars.bodies.rotations import compose_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli.inspection.report import Fact, Report
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow
-from nerfstudio_avatars.motion import MotionFile, read_motion, shipped_motions, upright
+from nerfstudio_avatars.motion import MotionFile, in_world, read_motion, shipped_motions
 from nerfstudio_avatars.motion.loading import UpOrAuto, file_axis
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _rows(path: Path, motion: MotionFile, axis: UpOrAuto) -> list[SheetRow]:
 
     body = load_standin()
     pelvis = body.rest(torch.zeros(10))[1][0]
-    standing = upright(motion, pelvis, None if axis == "auto" else axis)
+    standing = in_world(motion, pelvis, None if axis == "auto" else axis)
     # The file's betas may belong to another body's shape space.
     return motion_rows(path.name, replace(standing, betas=torch.zeros(10)), body)
 

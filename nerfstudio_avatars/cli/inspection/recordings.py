@@ -61,7 +61,7 @@ def _is_subject(folder: Path) -> bool:
 
 def _recording(folder: Path) -> Recording:
     is_raw = raw.is_raw(folder)
-    notes = raw.read_notes(folder)
+    notes = raw.read_splits(folder)
     count = (raw if is_raw else preprocessed).count_frames(folder)
     splits: Splits = {name: sorted(notes[name]) for name in SPLITS} if notes else {}
     splits = splits or published_split(folder.name) or held_out_split(count, HELD_OUT_EVERY)

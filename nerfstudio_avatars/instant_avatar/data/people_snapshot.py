@@ -107,7 +107,7 @@ def _is_subject(folder: Path) -> bool:
 def _build_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
     folder = find_subject(Path(config.data), config.subject)
     reader = raw if raw.is_raw(folder) else preprocessed
-    notes = raw.read_notes(folder)
+    notes = raw.read_splits(folder)
     splits = _splits(config, folder, notes, reader.count_frames(folder))
     recording = raw.read_raw(folder, splits) if reader is raw else preprocessed.read_preprocessed(folder, splits)
     gender = _gender(config, recording, notes)

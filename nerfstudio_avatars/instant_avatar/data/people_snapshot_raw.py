@@ -16,7 +16,7 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.preprocessed import read_cameras, rgba_picture
-from nerfstudio_avatars.instant_avatar.data.recording import Picture, Recording
+from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits, check_split
 from nerfstudio_avatars.media.video_file import decoded, video_size
 from nerfstudio_avatars.motion.npz import read_npz
@@ -57,7 +57,7 @@ def count_frames(folder: Path) -> int:
     return len(read_poses(folder))
 
 
-def read_notes(folder: Path) -> dict[str, Any]:
+def read_splits(folder: Path) -> dict[str, Any]:
     """`splits.json`: frame ids of the splits, gender and body; empty where there is none."""
     path = folder / "splits.json"
     if not path.is_file():
@@ -217,7 +217,7 @@ class SnapshotPictures:
     width: int
     frames: int
 
-    def __call__(self, frames: Sequence[int]) -> Iterator[Picture]:
+    def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
         """One at a time, in rising order."""
         import h5py
 
@@ -231,7 +231,7 @@ class SnapshotPictures:
                     continue
                 mask = masks[frame]
                 mask = mask.astype(np.uint8) if soft else (mask > 0).astype(np.uint8) * 255
-                yield Picture(self._straight(next(from_video)), self._straight(mask))
+                yield MaskedFrame(self._straight(next(from_video)), self._straight(mask))
 
     def _straight(self, picture: np.ndarray) -> np.ndarray:
         return cv2.undistort(picture, self.intrinsic, self.distortion) if self.distortion.any() else picture

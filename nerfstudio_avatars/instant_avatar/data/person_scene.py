@@ -21,7 +21,7 @@ from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl import SmplBody
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.frame_source import FrameSource
-from nerfstudio_avatars.instant_avatar.data.pictures import PreparedPictures
+from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PreparedPictures
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.vertical import body_axes, plumb_line
 

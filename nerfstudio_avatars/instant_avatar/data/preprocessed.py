@@ -15,7 +15,7 @@ from jaxtyping import Float
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import slerp_axis_angle
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data.recording import Picture, Recording
+from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits
 from nerfstudio_avatars.media.mask_files import read_mask
 from nerfstudio_avatars.media.picture_files import by_number, read_values
@@ -82,7 +82,7 @@ def read_cameras(
             expected = f"finite ({side},{side}) or ({count},{side},{side})"
             raise DataError(path, f"{name} of shape {value.shape}", expected, fix)
         stacked.append(np.broadcast_to(every, (count, side, side)))
-    picture = read_picture(first_picture)
+    picture = read_8_bit(first_picture)
     height, width = (int(fields.get(name, picture.shape[i])) for i, name in enumerate(("height", "width")))
     return stacked[0], stacked[1], height, width
 
@@ -169,7 +169,7 @@ def _filled(rows: dict[int, torch.Tensor], count: int) -> torch.Tensor:
     return torch.stack(filled)
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_8_bit(path: Path) -> np.ndarray:
     """A picture as cv2 has it (BGR or BGRA, uint8), turned upright."""
     picture = read_values(path)
     if picture.dtype != np.uint8:
@@ -185,13 +185,13 @@ def check_size(path: Path, picture: np.ndarray, height: int, width: int) -> None
         raise DataError(path, f"{picture.shape[1]}x{picture.shape[0]} pixels", f"{width}x{height}", fix)
 
 
-def rgba_picture(path: Path, height: int, width: int) -> Picture:
+def rgba_picture(path: Path, height: int, width: int) -> MaskedFrame:
     """An exact RGBA file."""
-    picture = read_picture(path)
+    picture = read_8_bit(path)
     if picture.ndim != MATRIX_STACK or picture.shape[2] != 4:  # noqa: PLR2004
         raise DataError(path, f"an array of shape {picture.shape}", "RGBA", "write colour and mask in one PNG")
     check_size(path, picture, height, width)
-    return Picture(np.ascontiguousarray(picture[..., 2::-1]), np.ascontiguousarray(picture[..., 3]), clean=True)
+    return MaskedFrame(np.ascontiguousarray(picture[..., 2::-1]), np.ascontiguousarray(picture[..., 3]), clean=True)
 
 
 @dataclass(frozen=True)
@@ -203,11 +203,11 @@ class PictureFiles:
     height: int
     width: int
 
-    def __call__(self, frames: Sequence[int]) -> Iterator[Picture]:
+    def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
         """One at a time."""
         for frame in frames:
-            image, mask = read_picture(self.images[frame]), read_mask(self.masks[frame])
+            image, mask = read_8_bit(self.images[frame]), read_mask(self.masks[frame])
             check_size(self.images[frame], image, self.height, self.width)
             check_size(self.masks[frame], mask, self.height, self.width)
             rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image[..., 2::-1]  # noqa: PLR2004
-            yield Picture(np.ascontiguousarray(rgb), mask)
+            yield MaskedFrame(np.ascontiguousarray(rgb), mask)

@@ -14,7 +14,7 @@ from nerfstudio_avatars.instant_avatar.data.snapshot_splits import Splits
 
 
 @dataclass(frozen=True)
-class Picture:
+class MaskedFrame:
     """One undistorted frame at the full resolution."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
@@ -38,7 +38,7 @@ class Recording:
     height: int
     width: int
     splits: Splits
-    read: Callable[[Sequence[int]], Iterator[Picture]]
+    read: Callable[[Sequence[int]], Iterator[MaskedFrame]]
     """Pictures of frame ids given in rising order."""
     novel_poses: frozenset[int] = field(default_factory=frozenset)
     """Frames whose pose belongs to another motion than the video's."""

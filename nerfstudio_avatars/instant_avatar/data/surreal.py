@@ -16,11 +16,11 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.smpl import SmplBody, load_body
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.person_scene import Scene, build_scene
-from nerfstudio_avatars.instant_avatar.data.recording import Picture, Recording
+from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import Splits, check_split, held_out_split
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import COPY_AGAIN, SurrealClip
 from nerfstudio_avatars.instant_avatar.data.surreal_placement import place
-from nerfstudio_avatars.instant_avatar.data.surreal_search import find_clips
+from nerfstudio_avatars.instant_avatar.data.surreal_search import find_surreal_clips
 from nerfstudio_avatars.instant_avatar.data.surreal_world import intrinsic
 from nerfstudio_avatars.media.video_file import decoded
 
@@ -76,7 +76,7 @@ class SurrealDataParser(DataParser):
 
 
 def _build(config: SurrealDataParserConfig) -> Scene:
-    clips = find_clips(Path(config.data), config.clip, config.novel_clips)
+    clips = find_surreal_clips(Path(config.data), config.clip, config.novel_clips)
     body = _body(config, clips[0])
     betas = _betas(clips[0], body)
     placed = [place(clip, body, betas, config.tolerance_px) for clip in clips]
@@ -158,7 +158,7 @@ class ClipPictures:
 
     clips: list[SurrealClip]
 
-    def __call__(self, frames: Sequence[int]) -> Iterator[Picture]:
+    def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
         """One at a time, in rising order."""
         first = 0
         for clip in self.clips:
@@ -167,5 +167,5 @@ class ClipPictures:
             pictures = decoded(clip.beside(".mp4"), wanted, COPY_AGAIN)
             for rgb, parts in zip(pictures, labels, strict=True):
                 mask = np.where(parts > 0, 255, 0).astype(np.uint8)
-                yield Picture(np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
+                yield MaskedFrame(np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
             first += len(clip)

@@ -14,7 +14,7 @@ DISTORTED = ("18_", "19_", "143_21_")
 """Sequences of CMU whose bodies SURREAL's users found to be distorted."""
 
 
-def find_clips(data: Path, name: str | None, novel: str) -> list[SurrealClip]:
+def find_surreal_clips(data: Path, name: str | None, novel: str) -> list[SurrealClip]:
     """The clip to learn from, then those to test on; all of one person and one size.
 
     Args:

@@ -45,7 +45,7 @@ def ted_talk(name: str) -> str | None:
     return _first_part(name, TED_PARTS)
 
 
-def read_notes(path: Path) -> dict[ClipKey, ClipNote]:
+def read_clip_table(path: Path) -> dict[ClipKey, ClipNote]:
     """Reads a table of clips: `video_id, start, end`, and where there are any `person_id`, `fps`, `partition`.
 
     Raises:

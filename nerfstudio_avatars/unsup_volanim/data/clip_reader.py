@@ -16,10 +16,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media import pictures
+from nerfstudio_avatars.media import picture_files
 from nerfstudio_avatars.media.mask_files import NOISE, mask_of, read_mask
-from nerfstudio_avatars.media.picture_files import listed_pictures
-from nerfstudio_avatars.media.pictures import Picture
+from nerfstudio_avatars.media.picture_files import Picture, listed_pictures
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, to_picture
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 from nerfstudio_avatars.unsup_volanim.data.frame_cache import FrameCache
@@ -111,7 +110,7 @@ class ClipReader:
             if len(files) != one.frames:
                 found, expected = f"{len(files)} pictures", f"{one.frames}, as many as when the data was parsed"
                 raise DataError(path, found, expected, "leave the data alone while it is in use; start again")
-            picture = self._finish(one, frame, pictures.read_picture(files[frame]))
+            picture = self._finish(one, frame, picture_files.read_picture(files[frame]))
             self._cache.put(clip, frame, picture)
             return picture
         video = self._video(one.path)
@@ -130,8 +129,8 @@ class ClipReader:
             CONSOLE.print(f"{clip.path}: {width}x{height} pixels; of pictures that are not square, the middle is used.")
         mask = self._mask(clip, frame) if clip.mask else None
         mask = picture.mask if mask is None else mask
-        rgb = pictures.squared(picture.rgb, self.size)
-        return Picture(rgb, None if mask is None else pictures.squared(mask, self.size))
+        rgb = picture_files.squared(picture.rgb, self.size)
+        return Picture(rgb, None if mask is None else picture_files.squared(mask, self.size))
 
     def _mask(self, clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"] | None:
         assert clip.mask is not None

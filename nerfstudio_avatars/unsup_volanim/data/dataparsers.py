@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_pictures
-from nerfstudio_avatars.unsup_volanim.data.clip_metadata import read_notes, ted_talk, voxceleb_person
+from nerfstudio_avatars.unsup_volanim.data.clip_metadata import read_clip_table, ted_talk, voxceleb_person
 from nerfstudio_avatars.unsup_volanim.data.clip_parser import ClipsDataParser, ClipsDataParserConfig
 from nerfstudio_avatars.unsup_volanim.data.clip_splits import Notes, SplitRule, build_table
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable
@@ -38,7 +38,7 @@ class VoxCelebDataParser(ClipsDataParser):
         found = find_clips(root)
         published = root / VOXCELEB_TABLE
         path = config.metadata or (published if published.is_file() else None)
-        notes = Notes(read_notes(path) if path else {}, voxceleb_person, VOXCELEB_FPS)
+        notes = Notes(read_clip_table(path) if path else {}, voxceleb_person, VOXCELEB_FPS)
         return build_table(root, found, SplitRule(config.test_share, config.test_names), notes)
 
 
@@ -69,7 +69,7 @@ class TedxPeopleDataParser(ClipsDataParser):
         found = find_clips(root)
         published = (root / name for name in TED_TABLES)
         path = config.metadata or next((path for path in published if path.is_file()), None)
-        notes = Notes(read_notes(path) if path else {}, ted_talk, TED_FPS)
+        notes = Notes(read_clip_table(path) if path else {}, ted_talk, TED_FPS)
         return build_table(root, found, SplitRule(config.test_share, config.test_names), notes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import Lock
 
-from nerfstudio_avatars.media.pictures import Picture
+from nerfstudio_avatars.media.picture_files import Picture
 
 
 class FrameCache:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data.recording import Picture
+from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame
 
 SURELY_INSIDE = 250
 """Mask, of 255."""
@@ -30,7 +30,7 @@ NAMED = 5
 class PreparedPictures:
     """Reads, cleans the edges of, and shrinks the pictures of a recording."""
 
-    read: Callable[[Sequence[int]], Iterator[Picture]]
+    read: Callable[[Sequence[int]], Iterator[MaskedFrame]]
     height: int
     width: int
     folder: Path

@@ -10,8 +10,8 @@ from snapshot_folders import FRAMES, SIZE, write_preprocessed, write_raw
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
-from nerfstudio_avatars.instant_avatar.data.pictures import PreparedPictures
-from nerfstudio_avatars.instant_avatar.data.recording import Picture
+from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PreparedPictures
+from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame
 
 MANY = 100
 
@@ -43,7 +43,7 @@ def test_masks_that_are_all_empty_are_refused_when_the_pictures_are_read(tmp_pat
 def _read(masks, training=frozenset(range(MANY)), wanted=range(MANY)):
     def read(frames):
         for frame in frames:
-            yield Picture(np.zeros((4, 4, 3), np.uint8), masks.get(frame, np.eye(4, dtype=np.uint8) * 255))
+            yield MaskedFrame(np.zeros((4, 4, 3), np.uint8), masks.get(frame, np.eye(4, dtype=np.uint8) * 255))
 
     with CONSOLE.capture() as told:
         list(PreparedPictures(read, 4, 4, Path("folder"), training, False)(list(wanted)))
@@ -74,7 +74,7 @@ def test_only_training_pictures_are_cleaned():
     blue[2, 2:18] = 200  # a row of the background, inside the mask
 
     def read(frames):
-        return (Picture(blue, mask) for _ in frames)
+        return (MaskedFrame(blue, mask) for _ in frames)
 
     learned, held_out = PreparedPictures(read, 20, 20, Path("folder"), frozenset({0}), True)([0, 1])
     assert (learned[2, 2:18, :3] == 100).all()
