@@ -8,6 +8,10 @@ from pathlib import Path
 class UserError(Exception):
     """A mistake in what was asked for or in what was given; commands print its message alone, without a traceback."""
 
+    def __init__(self, message: str = "") -> None:
+        # Names of files need not be UTF-8; Python keeps their bytes as surrogates, which cannot be printed.
+        super().__init__(str(message).encode("utf8", "backslashreplace").decode("utf8"))
+
 
 class DataError(UserError):
     """A file that cannot be used. The message names it, what was found, what was expected and what to do."""

@@ -1,15 +1,76 @@
-"""Figures in JSON files, which know no NaN."""
+"""Files that are read and written: only regular ones, whole or not at all; JSON, which knows no NaN."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.errors import DataError, UserError
+
+MOST_BYTES = 1 << 30
+"""Of a file that is read into memory whole."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def regular_file(path: Path, expected: str = "a file", fix: str = "check the path") -> Path:
+    """Refuses whatever would block whoever opens it, or holds nothing: pipes, sockets, devices, folders, nothing.
+
+    Args:
+        path: links are followed.
+        expected: for the message.
+        fix: likewise.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: it is no regular file.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        raise DataError(path, "no such file", expected, fix) from error
+    except (OSError, ValueError) as error:
+        raise DataError(path, getattr(error, "strerror", None) or str(error), expected, fix) from error
+    if not stat.S_ISREG(mode):
+        raise DataError(path, _KINDS.get(stat.S_IFMT(mode), "no regular file"), expected, fix)
+    return path
+
+
+def read_bytes(path: Path, expected: str = "a file", fix: str = "check the path", most: int = MOST_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: links are followed.
+        expected: for messages.
+        fix: likewise.
+        most: bytes that it may have.
+
+    Raises:
+        DataError: it is no regular file, cannot be read, or is larger than that.
+    """
+    regular_file(path, expected, fix)
+    try:
+        with path.open("rb") as file:
+            # Asked for more, Python makes room for all of it.
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(size + 1) if size <= most else None
+    except OSError as error:
+        raise DataError(path, error.strerror or str(error), expected, fix) from error
+    if content is None or len(content) > most:
+        raise DataError(path, f"more than {most / 1e6:.0f} MB", expected, fix)
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,14 +1,16 @@
-"""Figures in files that every JSON reader understands."""
+"""What is read is a file and what is written is whole, in JSON that every reader understands."""
 
 import json
 import math
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from nerfstudio_avatars.cli import main
-from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.files import check_file, check_folder, write_json
+from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.files import check_file, check_folder, read_bytes, regular_file, write_json
 
 
 def test_what_is_no_number_becomes_null(tmp_path):
@@ -76,3 +78,26 @@ def test_every_verb_looks_before_it_works(words, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr()
     assert end.value.code == 2 and f"{tmp_path / 'file'} is a file" in said.err
     assert said.out == ""
+
+
+def test_only_regular_files_are_opened_and_nothing_blocks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's name is short
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("socket")
+    Path("file").write_bytes(b"abc")
+    Path("link").symlink_to("file")
+    Path("loop").symlink_to("loop")
+    Path("to_pipe").symlink_to("pipe")
+    kinds = {
+        "pipe": "a named pipe", "to_pipe": "a named pipe", "socket": "a socket", "/dev/zero": "a device",
+        ".": "a folder", "none": "no such file", "file/x": "Not a directory", "loop": "symbolic link", "a\0b": "null",
+    }  # fmt: skip
+    for name, told in kinds.items():
+        for read in (regular_file, read_bytes):
+            with pytest.raises(DataError, match=told):
+                read(Path(name))
+    for name in ("file", "link"):
+        assert regular_file(Path(name)) == Path(name) and read_bytes(Path(name)) == b"abc"
+    with pytest.raises(DataError, match="more than 0 MB"):
+        read_bytes(Path("file"), most=2)

@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import read_bytes
+from nerfstudio_avatars.media.picture_decoder import EXPECTED, FIX, decode_picture
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-WITHOUT_ALPHA = frozenset({".jpg", ".jpeg", ".bmp"})
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
+)
 OPAQUE = 255
 
 
@@ -26,22 +28,19 @@ class Picture:
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Grey (H,W), BGR or BGRA (H,W,C) as cv2 has them, 8 or 16 bits deep, upright as cameras note it (JPEG).
+    """Grey (H,W), BGR or BGRA (H,W,C) as cv2 has them, 8 or 16 bits deep, upright as cameras note it.
+
+    Of an animated picture, the first frame.
 
     Raises:
-        DataError: it is missing, or no such picture.
+        DataError: it is missing, no such picture, cut off, or of too many pixels.
     """
-    # cv2 turns pictures upright only when it may drop their alpha.
-    plain = path.suffix.lower() in WITHOUT_ALPHA
-    values = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if plain else cv2.IMREAD_UNCHANGED)
-    if values is None or values.dtype not in (np.uint8, np.uint16):
-        found = "no such file" if not path.is_file() else "something that is no 8-bit or 16-bit picture"
-        raise DataError(path, found, "a PNG, JPEG, WebP or BMP picture", "write the picture again, or leave it out")
-    return values
+    # Python opens the file: cv2 ends the process over names that are not UTF-8.
+    return decode_picture(path, read_bytes(path, EXPECTED, FIX))
 
 
 def read_picture(path: Path) -> Picture:
-    """Reads grey, colour or transparent pictures, 8 or 16 bits deep, turned upright as cameras note it (JPEG).
+    """Reads grey, colour or transparent pictures, 8 or 16 bits deep, turned upright as cameras note it.
 
     Transparent pictures are laid on black, and their alpha is the mask, unless it is opaque throughout.
     """
