@@ -33,26 +33,26 @@ class DrivenShot:
     """Who is filmed, moved by which clip, and how."""
 
     driving: str
-    """The clip whose motion is taken: a video, a GIF, a folder of pictures, or the name of a clip in the data set."""
+    """Clip to take the motion from: a video, a GIF, a folder of pictures, or the name of a clip in the data set."""
     identity: str | None = None
-    """Who is moved: a name in the data set, a file of `ns-avatar invert`, or `random:NUMBER` for nobody who exists."""
+    """Identity to move: a name in the data set, a file from `ns-avatar invert`, or `random:NUMBER` for a random one."""
     image: tuple[Path, ...] = ()
-    """Pictures of somebody new who is to be moved, instead of --identity."""
+    """Pictures of somebody the run was not trained on, who is moved in place of --identity."""
     mask: tuple[Path, ...] = ()
-    """One mask for each --image, white where the object is. Masks of people are found where none are given."""
+    """Mask of each --image, white where the object is; if none is given, people are found automatically."""
     relative: bool = False
-    """Whether to start from the pose in the first picture of whoever is moved, and change it only as the clip does."""
+    """Whether to start from the pose in the identity's first picture, and to apply only the clip's changes of pose."""
     yaw: float = 0.0
-    """Degrees by which the object is turned to the side in all pictures."""
+    """Angle to turn the object to the side by in all pictures, in degrees."""
     camera: str = "still"
-    """The camera: `still`, `turning` (it swings from side to side), or the JSON file of a camera path from nerfstudio's
-    viewer."""
+    """Camera to film with: `still`, `turning`, which swings from side to side, or the JSON file of a camera path.
+    Camera paths come from nerfstudio's viewer."""
     seconds: float | None = None
-    """Seconds of the clip that are taken; the whole clip if not given."""
+    """Length of the clip to use, in seconds; by default all of it."""
     height: int | None = None
-    """Height of the pictures in pixels; 256, or the camera path's, if not given."""
+    """Height of the rendered pictures in pixels; by default 256, or that of the camera path."""
     width: int | None = None
-    """Width of the pictures in pixels; pictures are square unless a camera path says otherwise."""
+    """Width of the rendered pictures in pixels; by default the same as their height, or that of the camera path."""
 
     def check(self) -> None:
         """Raises `UserError` for values that make no picture or contradict each other."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.motion.loading import Root, UpOrAuto
+from nerfstudio_avatars.motion.choices import Root, UpOrAuto
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,43 +35,44 @@ class Shot:
     """What is filmed, and how."""
 
     motion: str = "walk"
-    """A shipped motion (walk, run, dance_a, cartwheel, spinkick, crawl); a motion file of any kind (npz, AMASS, BVH,
-    glTF, EasyMocap's folder ...); `training` for the person's own video; or `still` for its first pose, held."""
+    """Motion to perform: a shipped one (walk, run, dance_a, cartwheel, spinkick or crawl), or a motion file.
+    Motion files may be npz, AMASS, BVH, glTF, a folder written by EasyMocap, or other formats.
+    The name `training` stands for the motion in the person's own video, and `still` for its first pose, held."""
     camera: str = "still"
-    """`still`; `turning`, which walks once around the person; or a camera path that nerfstudio's viewer exported
-    (.json), whose render times, if every camera has one, say which moment of the motion is shown."""
+    """Camera to film with: `still`, `turning`, which circles the person once, or the JSON file of a camera path.
+    Camera paths come from nerfstudio's viewer; if all its cameras have render times, these choose the moment shown."""
     seconds: float | None = None
-    """Length of the video; the motion repeats or is cut. Default: the motion once, 6 s around a held pose, or the
-    camera path's length."""
+    """Length of the video in seconds, for which the motion repeats or is cut.
+    By default the motion plays once, a held pose lasts 6 s, and a camera path lasts as long as it says."""
     fps: int = 24
-    """Frames a second."""
+    """Number of frames to show per second."""
     height: int | None = None
-    """Pixels; by default 540, or the camera path's."""
+    """Height of the rendered pictures in pixels; by default 540, or that of the camera path."""
     width: int | None = None
-    """Pixels; by default 540, or the camera path's."""
+    """Width of the rendered pictures in pixels; by default 540, or that of the camera path."""
     azimuth: float = 0.0
-    """Where the camera starts, degrees; 0 is before the person of the training video, 90 at their left."""
+    """Angle around the person to film from first, in degrees: 0 is their front in the training video, 90 their left."""
     elevation: float = 5.0
-    """Height of the camera above the horizon, degrees."""
+    """Angle that the camera is raised above the horizon, in degrees."""
     speed: float = 1.0
-    """Of the motion; 0.5 is slow motion."""
+    """Factor to speed up the motion by; 0.5 is slow motion."""
     up: UpOrAuto = "auto"
-    """Up axis of the motion file; `auto` takes its format's, or for plain arrays the one the torso points along."""
+    """Axis that points up in the motion file; `auto` takes the format's or, for plain arrays, that of the torso."""
     person: str | None = None
-    """Which of several persons in the motion file, by its own name or number; by default the one in most frames."""
+    """Name or number of the person to take from a motion file that holds several; by default the one in most frames."""
     source_fps: float | None = None
-    """Frames a second of the motion file, where it does not say or is wrong."""
+    """Frame rate of the motion file in frames per second, if the file does not state it or is wrong."""
     root: Root = "as_is"
-    """`in_place` keeps the pelvis where it is, as on a treadmill; `on_ground` puts the lowest point of the whole motion
-    at z = 0."""
+    """Place of the motion: `as_is` follows the file, and `in_place` keeps the pelvis fixed, as on a treadmill.
+    With `on_ground`, the lowest point of the whole motion is moved to z = 0."""
     loop: int = 0
-    """Frames of the video over which the motion's end turns into its beginning, so that it repeats without a jump."""
+    """Number of video frames over which the motion's end blends into its start, so that it repeats without a jump."""
     blend_from_rest: int = 0
-    """Frames of the video, before the motion and only once, that lead from the rest pose into it."""
+    """Number of video frames to lead from the rest pose into the motion, once."""
     background: Literal["white", "black"] = "white"
-    """Colour behind the person."""
+    """Colour to show behind the person."""
     transparent: bool = False
-    """RGBA pictures without a background; needs a folder as the output."""
+    """Whether to write RGBA pictures without a background; the output then has to be a folder."""
 
     def check(self) -> None:
         """Raises `UserError` or `DataError` for a value that makes no picture, or a file that is not there."""

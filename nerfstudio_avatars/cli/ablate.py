@@ -19,41 +19,45 @@ WARM_UP_STEPS = 64
 
 @dataclass
 class Ablate:
-    """Trains variants of the method, one change each, through ns-train; prints one table; resumes."""
+    """Trains variants of `instant-avatar` that differ in one part each, and compares them in a table.
+
+    An interrupted comparison is continued by the same command: variants that are finished are not trained again.
+    """
 
     data: Path
-    """Folder of one person's data."""
+    """Folder that holds the data of one person."""
     dataparser: Literal["people-snapshot", "surreal"] = "people-snapshot"
-    """Reads the data."""
+    """Dataparser that reads the data."""
     output: Path = Path("outputs/ablate")
-    """Folder for the trainings, ablation.md and ablation.json. Variants finished in it are kept."""
+    """Folder to write the runs, ablation.md and ablation.json to; variants that are finished there are kept."""
     steps: int = 1000
-    """Length of each training."""
+    """Number of steps to train each variant for."""
     seeds: tuple[int, ...] = (0,)
-    """Each variant is trained once a seed. From two on the table says which differences are below the noise."""
+    """Random seeds to train each variant with; from two on, the table says which differences are within the noise."""
     only: tuple[str, ...] = ()
-    """Names of the variants to train; by default all. `full` is what the others are compared with."""
+    """Names of the variants to train; by default all. `full` is the one that the others are compared with."""
     checkpoints: int = 5
-    """Checkpoints a training, for the time to a PSNR. More is finer; their writing counts as training."""
+    """Number of checkpoints that each training writes, to find the time it takes to reach a PSNR.
+    More of them make this time more precise, but writing them counts as training time."""
     target_psnr: float | None = None
-    """For the time to reach it, decibels; by default 1 dB below what `full` ends with."""
+    """PSNR in decibels that the time to reach is reported for; by default 1 dB below what `full` ends with."""
     curve_pictures: int = 8
-    """Held-out pictures measured at each checkpoint."""
+    """Number of held-out pictures to measure at each checkpoint."""
     pictures: int | None = None
-    """Held-out pictures of each group measured at the end, evenly spread; all by default. The Broyden variants take
-    seconds a picture on a CPU."""
+    """Number of held-out pictures to measure in each group at the end, evenly spread; by default all.
+    The Broyden variants take seconds per picture on a CPU."""
     method: Literal["auto", "instant-avatar", "instant-avatar-cpu"] = "auto"
-    """`auto` takes instant-avatar on a GPU, instant-avatar-cpu without one."""
+    """Method to train: `auto` chooses instant-avatar on a GPU, and instant-avatar-cpu without one."""
     refine_poses: bool = True
-    """Whether `full` corrects the poses. Exact poses are better trusted: --no-refine-poses."""
+    """Whether `full` refines the poses; turn this off for data whose poses are exact."""
     options: str = ""
-    """More options of ns-train for all variants: --options="--pipeline.model.max-samples 128"."""
+    """Further ns-train options for all variants, as in --options="--pipeline.model.avatar.max-samples 128"."""
     dataparser_options: str = ""
-    """Options of the dataparser: --dataparser-options="--downscale-factor 4"."""
+    """Options to pass to the dataparser, as in --dataparser-options="--downscale-factor 4"."""
     warm_up: bool = True
-    """Train a few steps first, so that compiling kernels counts in no variant."""
+    """Whether to train a few steps first, so that compiling kernels does not count for any variant."""
     force: bool = False
-    """Train finished variants again."""
+    """Whether to train variants again that are already finished."""
 
     def run(self) -> None:
         """Trains what is not finished, prints the table."""

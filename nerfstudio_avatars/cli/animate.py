@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerfstudio_avatars.avatars.film import Shot, film
+from nerfstudio_avatars.cli.run_option import RunOption
 
 
 @dataclass(kw_only=True)
-class Animate(Shot):
-    """Renders a trained avatar in a motion, from a still or a turning camera, to an mp4 or to PNGs."""
+class Animate(Shot, RunOption):
+    """Renders a trained person in a motion, as an mp4 video or as PNG files."""
 
-    load_config: Path
-    """The run's config.yml, or its folder."""
     output: Path = Path("renders/animation.mp4")
-    """An .mp4 file, or a folder for PNGs."""
+    """File to write an mp4 video to, or folder to write PNG files to."""
     trust: bool = False
-    """Open the configuration even if it names things from outside nerfstudio and this package."""
+    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Renders with a progress bar that tells the time left."""

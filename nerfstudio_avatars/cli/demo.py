@@ -36,20 +36,21 @@ WARM_UP_STEPS = 64
 
 @dataclass
 class Demo:
-    """Draws a person's video, learns them from it, and shows them turning and walking: a page, videos and figures."""
+    """Draws a video of a person, trains an avatar on it, and writes a page with videos and figures."""
 
     output: Path = Path("outputs/demo")
-    """Folder for everything; a sequence already drawn there is used again."""
+    """Folder to write everything to; a sequence that was already drawn there is used again."""
     seconds_list: tuple[int, ...] = (10, 30, 80)
-    """Training times to compare, rising; the last makes the videos. The speed just measured decides the steps."""
+    """Training times to compare, in seconds and in rising order; the run of the last one makes the videos.
+    The number of steps follows from the speed that was measured last."""
     method: str = "auto"
-    """Method to train: `auto` takes instant-avatar on a GPU, instant-avatar-cpu without one."""
+    """Method to train: `auto` chooses instant-avatar on a GPU, and instant-avatar-cpu without one."""
     size: int = 540
-    """Side of the drawn video, pixels. Training halves it."""
+    """Width and height of the drawn video in pixels, which training halves."""
     video_size: int = 400
-    """Side of the rendered videos, pixels."""
+    """Width and height of the rendered videos in pixels."""
     video_seconds: float = 4.0
-    """Length of each rendered video."""
+    """Length of each rendered video in seconds."""
 
     def run(self) -> None:
         """Does it all and prints the page's path and the figures last."""

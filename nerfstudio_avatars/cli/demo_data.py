@@ -21,18 +21,22 @@ LEAST_SIZE = 16
 
 @dataclass
 class DemoData:
-    """Draws data of a person who does not exist, in a data set's own on-disk format, with what is held out."""
+    """Draws a small data set in the format of PeopleSnapshot, SURREAL or VoxCeleb.
+
+    Nobody shown in it exists. Held-out pictures come with it.
+    """
 
     output: Annotated[Path, tyro.conf.Positional] = Path("outputs/demo-data")
-    """Folder that receives the data."""
+    """Folder to write the data to."""
     format: Format = "people-snapshot"
-    """`people-snapshot`: a turn in A-pose; `surreal`: many poses on a turn, and the same person walking and dancing;
-    `voxceleb`: clips of many toy heads, which are no bodies, with their true poses and depth."""
+    """Data set whose format is written: `people-snapshot` shows a person turning in an A-pose.
+    With `surreal`, the person strikes many poses while turning, and walks and dances in held-out clips.
+    With `voxceleb`, clips show many toy heads, and their true poses and depth are written too."""
     size: int | None = None
-    """Width of the pictures, pixels; by default 540 (people-snapshot, square), 320 (surreal, 4:3) or 64 (voxceleb,
-    square)."""
+    """Width of the pictures in pixels; by default 540 for people-snapshot, 320 for surreal and 64 for voxceleb.
+    Pictures are square, except in surreal, where their sides have a ratio of 4:3."""
     seed: int = 0
-    """The same seed draws the same data."""
+    """Seed of the random numbers used in drawing; the same seed draws the same data."""
 
     def run(self) -> None:
         """Draws it."""

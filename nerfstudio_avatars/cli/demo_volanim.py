@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.demo.heads_exam import held_out_rows, train_on_true_poses
 from nerfstudio_avatars.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,20 +21,20 @@ METHOD = "unsup-volanim-tiny"
 
 @dataclass
 class DemoVolanim:
-    """Trains the tiny `unsup-volanim` on toy heads whose poses and depth are known, and writes a page and a report."""
+    """Trains a small `unsup-volanim` on drawn heads whose true poses are known, and writes a page with figures."""
 
     output: Path = Path("outputs/demo-volanim")
-    """Folder for everything."""
+    """Folder to write everything to."""
     steps: int = 2400
-    """Length of the training."""
+    """Number of steps to train for."""
     floor_steps: int = 400
-    """Steps of the run that regresses poses directly, for comparison; 0: none."""
+    """Number of steps to train a run for comparison that regresses poses directly; 0 leaves it out."""
     ceiling_steps: int = 600
-    """Steps of the run that is given the true poses, for comparison; 0: none."""
+    """Number of steps to train a run for comparison that is given the true poses; 0 leaves it out."""
     identities: int = 12
-    """Heads to learn from."""
+    """Number of heads to draw and to train on."""
     seed: int = 0
-    """Of the training."""
+    """Seed of the random numbers used in training."""
 
     def run(self) -> None:
         """Does it all; prints the page's path and the figures last."""
@@ -82,7 +81,7 @@ class DemoVolanim:
     def _measured(self, trained: TrainedRun, data: Path) -> dict:
         """Figures on held-out frames, and for the main run the pictures."""
         from nerfstudio_avatars.avatars.run import load_run
-        from nerfstudio_avatars.demo.heads_exam import HeadExam
+        from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
         from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
 
         run = load_run(trained.config)
@@ -102,7 +101,7 @@ class DemoVolanim:
     def _ceiling(self, config: Path, data: Path) -> dict:
         """The same network from the start, given the true pose of every frame."""
         from nerfstudio_avatars.avatars.run import load_run
-        from nerfstudio_avatars.demo.heads_exam import HeadExam
+        from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
 
         pipeline = load_run(config).pipeline
         start = time.perf_counter()

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerfstudio_avatars.avatars.driving import DrivenShot, drive
+from nerfstudio_avatars.cli.run_option import RunOption
 
 
 @dataclass(kw_only=True)
-class Drive(DrivenShot):
-    """Moves a face, or whatever `unsup-volanim` has learnt, by another's video, and renders an mp4 or PNGs."""
+class Drive(DrivenShot, RunOption):
+    """Renders a face, or another object that `unsup-volanim` has learnt, moving as in a driving video."""
 
-    load_config: Path
-    """The run to open: its folder, or the config.yml in it."""
     output: Path = Path("renders/driven.mp4")
-    """The .mp4 file to write, or a folder for PNGs."""
+    """File to write an mp4 video to, or folder to write PNG files to."""
     trust: bool = False
-    """Open the configuration even if it names things from outside nerfstudio and this package."""
+    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Renders with a progress bar that tells the time left."""

@@ -23,20 +23,25 @@ MARKDOWN = "evaluation.md"
 
 @dataclass
 class Evaluate:
-    """Measures trained runs on their held-out pictures: one table, JSON, comparisons; each group of pictures apart."""
+    """Measures trained people on their held-out pictures, and writes tables and comparison pictures.
+
+    Groups of pictures, such as novel views and novel poses, are reported separately.
+    """
 
     load_config: tuple[Path, ...]
-    """config.yml of a run, or its folder; several, one a subject, also give their mean."""
+    """Trained runs to measure: folders, or the config.yml in them; of several, the mean is reported too."""
     protocol: ProtocolName = "ours"
-    """`ours`: all groups, poses and backgrounds. `novel-view`, `novel-pose`: one kind of pictures.
-    `instant-avatar-paper`: white, poses fitted to test pictures. `3dgs-avatar`: black, poses as given."""
+    """Protocol to follow: `ours` measures all groups of pictures, choices of poses, and backgrounds.
+    The protocols `novel-view` and `novel-pose` measure one group of pictures.
+    With `instant-avatar-paper`, the background is white and poses are fitted to the test pictures.
+    With `3dgs-avatar`, the background is black and poses are taken as given."""
     output: Path | None = None
-    """Folder for evaluation.json, evaluation.md and the comparisons; or a .json file for the figures alone. Default:
-    `evaluation` in the first run's folder, with the protocol's name if it is not ours."""
+    """Folder to write evaluation.json, evaluation.md and comparisons to, or a .json file for the figures alone.
+    By default this is the folder `evaluation`, or `evaluation-PROTOCOL`, in the folder of the first run."""
     pictures: bool = True
-    """Write every held-out picture: truth, rendering and error (x 4) side by side, in poses that use no test pixel."""
+    """Whether to write each held-out picture beside its rendering and error (x 4), in poses that use no test pixel."""
     trust: bool = False
-    """Open the configuration even if it names things from outside nerfstudio and this package."""
+    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Measures, writes the figures, prints them."""

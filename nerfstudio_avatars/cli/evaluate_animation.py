@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvaluateAnimation:
-    """Measures an unsup-volanim run on held-out frames: rebuilt, moved by other clips, turned."""
+    """Measures how well an `unsup-volanim` run reconstructs, animates and turns held-out objects."""
 
     load_config: Path
-    """The run's config.yml, or its folder."""
+    """Trained run to open: its folder, or the config.yml in it."""
     frames: int = 64
-    """Held-out frames looked at, spread over all of them."""
+    """Number of held-out frames to measure, evenly spread over all of them."""
     people: bool = False
-    """Look at people never trained on instead, each found from the first frame of their clip. Takes minutes a clip."""
+    """Whether to measure people who were not trained on, each fitted to the first frame of their clip.
+    This takes minutes per clip."""
     output: Path | None = None
-    """JSON file for the figures; null where too few of the frames allow one. Default: animation.json in the run's
-    folder, or animation-people.json."""
+    """JSON file to write the figures to; a figure that too few frames allow is null.
+    By default this is animation.json, or animation-people.json, in the folder of the run."""
     trust: bool = False
-    """Open the configuration even if it names things from outside nerfstudio and this package."""
+    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Measures, writes the figures, prints them."""

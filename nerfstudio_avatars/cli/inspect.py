@@ -11,7 +11,7 @@ import tyro
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_file
-from nerfstudio_avatars.motion.loading import UpOrAuto
+from nerfstudio_avatars.motion.choices import UpOrAuto
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Inspect:
-    """Says what data folders, motions, body files and trained runs hold. Ends with code 1 if one is not understood."""
+    """Shows what data folders, motion files, body files and trained runs contain.
+
+    The exit code is 1 if one of them is not understood.
+    """
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Files and folders, of any kind, or names of shipped motions."""
+    """Files and folders to inspect, of any kind, or names of shipped motions."""
     json: bool = False
-    """Print JSON, a list with one object for each file."""
+    """Whether to print JSON: a list with one object for each file."""
     sheet: Path | None = None
-    """A PNG to draw: eight frames of every motion, from the front and from the side, and frames of data folders."""
+    """PNG file to draw eight frames of every motion into, from the front and the side, and frames of data folders."""
     person: str | None = None
-    """Which of several persons in a motion file, by its own name or number; by default the one in most frames."""
+    """Name or number of the person to take from motion files that hold several; by default the one in most frames."""
     up: UpOrAuto = "auto"
-    """Upward axis of motion files; `auto` takes their format's, or for plain arrays the one the torso points along."""
+    """Axis that points up in motion files; `auto` takes that of the format or, for plain arrays, that of the torso."""
 
     def run(self) -> None:
         """Reads everything, then prints it."""

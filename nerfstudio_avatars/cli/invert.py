@@ -18,23 +18,23 @@ FAR_OFF = 0.12
 
 @dataclass
 class Invert:
-    """Finds an identity that `unsup-volanim` was not trained on, and keeps it in a file for `ns-avatar animate`."""
+    """Fits an identity to pictures of a person the run was not trained on, and saves it for `ns-avatar drive`."""
 
     load_config: Path
-    """The run's config.yml, or its folder."""
+    """Trained run to open: its folder, or the config.yml in it."""
     image: tuple[Path, ...]
-    """One or several pictures of one person, or a clip (mp4, gif, folder), framed as the training's clips are."""
+    """Pictures of one person, or a clip (mp4, GIF or folder), framed like the clips that the run was trained on."""
     output: Path = Path("identity.npz")
-    """File for the identity."""
+    """File to write the identity to, ending in .npz."""
     mask: tuple[Path, ...] = ()
-    """A mask for each --image (a picture, or a folder or video for a clip), white where the object is; by default the
-    pictures' own transparency or, if the run was trained with masks, what looks like a person."""
+    """Mask of each --image, white where the object is: a picture, or a folder or video for a clip.
+    If none is given, the pictures' transparency is used or, if the run was trained with masks, a person is found."""
     code_steps: int | None = None
-    """Steps of the first stage, which looks for the code; by default the run's."""
+    """Number of steps in the first stage, which fits the identity code; by default that of the run."""
     tune_steps: int | None = None
-    """Steps of the second stage, which tunes the generator; by default the run's."""
+    """Number of steps in the second stage, which tunes the generator; by default that of the run."""
     trust: bool = False
-    """Open the configuration even if it names things from outside nerfstudio and this package."""
+    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Finds it, with a progress bar."""

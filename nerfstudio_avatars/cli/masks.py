@@ -13,10 +13,13 @@ from nerfstudio_avatars.errors import UserError
 
 @dataclass
 class Masks:
-    """Writes masks beside a folder of clips, where `unsup-volanim` looks for them. Made for one person a clip."""
+    """Writes a mask of the person for every frame in a folder of clips, where `unsup-volanim` looks for it.
+
+    Made for clips that show one person each.
+    """
 
     data: Annotated[Path, tyro.conf.Positional]
-    """The data set's folder, as `ns-train --data` has it."""
+    """Folder of the data set, as given to `ns-train --data`."""
 
     def run(self) -> None:
         """Writes them, with a progress bar."""

@@ -26,25 +26,29 @@ LEAST_OVERLAP = 0.6
 
 @dataclass
 class Process:
-    """Makes a subject for `ns-train instant-avatar` of a video of one person who turns around slowly before a camera
-    that stands still: masks and landmarks by MediaPipe's models, which ship with us, and a body fitted to them."""
+    """Turns a video of one person turning around into a folder that `ns-train instant-avatar` can train on.
+
+    The camera has to stand still while the person turns around slowly. Masks and landmarks are found by MediaPipe's
+    models, which ship with this package, and a body model is fitted to them.
+    """
 
     video: Annotated[Path, tyro.conf.Positional]
-    """A video, or a folder of pictures."""
+    """Video file, or folder of pictures, that shows the person."""
     output: Path | None = None
-    """The subject's folder; by default data/ and the video's name."""
+    """Folder to write the subject to; by default the folder in data/ that is named like the video."""
     frames: int = 80
-    """How many frames are taken, evenly spread."""
+    """Number of frames to take, evenly spread over the video."""
     start: float = 0.0
-    """Where in the video to begin, seconds."""
+    """Time in the video to begin at, in seconds."""
     end: float | None = None
-    """Where to end, seconds; by default its end."""
+    """Time in the video to end at, in seconds; by default the video is used to its end."""
     size: int = 1080
-    """Longer side of the pictures at most, pixels."""
+    """Largest length of the longer side of the pictures, in pixels; larger pictures are scaled down."""
     field_of_view: float = 60.0
-    """Of the camera along the longer side of the picture, degrees: some 60 for a phone's main camera."""
+    """Field of view along the longer side of the picture, in degrees; a phone's main camera has about 60."""
     body: str = "auto"
-    """`standin`, `smpl`, an SMPL file's path, or `auto`: SMPL if found, else the stand-in."""
+    """Body model to fit: `standin`, `smpl`, the path of an SMPL file, or `auto`.
+    With `auto`, SMPL is used if its file is found, and the stand-in if not."""
 
     def run(self) -> None:
         """Writes the subject, and a sheet that shows the body over the pictures."""

@@ -15,10 +15,11 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError, UserError
-from nerfstudio_avatars.motion.motion_file import MotionFile, Up
+from nerfstudio_avatars.motion.choices import Root, Up, UpOrAuto
+from nerfstudio_avatars.motion.motion_file import MotionFile
 from nerfstudio_avatars.motion.plain_contents import frame_files
 from nerfstudio_avatars.motion.readers import read_motion
-from nerfstudio_avatars.motion.staging import Root, stage_motion
+from nerfstudio_avatars.motion.staging import stage_motion
 
 MOTIONS_FOLDER = Path(__file__).parents[1] / "assets" / "motions"
 
@@ -97,10 +98,6 @@ def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None 
     turned = motion.sequence.in_frame(_TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
     median = turned.pelvis(pelvis_rest).median(0).values
     return turned.in_frame(torch.eye(3), -median, pelvis_rest)
-
-
-UpOrAuto = Literal["auto", "y", "z", "-y"]
-"""The axis that points up in a motion file, or `auto` to find it."""
 
 
 def choose_motion(

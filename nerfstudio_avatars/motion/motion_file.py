@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jaxtyping import Float
 from numpy import ndarray
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
-
-Up = Literal["y", "-y", "z"]
-"""The axis that points up; `-y` is a camera's frame (y down, z forward)."""
+from nerfstudio_avatars.motion.choices import Up
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,9 +16,7 @@ from nerfstudio_avatars.bodies.rotations import (
     matrix_to_axis_angle,
     slerp_axis_angle,
 )
-
-Root = Literal["as_is", "in_place", "on_ground"]
-"""What happens to the whole body's place."""
+from nerfstudio_avatars.motion.choices import Root
 
 # Columns are the rest pose's axes (x to its left, y up, z ahead) in the world: upright, facing +y.
 _UPRIGHT = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])

@@ -11,7 +11,7 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
 from nerfstudio_avatars.motion import shipped_motions
-from nerfstudio_avatars.motion.loading import UpOrAuto
+from nerfstudio_avatars.motion.choices import UpOrAuto
 
 Readers = dict[str, Callable[[Path], Report]]
 

@@ -1,0 +1,14 @@
+"""The option that comes first in the verbs which open a trained run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(kw_only=True)
+class RunOption:
+    """A base class, because the options of base classes come first in the help; name it last among several."""
+
+    load_config: Path
+    """Trained run to open: its folder, or the config.yml in it."""

@@ -1,0 +1,14 @@
+"""Words that choose how a motion is read and played. Free of imports, because command lines and viewers offer them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Up = Literal["y", "-y", "z"]
+"""The axis that points up in a motion file; `-y` is a camera's frame (y down, z forward)."""
+
+UpOrAuto = Literal["auto", "y", "z", "-y"]
+"""The axis that points up in a motion file, or `auto` to find it."""
+
+Root = Literal["as_is", "in_place", "on_ground"]
+"""Where a motion takes place: as recorded, above the origin as on a treadmill, or standing on the ground."""
