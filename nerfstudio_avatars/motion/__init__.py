@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.motion.loading import load_motion, shipped_motions, in_world
+    from nerfstudio_avatars.motion.loading import in_world, load_motion, shipped_motions
     from nerfstudio_avatars.motion.motion_file import MotionFile
     from nerfstudio_avatars.motion.readers import read_motion
 

@@ -16,7 +16,7 @@ from nerfstudio_avatars.bodies.rotations import compose_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli.inspection.report import Fact, Report
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow
-from nerfstudio_avatars.motion import MotionFile, read_motion, shipped_motions, in_world
+from nerfstudio_avatars.motion import MotionFile, in_world, read_motion, shipped_motions
 from nerfstudio_avatars.motion.choices import UpOrAuto
 from nerfstudio_avatars.motion.loading import file_axis
 
