@@ -216,7 +216,7 @@ def _parse_with_all_verbs(words: list[str]) -> Verb:
     import tyro
 
     verbs = [Annotated[entry.load(), tyro.conf.subcommand(entry.name)] for entry in entries().values()]  # type: ignore[misc]
-    return tyro.cli(reduce(or_, verbs), prog="ns-avatar", args=words)  # type: ignore[arg-type]
+    return tyro.cli(reduce(or_, verbs), prog="ns-avatar", args=words)  # type: ignore[call-overload]
 
 
 def _coloured() -> bool:
