@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.whole_files import whole_file
 
 MOST_BYTES = 1 << 30
 """Of a file that is read into memory whole."""
@@ -74,14 +75,15 @@ def read_bytes(path: Path, expected: str = "a file", fix: str = "check the path"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file in one step; numbers that are not finite become null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    """Writes a file in one step; numbers that are not finite become null, as JSON knows no others."""
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", "utf8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in UTF-8, in one step."""
+    with whole_file(path) as partial:
+        partial.write_text(text, "utf8")
 
 
 def _finite(value: Any) -> Any:

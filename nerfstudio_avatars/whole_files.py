@@ -1,0 +1,183 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nerfstudio_avatars.errors import UserError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+PROBE = 1 << 20
+"""Bytes that a disk which is not full still takes."""
+
+
+@contextmanager
+def whole_file(path: Path, partial_in: Path | None = None) -> Iterator[Path]:
+    """A path to write a file to, which takes its name in one step when the block ends, and vanishes if it fails.
+
+    >>> with whole_file(Path("figures.txt")) as partial:
+    ...     _ = partial.write_text("0.5")
+    >>> Path("figures.txt").read_text()
+    '0.5'
+
+    Args:
+        path: the file's name; folders above it are made. A file that is there is replaced.
+        partial_in: another folder of the same disk for the unfinished file, which otherwise lies beside the finished
+            one, under a name that begins with a dot and keeps the ending. What earlier processes left there goes.
+
+    Raises:
+        UserError: there is no room for the file, or it cannot be put in its place.
+    """
+    folder = partial_in or path.parent
+    with _complaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder, path.stem, path.suffix)
+    partial = folder / f".{path.stem}.{os.getpid()}.partial{path.suffix}"
+    try:
+        with _noticing_a_full_disk(path, folder):
+            yield partial
+        with _complaining(path):
+            _sync(partial)
+            os.replace(partial, path)
+            _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes its name in one step when the block ends, and vanishes if it fails.
+
+    >>> with whole_folder(Path("pictures")) as partial:
+    ...     _ = (partial / "first.txt").write_text("")
+    >>> [file.name for file in Path("pictures").iterdir()]
+    ['first.txt']
+
+    Args:
+        path: the folder's name; folders above it are made. A folder that is there is replaced, with all that it holds.
+
+    Raises:
+        UserError: its name is a file's, there is no room for it, or it cannot be put in its place.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file. Expected a free name, or a folder to replace. Choose another name.")
+    path = path if path.name else path.absolute()
+    partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
+    with _complaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent, path.name, "")
+        _remove(partial)
+        partial.mkdir()
+    try:
+        with _noticing_a_full_disk(path, path.parent):
+            yield partial
+        with _complaining(path):
+            for file in partial.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            _put_in_place(partial, path, old)
+            _sync_folder(path.parent)
+    finally:
+        _remove(partial)
+
+
+def _put_in_place(partial: Path, path: Path, old: Path) -> None:
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(partial, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    _remove(old)
+
+
+@contextmanager
+def _complaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unwritten(path, error.strerror or str(error)) from error
+
+
+@contextmanager
+def _noticing_a_full_disk(path: Path, folder: Path) -> Iterator[None]:
+    """Many libraries say nothing of a full disk but that they failed, so that it is tried then."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (isinstance(error, OSError) and error.errno in NO_ROOM) or not _has_room(folder):
+            told = error.strerror if isinstance(error, OSError) and error.errno in NO_ROOM else None
+            raise _unwritten(path, told or os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def _unwritten(path: Path, why: str) -> UserError:
+    return UserError(f"{why}: {path}: nothing was written. Make room or choose another place, and try again.")
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE))
+    except OSError as error:
+        return error.errno not in NO_ROOM
+    return True
+
+
+def _remove_stale(folder: Path, stem: str, suffix: str) -> None:
+    """What processes that are no more left of the same file."""
+    name = re.compile(rf"\.{re.escape(stem)}\.(\d+)\.(?:partial|old){re.escape(suffix)}")
+    for place in folder.iterdir():
+        match = name.fullmatch(place.name)
+        if match and not _alive(int(match[1])):
+            with suppress(OSError):
+                _remove(place)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # There, os.kill ends the process.
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # There, folders cannot be opened.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
