@@ -126,10 +126,10 @@ def film(run: LoadedRun, shot: Shot, output: Path) -> int:
 
 def frames(run: LoadedRun, shot: Shot) -> Iterator[tuple[int, np.ndarray]]:
     """The pictures of a shot, 8 bits a channel, one by one, each with the total number."""
-    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
     from nerfstudio_avatars.motion.loading import choose_motion, stage
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
-    if not isinstance(run.pipeline.model, InstantAvatarModel):
+    if isinstance(run.pipeline.model, UnsupVolanimModel):
         raise UserError(
             f"{run.checkpoint}: a run of {run.config.method_name}, which has no skeleton. Expected one of "
             "instant-avatar; a learnt face is moved by a clip: ns-avatar drive."

@@ -29,7 +29,7 @@ def run(volanim_config):
 
 @pytest.fixture
 def shot(names):
-    return DrivenShot(height=SIZE, width=SIZE + 6)
+    return DrivenShot(driving=names[1], height=SIZE, width=SIZE + 6)
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from nerfstudio_avatars.avatars import film as shot
+from nerfstudio_avatars.avatars import measure
 from nerfstudio_avatars.avatars import run as run_config
-from nerfstudio_avatars.cli import evaluate, nerfstudio_commands
+from nerfstudio_avatars.cli import nerfstudio_commands
 from nerfstudio_avatars.cli.demo import WARM_UP_STEPS, Demo
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.demo import page as demo_page
@@ -42,7 +43,7 @@ def stage(monkeypatch, tmp_path):
     config = SimpleNamespace(method_name="instant-avatar-cpu")
     monkeypatch.setattr(run_config, "load_run", lambda _path: SimpleNamespace(config=config))
     answer = {"groups": {"novel_view": FIGURES, "novel_pose": FIGURES}, "render_fps": 5.0, "step": 9}
-    monkeypatch.setattr(evaluate, "evaluate_loaded", lambda _run: answer)
+    monkeypatch.setattr(measure, "evaluate_loaded", lambda _run: answer)
     (tmp_path / "data" / "demo-person").mkdir(parents=True)
     return asked
 

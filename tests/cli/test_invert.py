@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from nerfstudio_avatars.avatars import identity as identities
 from nerfstudio_avatars.avatars.identity import find_identity, load_identity, save_identity, volanim_model
 from nerfstudio_avatars.avatars.run import load_run
-from nerfstudio_avatars.cli import invert
 from nerfstudio_avatars.cli.invert import Invert
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.process import person_masks
@@ -163,7 +163,7 @@ def test_pictures_that_the_run_cannot_draw_are_told_of(volanim_config, tmp_path,
 
 
 def test_of_a_long_clip_some_pictures_are_taken(volanim_config, head_clips, monkeypatch):
-    monkeypatch.setattr(invert, "MOST_PICTURES", 5)
+    monkeypatch.setattr(identities, "MOST_PICTURES", 5)
     run = load_run(volanim_config)
     seen = []
     monkeypatch.setattr(run.pipeline.model, "invert", lambda pictures, *_: seen.append(pictures))

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from nerfstudio_avatars.nerfstudio_glue import patches as nerfstudio_healing
+from nerfstudio_avatars.nerfstudio_glue import patches
 
 
 def test_checkpoints_with_numpy_scalars_load():
     """A fresh process shows that torch refuses without the healing: what is allowed stays so for a process."""
     code = """
 import io, numpy as np, torch
-from nerfstudio_avatars import nerfstudio_healing
+from nerfstudio_avatars.nerfstudio_glue import patches
 file = io.BytesIO()
 torch.save({"lr": np.float64(0.5) * 1}, file)
 for heal in (False, True):
     if heal:
-        nerfstudio_healing.allow_scheduler_scalars()
+        patches.allow_scheduler_scalars()
     file.seek(0)
     try:
         print(torch.load(file)["lr"])
@@ -34,7 +34,7 @@ for heal in (False, True):
 
 
 def test_other_objects_stay_refused():
-    nerfstudio_healing.allow_scheduler_scalars()
+    patches.allow_scheduler_scalars()
     file = io.BytesIO()
     torch.save({"x": np.random.default_rng}, file)
     file.seek(0)
@@ -46,11 +46,11 @@ def test_ffmpeg_is_found_where_there_is_none(tmp_path, monkeypatch):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert shutil.which("ffmpeg") is None
-    nerfstudio_healing.provide_ffmpeg(tmp_path / "bin")
+    patches.provide_ffmpeg(tmp_path / "bin")
     found = shutil.which("ffmpeg")
     assert os.path.samefile(found, imageio_ffmpeg.get_ffmpeg_exe())
     path = os.environ["PATH"]
-    nerfstudio_healing.provide_ffmpeg(tmp_path / "bin")
+    patches.provide_ffmpeg(tmp_path / "bin")
     assert os.environ["PATH"] == path
     said = subprocess.run([found, "-version"], capture_output=True, text=True, check=True).stdout
     assert said.startswith("ffmpeg version")
@@ -61,7 +61,7 @@ def test_an_existing_ffmpeg_is_kept(tmp_path, monkeypatch):
     own.write_text("#!/bin/sh\n")
     own.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    nerfstudio_healing.provide_ffmpeg(tmp_path / "bin")
+    patches.provide_ffmpeg(tmp_path / "bin")
     assert shutil.which("ffmpeg") == str(own) and not (tmp_path / "bin").exists()
 
 
@@ -71,14 +71,14 @@ def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path, monkeypatch)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin").chmod(0o777)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    nerfstudio_healing.provide_ffmpeg(tmp_path / "bin")
+    patches.provide_ffmpeg(tmp_path / "bin")
     assert shutil.which("ffmpeg") is None
 
 
 def test_openmp_waits_calmly_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "77")
-    nerfstudio_healing.calm_openmp()
+    patches.calm_openmp()
     assert os.environ["OMP_WAIT_POLICY"] == "passive" and os.environ["GOMP_SPINCOUNT"] == "77"
 
 
@@ -117,7 +117,7 @@ def test_other_options_made_from_the_viewers_stay_as_they_are():
 
     from nerfstudio.configs.base_config import ViewerConfig
 
-    nerfstudio_healing.keep_viewer_local()
+    patches.keep_viewer_local()
 
     @dataclass
     class Mine(ViewerConfig):

@@ -13,7 +13,7 @@ from nerfstudio_avatars.process import person_masks
 from nerfstudio_avatars.process.person_masks import SIDE, PersonSegmenter, write_person_masks
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_pictures
 
-HEADS = Path(__file__).parents[4] / "shared" / "data" / "heads"
+HEADS = Path(__file__).parents[3] / "shared" / "data" / "heads"
 
 
 class LeftHalf:

@@ -47,8 +47,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nerfstudio_avatars.deformations import _triton_unpose
-from nerfstudio_avatars.ops import _triton
+from nerfstudio_avatars.instant_avatar.articulation import _triton_unpose
+from nerfstudio_avatars.instant_avatar.field import _triton_hash_grid as _triton
 
 NUMBERS = {"n": "i32", "levels": "i32", "d0": "i32", "d1": "i32", "d2": "i32"}
 NUMBERS |= dict.fromkeys(["bin_scale", "same", "residual", "tolerance"], "fp32")

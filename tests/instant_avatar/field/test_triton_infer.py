@@ -88,7 +88,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nerfstudio_avatars.fields import _triton_infer
+from nerfstudio_avatars.instant_avatar.field import _triton_infer
 
 kernel, options = _triton_infer._infer, {"num_warps": _triton_infer._WARPS}
 NUMBERS = dict.fromkeys(["n", "levels", "width", "geometry"], "i32") | {"numbers": "*i32"}

@@ -237,7 +237,7 @@ def test_some_of_the_clips_are_trained_on(tmp_path):
         parse(tmp_path, max_videos=0)
 
 
-HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
+TALKS_HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
 
 
 def parse_talks(root, **options):
@@ -252,7 +252,7 @@ def parse_talks(root, **options):
 def test_a_clip_is_found_in_the_table_with_its_range_in_either_place(tmp_path, name, row):
     write_folder(tmp_path / name, 4)
     write_video(tmp_path / "other#0#200.mp4", 4)
-    (tmp_path / "ted-metadata.csv").write_text(HEADER + row.replace("10.0", "12.5") + "\n")
+    (tmp_path / "ted-metadata.csv").write_text(TALKS_HEADER + row.replace("10.0", "12.5") + "\n")
     clips = {clip.name: clip for clip in parse_talks(tmp_path)["clips"]}
     assert (clips[name].fps, clips[name].person, clips[name].split) == (12.5, "a-talk", "train")
     assert (clips["other#0#200"].fps, clips["other#0#200"].person) == (25.0, "other")
