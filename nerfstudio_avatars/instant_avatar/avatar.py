@@ -36,35 +36,38 @@ class CanonicalAvatarConfig:
     """Geometry of the canonical space and of the march."""
 
     field: HashFieldConfig = field(default_factory=HashFieldConfig)
-    """The canonical field."""
+    """Options of the canonical field, which holds density and colour."""
     cell_size: float = 0.02
-    """Edge of a skinning cell, metres. Smaller is more exact in new poses and slower."""
+    """Edge length of a skinning cell in metres; smaller cells are more exact in new poses, but slower."""
     band: float = 0.08
-    """How far from the naked template the avatar may reach, metres. Wider for coats and skirts, slower."""
+    """Distance in metres that the avatar may reach from the naked template; coats and skirts need more."""
     skinning_neighbours: int = 4
-    """Template vertices averaged at a node of the skinning grid."""
+    """Number of template vertices that are averaged at each node of the skinning grid."""
     skinning_sweeps: int = 1
-    """Smoothing sweeps over the skinning grid. Many sweeps blur the joints and cost decibels in new poses."""
+    """Number of sweeps that smooth the skinning grid; many of them blur the joints and lower the PSNR in new poses."""
     density: Literal["exp", "relu"] = "exp"
-    """How the raw density becomes one: `relu` is the reference's."""
+    """Activation to turn the raw output into density: `exp`, or `relu` as in the published code."""
     articulation: Literal["cells", "broyden"] = "cells"
-    """Search for canonical points: ours in posed cells (exact, fast), or the paper's Broyden from 13 bones."""
+    """Search for canonical points: `cells` uses posed cells, which are exact and fast.
+    The paper's search is `broyden`, which starts from the bones in `broyden_bones`."""
     empty_space: Literal["cells", "union"] = "cells"
-    """What rays skip: everything outside the posed occupied cells, or outside the paper's one grid for all frames."""
+    """Space that rays skip: `cells` skips everything outside the posed occupied cells of the frame.
+    The paper's choice is `union`, which skips everything outside one grid shared by all frames."""
     template_prior: float = 0.01
-    """Density starts as a soft template: exp(-distance / this), metres. 0 starts from nothing."""
+    """Length in metres over which the initial density falls off around the template, as exp(-distance / length).
+    With 0, training starts from an empty space."""
     step: float = 0.0078
-    """Distance between samples on a ray, metres."""
+    """Distance between two samples on a ray, in metres."""
     max_samples: int = 192
-    """Samples on one ray at most."""
+    """Maximum number of samples to take on one ray."""
     ray_cut: float = 6.0
-    """Cached optical depth at which a ray ends. Larger is safer and slower."""
+    """Optical depth to end a ray at, as cached in the cells; larger values are safer and slower."""
     paper_resolution: tuple[int, int, int] = PAPER_RESOLUTION
-    """Nodes of the paper's skinning grid along z, y, x; read by `articulation="broyden"` only."""
+    """Number of nodes of the paper's skinning grid along z, y and x, which only `broyden` reads."""
     broyden_bones: tuple[int, ...] = INIT_BONES
-    """Bones whose rigid inverses start Broyden's searches: the paper's 13 (Fast-SNARF's 9: 0 1 2 4 5 16 17 18 19)."""
+    """Bones whose rigid inverses start Broyden's searches: 13 in the paper, 9 in Fast-SNARF (0 1 2 4 5 16 17 18 19)."""
     bin_size: float = 0.018
-    """Edge of the bins in which posed cells are found, metres."""
+    """Edge length of the bins that posed cells are found in, in metres."""
 
 
 @dataclass(frozen=True)

@@ -48,53 +48,54 @@ class InstantAvatarModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: InstantAvatarModel)
     avatar: CanonicalAvatarConfig = field(default_factory=CanonicalAvatarConfig)
-    """Canonical space, field and march."""
+    """Options of the avatar: its canonical space, its field, and how rays march through it."""
     background: Literal["white", "black"] = "white"
-    """Background of rendered pictures. Training always uses random colours; evaluation reports both."""
+    """Colour behind rendered pictures; training always uses random colours, and evaluation reports both."""
     mask_weight: float = 0.1
-    """Weight of the squared error between accumulation and mask."""
+    """Weight of the squared error between rendered accumulation and mask."""
     hard_accumulation_weight: float = 0.1
-    """Weight of the term that makes rays opaque or clear."""
+    """Weight of the loss that makes rays opaque or clear."""
     hard_weights_weight: float = 0.1
-    """Weight of the term that makes single samples opaque or clear."""
+    """Weight of the loss that makes single samples opaque or clear."""
     regulariser_weight: float = 0.1
-    """Weight of the mean opacity in empty cells."""
+    """Weight of the loss that lowers the density in cells marked as empty."""
     huber_delta: float = 0.1
-    """Colour differences above this count linearly (the paper's loss). Smaller is sharper where poses are exact."""
+    """Colour difference above which the loss grows linearly, as in the paper; smaller is sharper if poses are exact."""
     occupancy_warmup: int = 48
-    """Steps during which the whole band around the template counts as occupied."""
+    """Number of steps during which the whole band around the template counts as occupied."""
     occupancy_every: int = 16
-    """Steps between two refreshes of the occupancy."""
+    """Number of steps to take between two updates of the occupancy."""
     repose_every: int = 128
-    """Steps for which a frame's posed cells are kept while poses are fixed."""
+    """Number of steps to reuse the posed cells of a frame for, while its pose is fixed."""
     refine_poses: bool = True
-    """Correct the training poses together with the avatar. Off: poses are trusted as they are, which is faster."""
+    """Whether to refine the training poses together with the avatar; trusting them as they are is faster."""
     smooth_poses: bool = True
-    """If poses are corrected: take their jitter away before anything is learnt, as far as there is any, and put poses
-    that jump between those around. Exact poses are smooth, and stay."""
+    """Whether to remove jitter from the poses before training, and to replace poses that jump.
+    This only happens when poses are refined, and it does not change exact poses, which are smooth."""
     refine_from: float = 0.05
-    """Share of the training after which poses start to move."""
+    """Share of the training after which poses are refined, from 0 to 1."""
     pose_smoothness: float = 2.0
-    """Weight that draws a frame's pose to the middle of its neighbours' in time. Larger takes more of an estimator's
-    jitter away, and more of fast motion in sparse frames."""
+    """Weight of the loss that pulls the pose of a frame towards the middle of its neighbours in time.
+    Larger values remove more jitter, but also more of fast motion where frames are sparse."""
     open_levels_until: float = 0.6
-    """While poses move, fine levels of the hash grid open gradually up to this share of the training: the pose gradient
-    through closed fine levels would be noise."""
+    """Share of the training over which the fine levels of the hash grid are opened gradually, from 0 to 1.
+    This happens while poses are refined, because fine levels would make the gradient of a pose noisy."""
     outlier_weight: float = 0.05
-    """What a frame counts that fits far worse than the others: a flipped pose, somebody walking through the picture.
-    Such frames are named when the training ends, and by `ns-avatar evaluate`. 1: none is looked for."""
+    """Weight of frames that fit far worse than the others, such as flipped poses; 1 does not look for any.
+    Their numbers are printed when training ends, and by `ns-avatar evaluate`."""
     density_noise_steps: int = 0
-    """Steps during which noise of unit deviation is added to the raw density (the reference: 1000)."""
+    """Number of steps during which unit noise is added to the raw density; the published code uses 1000."""
     test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
-    """How `ns-eval` fits held-out poses to their images, for the figures named `refined_*`."""
+    """Options for fitting held-out poses to their pictures, which `ns-eval` reports as `refined_*`."""
     max_steps: int = 1500
-    """Length of the training that the schedules above refer to. Set together with `--max-num-iterations`."""
+    """Number of training steps that the schedules refer to, which `--max-num-iterations` sets too."""
     cuda_graph: bool = False
-    """Record a training step once and replay it, which spares the host most of its work. Tested without a GPU only."""
+    """Whether to record a training step as a CUDA graph and replay it, which saves most work of the host.
+    This has been tested without a GPU only."""
     eval_rays_per_chunk: int = 1 << 15
-    """Rays of a picture rendered at a time, where memory grows with them (everywhere but on the CPU)."""
+    """Number of rays to render at a time for a picture; the CPU renders them all at once."""
     enable_collider: bool = False
-    """Rays start at the posed body's box, so no collider is needed."""
+    """Whether to use nerfstudio's collider; rays start at the box of the posed body, so none is needed."""
 
 
 class InstantAvatarModel(Model):

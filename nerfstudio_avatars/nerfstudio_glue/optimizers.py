@@ -18,11 +18,11 @@ class FusedAdamConfig(OptimizerConfig):
 
     _target: type = torch.optim.Adam
     eps: float = 1e-15
-    """Added to the denominator. Tiny, because a hash entry's gradient is tiny and rare."""
+    """Constant that is added to the denominator; it is tiny, because gradients of hash entries are tiny and rare."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay rates to use for the running means of the gradient and of its square."""
     fused: bool = True
-    """One kernel instead of several passes over the parameters."""
+    """Whether to update all parameters in one fused kernel instead of several passes."""
 
 
 @dataclass
@@ -34,11 +34,12 @@ class DecayScheduleConfig(SchedulerConfig):
 
     _target: type = field(default_factory=lambda: DecaySchedule)
     shape: Literal["cosine", "exponential"] = "cosine"
-    """`cosine` stays high for long, which a field wants; `exponential` falls at once, which poses want."""
+    """Shape of the decay: `cosine` stays high for long, which suits a field.
+    The other is `exponential`, which falls at once and suits poses."""
     final_share: float = 0.03
-    """Rate at the end, as a share of the full rate."""
+    """Learning rate at the end of training, given as a share of the initial rate."""
     max_steps: int = 1500
-    """Length of the training; `ns-train` keeps it equal to `--max-num-iterations`."""
+    """Number of training steps, which `ns-train` keeps equal to `--max-num-iterations`."""
 
 
 class DecaySchedule(Scheduler):
@@ -65,13 +66,13 @@ class ClippedAdamConfig(OptimizerConfig):
 
     _target: type = field(default_factory=lambda: ClippedAdam)
     lr: float = 5e-4
-    """Learning rate."""
+    """Learning rate to start with."""
     betas: tuple[float, float] = (0.5, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay rates to use for the running means of the gradient and of its square."""
     clip: float = 0.1
-    """No single derivative counts for more than this."""
+    """Absolute value to clip each derivative to."""
     fused: bool = True
-    """One kernel instead of several passes over the parameters."""
+    """Whether to update all parameters in one fused kernel instead of several passes."""
 
 
 class ClippedAdam(torch.optim.Adam):
@@ -101,19 +102,19 @@ class PhasedScheduleConfig(SchedulerConfig):
 
     _target: type = field(default_factory=lambda: PhasedSchedule)
     boundaries: tuple[float, ...] = (0.0,)
-    """Shares of the training at which a phase begins; `ns-train` takes them from the model."""
+    """Shares of the training at which phases begin, which `ns-train` takes from the model."""
     rates: tuple[float, ...] = (1.0,)
-    """Factor of each phase; the last one stands for all that follow."""
+    """Factors to multiply the learning rate by in each phase; the last one also holds for all later phases."""
     plateau: float = 0.6
-    """Share of a phase at the full rate."""
+    """Share of a phase after which the learning rate begins to decay, from 0 to 1."""
     final_share: float = 0.1
-    """Rate at the end of a phase, as a share of the full rate."""
+    """Learning rate at the end of a phase, given as a share of the full rate."""
     milestones: tuple[float, ...] = ()
-    """Shares of a phase at which the rate falls tenfold besides."""
+    """Shares of a phase at which the learning rate falls tenfold in addition."""
     warm_up: int = 20
-    """Steps."""
+    """Number of steps at the start of a phase over which the learning rate rises to its full value."""
     max_steps: int = 1500
-    """Length of the training; `ns-train` keeps it equal to `--max-num-iterations`."""
+    """Number of training steps, which `ns-train` keeps equal to `--max-num-iterations`."""
 
 
 class PhasedSchedule(Scheduler):

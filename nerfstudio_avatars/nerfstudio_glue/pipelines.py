@@ -39,7 +39,7 @@ class FramesPipelineConfig(VanillaPipelineConfig):
 
     _target: type = field(default_factory=lambda: FramesPipeline)
     seed: int = 0
-    """Of everything random in a step. It and the step's number decide it, so a resumed run goes on as it would have."""
+    """Seed of the random numbers in a training step; the step number decides them too, so resuming changes nothing."""
 
 
 class FramesPipeline(VanillaPipeline):

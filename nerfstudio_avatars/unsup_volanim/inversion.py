@@ -25,35 +25,35 @@ class IdentityInversionConfig:
     """Two stages, as in pivotal tuning: first the code alone, then the generator around it."""
 
     code_steps: int = 300
-    """Steps that look for the whitened code (the paper: 3000)."""
+    """Number of steps in the first stage, which fits the whitened code; the paper uses 3000."""
     code_rate: float = 3e-2
-    """Their learning rate, falling tenfold at 1/4, 1/2 and 3/4."""
+    """Learning rate to use in the first stage; it falls tenfold after 1/4, 1/2 and 3/4 of its steps."""
     tune_steps: int = 200
-    """Steps that tune a copy of the generator (the paper: 500)."""
+    """Number of steps in the second stage, which tunes a copy of the generator; the paper uses 500."""
     tune_rate: float = 1e-3
-    """Their learning rate."""
+    """Learning rate to use in the second stage."""
     pictures_per_step: int = 4
-    """At most; drawn at random."""
+    """Maximum number of pictures to compare in each step, drawn at random."""
     size: int = 0
-    """Side of the pictures compared, pixels; 0: as they are."""
+    """Side length to shrink compared pictures to, in pixels; 0 compares them as they are."""
     pixel_weight: float = 10.0
-    """Of the pixels' error at several sizes, in the first stage."""
+    """Weight of the pixel error at several sizes, which is used in the first stage."""
     tune_pixel_weight: float = 1000.0
-    """Of the mean absolute error, in the second."""
+    """Weight of the mean absolute pixel error, which is used in the second stage."""
     perceptual_weight: float = 10.0
-    """Of the features, where there is a network for them."""
+    """Weight of the perceptual error, which is used if a network for it is available."""
     mask_weight: float = 1.0
-    """Cross-entropy of the object's accumulation against its mask in the first stage, where masks are given."""
+    """Weight of the cross-entropy between accumulation and mask in the first stage, if masks are given."""
     tune_mask_weight: float = 100.0
-    """The same in the second."""
+    """Weight of the cross-entropy between accumulation and mask in the second stage, if masks are given."""
     geometry_weight: float = 100.0
-    """Holds part logits and density at what the first stage found, while colours are tuned."""
+    """Weight of the loss that keeps part logits and density as the first stage found them."""
     move_share: float = 0.5
-    """Share of tuning steps with pictures turned and shifted in their plane, so that other poses stay right."""
+    """Share of second-stage steps that turn and shift the pictures in their plane, so that other poses stay right."""
     noise: float = 0.5
-    """Of the code at the start of the first stage; falls to 0 at half of it."""
+    """Standard deviation of the noise added to the code in the first stage; it falls to 0 after half of its steps."""
     prior: float = 1e-2
-    """Pull of the code towards 0, the average identity."""
+    """Weight of the loss that pulls the code towards 0, which is the average identity."""
 
 
 @dataclass(frozen=True)

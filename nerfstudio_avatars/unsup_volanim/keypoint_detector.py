@@ -18,18 +18,18 @@ class KeypointDetectorConfig:
     """Size of the keypoint network."""
 
     input_size: int = 64
-    """Side of the square picture that it sees, and of its heat maps, pixels."""
+    """Side length in pixels of the square picture that the detector is given, and of its heat maps."""
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    """Channels of the way down; each entry halves the resolution."""
+    """Numbers of channels to use on the way down; each entry halves the resolution."""
     head: int = 7
-    """Kernel of the last convolution, pixels."""
+    """Kernel size of the last convolution, given in pixels."""
     temperature: float = 0.1
-    """Divides the heat maps' logits; smaller makes sharper peaks."""
+    """Temperature to divide the logits of the heat maps by; smaller values make peaks sharper."""
     norm: str = "batch"
-    """`batch` as in the paper; `group` where few identities share a batch."""
+    """Normalisation to use: `batch`, as in the paper, or `group`, which suits batches with few identities."""
     positional_bias: float = 0.0
-    """Spread (in half pictures) of the peaks that the heat maps start with, around the keypoints of an unmoved object;
-    0 starts from nothing, as the paper does."""
+    """Width of the initial peaks of the heat maps, around the keypoints of an unmoved object, in half pictures.
+    With 0, there are no such peaks, as in the paper."""
 
 
 class KeypointDetector(nn.Module):

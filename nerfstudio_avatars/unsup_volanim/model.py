@@ -43,27 +43,28 @@ class UnsupVolanimModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: UnsupVolanimModel)
     network: VolumetricAnimationConfig = field(default_factory=VolumetricAnimationConfig)
-    """Sizes of the networks and of the cube."""
+    """Options of the networks and of the cube that they generate."""
     losses: AnimationLossConfig = field(default_factory=AnimationLossConfig)
-    """Weights."""
+    """Weights that the losses are multiplied by."""
     schedule: AnimationScheduleConfig = field(default_factory=AnimationScheduleConfig)
-    """When what is learnt."""
+    """Options that say when each part of the method is trained."""
     search: PoseSearchConfig = field(default_factory=PoseSearchConfig)
-    """The bootstrap's trials."""
+    """Options of the search for poses that is part of the bootstrap."""
     inversion: IdentityInversionConfig = field(default_factory=IdentityInversionConfig)
-    """How an identity that was never trained on is found from its pictures."""
+    """Options for fitting an identity that was not trained on to its pictures."""
     perceptual: PerceptualKind = "auto"
-    """Network of the perceptual loss: `vgg19` (your checkpoint), `efficientnet` (its package), `auto`, `off`."""
+    """Network to use for the perceptual loss: `vgg19` needs a checkpoint, and `efficientnet` its package.
+    With `auto`, the first one available is used, and with `off`, none is."""
     part_noise: float = 0.1
-    """What tells the parts apart when the object becomes articulated; 0 as the paper has it."""
+    """Strength of the noise that tells parts apart when the object becomes articulated; the paper uses 0."""
     eval_samples: int = 96
-    """Samples along each ray of pictures that are looked at."""
+    """Number of samples to take along each ray in evaluation and viewing."""
     render_rays: int = 1 << 14
-    """Rays of a picture rendered at a time."""
+    """Number of rays to render at a time for a picture."""
     max_steps: int = 100_000
-    """Length of the training. Set together with `--max-num-iterations`."""
+    """Number of training steps that the schedules refer to, which `--max-num-iterations` sets too."""
     enable_collider: bool = False
-    """Rays start at the scene's box, so no collider is needed."""
+    """Whether to use nerfstudio's collider; rays start at the box of the scene, so none is needed."""
 
 
 class UnsupVolanimModel(Model):

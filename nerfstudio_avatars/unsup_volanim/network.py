@@ -36,25 +36,26 @@ class VolumetricAnimationConfig:
     """The network's parts and sizes."""
 
     parts: int = 10
-    """Rigid parts of the object, once it is articulated."""
+    """Number of rigid parts that the object has once it is articulated."""
     points_per_edge: int = 5
-    """A part has this many keypoints, cubed."""
+    """Number of keypoints to place along each edge of a part; a part has the cube of this number."""
     pose: PoseMethod = "gn"
-    """How poses follow from keypoints: `gn` (Gauss-Newton with an implicit gradient), `epnp` (the paper's), `epnp-gn`
-    (refined), or `direct` (the mean keypoints are read as a rotation and a shift; the paper's ablation)."""
+    """Method to find poses from keypoints: `gn` is Gauss-Newton with an implicit gradient.
+    The paper uses `epnp`, and `epnp-gn` refines its result.
+    With `direct`, mean keypoints are read as rotation and translation, as in an ablation in the paper."""
     prior_slope: float = 0.0
-    """Aid: slope of a density that fills an ellipsoid in the middle before anything is learnt; 0 for none."""
+    """Slope of a density that initially fills an ellipsoid in the middle; 0 starts without one, as in the paper."""
     prior_radii: tuple[float, float, float] = (0.55, 0.72, 0.6)
-    """Of that ellipsoid along x, y and z, in half pictures."""
+    """Radii of the ellipsoid that the initial density fills, along x, y and z, in half pictures."""
     detail: float = 0.0
-    """For few identities: each has a volume of its own beside the generator's, learnt voxel by voxel at this many times
-    the learning rate. It holds what a small generator takes long to learn; 0 for none, as in the paper."""
+    """Factor on the learning rate of a volume that each identity has in addition to the generator's.
+    It helps a small generator with few identities; 0 leaves these volumes out, as in the paper."""
     generator: VoxelGeneratorConfig = field(default_factory=VoxelGeneratorConfig)
-    """Codes to cubes."""
+    """Options of the generator, which turns codes into cubes."""
     detector: KeypointDetectorConfig = field(default_factory=KeypointDetectorConfig)
-    """Pictures to keypoints."""
+    """Options of the detector, which finds keypoints in pictures."""
     render: VoxelRenderConfig = field(default_factory=VoxelRenderConfig)
-    """Cubes to pictures."""
+    """Options of the renderer, which turns cubes into pictures."""
 
 
 @dataclass(frozen=True)

@@ -21,19 +21,19 @@ class PoseSearchConfig:
     """How poses are tried."""
 
     candidates: int = 8
-    """Poses compared for a frame at each visit."""
+    """Number of poses to compare for a frame at each visit."""
     size: int = 16
-    """Side of the pictures that are compared, pixels."""
+    """Side length in pixels of the pictures that are compared."""
     samples: int = 12
-    """Along their rays."""
+    """Number of samples to take along each ray of the pictures that are compared."""
     turn_spread: tuple[float, float, float] = (0.25, 0.5, 0.175)
-    """Standard deviation of trials about x (pitch), y (yaw) and z (roll), radians."""
+    """Standard deviations of tried rotations about x (pitch), y (yaw) and z (roll), in radians."""
     shift_spread: tuple[float, float, float] = (0.06, 0.06, 0.1)
-    """The same of shifts, half pictures."""
+    """Standard deviations of tried translations along x, y and z, in half pictures."""
     last_spread: float = 0.2
-    """Share of the spread that is left at the end of the search."""
+    """Share of the initial standard deviations that is left at the end of the search."""
     mask_weight: float = 0.1
-    """Of the accumulation's error beside the colours'."""
+    """Weight of the accumulation's error, compared with that of the colours."""
 
 
 class PoseSearch(nn.Module):

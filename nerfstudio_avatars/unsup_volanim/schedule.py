@@ -16,31 +16,33 @@ class AnimationScheduleConfig:
     """Shares of the training, 0 to 1, and what holds in them."""
 
     bootstrap_until: float = 0.0
-    """Until here shape and identities open up, in small pictures and few voxels. 0: no bootstrap."""
+    """Share of the training at which the bootstrap ends, from 0 to 1; 0 leaves it out.
+    In the bootstrap, shape and identities open up gradually, in small pictures and with few voxels."""
     search_until: float = 0.0
-    """Until here poses are searched for, frame by frame, instead of taken from the detector. 0: never."""
+    """Share of the training at which the search for poses ends, from 0 to 1; 0 leaves it out.
+    Until then, the pose of each frame is searched for; afterwards, it is taken from the detector."""
     articulate_from: float = 0.2
-    """From here on the object has several parts (the paper's A-phase); 1: never."""
+    """Share of the training at which the object is split into parts (the paper's A-phase); 1 never does."""
     detect_from: float = 0.3
-    """Share of the bootstrap after which the detector learns from the poses found."""
+    """Share of the bootstrap after which the detector learns from the poses that were found."""
     one_identity_until: float = 0.5
-    """Share of the bootstrap over which identities become different; alike at first, they share one canonical frame."""
+    """Share of the bootstrap over which identities become different; starting alike, they share one canonical frame."""
     shape_until: float = 1.0
-    """Share of the bootstrap over which the shape may leave the prior's ellipsoid; a solid makes turning visible."""
+    """Share of the bootstrap over which the shape may leave the initial ellipsoid; a solid makes turning visible."""
     bootstrap_size: int = 32
-    """Side of the rendered pictures in the bootstrap, pixels."""
+    """Side length in pixels of the pictures that are rendered in the bootstrap."""
     bootstrap_levels: int | None = None
-    """Resolutions of the generator that take part in the bootstrap; needs its `coarse_outputs`."""
+    """Number of resolutions of the generator that are used in the bootstrap, which needs `coarse_outputs`."""
     patch: int | None = None
-    """After the bootstrap, side of the square rendered of each picture, pixels; whole pictures by default."""
+    """Side length in pixels of the square to render of each picture after the bootstrap; by default all of it."""
     density_noise: float = 0.5
-    """Standard deviation of noise on the density at the start; falls to 0 within `noise_until` of the first phase."""
+    """Standard deviation of the noise that is added to the density at the start of training."""
     noise_until: float = 0.5
-    """Share of the first phase."""
+    """Share of the first phase at which the noise on the density has fallen to 0."""
     noise_again_until: float = 0.0
-    """Share of the last phase over which noise falls anew from the same height (the paper restarts it); 0: no noise."""
+    """Share of the last phase at which noise, started again as in the paper, has fallen to 0; 0 leaves it out."""
     mask_decay: float = 1.0
-    """Factor of the mask loss at the end of each phase."""
+    """Factor that the mask loss has fallen to at the end of each phase."""
 
     @property
     def boundaries(self) -> tuple[float, ...]:

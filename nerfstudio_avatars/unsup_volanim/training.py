@@ -24,31 +24,31 @@ class AnimationLossConfig:
     """Weights of the losses; a weight of 0 spares the work."""
 
     pixel: float = 10.0
-    """Mean absolute error of colours at full, half, quarter ... size (ours; the paper has features alone)."""
+    """Weight of the mean absolute colour error, measured at several sizes; the paper has no such loss."""
     pixel_levels: int = 4
-    """How many sizes."""
+    """Number of sizes to measure the colour error at."""
     perceptual: float = 10.0
-    """Features of a pretrained network at full, half and quarter size."""
+    """Weight of the perceptual error, measured at full, half and quarter size."""
     equivariance: float = 10.0
-    """Keypoints move as the picture is warped."""
+    """Weight of the loss that makes keypoints move as a warped picture does."""
     projection: float = 10.0
-    """Keypoints lie where their part's pose projects them."""
+    """Weight of the loss that puts keypoints where the pose of their part projects them."""
     pull: float = 10.0
-    """Brings parts that nobody sees back to the most visible one."""
+    """Weight of the loss that brings parts which are not seen back to the most visible one."""
     pull_threshold: float = 0.1
     """Mean density below which a part counts as not seen."""
     mask: float = 10.0
-    """Cross-entropy of the object's accumulation, where masks are given."""
+    """Weight of the cross-entropy between accumulation and mask, if masks are given."""
     mask_as_logits: bool = False
-    """Read the shares of object and background as logits: the paper's code does so, which bounds the gradient."""
+    """Whether to read the shares of object and background as logits, as the paper's code does to bound the gradient."""
     articulated_pull: float | None = None
-    """`pull` once the object is articulated; by default the same."""
+    """Weight of `pull` once the object is articulated; by default it stays the same."""
     articulated_pull_threshold: float | None = None
-    """`pull_threshold` then."""
+    """Value of `pull_threshold` once the object is articulated; by default it stays the same."""
     articulated_mask: float | None = None
-    """`mask` then."""
+    """Weight of `mask` once the object is articulated; by default it stays the same."""
     found: float = 12.0
-    """Aid: keypoints lie where the pose found by the search projects them; only while there is a search."""
+    """Weight of the loss that puts keypoints where poses found by the search project them, used during the search."""
 
     def when_articulated(self) -> AnimationLossConfig:
         """What holds in the last phase."""

@@ -46,19 +46,20 @@ class VoxelGeneratorConfig:
     """Size of the decoder from codes to voxels."""
 
     code_size: int = 64
-    """Length of an identity's code."""
+    """Number of values that the code of an identity has."""
     widths: tuple[int, ...] = (512, 256, 128, 64, 32)
-    """Channels from 4^3 upwards; each further entry doubles the resolution, so five give 64^3."""
+    """Numbers of channels to use at each resolution, from 4^3 upwards.
+    Each further entry doubles the resolution, so that five give 64^3."""
     norm: str = "batch"
-    """`batch` as in the paper; `group` where few identities share a batch."""
+    """Normalisation to use: `batch`, as in the paper, or `group`, which suits batches with few identities."""
     same_blocks: int = 0
-    """Further residual blocks at each resolution (the reference's large model has 2)."""
+    """Number of residual blocks to add at each resolution; the large model of the published code has 2."""
     attention_levels: int = 0
-    """Levels, from 8^3 upwards, that are followed by self-attention (the reference's large model has 2)."""
+    """Number of levels, from 8^3 upwards, to follow by self-attention; the large model of the published code has 2."""
     density_scale: float = 1.0
-    """Multiplies the density channel."""
+    """Factor to multiply the density channel by."""
     first_colour: float = 0.5
-    """Of everything before anything is learnt."""
+    """Colour value that everything has before training, from 0 to 1."""
     coarse_outputs: bool = False
     """Whether every resolution adds its own voxels to the cube, coarse to fine, instead of the last one alone."""
 

@@ -51,15 +51,16 @@ class VoxelRenderConfig:
     """How cubes become pictures."""
 
     samples: int = 48
-    """Along each ray."""
+    """Number of samples to take along each ray in training."""
     enlarge: float = 1.075
-    """The cube's size over the scene's."""
+    """Factor by which the cube is larger than the scene."""
     background: Background = "plate"
-    """`plate`: colours of the cube's far tenth, seen by an unmoved camera, as the paper has it; `slab`: the mean of the
-    last two slices behind everything, for a fraction of the work; `none`: everything is the object."""
+    """Source of the background: `plate` takes the cube's far tenth, seen by an unmoved camera, as in the paper.
+    With `slab`, the mean of the last two slices is behind everything, which costs much less.
+    With `none`, everything counts as the object."""
     chunk: int = 1 << 22
-    """Samples times parts rendered at once while training; more is rendered in pieces whose intermediate results are
-    computed again in the backward pass (deferred back-propagation)."""
+    """Maximum number of samples times parts to render at once in training.
+    More are rendered in pieces whose intermediate results are computed again in the backward pass, to save memory."""
 
 
 @dataclass(frozen=True)

@@ -23,19 +23,20 @@ class FrameRaysDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: FrameRaysDataManager)
     frames_per_batch: int = 2
-    """Frames a step. More makes steps steadier and slower: each frame's pose is prepared."""
+    """Number of frames to take rays from in each step; more frames give steadier but slower steps."""
     rays_per_frame: int = 512
-    """Rays of each frame a step."""
+    """Number of rays to take from each frame in each step."""
     sampler: Literal["mask", "patch", "edge"] = "mask"
-    """`mask`: in and around the person; `patch`: square patches centred on the person; `edge`: along the silhouette."""
+    """Rays to prefer: `mask` samples in and around the person, and `edge` samples along the silhouette.
+    The paper's choice is `patch`, which takes square patches centred on the person."""
     mask_dilation: int = 6
-    """Pixels around the person that count as the person's region."""
+    """Distance in pixels around the person that is still sampled as the person."""
     outside_share: float = 0.05
-    """Share of the rays in the rest: of the box around the person (`mask`), of the person's region (`edge`)."""
+    """Share of the rays to take elsewhere: in the box around the person with `mask`, on the person with `edge`."""
     patch_size: int = 32
-    """Side of a patch, pixels."""
+    """Side length of the square patches that `patch` takes, in pixels."""
     edge_width: int = 8
-    """Pixels on either side of the silhouette (`edge`)."""
+    """Distance in pixels on either side of the silhouette that `edge` samples within."""
 
 
 class PersonDataset(InputDataset):

@@ -27,31 +27,35 @@ from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
 
 @dataclass
 class PeopleSnapshotDataParserConfig(DataParserConfig):
-    """PeopleSnapshot, or InstantAvatar's preprocessed layout, recognised by the files that are there."""
+    """Reads PeopleSnapshot as distributed, or InstantAvatar's preprocessed layout, whichever the folder holds."""
 
     _target: type = field(default_factory=lambda: PeopleSnapshotDataParser)
     data: Path = Path("data/people-snapshot")
-    """Folder of one subject, or of several (then say which with `subject`)."""
+    """Folder that holds one subject, or several, of which `subject` then names one."""
     subject: str | None = None
-    """Which subject, when the folder holds several."""
+    """Name of the subject to train on, if the folder holds several."""
     downscale_factor: int = 2
-    """Pictures are shrunk by this factor, averaging areas; 2 is the paper's 540x540. More is faster and coarser."""
+    """Factor to shrink pictures by, averaging areas; larger is faster and coarser, and 2 gives the paper's 540x540."""
     train: str | None = None
-    """Frames to train on, `start:end:step`, end inclusive; by default the published, or those not held out."""
+    """Frames to train on, as start:end:step with the end included.
+    By default the published frames or, if there are none, all that are not held out."""
     val: str | None = None
-    """Frames for validation, `start:end:step`, end inclusive."""
+    """Frames to validate on, as start:end:step with the end included."""
     test: str | None = None
-    """Frames for testing, `start:end:step`, end inclusive."""
+    """Frames to test on, as start:end:step with the end included."""
     holdout_every: int = HELD_OUT_EVERY
-    """Where no frames are published or given: the last of every so many frames is held out; 0 holds out none."""
+    """Number of frames of which the last is held out, if no frames are published or given; 0 holds out none."""
     gender: Literal["auto", "neutral", "male", "female"] = "auto"
-    """Of the body; `auto` reads it from the data or from the subject's name."""
+    """Gender of the body model to use; `auto` reads it from the data or from the name of the subject."""
     body: str = "auto"
-    """`standin`, `smpl`, an SMPL file's path, or `auto`: as the data say, else SMPL if found, else the stand-in."""
+    """Body model to use: `standin`, `smpl`, the path of an SMPL file, or `auto`.
+    With `auto`, the data decide; if they do not say, SMPL is used if its file is found, and the stand-in if not."""
     half_pixel: Literal["correct", "reference"] = "correct"
-    """`reference`: rays through pixel corners after halving the centre, as the original does (1/4 pixel off)."""
+    """Position of rays in their pixels: `correct` sends them through pixel centres.
+    The published code's choice is `reference`, which is off by a quarter of a pixel."""
     decontaminate_edges: bool = True
-    """Silhouette colours of training pictures come from the nearest pixel surely inside: no background is learned."""
+    """Whether to take silhouette colours of training pictures from the nearest pixel that is surely inside the person.
+    This keeps the background from being learnt."""
 
 
 @dataclass

@@ -30,29 +30,32 @@ MOST_TESTED = 24
 
 @dataclass
 class SurrealDataParserConfig(DataParserConfig):
-    """SURREAL as distributed: mp4, _info.mat, _segm.mat of a clip. Pictures are mirrored back: left becomes left."""
+    """Reads a clip of SURREAL as distributed (mp4, _info.mat and _segm.mat), and undoes its mirrored pictures."""
 
     _target: type = field(default_factory=lambda: SurrealDataParser)
     data: Path = Path("data/surreal")
-    """A clip's folder, or any folder above it (`cmu/train`); then say which clip with `clip`."""
+    """Folder that holds a clip, or any folder above it (such as cmu/train), of which `clip` then names one."""
     clip: str | None = None
-    """Which clip to learn from: `01_01_c0001`, or with its run, `run0/01_01/01_01_c0001`."""
+    """Name of the clip to train on, as 01_01_c0001 or, with its run, run0/01_01/01_01_c0001."""
     novel_clips: str = "auto"
-    """Clips of the same person to test on, separated by commas; `auto`: all in the clip's folder; `none`."""
+    """Names of clips of the same person to test on, separated by commas.
+    With `auto`, all other clips in the folder of the clip are used, and with `none`, no clip is."""
     novel_share: float = 0.2
-    """Without such clips, the last share of the frames is for testing on; 0 learns from all."""
+    """Share of the frames to test on, taken from the end of the clip, if there are no novel clips; 0 trains on all."""
     frame_step: int = 1
-    """Distance between the frames that are used; 1 uses all."""
+    """Distance between two frames that are used; 1 uses all frames."""
     holdout_every: int = 4
-    """Of the frames to learn from, the last of every so many is held out; 0 holds out none."""
+    """Number of training frames of which the last is held out; 0 holds out none."""
     downscale_factor: int = 1
-    """Pictures are shrunk by this factor, averaging areas."""
+    """Factor to shrink pictures by, averaging areas; larger is faster and coarser."""
     body: str = "auto"
-    """`standin`, `smpl`, an SMPL file's path, or `auto`: as the data say, else SMPL if found, else the stand-in."""
+    """Body model to use: `standin`, `smpl`, the path of an SMPL file, or `auto`.
+    With `auto`, the data decide; if they do not say, SMPL is used if its file is found, and the stand-in if not."""
     tolerance_px: float = 4.0
-    """Mean distance between the body's joints and joints3D above which a warning is given, pixels."""
+    """Mean distance in pixels between the joints of the body and those in joints3D that causes a warning."""
     decontaminate_edges: bool = True
-    """Silhouette colours of training pictures come from the nearest pixel surely inside: no background is learned."""
+    """Whether to take silhouette colours of training pictures from the nearest pixel that is surely inside the person.
+    This keeps the background from being learnt."""
 
 
 @dataclass

@@ -21,22 +21,24 @@ class HashFieldConfig:
     """Size of the canonical field."""
 
     levels: int = 16
-    """Levels of the hash grid, two features each. More levels resolve finer detail and cost time."""
+    """Number of levels in the hash grid, with two features each; more levels resolve finer detail but are slower."""
     log2_table_size: int = 19
-    """Entries of a level at most, as a power of two. A table that fits the cache is several times faster."""
+    """Maximum number of entries in a level, given as a power of two.
+    Tables that fit the processor's cache are several times faster."""
     base_resolution: int = 16
-    """Cells along the canonical cube at the coarsest level."""
+    """Number of cells to divide the canonical cube's side into at the coarsest level."""
     per_level_scale: float = 1.5
-    """Growth of the resolution from level to level."""
+    """Factor that the resolution grows by from one level to the next."""
     width: int = 64
-    """Neurons of the hidden layers."""
+    """Number of neurons to use in each hidden layer."""
     geometry_features: int = 15
-    """Numbers handed from the density to the colour network."""
+    """Number of features that are passed from the density network to the colour network."""
     implementation: Literal["auto", "torch", "tcnn"] = "auto"
-    """Hash encoding: `auto` is ours (numba on the CPU, Triton on CUDA), `torch` the plain specification, `tcnn`
-    tiny-cuda-nn."""
+    """Hash encoding to use: `auto` takes the package's kernels (numba on the CPU, Triton on CUDA).
+    The others are `torch`, which is plain and slow, and `tcnn`, which needs tiny-cuda-nn."""
     mixed_precision: bool = True
-    """Networks in bfloat16. No loss of quality was seen; on CPUs without bfloat16 units it is switched off."""
+    """Whether to run the networks in bfloat16, at no measured loss of quality.
+    It is turned off on CPUs without bfloat16 units."""
 
 
 _ROWS = 1024

@@ -24,13 +24,13 @@ class PoseRefinementConfig:
     """How a held-out pose is fitted to its image."""
 
     steps: int = 20
-    """Adam steps."""
+    """Number of Adam steps to take for each picture."""
     rays: int = 1500
-    """Rays a step, in and around the body."""
+    """Number of rays to render in each step, in and around the body."""
     lr: float = 4e-3
-    """First step size, radians and metres; it falls to a tenth."""
+    """Learning rate to start with, in radians and metres; it falls to a tenth."""
     reach: int = 6
-    """How far around the mask rays are drawn, pixels."""
+    """Distance in pixels around the mask within which rays are sampled."""
 
 
 def refine_pose(

@@ -29,17 +29,18 @@ class ClipFramesDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: ClipFramesDataManager)
     identities_per_batch: int = 2
-    """Identities a step, over all processes together. More makes steps steadier and slower."""
+    """Number of identities to train on in each step, over all processes; more give steadier but slower steps."""
     frames_per_identity: int = 4
-    """Frames of each identity a step: its cube is made once for all of them."""
+    """Number of frames to take of each identity in a step; its cube is generated once for all of them."""
     cache_gb: float = 1.0
-    """Memory for decoded frames, gigabytes. What fits is decoded once."""
+    """Amount of memory to use for decoded frames, in gigabytes; frames that fit are decoded only once."""
     eval_split: Literal["frames", "people"] = "frames"
-    """Evaluated on: held-out frames of the clips trained on, or people never trained on (to be inverted first)."""
+    """Pictures to evaluate on: `frames` are held-out frames of clips that were trained on.
+    With `people`, they show people who were not trained on, and who have to be inverted first."""
     prefetch: bool = True
-    """Decode the next step's frames while this step computes."""
+    """Whether to decode the frames of the next step while the current step computes."""
     seed: int = 42
-    """Of the choice of frames. It and the step decide the batch, on all processes together."""
+    """Seed of the random numbers that choose frames; seed and step number decide the batch in all processes."""
 
 
 Batch = tuple[Cameras, dict[str, Tensor]]

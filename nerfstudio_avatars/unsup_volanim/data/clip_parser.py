@@ -28,19 +28,19 @@ class ClipsDataParserConfig(DataParserConfig):
     """Many clips of one kind of object."""
 
     image_size: int = 256
-    """Side of the square pictures, pixels: what is larger is shrunk, after cutting the middle square out."""
+    """Side length of the square pictures in pixels; larger pictures are cropped to their middle and shrunk."""
     identity: Literal["clip", "person"] = "clip"
-    """What gets an appearance of its own: each clip, as in the paper, or each person."""
+    """Unit that gets an appearance of its own: each `clip`, as in the paper, or each `person`."""
     eval_frame_interval: int = 8
-    """The last of every so many frames of a clip is evaluated on and not trained on; 0: all frames are trained on."""
+    """Number of frames in a clip of which the last is held out for evaluation; 0 trains on all frames."""
     max_eval_frames: int = 512
-    """Frames evaluated on, spread evenly over all that are held out; 0: every one."""
+    """Maximum number of held-out frames to evaluate on, spread evenly; 0 evaluates on every one."""
     test_share: float = 0.1
-    """Share of the persons never trained on, where neither folders nor a table say who; decided by their names."""
+    """Share of the people to hold out, chosen by their names, if neither folders nor a table say who is held out."""
     max_videos: int | None = None
-    """At most so many clips are trained on, drawn at random, always the same ones; by default all."""
+    """Maximum number of clips to train on, drawn at random but always the same; by default all."""
     test_names: tuple[str, ...] = ()
-    """Persons or clips never trained on, besides those under test/; given, `test_share` decides nothing."""
+    """Names of people or clips to hold out besides those in test/; if any are given, `test_share` is ignored."""
 
 
 @dataclass

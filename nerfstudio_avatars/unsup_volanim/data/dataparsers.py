@@ -17,14 +17,17 @@ VOXCELEB_FPS = 25.0
 
 @dataclass
 class VoxCelebDataParserConfig(ClipsDataParserConfig):
-    """Clips named `<person>#<video>#<start>#<end>` (others are accepted): videos or folders of frames, under train/
-    and test/ or all together; masks, if any, in masks/<clip>."""
+    """Reads clips named `<person>#<video>#<start>#<end>`, or otherwise, in the layout of VoxCeleb.
+
+    Clips are videos or folders of frames, under train/ and test/ or all together. Masks, if there are any, are in
+    masks/<clip>.
+    """
 
     _target: type = field(default_factory=lambda: VoxCelebDataParser)
     data: Path = Path("data/voxceleb")
-    """Folder of the clips, or of train/ and test/."""
+    """Folder that holds the clips, or train/ and test/."""
     metadata: Path | None = None
-    """Table with the clips' split, person and frames a second; by default vox-metadata.csv in the folder, if any."""
+    """Table that lists split, person and frame rate of the clips; by default vox-metadata.csv, if it exists."""
 
 
 @dataclass
@@ -48,14 +51,17 @@ TED_FPS = 10.0
 
 @dataclass
 class TedxPeopleDataParserConfig(ClipsDataParserConfig):
-    """Clips named `<talk>#<start>#<end>`, or one folder per talk ("joined"): videos or folders of frames, under train/
-    and test/ or all together; masks, if any, in masks/<clip>."""
+    """Reads clips named `<talk>#<start>#<end>`, or one folder per talk ("joined"), in the layout of TEDXPeople.
+
+    Clips are videos or folders of frames, under train/ and test/ or all together. Masks, if there are any, are in
+    masks/<clip>.
+    """
 
     _target: type = field(default_factory=lambda: TedxPeopleDataParser)
     data: Path = Path("data/tedx-people")
-    """Folder of the clips, or of train/ and test/."""
+    """Folder that holds the clips, or train/ and test/."""
     metadata: Path | None = None
-    """Table with the clips' split and frames a second; by default ted384-metadata.csv or ted-metadata.csv."""
+    """Table that lists split and frame rate of the clips; by default ted384-metadata.csv or ted-metadata.csv."""
 
 
 @dataclass
@@ -75,12 +81,15 @@ class TedxPeopleDataParser(ClipsDataParser):
 
 @dataclass
 class ImageFoldersDataParserConfig(ClipsDataParserConfig):
-    """Pictures in one folder or in many, under train/ and test/ or all together: each an identity of its own. Masks, if
-    any, in masks/, under the same names. Nothing is held out of a picture: `val` shows those trained on."""
+    """Reads pictures in one folder or in many, each of which shows an identity of its own.
+
+    They are under train/ and test/ or all together. Masks, if there are any, are in masks/ under the same names.
+    Nothing is held out of a picture: `val` shows pictures that were trained on.
+    """
 
     _target: type = field(default_factory=lambda: ImageFoldersDataParser)
     data: Path = Path("data/pictures")
-    """Folder of the pictures, or of train/ and test/."""
+    """Folder that holds the pictures, or train/ and test/."""
 
 
 @dataclass
