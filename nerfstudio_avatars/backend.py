@@ -1,4 +1,4 @@
-"""Which twin of an op runs: numba on the CPU and Triton on CUDA where they import, plain torch everywhere else.
+"""Chooses the twin of an op: numba on the CPU and Triton on CUDA if they import, plain torch otherwise.
 
 `NERFSTUDIO_AVATARS_BACKEND=torch` forces the specification. `triton` sends tensors on the CPU to Triton too, which only
 its interpreter can run (TRITON_INTERPRET=1, set before Triton is first imported).

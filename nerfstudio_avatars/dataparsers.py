@@ -1,4 +1,4 @@
-"""The registered dataparsers. nerfstudio loads this while its own are half imported: no datamanager or model here."""
+"""The registered dataparsers. nerfstudio imports this while its own are half imported: no datamanager or model here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user can put right: one family of errors, whose message is all that anybody needs."""
+"""Errors that a user can fix. Their message alone is printed, without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are read and written: only regular ones, whole or not at all; JSON, which knows no NaN."""
+"""Reads and writes files: only regular ones, whole or not at all; JSON without NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registered methods: configuration only. Nothing here is heavy, because every `ns-*` command imports it."""
+"""The registered methods, as configuration only. Imports stay light, because every `ns-*` command loads this module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rays of a pinhole camera's pixels in closed form."""
+"""Rays through the pixels of a pinhole camera, in closed form."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The papers' own choices as methods of their own: `instant-avatar-paper`, `unsup-volanim-paper`.
+"""The papers' own choices as separate methods: `instant-avatar-paper` and `unsup-volanim-paper`.
 
-Each takes one of our configurations and returns a copy in which everything that the paper, or its published code, does
-differently is set. A run's `config.yml` then says what ran, as with any other method.
+Each function takes one of our configurations and returns a copy in which all options are set as in the paper or its
+published code. The `config.yml` of a run then says what ran, as for any other method.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks in tflite files, which `ai-edge-litert` runs on the CPU, and the squares of pictures that they see."""
+"""Networks in tflite files, which `ai-edge-litert` runs on the CPU, and the square crops that they take."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The library: what one can do with a trained avatar."""
+"""The library: everything that can be done with a trained avatar."""

@@ -1,4 +1,4 @@
-"""Cameras that look at a person, standing still or walking around them."""
+"""Cameras that look at a person, either fixed or moving around them."""
 
 from __future__ import annotations
 

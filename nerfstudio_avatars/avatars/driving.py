@@ -1,4 +1,4 @@
-"""A film of somebody moved by another's clip: who is shown, moved by what, and the pictures."""
+"""Films of an identity that is moved by a driving clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A film of a trained person in a motion: what is shown, and its pictures."""
+"""Films of a trained person performing a motion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring identity."""
+"""Identities that a run was not trained on: fitting them to pictures, saving them and loading them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering and measuring the held-out pictures of one run."""
+"""Rendering and measuring the held-out pictures of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring measure_faces."""
+"""Measuring how well a run of `unsup-volanim` reconstructs, animates and turns faces."""
 
 from __future__ import annotations
 

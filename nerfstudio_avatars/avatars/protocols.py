@@ -1,4 +1,4 @@
-"""How papers measure, by name, as data; and what of their own figures is known for certain."""
+"""Evaluation protocols of papers, as data, and the published figures that are known for certain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening a trained run. Its `config.yml` is read by a loader that builds any object, so it is looked through first."""
+"""Opening a trained run. Loading its `config.yml` can build any object, so the file is checked first."""
 
 from __future__ import annotations
 

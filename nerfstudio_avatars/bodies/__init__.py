@@ -1,1 +1,1 @@
-"""Bodies that can be posed: the protocol, SMPL from the user's files, and the stand-in that ships with the package."""
+"""Body models that can be posed: SMPL from the user's files, and the stand-in that ships with the package."""

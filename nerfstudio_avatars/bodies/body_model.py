@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a body: a rest shape, and a pose of it."""
+"""The interface of a body model: its rest shape, and its state in a pose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear blend skinning: moving canonical points with a body's joints."""
+"""Linear blend skinning: moving canonical points with the joints of a body."""
 
 from __future__ import annotations
 

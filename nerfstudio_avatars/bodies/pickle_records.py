@@ -1,4 +1,4 @@
-"""What the names in a pickle stand for when it is read safely: inert records, and the arrays they become."""
+"""Inert records that stand for the names in a pickle while it is read safely, and the arrays built from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotations as axis-angle vectors, matrices and unit quaternions (w, x, y, z); differentiable, also at zero."""
+"""Rotations as axis-angle vectors, matrices and unit quaternions (w, x, y, z); differentiable, including at zero."""
 
 from __future__ import annotations
 

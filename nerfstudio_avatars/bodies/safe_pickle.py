@@ -1,9 +1,9 @@
-"""Reading other people's pickles without running anything in them.
+"""Reading untrusted pickles without running anything in them.
 
-SMPL's and PeopleSnapshot's files are Python-2 pickles of numpy arrays, scipy's sparse matrices and `chumpy` objects.
-A pickle may name any function of any installed library and have it called; here the few names that such files need
-stand for inert records, from which plain arrays are built afterwards. Every other name ends the reading. Trackers of
-people write with joblib: a pickle with the arrays' bytes between its opcodes.
+The files of SMPL and PeopleSnapshot are Python 2 pickles of numpy arrays, sparse matrices from scipy and `chumpy`
+objects. A pickle can call any function of any installed library; here the few names that such files need stand for
+inert records, from which plain arrays are built afterwards. Any other name aborts the reading. People trackers write
+with joblib, whose files are pickles with the bytes of arrays between the opcodes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bodies by name: the stand-in, or SMPL from the user's files."""
+"""Body models by name: the stand-in, or SMPL from the user's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrays that make an SMPL body, checked."""
+"""The arrays that define an SMPL body, with checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMPL files on the user's disk: finding them, reading them safely, converting them once."""
+"""SMPL files on disk: finding them, reading them safely, and converting them once."""
 
 from __future__ import annotations
 

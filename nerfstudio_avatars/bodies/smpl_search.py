@@ -1,4 +1,4 @@
-"""Where people keep their SMPL files, and what to say when there are none."""
+"""Places where SMPL files are usually kept, and the message to print if there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in body: a human in SMPL's own schema, free of licences (CC0), which ships with the package."""
+"""The stand-in body: a human in SMPL's schema, free to use (CC0), which ships with the package."""
 
 from __future__ import annotations
 

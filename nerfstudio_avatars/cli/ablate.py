@@ -1,4 +1,4 @@
-"""`ns-avatar ablate`: what each part of the method is worth on your data, measured by leaving it out."""
+"""`ns-avatar ablate`: measures what each part of the method contributes on your data, by leaving it out."""
 
 from __future__ import annotations
 

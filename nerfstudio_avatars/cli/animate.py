@@ -1,4 +1,4 @@
-"""`ns-avatar animate`: a trained person in a motion."""
+"""`ns-avatar animate`: renders a trained person in a motion."""
 
 from __future__ import annotations
 

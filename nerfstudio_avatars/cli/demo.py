@@ -1,4 +1,4 @@
-"""`ns-avatar demo`: from nothing to a moving person, through nerfstudio's own commands."""
+"""`ns-avatar demo`: from a drawn video to a moving person, using nerfstudio's own commands."""
 
 from __future__ import annotations
 

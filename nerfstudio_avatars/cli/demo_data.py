@@ -1,4 +1,4 @@
-"""`ns-avatar demo-data`: drawn data, in the formats of the data sets that the methods learn from."""
+"""`ns-avatar demo-data`: draws small data sets in the formats that the methods are trained on."""
 
 from __future__ import annotations
 

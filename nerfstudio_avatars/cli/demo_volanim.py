@@ -1,4 +1,4 @@
-"""`ns-avatar demo-volanim`: draws toy heads, learns to move them from their videos alone, shows and measures it."""
+"""`ns-avatar demo-volanim`: draws toy heads, trains on their videos alone, and measures the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ns-avatar drive`: somebody moved by another's clip."""
+"""`ns-avatar drive`: moves an identity by a driving video."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`ns-avatar evaluate`: held-out figures of trained runs, by the protocols of papers or by our own.
+"""`ns-avatar evaluate`: held-out figures of trained runs, by our protocol or those of papers.
 
-`ns-eval` averages all held-out pictures together. Views between the training frames and poses never seen are different
-questions, so here they are answered separately.
+`ns-eval` averages over all held-out pictures. Views between training frames and poses that were never seen are
+different questions, so they are reported separately here.
 """
 
 from __future__ import annotations

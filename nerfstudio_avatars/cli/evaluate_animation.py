@@ -1,4 +1,4 @@
-"""`ns-avatar evaluate-animation`: how well a trained `unsup-volanim` rebuilds, moves and turns its faces."""
+"""`ns-avatar evaluate-animation`: measures how well `unsup-volanim` reconstructs, moves and turns its objects."""
 
 from __future__ import annotations
 

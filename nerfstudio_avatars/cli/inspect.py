@@ -1,4 +1,4 @@
-"""`ns-avatar inspect`: what files and folders hold, before anything is done with them."""
+"""`ns-avatar inspect`: shows what files and folders contain."""
 
 from __future__ import annotations
 

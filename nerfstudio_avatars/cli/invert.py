@@ -1,4 +1,4 @@
-"""`ns-avatar invert`: somebody new, from one or several pictures."""
+"""`ns-avatar invert`: fits a new identity to one or several pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables that read well in a terminal and in Markdown."""
+"""Tables that are readable in a terminal and valid Markdown."""
 
 from __future__ import annotations
 

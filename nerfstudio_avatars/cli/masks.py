@@ -1,4 +1,4 @@
-"""`ns-avatar masks`: tells people from their background in clips that come without masks."""
+"""`ns-avatar masks`: separates people from the background in clips that come without masks."""
 
 from __future__ import annotations
 

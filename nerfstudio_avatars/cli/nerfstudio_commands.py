@@ -1,4 +1,4 @@
-"""nerfstudio's own commands, run as a user runs them, with their output in a log."""
+"""Runs nerfstudio's own commands as a user would, with their output in a log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ns-avatar process`: a phone's video becomes a subject to train on."""
+"""`ns-avatar process`: turns a phone video into a subject to train on."""
 
 from __future__ import annotations
 

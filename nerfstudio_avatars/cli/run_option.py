@@ -1,4 +1,4 @@
-"""The option that comes first in the verbs which open a trained run."""
+"""The option that comes first in all verbs that open a trained run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs of `ns-avatar`, as a table that is cheap to read: only the module of the chosen verb is imported."""
+"""The table of `ns-avatar`'s verbs. Reading it is cheap: only the module of the chosen verb is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded sequences: a dressed stand-in body before a camera, in other data sets' own on-disk formats."""
+"""Drawn sequences: a clothed stand-in body in front of a camera, in the file formats of public data sets."""
 
 from nerfstudio_avatars.demo.sequence import draw_demo_sequence
 from nerfstudio_avatars.demo.surreal import draw_surreal_demo

@@ -1,7 +1,7 @@
-"""The demo person's clothes, hair and face: thickness over the body and colour, as functions of the T-pose.
+"""Clothes, hair and face of the demo person: thickness over the body and colour, as functions of the T-pose.
 
-Everything is measured on the stand-in body (metres, y up, facing +z, the pelvis at y = -0.23), and drawn a point at a
-time, so that patterns stay sharp at any resolution.
+Positions are those of the stand-in body (metres, y up, facing +z, the pelvis at y = -0.23). Colours are computed point
+by point, so patterns stay sharp at any resolution.
 """
 
 from __future__ import annotations

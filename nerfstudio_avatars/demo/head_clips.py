@@ -1,4 +1,4 @@
-"""Clips of toy heads in VoxCeleb's layout, and beside them the truth: poses, depth, jaws, any other view."""
+"""Clips of toy heads in VoxCeleb's layout, with ground truth: poses, depth, jaws, and any other view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Toy heads with a hinged jaw, ray-cast in closed form: many identities whose pose, depth, mask and parts are known."""
+"""Toy heads with a hinged jaw, ray-cast in closed form: identities whose pose, depth, mask and parts are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a trained `unsup-volanim` is on toy heads, whose poses, depth and parts are known."""
+"""Measures a trained `unsup-volanim` on toy heads, whose poses, depth and parts are known."""
 
 from __future__ import annotations
 

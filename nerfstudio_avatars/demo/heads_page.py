@@ -1,4 +1,4 @@
-"""The page of `ns-avatar demo-volanim`: what the toy heads look like, moved."""
+"""The page of `ns-avatar demo-volanim`, which shows toy heads being moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the demo in PeopleSnapshot's files, all or nothing."""
+"""Writes the demo as files in PeopleSnapshot's format, all or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's page: videos, figures and held-out comparisons in one file that opens from disk."""
+"""The page of the demo: videos, figures and held-out comparisons in one file that opens from disk."""
 
 from __future__ import annotations
 

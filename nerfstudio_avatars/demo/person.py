@@ -1,4 +1,4 @@
-"""The demo person: the stand-in body in clothes, drawn from any camera in any pose."""
+"""The demo person: the stand-in body with clothes, drawn in any pose from any camera."""
 
 from __future__ import annotations
 

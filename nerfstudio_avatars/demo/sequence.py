@@ -1,4 +1,4 @@
-"""What the demo person does and who sees it: a turn in A-pose to learn from, shipped motions to be tested on."""
+"""Motions and cameras of the demo: a turn in A-pose for training, and shipped motions for testing."""
 
 from __future__ import annotations
 

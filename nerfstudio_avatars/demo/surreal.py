@@ -1,4 +1,4 @@
-"""The SURREAL demo: the demo person in SURREAL's own on-disk format, with exact joints, parts and depth."""
+"""The SURREAL demo: the demo person in SURREAL's file format, with exact joints, parts and depth."""
 
 from __future__ import annotations
 

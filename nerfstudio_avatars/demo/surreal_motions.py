@@ -1,4 +1,4 @@
-"""What the person of the SURREAL demo does: many poses to learn from, and motions that were not among them."""
+"""Motions of the SURREAL demo: many poses for training, and other motions for testing."""
 
 from __future__ import annotations
 

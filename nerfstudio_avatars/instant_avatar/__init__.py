@@ -1,1 +1,1 @@
-"""InstantAvatar (Jiang et al. 2023): one person, learnt from a video, in any pose."""
+"""InstantAvatar (Jiang et al. 2023): a person, learnt from one video, in any pose."""

@@ -1,4 +1,4 @@
-"""The avatar itself: canonical field, articulation and occupancy, rendered in any pose. Plain torch, no nerfstudio."""
+"""The avatar: canonical field, articulation and occupancy, rendered in any pose. Plain torch, no nerfstudio."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Training steps as CUDA graphs: what a step asks of the GPU is recorded once and replayed, and the host rests.
+"""Training steps as CUDA graphs: a step is recorded once and replayed, which saves work on the host.
 
-Tested with a stand-in that records and replays on the CPU; never yet run on a GPU.
+Tested with a stand-in that records and replays on the CPU; not yet run on a GPU.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Sizes that the host has to know: read for many programs at once, or set beforehand, so that a GPU is not waited for.
+"""Sizes that the host needs to know: read for many programs at once, or set beforehand to avoid waiting for the GPU.
 
-How many samples a ray has, or how many cells a bin, decides the shape of what comes next, and shapes live on the host.
-A program is a generator that yields such numbers as small tensors and gets sizes back that are at least as large:
+The number of samples on a ray, or of cells in a bin, decides the shapes of later tensors, and the host has to know
+shapes. A program is a generator that yields such numbers as small tensors and gets sizes back that are at least as
+large:
 
     (size,) = yield Sizes("samples", mask.sum()[None])
     rows = owners(mask, size)
 
-`run` answers with the numbers themselves. A `Budget` answers with what was needed lately and a little more: what is
-left over in the end is padding, and where something did not fit, `Budget.fits` says so on the device.
+`run` answers with the numbers themselves. A `Budget` answers with the sizes needed recently and a margin: the excess is
+padding, and if something did not fit, `Budget.fits` says so on the device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""InstantAvatar (Jiang et al. 2023) as a nerfstudio model: one person, learned from a video, rendered in any pose."""
+"""InstantAvatar (Jiang et al. 2023) as a nerfstudio model: a person, learnt from one video, rendered in any pose."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures, masks and videos, in and out."""
+"""Reads and writes pictures, masks and videos."""

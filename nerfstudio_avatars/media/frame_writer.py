@@ -1,4 +1,4 @@
-"""Where rendered frames go: one mp4 file, or a folder of PNGs."""
+"""Writes rendered frames to an mp4 file or to a folder of PNG files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mask files of any kind as soft masks, 0..255."""
+"""Reads mask files of any kind as soft masks from 0 to 255."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picture files' bytes as numbers: looked at before memory is taken, whole, and turned upright."""
+"""Decodes picture files into arrays, after checking their size, completely and upright."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Picture files of any kind: found by number, read upright, as RGB and a mask where there is one."""
+"""Picture files of any kind: listed by number, read upright, as RGB with a mask if there is one."""
 
 from __future__ import annotations
 

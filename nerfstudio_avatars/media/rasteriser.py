@@ -1,4 +1,4 @@
-"""A small z-buffer: what each sub-pixel of a picture sees of a mesh. Exact, without any graphics library."""
+"""A small z-buffer that finds what each sub-pixel sees of a mesh. Exact, and without a graphics library."""
 
 from __future__ import annotations
 

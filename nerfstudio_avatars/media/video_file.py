@@ -1,4 +1,4 @@
-"""Any frame of a video file, exactly, without decoding the whole file."""
+"""Reads any frame of a video file exactly, without decoding the whole file."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Image metrics in plain torch: what is measured, over which pixels and on which background is in every name."""
+"""Image metrics in plain torch. Each name says what is measured, over which pixels, and on which background."""

@@ -1,7 +1,7 @@
-"""The part of a picture that holds the body.
+"""The region of a picture that contains the body.
 
-Whole-image figures on a plain background flatter: most pixels are trivially right. Inside the box around the body the
-same pictures score 4 to 5 dB less, so both are reported.
+Figures over the whole image flatter a method on a plain background, because most pixels are trivially right. In the box
+around the body, the same pictures score 4 to 5 dB less, so both are reported.
 """
 
 from __future__ import annotations

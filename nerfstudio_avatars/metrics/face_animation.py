@@ -1,10 +1,10 @@
-"""How well an animated face follows the driving one and stays the person it was.
+"""Measures how well an animated face follows the driving one, and how well its identity is kept.
 
-The definitions are this project's, as exact as their sentences. Names are those of the literature, where the networks
-behind them differ: AKD there uses 68 landmarks of another detector, AED the OpenFace network, and no definition of the
-paper's AYD, ShC and PoC is public. None of these figures compares with published ones.
+The definitions are this project's; the names are those of the literature, which uses other networks: AKD uses 68
+landmarks of another detector, AED uses OpenFace, and the paper's definitions of AYD, ShC and PoC are not public. None
+of these figures can be compared with published ones.
 
-A frame without a face is given as not a number, as `FaceLandmarks.detect_all` and `FaceIdentity.embed_all` do.
+Frames without a face are NaN, as in the results of `FaceLandmarks.detect_all` and `FaceIdentity.embed_all`.
 """
 
 from __future__ import annotations

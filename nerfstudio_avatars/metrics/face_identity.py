@@ -1,4 +1,4 @@
-"""Who a face belongs to: dlib's face recognition network in plain torch, with the weights that ship with the package.
+"""Face recognition by dlib's network in plain torch, with weights that ship with the package.
 
 The architecture follows dlib's description of it (29 convolutions, half the width of ResNet-34) and face-api.js (MIT),
 whose eight-bit copy of the weights is read. It is not the OpenFace network that papers report AED with.

@@ -1,4 +1,4 @@
-"""468 landmarks of a face, by MediaPipe's models, which ship with the package; `ai-edge-litert` runs them.
+"""Finds 468 landmarks of a face with MediaPipe's models, which ship with the package and run in `ai-edge-litert`.
 
 Kartynnik et al. 2019 (face mesh) on the box of Bazarevsky et al. 2019 (BlazeFace, short range).
 """

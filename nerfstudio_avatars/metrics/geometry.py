@@ -1,7 +1,7 @@
-"""Learned shape, parts and head poses against a synthetic truth, where these are known exactly.
+"""Compares learnt shape, parts and head poses with a synthetic ground truth.
 
-A reconstruction error says nothing about depth: a flat picture that is animated like a poster scores as well. These
-figures do: correlation says whether the relief is right, its gain whether there is any.
+A reconstruction error says nothing about depth: a flat picture that is animated like a poster scores just as well.
+Here, the correlation of depths says whether the relief is right, and its gain whether there is any.
 """
 
 from __future__ import annotations

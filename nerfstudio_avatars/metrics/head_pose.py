@@ -1,4 +1,4 @@
-"""Where a head is turned to, from its landmarks: a rigid fit of MediaPipe's mean face.
+"""Estimates head rotation from landmarks, by a rigid fit of MediaPipe's mean face.
 
 Frames: x right, y down, z away from the camera, as landmarks in a picture have them.
 """

@@ -1,4 +1,4 @@
-"""All figures of one picture, under names that say what was measured, over which pixels, on which background."""
+"""All figures of a picture. Each name says what was measured, over which pixels, on which background."""
 
 from __future__ import annotations
 

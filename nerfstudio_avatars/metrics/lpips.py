@@ -1,4 +1,4 @@
-"""LPIPS with the AlexNet trunk, when the user has that trunk: it is never downloaded."""
+"""LPIPS with the AlexNet trunk, if the user has its weights; they are never downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ST-LPIPS, the shift-tolerant cousin of LPIPS, whose weights come inside a package and so work offline.
+"""ST-LPIPS, a shift-tolerant variant of LPIPS, which works offline because its weights come in a package.
 
 Ghildyal and Liu 2022. It is another metric on another scale: never compare its figures with LPIPS. Only the weights of
 `stlpips_pytorch` (BSD-2-Clause) are read; none of its code is imported.

@@ -1,4 +1,4 @@
-"""AIST++: dancers, one pickle a recording (`smpl_poses`, `smpl_trans`, `smpl_scaling`), 60 frames a second, y up."""
+"""AIST++: dancers, one pickle per recording (`smpl_poses`, `smpl_trans`, `smpl_scaling`), at 60 fps, y up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that choose how a motion is read and played. Free of imports, because command lines and viewers offer them."""
+"""Options for reading and playing a motion. Nothing is imported here, because command lines and viewers offer them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EasyMocap and ZJU-MoCap: `Rh` and `Th`, a rotation about the origin, in JSON or npy files, one a frame."""
+"""EasyMocap and ZJU-MoCap: `Rh` and `Th` (a rotation about the origin) in JSON or npy files, one per frame."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Animations in glTF 2.0 files (.glb, .gltf, .vrm, .vrma): the skeleton's, by the names of its nodes.
+"""Skeletal animations in glTF 2.0 files (.glb, .gltf, .vrm, .vrma), matched by node names.
 
-A reader of its own: trimesh, the one glTF reader around, drops animations.
+This is a reader of its own, because trimesh, the only common glTF reader, drops animations.
 """
 
 from __future__ import annotations

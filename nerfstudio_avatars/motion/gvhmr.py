@@ -1,4 +1,4 @@
-"""GVHMR: `hmr4d_results.pt`, tensors of SMPL-X in the world and in the camera."""
+"""GVHMR: `hmr4d_results.pt`, which holds SMPL-X tensors in world and camera frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A motion by name or path, upright in the world frame."""
+"""Loads a motion by name or path, upright in the world frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a motion file holds, and what its readers are given."""
+"""The contents of a motion file, and the input of its readers."""
 
 from __future__ import annotations
 

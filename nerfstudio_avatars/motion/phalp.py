@@ -1,4 +1,4 @@
-"""4D-Humans and PHALP: a joblib file with a dict by frame, of lists over the persons in it."""
+"""4D-Humans and PHALP: a joblib file with one dict per frame, holding lists over the people in it."""
 
 from __future__ import annotations
 

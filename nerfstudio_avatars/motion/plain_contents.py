@@ -1,4 +1,4 @@
-"""What a file holds, as plain data. Nothing in it is ever executed."""
+"""Reads the contents of a file as plain data, without executing anything in it."""
 
 from __future__ import annotations
 

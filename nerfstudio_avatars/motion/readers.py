@@ -1,4 +1,4 @@
-"""Any motion file, recognised by what it holds."""
+"""Reads any motion file, recognised by its contents."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Motions of other skeletons on SMPL's 24 joints, by the joints' names and the directions of their bones.
+"""Retargets motions of other skeletons to SMPL's 24 joints, by joint names and bone directions.
 
-The change of each joint's GLOBAL rotation since a reference pose is carried over, so joints that SMPL does not have
-(CMU's LHipJoint, a fourth spine) are folded into their descendants. Twist is kept.
+The change of each joint's global rotation since a reference pose is transferred, so joints that SMPL does not have
+(CMU's LHipJoint, a fourth spine joint) are folded into their descendants. Twist is kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""simple-ROMP, BEV and TRACE: npz files around a pickled dict (`results`, `outputs`)."""
+"""simple-ROMP, BEV and TRACE: npz files that wrap a pickled dict (`results`, `outputs`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers out of a file's fields, checked."""
+"""Reads numeric fields of a file, with checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A motion made ready for a scene: its frame rate, where it takes place, how it ends and begins."""
+"""Prepares a motion for a scene: its frame rate, its place, and how it starts and ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""3DPW: persons outdoors, one Python-2 pickle a recording with lists over the persons."""
+"""3DPW: people outdoors, one Python 2 pickle per recording with lists over the people."""
 
 from __future__ import annotations
 

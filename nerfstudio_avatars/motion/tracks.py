@@ -1,4 +1,4 @@
-"""Persons in the frames of a video: choosing one, and filling the frames in which it was not seen."""
+"""People in the frames of a video: chooses one of them, and fills frames in which they were not detected."""
 
 from __future__ import annotations
 

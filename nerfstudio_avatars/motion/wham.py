@@ -1,4 +1,4 @@
-"""WHAM: `wham_output.pkl`, a joblib file with a dict by person."""
+"""WHAM: `wham_output.pkl`, a joblib file with one dict per person."""
 
 from __future__ import annotations
 

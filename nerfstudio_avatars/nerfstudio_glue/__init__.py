@@ -1,1 +1,1 @@
-"""nerfstudio's trainer, pipelines and optimizers, fitted to both methods."""
+"""Trainer, pipelines and optimizers of nerfstudio, adapted to both methods."""

@@ -1,4 +1,4 @@
-"""Adam as the method wants it, and schedules whose rates are plain floats."""
+"""Adam variants for both methods, and schedules whose rates are plain floats."""
 
 from __future__ import annotations
 

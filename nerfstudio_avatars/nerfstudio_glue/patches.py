@@ -1,8 +1,8 @@
-"""What nerfstudio 1.1.5 breaks on today's libraries, healed in one place. Each part is safe to call twice.
+"""Patches for what nerfstudio 1.1.5 breaks with current libraries, in one place. Each part is safe to call twice.
 
-What cannot be healed from here: OpenMP's waiting policy. libgomp reads OMP_WAIT_POLICY and GOMP_SPINCOUNT when it is
-loaded, with torch, and stock commands import torch before they import a plugin. `calm_openmp` therefore belongs into
-entry modules that run before torch; called late it only serves child processes.
+OpenMP's waiting policy cannot be patched from here. libgomp reads OMP_WAIT_POLICY and GOMP_SPINCOUNT when it is
+loaded, with torch, and stock commands import torch before they import a plugin. `calm_openmp` therefore belongs in
+entry modules that run before torch; called later, it only affects child processes.
 """
 
 from __future__ import annotations

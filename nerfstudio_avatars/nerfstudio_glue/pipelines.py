@@ -1,4 +1,4 @@
-"""nerfstudio's pipelines, for steps that may be recorded and for a model that learns from whole frames."""
+"""Pipelines of nerfstudio, for training steps that can be recorded and for a model that is trained on whole frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nerfstudio's trainer, without a GPU where there is none, with checkpoints that are whole or absent."""
+"""nerfstudio's trainer, which also runs without a GPU, and writes checkpoints whole or not at all."""
 
 from __future__ import annotations
 

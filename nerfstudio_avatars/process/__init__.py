@@ -1,1 +1,1 @@
-"""A phone's video becomes a subject to learn from."""
+"""Turns a phone video into a subject to train on."""

@@ -1,7 +1,7 @@
-"""An SMPL body fitted to the landmarks and masks of a video, all frames at once.
+"""Fits an SMPL body to the landmarks and masks of a video, all frames at once.
 
-As SMPLify does (Bogo et al. 2016), with what a slow turn before a still camera offers besides: one body is seen from
-all sides, it stands, and MediaPipe tells how its limbs point in space.
+This follows SMPLify (Bogo et al. 2016) and adds what a slow turn in front of a fixed camera offers: the body is seen
+from all sides, it stands, and MediaPipe estimates the 3D directions of its limbs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Landmarks and mask of the one person in a picture, by MediaPipe's models, which ship with the package.
+"""Landmarks and mask of a single person in a picture, by MediaPipe's models, which ship with the package.
 
 Bazarevsky et al. 2020, "BlazePose: On-device Real-time Body Pose tracking".
 """

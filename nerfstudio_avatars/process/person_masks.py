@@ -1,4 +1,4 @@
-"""Masks for clips of people that come without any, by MediaPipe's selfie segmentation, which ships with us."""
+"""Masks for clips of people that come without any, by MediaPipe's selfie segmentation, which ships with the package."""
 
 from __future__ import annotations
 

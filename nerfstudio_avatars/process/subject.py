@@ -1,4 +1,4 @@
-"""A video of one person as a subject in InstantAvatar's preprocessed layout."""
+"""Writes a video of one person as a subject in InstantAvatar's preprocessed layout."""
 
 from __future__ import annotations
 

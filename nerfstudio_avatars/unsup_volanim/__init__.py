@@ -1,1 +1,1 @@
-"""Unsupervised Volumetric Animation (Siarohin et al. 2023): moving one kind of object, learnt from many clips."""
+"""Unsupervised Volumetric Animation (Siarohin et al. 2023): animates a class of objects, learnt from many clips."""

@@ -1,10 +1,10 @@
-"""EPnP: the pose of a rigid body from 2D-3D correspondences, without a start, differentiably.
+"""EPnP: the pose of a rigid body from 2D-3D correspondences; differentiable, and without an initial guess.
 
 Lepetit, Moreno-Noguer and Fua, "EPnP: An accurate O(n) solution to the PnP problem", IJCV 2009, without its
 Gauss-Newton step, as Unsupervised Volumetric Animation (Siarohin et al. 2023) puts it between keypoints and poses.
-Every point is a weighted sum of four control points. That the points lie on their rays is linear in the control points'
-twelve camera coordinates, which are therefore in the kernel of a 12 x 12 matrix; known distances between them pick the
-vector in that kernel.
+Every point is a weighted sum of four control points. The condition that points lie on their rays is linear in the
+twelve camera coordinates of the control points, which are therefore in the kernel of a 12 x 12 matrix; the known
+distances between them choose the vector in that kernel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An identity that was never trained on, found from one or several of its pictures."""
+"""Fits an identity that was not trained on to one or several of its pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a picture to the 2D keypoints of every part."""
+"""Predicts the 2D keypoints of every part from a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unsupervised Volumetric Animation's network in plain torch."""
+"""The network of Unsupervised Volumetric Animation in plain torch."""
 
 from __future__ import annotations
 

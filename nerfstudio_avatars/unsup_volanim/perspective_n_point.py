@@ -1,4 +1,4 @@
-"""Perspective-n-Point: the rigid motion that brings known 3D points onto their places in a picture, differentiably."""
+"""Perspective-n-Point: the rigid motion that projects known 3D points onto their 2D places; differentiable."""
 
 from __future__ import annotations
 

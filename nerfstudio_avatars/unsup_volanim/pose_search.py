@@ -1,4 +1,4 @@
-"""Finding poses by trial: each training frame remembers the best one seen so far (the bootstrap of `unsup-volanim`)."""
+"""Finds poses by trial: each training frame keeps the best one so far (part of `unsup-volanim`'s bootstrap)."""
 
 from __future__ import annotations
 

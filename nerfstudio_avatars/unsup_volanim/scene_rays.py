@@ -1,4 +1,4 @@
-"""nerfstudio's cameras in the axes of the scene that the standard camera sees: x right, y down, z away from it."""
+"""Rays of nerfstudio's cameras in the axes of the scene: x right, y down, z away from the standard camera."""
 
 from __future__ import annotations
 

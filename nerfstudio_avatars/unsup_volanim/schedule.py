@@ -1,4 +1,4 @@
-"""When `unsup-volanim` does what: pose search, one rigid part, many parts."""
+"""The training schedule of `unsup-volanim`: pose search, one rigid part, many parts."""
 
 from __future__ import annotations
 

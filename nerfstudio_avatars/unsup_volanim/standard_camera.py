@@ -1,4 +1,4 @@
-"""The one camera of `unsup-volanim`: every picture is seen by it, and only the object moves."""
+"""The single camera of `unsup-volanim`: it sees every picture, and only the object moves."""
 
 from __future__ import annotations
 

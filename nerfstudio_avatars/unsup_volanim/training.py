@@ -1,4 +1,4 @@
-"""What `unsup-volanim` learns from: the paper's losses, and the aids that start it on small data."""
+"""The training losses of `unsup-volanim`: those of the paper, and aids for small data sets."""
 
 from __future__ import annotations
 

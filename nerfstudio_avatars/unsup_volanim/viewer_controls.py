@@ -1,4 +1,4 @@
-"""Whom `unsup-volanim` shows, and what moves them: controls in nerfstudio's viewer."""
+"""Controls in nerfstudio's viewer that choose the identity `unsup-volanim` shows, and what moves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumetric skinning: a posed point's canonical place, blended from what each part's pose says of it."""
+"""Volumetric skinning: blends the canonical locations that the parts' poses give for a posed point."""
 
 from __future__ import annotations
 

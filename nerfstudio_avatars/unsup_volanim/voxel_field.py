@@ -1,4 +1,4 @@
-"""From an identity to its canonical cube of voxels: skinning logits, colour, density."""
+"""Generates the canonical voxel cube of an identity: skinning logits, colour, density."""
 
 from __future__ import annotations
 

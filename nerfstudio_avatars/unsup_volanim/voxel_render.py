@@ -1,4 +1,4 @@
-"""Pictures of canonical cubes whose parts have moved: volumetric skinning and emission-absorption rendering."""
+"""Renders canonical cubes whose parts have moved: volumetric skinning and emission-absorption rendering."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What each part of the method is worth: variants, their trainings, the table."""
+"""Ablations of the method: variants, training them, and the table of results."""

@@ -1,4 +1,4 @@
-"""One variant trained with one seed, measured, and kept."""
+"""Training a variant with one seed, measuring it, and storing the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a run was while it learned, from the checkpoints that it left behind."""
+"""Learning curves of a run, measured on the checkpoints it wrote."""
 
 from __future__ import annotations
 

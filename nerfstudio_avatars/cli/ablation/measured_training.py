@@ -1,4 +1,4 @@
-"""ns-train, with the memory that it took."""
+"""Runs ns-train and records how much memory it used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ablation's table: each variant beside the full method, and which differences are noise."""
+"""The table of an ablation: each variant compared with the full method, and which differences are noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variants that are compared: one change each, as the options of ns-train."""
+"""The variants of an ablation: one change each, as options of ns-train."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Held-out figures: protocols, measuring, what differs from the papers, tables."""
+"""Held-out figures: measuring, tables, and differences from the papers."""

@@ -1,4 +1,4 @@
-"""What stands between a run's figures and a paper's: frames, size, poses, body, training."""
+"""Differences that keep a run's figures from being comparable with a paper's: frames, size, poses, body, training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The written evaluation: one table, what differs from the paper, what the paper says."""
+"""The evaluation report: a table, differences from the paper, and the paper's own figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out figures as one table."""
+"""A table of held-out figures."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What files and folders hold, for `ns-avatar inspect`: one module for each kind of thing."""
+"""The contents of files and folders, for `ns-avatar inspect`: one module for each kind."""

@@ -1,4 +1,4 @@
-"""SMPL files: what kind of body they hold."""
+"""SMPL files: the kind of body they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small shaded pictures of a posed body: its left limbs orange, its right ones blue, a line where it stands."""
+"""Small shaded pictures of a posed body, with left limbs orange, right limbs blue, and the ground as a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Camera paths that nerfstudio's viewer exported."""
+"""Camera paths exported by nerfstudio's viewer."""
 
 from __future__ import annotations
 

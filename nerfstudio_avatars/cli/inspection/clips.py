@@ -1,4 +1,4 @@
-"""Clips of faces, speakers or anything else, folders of pictures, and single videos."""
+"""Clips of faces, speakers or other objects, folders of pictures, and single videos."""
 
 from __future__ import annotations
 

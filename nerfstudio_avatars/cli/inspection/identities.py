@@ -1,4 +1,4 @@
-"""Identities that `ns-avatar invert` found."""
+"""Identities saved by `ns-avatar invert`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Motion files: how long, which way up, how far and how fast."""
+"""Motion files: their length, upward axis, range and speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which reader understands a file or folder."""
+"""Finds the reader that understands a file or folder."""
 
 from __future__ import annotations
 

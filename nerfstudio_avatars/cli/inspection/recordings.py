@@ -1,4 +1,4 @@
-"""Folders of one person before a camera: PeopleSnapshot, InstantAvatar's layout, SURREAL."""
+"""Recordings of one person: PeopleSnapshot, InstantAvatar's layout, SURREAL."""
 
 from __future__ import annotations
 

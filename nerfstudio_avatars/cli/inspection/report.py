@@ -1,4 +1,4 @@
-"""What was understood of a file or folder, or why nothing was."""
+"""The report on a file or folder: what it contains, or why it was not understood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained runs, by their config.yml, which is read as plain text: nothing that it names is built."""
+"""Trained runs: config.yml is read as plain text, and none of the objects it names is built."""
 
 from __future__ import annotations
 

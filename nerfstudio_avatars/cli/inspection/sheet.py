@@ -1,4 +1,4 @@
-"""Contact sheets: rows of small pictures with captions, in one PNG."""
+"""Contact sheets: rows of small pictures with captions in one PNG file."""
 
 from __future__ import annotations
 

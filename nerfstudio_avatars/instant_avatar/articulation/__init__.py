@@ -1,1 +1,1 @@
-"""Fast-SNARF: where a posed point lies in canonical space."""
+"""Fast-SNARF: finding the canonical location of a posed point."""

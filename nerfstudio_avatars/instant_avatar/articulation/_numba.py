@@ -1,4 +1,4 @@
-"""Numba twin of `posed_cells._binning_torch`, and the search for one point's roots that all other twins share."""
+"""Numba twin of `posed_cells._binning_torch`, and the root search for one point that all other twins share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numba twin of `skinning_volume._distance_torch`, for the CPU, where torch looks all points up in a single thread."""
+"""Numba twin of `skinning_volume._distance_torch` for the CPU, where torch would use a single thread."""
 
 # Compiled kernels are typed by numba.
 # mypy: ignore-errors

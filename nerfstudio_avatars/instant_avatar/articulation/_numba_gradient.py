@@ -1,4 +1,4 @@
-"""Numba twin of `snarf.attach_pose_gradient`'s backward pass, for the CPU."""
+"""Numba twin of the backward pass of `snarf.attach_pose_gradient`, for the CPU."""
 
 # Compiled kernels are typed by numba.
 # mypy: ignore-errors

@@ -1,4 +1,4 @@
-"""Triton twin of `snarf.unpose`, for CUDA: a point a lane.
+"""Triton twin of `snarf.unpose`, for CUDA, with one point per lane.
 
 Tested in Triton's interpreter, which knows no races and no divergence; not yet timed on a GPU.
 """

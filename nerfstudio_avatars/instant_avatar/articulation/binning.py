@@ -1,4 +1,4 @@
-"""Posed cells sorted into cubic bins, so that a point meets few of them."""
+"""Sorts posed cells into cubic bins, so that each point has few cells to check."""
 
 from __future__ import annotations
 

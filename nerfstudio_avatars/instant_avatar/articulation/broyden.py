@@ -1,7 +1,7 @@
-"""Posed points -> canonical points by Broyden's method, as in Fast-SNARF and InstantAvatar.
+"""Maps posed points to canonical points by Broyden's method, as in Fast-SNARF and InstantAvatar.
 
-The paper's way of articulation, in plain torch. It is kept for comparison (`articulation="broyden"`): the cells of
-`ops/unpose.py` find more of the roots, and faster.
+This is the paper's articulation in plain torch. It is kept for comparison (`articulation="broyden"`): the posed cells
+of `snarf.py` find more of the roots, and are faster.
 """
 
 from __future__ import annotations

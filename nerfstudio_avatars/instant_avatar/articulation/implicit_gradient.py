@@ -1,9 +1,9 @@
 """Gradients through a root search by the implicit function theorem.
 
-A canonical root solves warp(x_canonical, pose) = x_posed. Nobody differentiates the search; the equation itself gives
+A canonical root solves warp(x_canonical, pose) = x_posed. The search is not differentiated; the equation itself gives
     d x_canonical = J^-1 (d x_posed - d warp / d pose * d pose),    J = d warp / d x_canonical.
-InstantAvatar drops d x_posed, so orientation and translation, which reach the root only through the rays, would stay
-without gradient; here they have theirs.
+InstantAvatar drops d x_posed. Orientation and translation, which reach the root only through the rays, would then have
+no gradient, so it is kept here.
 """
 
 from __future__ import annotations

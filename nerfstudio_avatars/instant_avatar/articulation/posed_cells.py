@@ -1,4 +1,4 @@
-"""The canonical cells of one pose, sorted into bins of the posed space: posed occupancy and search structure in one."""
+"""The canonical cells in one pose, sorted into bins of posed space: posed occupancy and search structure in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search for canonical points gives, and the tolerances that all of its twins keep."""
+"""The result of a search for canonical points, and the tolerances that all of its twins share."""
 
 from __future__ import annotations
 

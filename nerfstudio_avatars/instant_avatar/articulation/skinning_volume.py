@@ -1,4 +1,4 @@
-"""The canonical space around a body: skinning weights and signed distance on regular grids, made once per subject."""
+"""Skinning weights and signed distance on regular grids around a body, computed once per subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Posed -> canonical: all canonical roots of posed points, by inverting the posed cells (Fast-SNARF's problem, eq. 4).
+"""Finds all canonical roots of posed points by inverting the posed cells (the problem of Fast-SNARF, eq. 4).
 
 Inside one cell the forward map is the trilinear blend of its eight posed corners: almost affine, so Newton from its
 centre converges in two to four steps and there is no initial guess to choose. A cell that is folded in itself is tried

@@ -1,4 +1,4 @@
-"""The skinning-weight volume of Fast-SNARF: a body's skin weights spread into the space around it."""
+"""The skinning-weight volume of Fast-SNARF: skinning weights of a body, extended into the space around it."""
 
 from __future__ import annotations
 

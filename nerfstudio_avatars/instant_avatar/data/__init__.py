@@ -1,1 +1,1 @@
-"""Reading subjects (PeopleSnapshot, SURREAL, one of your own) and giving their rays to training."""
+"""Reads subjects (PeopleSnapshot, SURREAL, or your own) and supplies their rays to training."""

@@ -1,4 +1,4 @@
-"""Rays of few frames at a time, drawn where the person is."""
+"""Samples rays of a few frames at a time, where the person is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rays of few frames a step, everything on the device; whole pictures for evaluation."""
+"""Rays of a few frames for each training step, with all data on the device; whole pictures for evaluation."""
 
 from __future__ import annotations
 

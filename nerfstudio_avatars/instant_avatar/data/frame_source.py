@@ -1,4 +1,4 @@
-"""Pictures of a sequence, decoded when they are first asked for."""
+"""Pictures of a sequence, decoded when they are first used."""
 
 from __future__ import annotations
 

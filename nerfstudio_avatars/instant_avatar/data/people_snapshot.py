@@ -1,4 +1,4 @@
-"""`people-snapshot`: one person turning before a camera, raw as distributed or in InstantAvatar's layout."""
+"""`people-snapshot`: one person turning in front of a camera, raw as distributed or in InstantAvatar's layout."""
 
 from __future__ import annotations
 

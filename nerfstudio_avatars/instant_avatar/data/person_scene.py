@@ -1,4 +1,4 @@
-"""A recording of one person, put into the world frame: metres, z up, the median pelvis at the origin."""
+"""A recording of one person in the world frame: metres, z up, the median pelvis at the origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full-size frames -> the straight RGBA pictures that are trained on."""
+"""Turns full-size frames into the RGBA pictures (with straight alpha) that are trained on."""
 
 from __future__ import annotations
 

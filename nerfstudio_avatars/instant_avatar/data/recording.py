@@ -1,4 +1,4 @@
-"""One subject as it lies on disk, whatever the layout."""
+"""One subject as stored on disk, independent of the layout."""
 
 from __future__ import annotations
 

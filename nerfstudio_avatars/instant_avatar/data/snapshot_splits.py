@@ -1,4 +1,4 @@
-"""Which frames are trained on and which are held out."""
+"""Chooses the frames to train on and those to hold out."""
 
 from __future__ import annotations
 

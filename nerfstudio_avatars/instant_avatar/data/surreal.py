@@ -1,4 +1,4 @@
-"""`surreal`: one person in a clip of SURREAL, as distributed (Varol et al. 2017)."""
+"""`surreal`: one person in a clip of SURREAL as distributed (Varol et al. 2017)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One clip of SURREAL as distributed: <sequence>_c%04d.mp4, _info.mat, _segm.mat, _depth.mat."""
+"""A clip of SURREAL as distributed: <sequence>_c%04d.mp4, _info.mat, _segm.mat, _depth.mat."""
 
 from __future__ import annotations
 

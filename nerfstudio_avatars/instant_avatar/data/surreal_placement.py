@@ -1,4 +1,4 @@
-"""Puts an SMPL body where SURREAL's joints are, and finds out whether files and body agree."""
+"""Places an SMPL body at SURREAL's joints, and checks whether files and body agree."""
 
 from __future__ import annotations
 

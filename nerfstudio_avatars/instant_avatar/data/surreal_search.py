@@ -1,4 +1,4 @@
-"""Which clips of SURREAL are meant: one to learn from, and others of the same person to test on."""
+"""Finds the clip of SURREAL to train on, and clips of the same person to test on."""
 
 from __future__ import annotations
 

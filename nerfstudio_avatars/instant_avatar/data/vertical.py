@@ -1,4 +1,4 @@
-"""Which way is up in a recording whose camera may have looked up or down, told by the person who turns before it."""
+"""Estimates which way is up in a recording, from the person who turns in front of the camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bias-free layer on a few hundred points at a time, for kernels that run networks themselves (numba, CPU)."""
+"""A bias-free layer for a few hundred points at a time, for kernels that evaluate networks themselves (numba, CPU)."""
 
 # Compiled kernels are typed by numba.
 # mypy: ignore-errors

@@ -1,6 +1,6 @@
 """Triton twin of `HashField.infer`, for CUDA: hash encoding and both networks in one pass, activations in registers.
 
-Tested in Triton's interpreter and compiled for GPUs that were not there; never timed on a GPU.
+Tested in Triton's interpreter and compiled for several GPUs, but not yet run or timed on one.
 """
 
 # Compiled kernels are typed by Triton.

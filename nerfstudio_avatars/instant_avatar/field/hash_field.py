@@ -1,4 +1,4 @@
-"""The canonical radiance field: hash grid, density and colour networks; no view direction, no pose (InstantAvatar)."""
+"""The canonical radiance field: hash grid, density and colour networks, without view or pose (InstantAvatar)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each level of a hash grid lies in the flat table, as tiny-cuda-nn lays it out."""
+"""The offsets of a hash grid's levels in the flat table, as in tiny-cuda-nn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hard-surface terms: rays are opaque or clear, and so are samples."""
+"""The hard-surface losses, which make rays and samples opaque or clear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The occupancy regulariser: no density where the grid says that nobody is."""
+"""The occupancy regulariser, which removes density in cells that the grid marks as empty."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The body poses of a video's frames: the table, its smoothing, its corrections."""
+"""The body poses of a video's frames: the table, smoothing, and refinement."""

@@ -1,4 +1,4 @@
-"""Which training frames fit far worse than all others: their pose is wrong, or somebody stands before the person."""
+"""Finds training frames that fit far worse than the others: their pose is wrong, or the person is occluded."""
 
 from __future__ import annotations
 

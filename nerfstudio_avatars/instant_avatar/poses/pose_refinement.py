@@ -1,6 +1,6 @@
-"""Fitting a held-out frame's pose to its own image, with the avatar frozen: the original's evaluation protocol.
+"""Fits the pose of a held-out frame to its image with the avatar frozen: the original evaluation protocol.
 
-It looks at test pixels, so its figures stand under names of their own and never in place of others.
+This uses test pixels, so its figures have names of their own and never replace others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one place that answers: which pose is this camera asking for?"""
+"""Decides which pose a camera asks for. No other module does."""
 
 from __future__ import annotations
 

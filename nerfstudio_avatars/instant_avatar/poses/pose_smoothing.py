@@ -1,4 +1,4 @@
-"""Estimated poses of a video made smooth in time, as far as they are rough: people move smoothly, estimates jitter."""
+"""Smooths estimated poses over time where they are rough: people move smoothly, estimates jitter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The poses of a sequence on their way to the model: stored values, corrections, and the resulting transforms."""
+"""The poses of a sequence: stored values, learnt corrections, and the resulting transforms."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Marching rays through a posed avatar, skipping empty space, and summing what they see."""
+"""Marches rays through a posed avatar, skips empty space, and composites the samples."""

@@ -1,4 +1,4 @@
-"""Numba twin of `ray_march._marching_torch`, for the CPU: marching and unposing in one pass over each ray."""
+"""Numba twin of `ray_march._marching_torch`, for the CPU: marches and unposes in one pass over each ray."""
 
 from __future__ import annotations
 

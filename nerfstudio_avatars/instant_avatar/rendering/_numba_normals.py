@@ -1,4 +1,4 @@
-"""Numba twin of `normals._normals_torch`, for the CPU: pixels that see nothing cost nothing."""
+"""Numba twin of `normals._normals_torch`, for the CPU: empty pixels cost nothing."""
 
 # Compiled kernels are typed by numba.
 # mypy: ignore-errors

@@ -1,8 +1,8 @@
 """Numba twin of `picture._render_torch`, for the CPU: from rays to colours in one pass.
 
-Each thread keeps some hundred rays on the way. All advance to their next sample, the field is evaluated for these
-samples together (hash grid, density network), and rays that became opaque make room for new ones. Colours wait in a
-queue of their own: only samples that contribute have one.
+Each thread keeps a few hundred rays in flight. All of them advance to their next sample, the field (hash grid and
+density network) is evaluated for these samples together, and rays that have become opaque make room for new ones.
+Colours are queued separately, because only samples that contribute need one.
 """
 
 # Compiled kernels are typed by numba.

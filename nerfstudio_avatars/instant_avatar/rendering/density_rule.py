@@ -1,4 +1,4 @@
-"""How the field's raw number becomes a density."""
+"""Activations that turn the field's raw output into density."""
 
 from __future__ import annotations
 

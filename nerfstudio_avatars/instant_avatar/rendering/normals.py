@@ -1,4 +1,4 @@
-"""Surface normals of a rendered view, from its depth."""
+"""Surface normals of a rendered view, computed from its depth."""
 
 from __future__ import annotations
 

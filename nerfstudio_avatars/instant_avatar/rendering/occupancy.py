@@ -1,4 +1,4 @@
-"""Where the avatar is in canonical space: one grid for all poses, posed by moving its cells."""
+"""The occupancy of canonical space: one grid for all poses, which is posed by moving its cells."""
 
 from __future__ import annotations
 

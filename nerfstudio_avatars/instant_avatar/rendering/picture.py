@@ -1,4 +1,4 @@
-"""From rays to sums of colours, without gradient: march, unpose, field and compositing; and the shading of samples."""
+"""Renders pictures without gradient: marching, unposing, field and compositing; and the shading of samples."""
 
 from __future__ import annotations
 

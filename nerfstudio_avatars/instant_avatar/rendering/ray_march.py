@@ -1,4 +1,4 @@
-"""Marching rays through a posed body: where the samples lie and which canonical points they are.
+"""Marches rays through a posed body, and finds the canonical points of the samples.
 
 Empty space is skipped twice: bins of the posed space without a canonically occupied cell, and roots in unoccupied
 canonical cells. A ray ends when the densities cached in the occupancy say that it is opaque.

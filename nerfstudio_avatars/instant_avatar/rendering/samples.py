@@ -1,4 +1,4 @@
-"""What marching takes and gives: its settings, and packed samples with their canonical roots."""
+"""Inputs and outputs of marching: its settings, and packed samples with their canonical roots."""
 
 from __future__ import annotations
 

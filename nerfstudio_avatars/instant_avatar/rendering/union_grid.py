@@ -2,9 +2,9 @@
 
 InstantAvatar takes the global motion out of the rays, so a single grid can hold the union of all poses seen so far:
 densities of the current pose enter by a maximum, old ones fade. nerfacc's `OccGridEstimator.update_every_n_steps` is
-near but does not fit: it queries without gradient (the regulariser of `losses/occupancy_regulariser.py` needs it, and a
-second query would double the cost), refreshes only a part of the cells after its warm-up, and knows neither the
-dilation nor the largest component; its marching is CUDA only. What remains is short enough to be said here.
+close but does not fit: it queries without gradient (the regulariser of `losses/occupancy_regulariser.py` needs it, and
+a second query would double the cost), refreshes only a part of the cells after its warm-up, and knows neither the
+dilation nor the largest component; its marching needs CUDA. What remains is short enough to write here.
 """
 
 from __future__ import annotations

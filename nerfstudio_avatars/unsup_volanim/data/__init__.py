@@ -1,1 +1,1 @@
-"""Reading many clips of one kind of object and giving their frames to training."""
+"""Reads many clips of one class of objects and supplies their frames to training."""

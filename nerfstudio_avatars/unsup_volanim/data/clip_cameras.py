@@ -1,4 +1,4 @@
-"""The method's one camera, in nerfstudio's world."""
+"""The single camera of the method, in nerfstudio's world."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clips that lie in a folder: videos, folders of frames, or pictures, under train/ and test/ or all together."""
+"""Finds clips in a folder: videos, folders of frames, or pictures, under train/ and test/ or all together."""
 
 from __future__ import annotations
 

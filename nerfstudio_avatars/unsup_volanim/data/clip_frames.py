@@ -1,4 +1,4 @@
-"""Whole frames of a few clips a step, for methods that learn from many videos."""
+"""Whole frames of a few clips for each training step, for methods that learn from many videos."""
 
 from __future__ import annotations
 

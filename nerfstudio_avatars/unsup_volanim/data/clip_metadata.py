@@ -1,4 +1,4 @@
-"""What clips' names and the published tables of clips say about them."""
+"""Information about clips, taken from their names and from published tables."""
 
 from __future__ import annotations
 

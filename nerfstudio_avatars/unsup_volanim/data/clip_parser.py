@@ -1,4 +1,4 @@
-"""What the dataparsers of clips share: splits, identities, held-out frames, and the one camera."""
+"""Code shared by the dataparsers for clips: splits, identities, held-out frames, and the single camera."""
 
 from __future__ import annotations
 

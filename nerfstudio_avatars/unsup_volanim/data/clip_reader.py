@@ -1,4 +1,4 @@
-"""Frames of clips at the training size, decoded on demand and kept as memory allows."""
+"""Reads frames of clips at the training size, decoded on demand and cached as memory allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames a training step sees: a function of the seed and the step alone."""
+"""Chooses the frames of a training step, as a function of only the seed and the step number."""
 
 from __future__ import annotations
 

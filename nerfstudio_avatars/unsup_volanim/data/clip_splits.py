@@ -1,4 +1,4 @@
-"""Found clips -> the table: who is shown, and who is never trained on."""
+"""Turns found clips into the clip table: who is shown, and who is held out."""
 
 from __future__ import annotations
 

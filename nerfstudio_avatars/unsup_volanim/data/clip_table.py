@@ -1,4 +1,4 @@
-"""Which clips there are, and which of their frames are learned from."""
+"""The table of clips, with the frames that are trained on."""
 
 from __future__ import annotations
 

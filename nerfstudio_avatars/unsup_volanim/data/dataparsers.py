@@ -1,4 +1,4 @@
-"""`voxceleb`, `tedx-people`, `image-folders`: many clips, or pictures, of one kind of object."""
+"""`voxceleb`, `tedx-people`, `image-folders`: many clips, or pictures, of one class of objects."""
 
 from __future__ import annotations
 

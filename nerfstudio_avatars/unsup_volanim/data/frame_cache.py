@@ -1,4 +1,4 @@
-"""Frames kept in memory, as many as a number of bytes allows."""
+"""A cache of frames in memory, limited to a number of bytes."""
 
 from __future__ import annotations
 

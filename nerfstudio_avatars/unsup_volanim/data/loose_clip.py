@@ -1,4 +1,4 @@
-"""A clip that belongs to no data set: a video, a folder of pictures, or one picture."""
+"""A clip outside any data set: a video, a folder of pictures, or a single picture."""
 
 from __future__ import annotations
 

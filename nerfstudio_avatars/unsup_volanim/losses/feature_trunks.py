@@ -1,7 +1,7 @@
-"""Image-classification networks up to the layer where pictures stop looking like pictures; frozen, for comparing them.
+"""Feature layers of image-classification networks, frozen, for comparing pictures.
 
-Only published weights are read. They lie in buffers that no state dict holds: a model that carries a trunk saves, loads
-and trains as if it carried none.
+Only published weights are read. They are kept in buffers outside the state dict, so a model that contains a trunk is
+saved, loaded and trained as if it did not.
 """
 
 from __future__ import annotations

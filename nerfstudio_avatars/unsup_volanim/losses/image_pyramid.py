@@ -1,4 +1,4 @@
-"""Pictures at other sizes. Coordinates run from -1 to 1 between a picture's edges, pixels are squares (no corners)."""
+"""Resizes pictures. Coordinates run from -1 to 1 between a picture's edges, and pixels are squares (no corners)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The perceptual loss: pictures compared through the features of a network that was trained to recognise things.
+"""The perceptual loss: compares pictures through the features of an image-classification network.
 
-The weights are the user's or come inside an installed package; nothing is downloaded.
+Weights come from the user or from an installed package; nothing is downloaded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Absolute error of pictures at several sizes: the coarse ones see misplaced things from further away."""
+"""Absolute error of pictures at several sizes: at coarse sizes, misplaced things are noticed from further away."""
 
 from __future__ import annotations
 
