@@ -57,7 +57,7 @@ class Shot:
     speed: float = 1.0
     """Factor to speed up the motion by; 0.5 is slow motion."""
     up: UpOrAuto = "auto"
-    """Axis that points up in the motion file; `auto` takes the format's or, for plain arrays, that of the torso."""
+    """Axis that points up in the motion file; `auto` finds it by how the body stands and moves, else by the format."""
     person: str | None = None
     """Name or number of the person to take from a motion file that holds several; by default the one in most frames."""
     source_fps: float | None = None

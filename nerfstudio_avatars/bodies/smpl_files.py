@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 
+from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
 from nerfstudio_avatars.bodies.smpl_search import cache_folder
@@ -61,6 +62,8 @@ def _hash(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, ndarray]:
     """Fields by what the file is, not by what it is called: zip archives are npz or torch's, all else is a pickle."""
+    with path.open("rb") as file:
+        refuse_other_kinds(path, file.read(HEAD), "an SMPL body: the official .pkl, an .npz, or ROMP's .pth")
     if not zipfile.is_zipfile(path):
         fields = load_pickle_safely(path)
         if not isinstance(fields, dict):

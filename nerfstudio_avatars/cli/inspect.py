@@ -35,7 +35,7 @@ class Inspect:
     person: str | None = None
     """Name or number of the person to take from motion files that hold several; by default the one in most frames."""
     up: UpOrAuto = "auto"
-    """Axis that points up in motion files; `auto` takes that of the format or, for plain arrays, that of the torso."""
+    """Axis that points up in motion files; `auto` finds it by how the body stands and moves, else by the format."""
 
     def run(self) -> None:
         """Reads everything, then prints it."""

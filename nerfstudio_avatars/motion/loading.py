@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,16 +11,13 @@ from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import BodyModel
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
-from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.motion.choices import Root, Up, UpOrAuto
 from nerfstudio_avatars.motion.motion_file import MotionFile
 from nerfstudio_avatars.motion.plain_contents import frame_files
-from nerfstudio_avatars.motion.readers import read_motion
+from nerfstudio_avatars.motion.readers import SHIPPED, read_motion
 from nerfstudio_avatars.motion.staging import stage_motion
-
-MOTIONS_FOLDER = Path(__file__).parents[1] / "assets" / "motions"
 
 # Rows are the world's axes (y towards the viewer, z up) in the file's axes.
 _TO_Z_UP = {
@@ -33,7 +29,7 @@ _TO_Z_UP = {
 
 def shipped_motions() -> dict[str, Path]:
     """Names and files of the motions that ship with the package (DeepMimic's clips, MIT licence)."""
-    return {path.stem: path for path in sorted(MOTIONS_FOLDER.glob("*.npz"))}
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.npz"))}
 
 
 def motion_path(name_or_path: str | Path) -> Path:
@@ -49,6 +45,11 @@ def motion_path(name_or_path: str | Path) -> Path:
         found = "a folder" if path.is_dir() else "no such file"
         raise DataError(path, found, f"a motion file, or one of {', '.join(shipped)}", "check the name or the path")
     return path
+
+
+def _ships(path: Path) -> bool:
+    """The shipped motions are y-up; no option turns them."""
+    return path.parent == SHIPPED
 
 
 def load_motion(  # noqa: PLR0913
@@ -69,8 +70,8 @@ def load_motion(  # noqa: PLR0913
             can read.
         pelvis_rest: rest pelvis of the body that will move, `body.rest(betas)[1][0]`, metres; the stand-in's by
             default.
-        up: the file's upward axis, where its format's is not the right one: `y`, `z`, or `-y` for a camera's frame,
-            as in fitted videos.
+        up: the file's upward axis, where the one that was found is wrong: `y`, `z`, or `-y` for a camera's frame, as
+            in fitted videos.
         person: which of several persons in the file; by default the one in most frames.
         rest_joints: all rest joints of the body that will move, which skeletons (BVH, glTF) are fitted to; the
             stand-in's by default.
@@ -79,11 +80,10 @@ def load_motion(  # noqa: PLR0913
         DataError: neither a shipped motion nor a readable file.
     """
     path = motion_path(name_or_path)
-    if path.parent == MOTIONS_FOLDER:
-        up = "y"
     if pelvis_rest is None:
         pelvis_rest = load_standin().rest(torch.zeros(10))[1][0] if rest_joints is None else rest_joints[0]
-    return in_world(read_motion(path, person, pelvis_rest, rest_joints=rest_joints), pelvis_rest, up)
+    motion = read_motion(path, person, pelvis_rest, rest_joints=rest_joints)
+    return in_world(motion, pelvis_rest, None if _ships(path) else up)
 
 
 def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None = None) -> BodySequence:
@@ -92,7 +92,7 @@ def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None 
     Args:
         motion: from `read_motion`.
         pelvis_rest: rest pelvis of the body that will move, metres.
-        up: the file's upward axis, where its format's is not the right one.
+        up: the file's upward axis, where the one that was found is wrong.
     """
     pelvis_rest = pelvis_rest.detach().cpu()
     turned = motion.sequence.in_frame(_TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
@@ -110,7 +110,7 @@ def choose_motion(
             `still` for its first pose, held.
         subject: the person's own poses, already in the world frame.
         body: the person's body: its joints are what other skeletons are fitted to.
-        up: the file's up axis; "auto" takes the format's, and where that is none, guesses it from the torso.
+        up: the file's up axis; "auto" finds it by the body, else takes the format's.
         person: which of several persons in the file; by default the one in most frames.
 
     Raises:
@@ -122,10 +122,7 @@ def choose_motion(
     path = motion_path(name)
     joints = body.rest(subject.betas.to(body.weights.device))[1].detach().cpu()
     motion = read_motion(path, person, joints[0], rest_joints=joints)
-    # Who tumbles or crawls may point anywhere: the shipped files are known to be y-up.
-    shipped = path in shipped_motions().values()
-    axis = "y" if shipped else file_axis(motion) if up == "auto" else up
-    sequence = in_world(motion, joints[0], axis)
+    sequence = in_world(motion, joints[0], None if up == "auto" or _ships(path) else up)
     return replace(sequence, betas=subject.betas, gender=subject.gender, body=subject.body)
 
 
@@ -153,15 +150,3 @@ def stage(  # noqa: PLR0913
             f"Ask for fewer frames, or raise --fps: the motion lasts {(len(motion) - 1) / motion.fps:.2f} s, which "
             f"are {round((len(motion) - 1) / motion.fps * fps) + 1} frames."
         ) from error
-
-
-def file_axis(motion: MotionFile) -> Literal["y", "z", "-y"]:
-    """The up axis of a motion's file: the format's, or for plain SMPL arrays, which have none, the torso's."""
-    return up_axis(motion.sequence.global_orient) if motion.format == "SMPL arrays" else motion.up
-
-
-def up_axis(global_orient: Float[Tensor, "frames 3"]) -> Literal["y", "z", "-y"]:
-    """The axis along which the torso points in most frames."""
-    torso = axis_angle_to_matrix(global_orient)[..., 1].median(dim=0).values
-    heights: dict[Literal["y", "z", "-y"], float] = {"y": torso[1].item(), "z": torso[2].item(), "-y": -torso[1].item()}
-    return max(heights, key=lambda axis: heights[axis])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from numpy import ndarray
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.motion.choices import Up
+
+UpFrom = Literal["format", "body", "rest pose"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class MotionFile:
     """The upward axis of the file's frame."""
     notes: tuple[str, ...] = ()
     """What was guessed, dropped or filled in, one clause each."""
+    up_from: UpFrom = "format"
+    """What told the upward axis: `body`, a skeleton's `rest pose`, or the `format` where the body does not tell."""
+    joints: tuple[tuple[str, str], ...] = ()
+    """Of a skeleton: SMPL's joints, and the file's names for them."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,18 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.motion import aist, easymocap, gvhmr, npz, phalp, romp, threedpw, wham
+from nerfstudio_avatars.motion import aist, easymocap, gvhmr, npz, phalp, romp, threedpw, up_axis, wham
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.plain_contents import Unreadable, frame_files, read_contents
 
 _LOG = logging.getLogger(__name__)
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_HEAD = 4096
-"""Bytes that tell text and glTF from the rest."""
-_ALWAYS_TOLD = "lengths times"
-"""How `retarget`'s note on a skeleton's scale begins."""
+SHIPPED = Path(__file__).parents[1] / "assets" / "motions"
+"""Folder of the motions that ship with the package, all y-up: some tumble."""
+_ALWAYS_TOLD = ("lengths times", up_axis.ALWAYS)
+"""How notes begin that every file has: `retarget`'s on a skeleton's scale, and the one on the upward axis."""
+_DOUBTFUL = {"AMASS", "SMPL arrays", easymocap.NAME}
+"""Layouts that tools of other upward axes write too."""
 
 
 class Reader(NamedTuple):
@@ -79,8 +83,14 @@ def read_motion(
         pelvis = pelvis_rest.detach().cpu().double().numpy()
         source = MotionSource(path, data, pelvis, None if person is None else str(person))
         motion = _read(_reader(source), source)
+    if motion.up_from == "format" and path.parent != SHIPPED:
+        up, told_by, note = up_axis.find_up(motion.sequence, motion.up, motion.format not in _DOUBTFUL)
+        changed = up != motion.up
+        motion = replace(motion, up=up, up_from=told_by, notes=(*motion.notes, note))
+    else:
+        changed = False
     for level, told in ((logging.INFO, True), (logging.WARNING, False)):
-        notes = [note for note in motion.notes if note.startswith(_ALWAYS_TOLD) == told]
+        notes = [note for note in motion.notes if (note.startswith(_ALWAYS_TOLD) and not changed) == told]
         if notes:
             _LOG.log(level, "%s (%s): %s", path, motion.format, "; ".join(notes))
     return motion
@@ -123,9 +133,10 @@ def _read_scene(path: Path, person: str | int | None, rest_joints: Tensor | None
         return None
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
     except OSError as error:
         raise DataError(path, error.strerror or str(error), "a readable file", "check the path") from error
+    refuse_other_kinds(path, head, "a motion file: BVH, glTF, npz, npy, a pickle, torch or JSON file", motion=True)
     from nerfstudio_avatars.motion import bvh, gltf
 
     read = bvh.read_bvh if bvh.is_bvh(head) else gltf.read_gltf if gltf.is_gltf(head) else None

@@ -160,7 +160,8 @@ def retarget(
         fps=source.fps,
     )
     scale = f"lengths times {wanted / length:.4g}: legs of {length:.4g} units become the body's {wanted:.2f} m"
-    return MotionFile(sequence, layout, "y", (*notes, scale, *reference.notes, *_left_out(source, joints)))
+    notes = (*notes, scale, *reference.notes, *_left_out(source, joints))
+    return MotionFile(sequence, layout, "y", notes, "rest pose")
 
 
 def _check(joints: dict[str, int], source: SkeletonMotion, path: str | Path) -> None:

@@ -15,8 +15,9 @@ from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion.motion_file import MotionSource
+from nerfstudio_avatars.motion.rotation_fields import whole_body
 
-_FIX = "give the file as its tool wrote it; if you changed it, see the README's section on motion files"
+_FIX = "give the file as its tool wrote it; if you changed it, see docs/motion-files.md"
 BODY_ANGLES, SMPL_ANGLES = 66, 72
 """Numbers of a pose in SMPL's siblings without hands and face, and in SMPL."""
 
@@ -65,24 +66,13 @@ def single_shape(source: MotionSource, value: Any) -> Float[ndarray, "10"]:
 
 
 def smpl_poses(source: MotionSource, name: str, value: Any) -> tuple[Float[ndarray, "frames 72"], tuple[str, ...]]:
-    """SMPL's angles from SMPL's or a sibling's (SMPL-H, SMPL-X), and a note if something was dropped.
-
-    The siblings' 21 body joints are SMPL's; SMPL's own two hand joints stay straight.
+    """SMPL's angles from SMPL's or a sibling's (SMPL-H, SMPL-X), however written; and notes on what was noticed.
 
     Raises:
-        DataError: too few numbers.
+        DataError: it is not made of numbers, or not of a number that a body has.
     """
-    array = np.asarray(value)
-    width = int(np.prod(array.shape[1:])) if array.ndim > 1 else array.size
-    poses = rows(source, name, value, max(width, 1))
-    if width == SMPL_ANGLES:
-        return poses, ()
-    if width < BODY_ANGLES or width % 3:
-        found = f"`{name}` of shape {array.shape}"
-        raise DataError(source.path, found, f"{SMPL_ANGLES} numbers a frame, or SMPL-H's or SMPL-X's", _FIX)
-    note = f"poses of {width // 3} joints: hands, jaw and eyes are dropped"
-    poses = np.pad(poses[:, :BODY_ANGLES], ((0, 0), (0, SMPL_ANGLES - BODY_ANGLES)))
-    return poses, (note,) if width > BODY_ANGLES else ()
+    poses, notes, _ = whole_body(source.path, name, value)
+    return poses, notes
 
 
 def angles(source: MotionSource, name: str, value: Any, joints: int) -> Float[ndarray, "frames angles"]:

@@ -42,7 +42,7 @@ def nodding(tmp_path):
 def test_a_motion_is_measured(nodding, capsys):
     code, [report] = inspect(capsys, nodding)
     assert code == 0 and report["kind"] == "motion" and report["format"] == "SMPL arrays"
-    assert (report["frames"], report["rate_fps"], report["up_axis"], report["up_axis_from"]) == (11, 20, "y", "torso")
+    assert (report["frames"], report["rate_fps"], report["up_axis"], report["up_axis_from"]) == (11, 20, "y", "body")
     assert report["duration_s"] == pytest.approx(0.5)
     assert report["root_x_m"] == [0, 0] and report["root_z_m"] == pytest.approx([0, 1])
     assert report["fastest_root_m_per_s"] == pytest.approx(2, rel=1e-4)
@@ -56,7 +56,7 @@ def test_flips_leaps_and_dropped_hands_are_noted(tmp_path, capsys):
     poses[3, 18 * 3], trans[4] = np.pi * 0.75, 100
     np.savez(tmp_path / "odd.npz", poses=poses, trans=trans, mocap_framerate=60.0)
     _, [report] = inspect(capsys, tmp_path / "odd.npz")
-    assert report["format"] == "AMASS" and report["up_axis_from"] == "format"
+    assert report["format"] == "AMASS" and report["up_axis_from"] == "body"
     notes = "\n".join(report["notes"])
     assert "left_elbow turns by 135 degrees between frames 2 and 3, and 1 more" in notes
     assert "after frame 3" in notes and "hands, jaw and eyes are dropped" in notes

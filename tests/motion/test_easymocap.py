@@ -48,7 +48,7 @@ def write_npy(folder, poses, /, **changes):
 def test_the_body_turns_about_the_origin(tmp_path, lively_poses, smpl, vertices_of, write):
     poses = lively_poses(12)
     motion = read_motion(write(tmp_path / "smpl", poses))
-    assert (motion.format, motion.up, len(motion.sequence)) == ("EasyMocap / ZJU-MoCap", "z", 12)
+    assert (motion.format, len(motion.sequence)) == ("EasyMocap / ZJU-MoCap", 12)
     for frame in range(12):
         np.testing.assert_allclose(vertices_of(motion.sequence, frame), drawn(poses, frame, smpl), atol=1e-5)
 

@@ -85,7 +85,7 @@ def with_nan(array: np.ndarray, frame: int) -> np.ndarray:
         (dict(poses=POSES, trans=with_nan(TRANSL, 0)), "translations with NaN"),
         (dict(poses=POSES, trans=TRANSL, betas=np.full(10, np.inf)), "betas with NaN"),
         (dict(poses=POSES, trans=TRANSL[:3]), r"4 poses and translations of shape \(3, 3\)"),
-        (dict(poses=POSES[:, :60], trans=TRANSL), r"poses of shape \(4, 60\)"),
+        (dict(poses=POSES[:, :60], trans=TRANSL), r"`poses` of shape \(4, 60\)"),
         (dict(poses=POSES[:0], trans=TRANSL[:0]), "at least one frame"),
         (dict(poses=POSES), "the fields poses"),
         (dict(verts=TRANSL), "the fields verts"),

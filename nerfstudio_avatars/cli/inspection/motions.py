@@ -18,7 +18,7 @@ from nerfstudio_avatars.cli.inspection.report import Fact, Report
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow
 from nerfstudio_avatars.motion import MotionFile, in_world, read_motion, shipped_motions
 from nerfstudio_avatars.motion.choices import UpOrAuto
-from nerfstudio_avatars.motion.loading import file_axis
+from nerfstudio_avatars.motion.up_axis import ALWAYS
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -44,9 +44,8 @@ def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "au
         motion = read_motion(path, person)
     sequence = motion.sequence
     shipped = path.resolve() in shipped_motions().values()
-    axis = "y" if shipped else file_axis(motion) if up == "auto" else up
-    guessed = "torso" if motion.format == "SMPL arrays" else "format"
-    source = "format" if shipped else guessed if up == "auto" else "option"
+    axis = motion.up if shipped or up == "auto" else up
+    source = motion.up_from if shipped or up == "auto" else "option"
     persons = [note for note in motion.notes if note.startswith("person ")]
     speed, turns = _speeds(sequence)
     facts = [
@@ -64,7 +63,9 @@ def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "au
         facts.append(Fact(f"root {name}", [values.min().item(), values.max().item()], "m"))
     facts.append(Fact("fastest root", speed.max().item() if len(speed) else 0.0, "m/s"))
     facts.append(Fact("fastest joints", _fastest(turns), "deg/s"))
-    notes = [*(note for note in motion.notes if note not in persons), *_oddities(sequence, speed, turns)]
+    # The facts say the same.
+    told = [*persons, f"{ALWAYS}{motion.up}, as the body stands and moves"]
+    notes = [*(note for note in motion.notes if note not in told), *_oddities(sequence, speed, turns)]
     return Report(path, "motion", tuple(facts), tuple(notes), lambda: _rows(path, motion, axis))
 
 

@@ -1,0 +1,36 @@
+"""Where a motion puts the body's joints, all frames at once."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.bodies.standin import load_standin
+
+
+def standin_joints() -> Float[Tensor, "24 3"]:
+    """Rest joints of the stand-in body, metres."""
+    return load_standin().rest(torch.zeros(10))[1]
+
+
+def posed_joints(
+    sequence: BodySequence, rest_joints: Float[Tensor, "24 3"] | None = None
+) -> Float[Tensor, "frames 24 3"]:
+    """Joints of every frame, metres, as SMPL poses them.
+
+    Args:
+        sequence: the motion.
+        rest_joints: joints of the T-pose, metres; the stand-in's by default.
+    """
+    rest = (standin_joints() if rest_joints is None else rest_joints).to(sequence.transl)
+    parents = load_standin().parents
+    local = axis_angle_to_matrix(torch.cat([sequence.global_orient, sequence.body_pose], 1).unflatten(1, (24, 3)))
+    turns, places = [local[:, 0]], [rest[0] + sequence.transl]
+    for joint in range(1, 24):
+        parent = parents[joint]
+        places.append(places[parent] + turns[parent] @ (rest[joint] - rest[parent]))
+        turns.append(turns[parent] @ local[:, joint])
+    return torch.stack(places, 1)
