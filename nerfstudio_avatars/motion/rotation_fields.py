@@ -110,9 +110,9 @@ def rotations(
         shapes.insert(0, shapes[0][0])
     # The file's own first axis before the others.
     for frames in (array, *shapes):
-        found = _match(frames, joints, like) if frames.ndim > 1 else None
-        if found is not None:
-            return found
+        matched = _match(frames, joints, like) if frames.ndim > 1 else None
+        if matched is not None:
+            return matched
     found = f"`{name}` of shape {array.shape}"
     counts = ", ".join(str(3 * count) for count in joints)
     raise DataError(path, found, f"{counts} numbers a frame (or rotation matrices of so many joints)", _FIX)
