@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 DISTANCE = 4.5
-"""From the camera to the person, metres: far enough for natural proportions."""
+"""Distance from camera to person in metres, far enough for natural proportions."""
 
 MARGIN = 0.2
-"""Left free around the joints, metres: skin, hair and shoes reach beyond them."""
+"""Margin around the joints in metres, because skin, hair and shoes reach beyond them."""
 
 
 def orbit(
@@ -35,13 +35,13 @@ def orbit(
     elevation: float,
     distance: float = DISTANCE,
 ) -> Float[Tensor, "frames 3 4"]:
-    """Camera-to-world matrices, OpenGL axes, of cameras that look at the targets.
+    """Camera-to-world matrices in OpenGL axes, of cameras that look at the targets.
 
     Args:
-        targets: what each camera looks at, metres, z up.
-        azimuth: radians; 0 stands at +y, where the person of a training video looks at the start; grows towards -x.
-        elevation: radians above the horizon, below a right angle.
-        distance: metres from camera to target.
+        targets: the point that each camera looks at, in metres, z up.
+        azimuth: in radians; 0 is at +y, which the person in a training video faces at the start; grows towards -x.
+        elevation: in radians above the horizon, less than a right angle.
+        distance: from camera to target, in metres.
     """
     back = torch.stack(
         [
@@ -59,17 +59,17 @@ def orbit(
 
 
 def reach(joints: Float[Tensor, "frames joints 3"], targets: Float[Tensor, "frames 3"]) -> float:
-    """Radius around its target that holds a person in every frame, from any side, metres."""
+    """Radius in metres, around the target, that contains the person in every frame and from any side."""
     return (joints - targets[:, None]).norm(dim=-1).max().item() + MARGIN
 
 
 def focal_length(radius: float, height: int, width: int, distance: float = DISTANCE) -> float:
-    """Focal length in pixels at which a ball around the target just fits into the picture."""
+    """Focal length in pixels at which a sphere around the target just fits into the picture."""
     return 0.5 * min(height, width) * math.sqrt(max(distance**2 - radius**2, 0.01)) / radius
 
 
 def cameras(camera_to_world: Float[Tensor, "frames 3 4"], focal: float, height: int, width: int) -> Cameras:
-    """nerfstudio cameras without distortion, principal point in the middle."""
+    """nerfstudio cameras without distortion, and with the principal point in the middle."""
     from nerfstudio.cameras.cameras import Cameras
 
     # Only float32 intrinsics: nerfstudio's rays mix types otherwise.
@@ -81,17 +81,17 @@ FIX = "Export it from nerfstudio's viewer: tab Render, Generate Command."
 
 @dataclass(frozen=True)
 class CameraFile:
-    """A path of cameras, evenly spaced in time."""
+    """A camera path, with cameras evenly spaced in time."""
 
     cameras: Cameras
-    """As they are in the file; with `times`, from 0 to 1, where every one has a render time."""
+    """Cameras as in the file; with `times` from 0 to 1 if every camera has a render time."""
     seconds: float
-    """Length."""
+    """Length of the path in seconds."""
 
     def resampled(self, count: int) -> Cameras:
-        """So many cameras over the whole path: the file's own, where the numbers agree, else interpolated.
+        """Cameras over the whole path: those of the file if the number agrees, otherwise interpolated ones.
 
-        As between nerfstudio's key frames, positions and focal lengths go straight, rotations the shorter way.
+        As between nerfstudio's key frames, positions and focal lengths are linear, and rotations go the shorter way.
         """
         import torch
         from nerfstudio.cameras.cameras import Cameras
@@ -123,15 +123,15 @@ class CameraFile:
 
 
 def read_camera_file(path: Path, height: int | None = None, width: int | None = None) -> CameraFile:
-    """Reads a camera path. Its crop is not used: the person is all there is.
+    """Reads a camera path. Its crop is ignored, because the scene holds nothing but the person.
 
     Args:
-        path: JSON, as the viewer writes it.
-        height: pixels, where the file's are not wanted; fields of view stay.
-        width: pixels, where the file's are not wanted.
+        path: a JSON file, as written by the viewer.
+        height: in pixels, if other than the file's; fields of view are kept.
+        width: in pixels, if other than the file's.
 
     Raises:
-        UserError: if it is no camera path.
+        UserError: if it is not a camera path.
     """
     from nerfstudio.cameras.camera_paths import get_path_from_json
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 SIDE = 256
-"""Height and width of the pictures, where nothing else is said, pixels; there is no finer detail to see."""
+"""Default height and width of the pictures in pixels; the model has no finer detail."""
 SWING = math.radians(25)
-"""How far a turning camera goes to each side."""
+"""Angle in radians that a turning camera goes to each side."""
 RANDOM = "random"
-"""What the name of an identity drawn at random begins with."""
+"""Prefix of the name of a random identity."""
 
 
 @dataclass(kw_only=True)
 class DrivenShot:
-    """Who is filmed, moved by which clip, and how."""
+    """The identity to film, the clip that moves it, and the camera."""
 
     driving: str
     """Clip to take the motion from: a video, a GIF, a folder of pictures, or the name of a clip in the data set."""
@@ -55,7 +55,7 @@ class DrivenShot:
     """Width of the rendered pictures in pixels; by default the same as their height, or that of the camera path."""
 
     def check(self) -> None:
-        """Raises `UserError` for values that make no picture or contradict each other."""
+        """Raises `UserError` for values that are out of range or contradict each other."""
         for name in ("height", "width", "seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -72,15 +72,15 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
     """Renders an identity moved by a clip.
 
     Args:
-        run: of `unsup-volanim`.
-        shot: what is shown.
+        run: a run of `unsup-volanim`.
+        shot: what to show.
         output: an .mp4 file, or a folder for PNGs.
 
     Returns:
         The number of frames.
 
     Raises:
-        UserError: if identity or clip are not given, or unknown, or what is asked for cannot be done.
+        UserError: if identity or clip is missing or unknown, or if the options cannot be combined.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -102,7 +102,7 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
 
 
 def relative_motion(driving: list[PartPoses], source: PartPoses) -> list[PartPoses]:
-    """The source's own pose, changed as the driver's is from its first frame on: P = D(t) D(0)^-1 S for each part."""
+    """The source's pose, changed as the driver's changes from its first frame: P = D(t) D(0)^-1 S for each part."""
     back = driving[0].inverse()
     return [pose.after(back).after(source) for pose in driving]
 
@@ -120,7 +120,7 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
 
 
 def _cameras(model: UnsupVolanimModel, shot: DrivenShot, count: int) -> Cameras:
-    """One a frame: the method's own, whose pictures are square, or those of a camera path."""
+    """One camera per frame: the method's own, whose pictures are square, or those of a camera path."""
     import torch
 
     from nerfstudio_avatars.avatars.cameras import read_camera_file
@@ -147,7 +147,7 @@ def _driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None
 
 
 def _identity(run: LoadedRun, model: UnsupVolanimModel, shot: DrivenShot) -> tuple[Tensor, PartPoses]:
-    """The cube, and the pose in the first picture of it."""
+    """The cube, and the pose in the identity's first picture."""
     if shot.image:
         found = find_identity(run, shot.image, shot.mask)
         return found.cube, found.pose

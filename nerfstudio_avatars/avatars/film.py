@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 HELD_SECONDS = 6.0
-"""Length of a shot of a held pose, where none is given."""
+"""Default length of a shot of a held pose, in seconds."""
 
 SIDE = 540
-"""Height and width of the pictures, where nothing else is said, pixels."""
+"""Default height and width of the pictures in pixels."""
 
 LEAST_SIDE = 2
-"""Of the pictures, pixels: a video drops an odd last row or column, and has to keep one."""
+"""Smallest side of the pictures in pixels: a video drops an odd last row or column, and has to keep one."""
 
 
 @dataclass
 class Shot:
-    """What is filmed, and how."""
+    """The motion to film, and how to film it."""
 
     motion: str = "walk"
     """Motion to perform: a shipped one (walk, run, dance_a, cartwheel, spinkick or crawl), or a motion file.
@@ -75,7 +75,7 @@ class Shot:
     """Whether to write RGBA pictures without a background; the output then has to be a folder."""
 
     def check(self) -> None:
-        """Raises `UserError` or `DataError` for a value that makes no picture, or a file that is not there."""
+        """Raises `UserError` or `DataError` for a value that is out of range, or a file that does not exist."""
         for name in ("height", "width", "fps", "speed", "seconds", "source_fps"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -125,7 +125,7 @@ def film(run: LoadedRun, shot: Shot, output: Path) -> int:
 
 
 def frames(run: LoadedRun, shot: Shot) -> Iterator[tuple[int, np.ndarray]]:
-    """The pictures of a shot, 8 bits a channel, one by one, each with the total number."""
+    """Yields the pictures of a shot, with 8 bits per channel, each with the total number."""
     from nerfstudio_avatars.motion.loading import choose_motion, stage
     from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
@@ -156,12 +156,12 @@ def frames(run: LoadedRun, shot: Shot) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _repeated(frame: int, intro: int, last: int) -> int:
-    """Which frame of the motion the video shows: the intro once, the rest again and again; `last` is its first."""
+    """The frame of the motion that the video shows: the intro once, then the rest repeatedly; `last` is its first."""
     return frame if frame < intro else intro + (frame - intro) % max(last - intro, 1)
 
 
 def _camera_path(shot: Shot) -> CameraFile | None:
-    """The exported path, if the shot's camera is one."""
+    """The camera path, if the shot has one."""
     from nerfstudio_avatars.avatars.cameras import read_camera_file
 
     orbits = shot.camera in ("still", "turning")
@@ -169,7 +169,7 @@ def _camera_path(shot: Shot) -> CameraFile | None:
 
 
 def _cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Cameras:
-    """Cameras that look at the person and hold every joint of every state in the picture."""
+    """Cameras that look at the person and keep all joints of all states in the picture."""
     import torch
 
     from nerfstudio_avatars.avatars import cameras as camera_path

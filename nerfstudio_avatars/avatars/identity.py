@@ -20,21 +20,21 @@ ENDING = ".npz"
 
 
 MOST_PICTURES = 64
-"""Of longer clips so many, evenly spread."""
+"""Maximum number of frames to take from a clip, evenly spread."""
 
 
 GHOSTS = "the background may keep ghosts of the object"
 
 
 LEAST_PERSON = 0.03
-"""Share of the pictures below which nobody was found."""
+"""Share of the pictures below which no person counts as found."""
 
 
 def volanim_model(run: LoadedRun) -> UnsupVolanimModel:
-    """The run's model.
+    """The model of a run of `unsup-volanim`.
 
     Raises:
-        UserError: if it is one of another method.
+        UserError: if the run is one of another method.
     """
     from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
@@ -51,7 +51,7 @@ def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, .
     """Fits an identity to pictures, with a progress bar.
 
     Args:
-        masks: one for each of the images, or none.
+        masks: one for each image, or none.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -66,7 +66,7 @@ def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, .
 def _read_pictures(
     model: UnsupVolanimModel, images: tuple[Path, ...], masks: tuple[Path, ...]
 ) -> tuple[Tensor, Tensor | None]:
-    """Some of the pictures, and what of them is the object: as given, by their transparency, or found."""
+    """Reads pictures, and the masks of their object: as given, from their transparency, or found."""
     import torch
 
     from nerfstudio_avatars.process.person_masks import SIDE, person_masks
@@ -101,7 +101,7 @@ def _read_pictures(
 
 
 def save_identity(identity: InvertedIdentity, path: Path) -> None:
-    """Writes code, cube and the pose in the first picture, in one step."""
+    """Writes the code, the cube, and the pose in the first picture, in one step."""
     import os
 
     import numpy as np
@@ -124,14 +124,14 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
 
 
 def load_identity(path: Path, parts: int | None = None, network: str | None = None) -> tuple[Tensor, PartPoses]:
-    """What `save_identity` wrote: the cube, and the pose (1, parts) in the first picture.
+    """Reads a file written by `save_identity`: the cube, and the pose (1, parts) in the first picture.
 
     Args:
-        parts: that the run has; any by default.
-        network: its fingerprint; any by default.
+        parts: the number that the run has; by default any.
+        network: the fingerprint of the run's network; by default any.
 
     Raises:
-        DataError: if it is no such file, or belongs to another kind of run.
+        DataError: if it is not an identity file, or belongs to another kind of run.
     """
     import zipfile
 

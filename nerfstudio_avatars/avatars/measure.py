@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 
 
 UNGROUPED = "test"
-"""Name of the only group where the data names none."""
+"""Name of the only group, if the data have no groups."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of one run."""
+    """The figures of one run."""
 
     groups: dict[str, dict[str, float]]
-    """Of each group: `images`, their number, and the mean of every figure that all its pictures have."""
+    """For each group, the number of its pictures as `images`, and the mean of every figure that all of them have."""
     frames: dict[str, list[int]]
-    """Which frames each group's pictures are."""
+    """The frames that belong to each group."""
     render_fps: float
-    """Pictures a second, the first left out, since it compiles."""
+    """Pictures rendered per second, without the first, which compiles kernels."""
 
 
 def measure(
     run: LoadedRun, groups: tuple[str, ...] = (), pictures: Path | None = None, most: int | None = None
 ) -> Measured:
-    """Renders held-out pictures and compares each with the truth.
+    """Renders held-out pictures and compares each of them with the ground truth.
 
     Args:
-        run: opened with its test pictures.
-        groups: which to take; none takes all.
-        pictures: folder for truth, rendering and error (x 4) side by side, `<group>-<frame>.png`.
-        most: of each group's pictures, evenly spread; all by default.
+        run: a run opened with its test pictures.
+        groups: the groups to measure; by default all.
+        pictures: the folder for truth, rendering and error (x 4) side by side, as `<group>-<frame>.png`.
+        most: the maximum number of pictures per group, evenly spread; by default all.
 
     Raises:
-        UserError: if there is no picture of the groups.
+        UserError: if none of the groups has a picture.
     """
     import torch
 
@@ -92,16 +92,16 @@ def measure(
 
 
 def evenly(places: Sequence[int], most: int | None) -> set[int]:
-    """At most so many of them, evenly spread; all for None."""
+    """At most `most` of the items, evenly spread; all for None."""
     if most is None or most >= len(places):
         return set(places)
     return {places[round(n * (len(places) - 1) / max(most - 1, 1))] for n in range(most)}
 
 
 def follow(protocol: Protocol, model: Any) -> None:
-    """Makes an avatar show what a protocol counts, and fit poses as it does. Other models stay as they are.
+    """Makes an avatar show what a protocol counts, and fit poses as it does. Other models are left as they are.
 
-    The model is changed in memory; it is of no use for anything else afterwards.
+    The model is changed in memory, and should not be used for anything else afterwards.
     """
     import torch
 
@@ -143,8 +143,8 @@ def evaluate_loaded(run: LoadedRun) -> dict:
 
     Returns:
         `groups`: for each group `images`, their number, and the mean of every figure of
-        `nerfstudio_avatars.metrics.image.image_metrics`; `render_fps`: pictures a second, the first left out, since it
-        compiles; `step`: of the checkpoint.
+        `nerfstudio_avatars.metrics.image.image_metrics`; `render_fps`: pictures rendered per second, without the first,
+        which compiles kernels; `step`: the step of the checkpoint.
     """
     from nerfstudio_avatars.avatars.measure import measure
 

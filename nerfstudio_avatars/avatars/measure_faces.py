@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 TURNS = (-30.0, -15.0, 15.0, 30.0)
-"""Degrees, of the views whose yaw is measured."""
+"""Turns in degrees of the views whose yaw is measured."""
 
 
 def animation_figures(run: LoadedRun, frames: int, people: bool = False) -> dict[str, float | str]:
     """Figures by name, defined in docs/unsup-volanim.md; those of faces need the extra `faces`.
 
     Args:
-        run: opened.
-        frames: how many held-out frames, at most.
-        people: of people never trained on instead of the clips trained on.
+        run: an opened run.
+        frames: the maximum number of held-out frames to measure.
+        people: whether to measure people who were not trained on.
 
     Returns:
-        Also values that are not a number, where too few frames allow a figure; text that says why some are left out.
+        Figures by name. A figure is NaN if too few frames allow it; text says why some are left out.
     """
     import torch
 
@@ -106,7 +106,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
 
 
 class _Shot:
-    """A held-out frame, whom it shows, and the model that draws them."""
+    """A held-out frame, the identity it shows, and the model that renders it."""
 
     def __init__(self, model: UnsupVolanimModel, clip: int, frame: int) -> None:
         self.model, self.clip = model, clip
@@ -116,7 +116,7 @@ class _Shot:
         self.cube = model.cube_of_clip(clip)
 
     def draw(self, pose: PartPoses) -> Tensor:
-        """The same person in a pose."""
+        """Renders the same identity in a pose."""
         import torch
 
         from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
@@ -127,13 +127,13 @@ class _Shot:
 
 
 def _driver(shots: list[_Shot], number: int) -> int:
-    """The next shot of another clip; there is one."""
+    """The next shot of another clip, which exists."""
     others = [(number + step) % len(shots) for step in range(1, len(shots))]
     return next(other for other in others if shots[other].clip != shots[number].clip)
 
 
 def _enlarged(picture: Tensor) -> Tensor:
-    """8 bits a channel, and large enough for the detector."""
+    """Pictures with 8 bits per channel, enlarged as the detector needs."""
     import torch.nn.functional as F
 
     side = max(256, len(picture))

@@ -7,8 +7,8 @@ from typing import Literal
 
 ProtocolName = Literal["ours", "novel-view", "novel-pose", "instant-avatar-paper", "3dgs-avatar"]
 Poses = Literal["given", "neighbours", "refined"]
-"""Of held-out pictures: as the data give them; corrected by what neighbouring training frames needed; fitted to the
-test picture itself."""
+"""Poses of held-out pictures: as in the data, corrected like the neighbouring training frames, or fitted to the test
+picture itself."""
 
 VIEWS = ("novel_view", "between_frames")
 """Groups whose poses lie between trained ones."""
@@ -17,7 +17,7 @@ NOVEL_POSES = ("novel_pose",)
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement that a paper prints, with where it was read. Figures only recalled have no place here."""
+    """A statement printed in a paper, and where it was read. Figures from memory do not belong here."""
 
     what: str
     value: str
@@ -26,7 +26,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Refinement:
-    """Fitting of a held-out pose to its picture."""
+    """How a held-out pose is fitted to its picture."""
 
     steps: int
     rays: int
@@ -35,31 +35,31 @@ class Refinement:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is rendered, and which figures count."""
+    """What is rendered, and which figures are reported."""
 
     name: ProtocolName
     title: str
     backgrounds: tuple[str, ...]
     poses: tuple[Poses, ...]
     lpips: str = "lpips_alex"
-    """Which of the two LPIPS figures of `metrics.lpips` fills the column."""
+    """The LPIPS figure of `metrics.lpips` to show in the column."""
     groups: tuple[str, ...] = ()
-    """Groups of pictures; none: all."""
+    """Groups of pictures; all if empty."""
     refinement: Refinement | None = None
     """How poses are fitted; None leaves it to the run's configuration."""
     stored_poses: bool = False
-    """Whether poses are those of the data: corrections learned in training are dropped, as the reference does."""
+    """Whether to use poses of the data, without corrections learnt in training, as the published code does."""
     published_frames: bool = False
-    """Whether the paper names the frames, subject by subject."""
+    """Whether the paper lists its frames for each subject."""
     picture_size: int | None = None
-    """Side of the paper's pictures, pixels."""
+    """Side length of the paper's pictures in pixels."""
     reference: str = ""
-    """The paper; empty where there is none."""
+    """The paper, or nothing if there is none."""
     counted: str = ""
-    """Which row stands beside the paper's table."""
+    """The row to compare with the paper's table."""
     claims: tuple[Claim, ...] = ()
     caveats: tuple[str, ...] = ()
-    """What differs from the paper in every run."""
+    """Differences from the paper that every run has."""
 
 
 OURS = Protocol(

@@ -18,7 +18,7 @@ PYTHON_TAG = "tag:yaml.org,2002:python/"
 PLAIN_KINDS = frozenset({"tuple", "none", "bool", "str", "unicode", "bytes", "int", "long", "float", "complex"})
 CLASS_KINDS = frozenset({"object", "object/new", "object/apply", "name"})
 TRUSTED_FUNCTIONS = frozenset({"nerfstudio.data.utils.nerfstudio_collate.nerfstudio_collate"})
-"""Functions that nerfstudio's own configurations refer to."""
+"""Functions that nerfstudio's own configurations name."""
 TRUSTED_PACKAGES = ("nerfstudio.", "nerfstudio_avatars.", "pathlib.", "torch.optim.")
 
 
@@ -33,11 +33,11 @@ class LoadedRun:
 
 
 def foreign_tags(text: str) -> list[str]:
-    """The tags of a YAML document that could build something else than a nerfstudio configuration.
+    """The tags of a YAML document that could build anything but a nerfstudio configuration.
 
     Allowed are plain values, paths, torch's number types, and *classes* of nerfstudio, of this package and of torch's
-    optimizers. Functions are not, but for the one that nerfstudio's own datamanagers name: nerfstudio has others, among
-    them one that runs a shell command.
+    optimizers. Functions are not allowed, except for the one that nerfstudio's own datamanagers name, because
+    nerfstudio has others, including one that runs a shell command.
     """
     tags = (getattr(event, "tag", None) for event in yaml.parse(text, Loader=yaml.SafeLoader))
     return sorted({tag.removeprefix(PYTHON_TAG) for tag in tags if tag and not _is_trusted(tag)})
@@ -60,7 +60,7 @@ def _is_trusted(tag: str) -> bool:
 
 
 def find_config(path: Path) -> Path:
-    """The `config.yml` that a file or a run's folder stands for.
+    """The `config.yml` meant by a path to it or to the folder of a run.
 
     Raises:
         UserError: if there is none.
@@ -75,7 +75,7 @@ def check_config(path: Path, trust: bool = False) -> None:
     """Refuses a configuration that could run foreign code.
 
     Raises:
-        UserError: naming what was found, unless `trust` is set.
+        UserError: if there is any and `trust` is not set, naming what was found.
     """
     try:
         found = foreign_tags(path.read_text("utf8"))
@@ -90,11 +90,11 @@ def check_config(path: Path, trust: bool = False) -> None:
 
 
 def anchor_data(config: TrainerConfig, outputs: Path) -> None:
-    """Finds data whose path was typed relative to the folder that the training was started in.
+    """Finds data whose path is relative to the folder that training was started in.
 
     Args:
-        config: of the run, as it was written.
-        outputs: the folder of all runs, where it is now; as typed, it too was relative to that folder.
+        config: the configuration of the run, as written.
+        outputs: the present folder of all runs, which was relative to the same folder.
     """
     typed, manager = config.output_dir, config.pipeline.datamanager
     data = getattr(manager, "data", None)
@@ -106,7 +106,7 @@ def anchor_data(config: TrainerConfig, outputs: Path) -> None:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Those that nerfstudio wrote into a folder, the last one last; none where there is no such folder."""
+    """The checkpoints that nerfstudio wrote to a folder, in order of steps; empty if there is no such folder."""
     return sorted(folder.glob(f"step-{'[0-9]' * 9}.ckpt"))
 
 
@@ -116,14 +116,14 @@ def step_of(checkpoint: Path) -> int:
 
 
 def check_data(config: TrainerConfig, path: Path) -> None:
-    """Opening a run reads its data, which say what its model was built for.
+    """Checks that the data exist: opening a run reads them to build the model.
 
     Args:
-        config: of the run.
-        path: of its config.yml.
+        config: the configuration of the run.
+        path: the path of its config.yml.
 
     Raises:
-        UserError: if they are gone.
+        UserError: if they do not exist.
     """
     manager = config.pipeline.datamanager
     data = getattr(manager, "data", None) or getattr(getattr(manager, "dataparser", None), "data", None)
@@ -136,13 +136,13 @@ def check_data(config: TrainerConfig, path: Path) -> None:
 
 
 def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", "inference"] = "test") -> LoadedRun:
-    """Opens a trained run with its last checkpoint, from whatever folder the command is given in.
+    """Opens a trained run with its last checkpoint, from any working directory.
 
-    The checkpoints beside the configuration are the run's, whatever its folder is called and wherever it was moved to;
-    the folder that the configuration names is looked into only if there are none.
+    Checkpoints beside the configuration belong to the run, even if its folder was renamed or moved; the folder that the
+    configuration names is only used if there are none.
 
     Raises:
-        UserError: if the configuration is missing or not trusted, or there is no checkpoint, or the data are gone.
+        UserError: if the configuration is missing or not trusted, or if checkpoints or data are missing.
     """
     path = find_config(path)
     check_config(path, trust)
@@ -152,7 +152,7 @@ def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", 
     run_folder = path.resolve().parent
 
     def anchor(config: TrainerConfig) -> TrainerConfig:
-        """Makes the run independent of the working directory it was trained in, and of its folder's name."""
+        """Makes the run independent of the working directory it was trained in, and of the name of its folder."""
         if run_folder.parent.name == config.method_name and len(run_folder.parents) > 2:  # noqa: PLR2004
             anchor_data(config, run_folder.parents[2])
         own = path.absolute().parent / config.relative_model_dir

@@ -42,13 +42,13 @@ class BodyState:
     """One frame of SMPL parameters."""
 
     betas: Float[Tensor, "10"]
-    """Shape coefficients of the body's own shape space."""
+    """Shape coefficients in the shape space of the body."""
     global_orient: Float[Tensor, "3"]
     """Rotation of the whole body about its rest pelvis, axis-angle, radians."""
     body_pose: Float[Tensor, "69"]
     """Rotations of joints 1..23 relative to their parents, axis-angle, radians."""
     transl: Float[Tensor, "3"]
-    """Added after posing, metres."""
+    """Translation added after posing, in metres."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class PosedBody:
     """A body in a pose."""
 
     vertices: Float[Tensor, "vertices 3"]
-    """Posed skin, pose correctives included, metres."""
+    """Posed skin in metres, including pose correctives."""
     joints: Float[Tensor, "24 3"]
-    """Posed joints, metres."""
+    """Posed joints in metres."""
     joint_transforms: Float[Tensor, "24 4 4"]
-    """Shaped T-pose -> posed, translation included, metres."""
+    """Transforms from the shaped T-pose to the pose, including translation, in metres."""
 
 
 class BodyModel(Protocol):
@@ -68,7 +68,7 @@ class BodyModel(Protocol):
 
     @property
     def name(self) -> str:
-        """`standin`, `smpl`, or the path of the file that it came from."""
+        """`standin`, `smpl`, or the path of the file the body was read from."""
 
     @property
     def gender(self) -> str:
@@ -91,7 +91,7 @@ class BodyModel(Protocol):
         """Skinning weights, summing to one over the joints."""
 
     def rest(self, betas: Float[Tensor, "10"]) -> tuple[Float[Tensor, "vertices 3"], Float[Tensor, "24 3"]]:
-        """Skin and joints of the shaped T-pose, without pose correctives, metres."""
+        """Skin and joints of the shaped T-pose in metres, without pose correctives."""
 
     def pose(self, state: BodyState) -> PosedBody:
-        """The body in a pose; differentiable in every part of the state."""
+        """Poses the body; differentiable with respect to every part of the state."""

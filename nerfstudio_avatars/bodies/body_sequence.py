@@ -22,13 +22,13 @@ class BodySequence:
     """SMPL parameters of consecutive frames: one shape, and a pose per frame (float32)."""
 
     betas: Float[Tensor, "10"]
-    """Shape coefficients, in the shape space of `body`."""
+    """Shape coefficients in the shape space of `body`."""
     global_orient: Float[Tensor, "frames 3"]
     """Rotation of the whole body about its rest pelvis, axis-angle, radians."""
     body_pose: Float[Tensor, "frames 69"]
     """Rotations of joints 1..23 relative to their parents, axis-angle, radians."""
     transl: Float[Tensor, "frames 3"]
-    """Added after posing, metres."""
+    """Translation added after posing, in metres."""
     fps: float = 30.0
     """Frames per second."""
     gender: str = "neutral"
@@ -66,7 +66,7 @@ class BodySequence:
         return BodyState(self.betas, self.global_orient[frame], self.body_pose[frame], self.transl[frame])
 
     def at(self, time: float) -> BodyState:
-        """The parameters at a time from 0 (first frame) to 1 (last); rotations take the shorter way between frames."""
+        """The parameters at a time from 0 (first frame) to 1 (last), interpolated; rotations go the shorter way."""
         position = min(max(float(time), 0.0), 1.0) * (len(self) - 1)
         first = min(int(position), len(self) - 1)
         last = min(first + 1, len(self) - 1)
@@ -93,7 +93,7 @@ class BodySequence:
         )
 
     def pelvis(self, pelvis_rest: Float[Tensor, "3"]) -> Float[Tensor, "frames 3"]:
-        """Where the pelvis is in each frame, metres. The root turns about it, so the orientation does not matter.
+        """Position of the pelvis in each frame, in metres. The root turns about it, so orientation does not matter.
 
         Args:
             pelvis_rest: pelvis of the shaped T-pose, `body.rest(betas)[1][0]`.
@@ -110,8 +110,8 @@ class BodySequence:
 
         Args:
             rotation: old axes -> new axes.
-            shift: metres, in the new axes.
-            pelvis_rest: pelvis of the shaped T-pose, `body.rest(betas)[1][0]`, metres.
+            shift: in metres, in the new axes.
+            pelvis_rest: pelvis of the shaped T-pose, `body.rest(betas)[1][0]`, in metres.
         """
         turn = matrix_to_axis_angle(rotation).expand_as(self.global_orient)
         return replace(
@@ -121,12 +121,12 @@ class BodySequence:
         )
 
     def to(self, device: torch.device | str) -> BodySequence:
-        """The sequence on a device."""
+        """Moves the sequence to a device."""
         moved = {name: getattr(self, name).to(device) for name in ("betas", "global_orient", "body_pose", "transl")}
         return replace(self, **moved)
 
     def save(self, path: str | Path) -> None:
-        """Writes InstantAvatar's npz layout, with `fps`, `gender` and `body` beside it, in one step."""
+        """Writes InstantAvatar's npz layout, plus `fps`, `gender` and `body`, in one step."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

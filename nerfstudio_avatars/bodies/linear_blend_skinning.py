@@ -21,16 +21,16 @@ def blend_transforms(
     weights: Float[Tensor, "*points joints"],
     joint_transforms: Float[Tensor, "joints 4 4"],
 ) -> Float[Tensor, "*points 4 4"]:
-    """Blends the joints' transforms at each point.
+    """Blends the transforms of the joints at each point.
 
-    Loper et al. 2015 (SMPL), eq. 4, without the rest pose, which the caller has already divided out.
+    Loper et al. 2015 (SMPL), eq. 4, without the rest pose, which `joint_transforms` has already removed.
 
     Args:
         weights: skinning weights, non-negative, summing to one over the joints.
         joint_transforms: canonical -> posed, metres.
 
     Returns:
-        One transform per point. It is affine, not rigid: the blend of rotations is no rotation.
+        One transform per point. It is affine, not rigid, because a blend of rotations is not a rotation.
     """
     return (weights @ joint_transforms.flatten(-2)).unflatten(-1, (4, 4))
 
@@ -54,18 +54,18 @@ def joint_transforms(
 ) -> Float[Tensor, "*batch 24 4 4"]:
     """Rigid motion of every joint from the rest pose into the pose.
 
-    SMPL, eq. 3 and 4: the chain of rotations down the kinematic tree, with the rest joint divided out, so that a
-    point on a bone in the shaped T-pose lands where the posed bone has it. Differentiable in all tensors.
+    SMPL, eq. 3 and 4: the chain of rotations along the kinematic tree, with the rest joint removed, so that a point on
+    a bone of the shaped T-pose is mapped to the posed bone. Differentiable in all tensors.
 
     Args:
-        joints_rest: joints of the shaped T-pose, metres.
+        joints_rest: joints of the shaped T-pose, in metres.
         global_orient: rotation of the root about the rest pelvis (not about the origin), axis-angle, radians.
         body_pose: rotations of joints 1..23 relative to their parents, axis-angle, radians.
-        transl: added to every joint's translation after posing, metres.
+        transl: translation of every joint after posing, in metres.
         parents: parent of each joint, -1 for the root.
 
     Returns:
-        Rest -> posed, metres.
+        Transforms from rest to pose, in metres.
     """
     angles = torch.cat([global_orient, body_pose], -1).unflatten(-1, (-1, 3))
     local = axis_angle_to_matrix(angles)
@@ -94,7 +94,7 @@ def _homogeneous(
 
 @dataclass(frozen=True)
 class _Tree:
-    """A kinematic tree in layers, so that the chain takes eight batched products instead of 23."""
+    """A kinematic tree in layers, so that the chain needs eight batched products instead of 23."""
 
     parents: Int[Tensor, "joints"]
     laid: Int[Tensor, "joints"]
@@ -102,9 +102,9 @@ class _Tree:
     sizes: list[int]
     """Joints of each layer."""
     rows: list[Int[Tensor, "layer"]]
-    """For each layer but the first, the parents' rows in the layer before."""
+    """For each layer but the first, the rows of the parents in the previous layer."""
     order: Int[Tensor, "joints"]
-    """Where each joint lies in `laid`."""
+    """Position of each joint in `laid`."""
 
 
 @lru_cache(maxsize=16)

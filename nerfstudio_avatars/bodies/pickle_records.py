@@ -10,11 +10,11 @@ import numpy as np
 import scipy.sparse
 
 _MOST_ENTRIES = 500_000_000
-"""Larger arrays than any body has are taken for an attack on the memory."""
+"""Limit on the entries of an array, above any that a body has, against attacks on memory."""
 
 
 class _Name:
-    """A name that files mention, as an argument or to be called. Not a function, so that a pickle cannot alter it."""
+    """A name that files use as an argument or call. It is not a function, so that a pickle cannot alter it."""
 
     __slots__ = ("_call",)
 
@@ -31,7 +31,7 @@ class _Name:
 
 
 class Record:
-    """Takes the attributes of an object, and nothing of its behaviour."""
+    """Keeps the attributes of an object, but none of its behaviour."""
 
     def __init__(self, *args: Any) -> None:
         self.state: dict[str, Any] = {}
@@ -43,11 +43,11 @@ class Record:
                 self.__dict__.setdefault("state", {}).update(part)
 
     def plain(self, memo: dict[int, Any]) -> Any:
-        """The array that the object stood for."""
+        """The array that the object represents."""
         raise pickle.UnpicklingError(f"an incomplete {type(self).__name__.strip('_')}")
 
     def field(self, name: str, memo: dict[int, Any]) -> Any:
-        """One of the attributes, as plain data."""
+        """An attribute as plain data."""
         state = self.__dict__.get("state", {})
         if name not in state:
             raise pickle.UnpicklingError(f"a {type(self).__name__.strip('_')} without `{name}`")
@@ -55,7 +55,7 @@ class Record:
 
 
 class DType(Record):
-    """`numpy.dtype`; only numbers, text and objects, whose size the name fixes."""
+    """`numpy.dtype`, limited to numbers, text and objects whose size is fixed by the name."""
 
     def __init__(self, name: str, *_: Any) -> None:
         self.dtype = np.dtype(str(name))
@@ -128,14 +128,14 @@ class _SparseRows(_Sparse):
 
 
 def _encode(text: str, encoding: str = "utf-8") -> bytes:
-    """`_codecs.encode`, by which Python 3 writes bytes in protocol 2."""
+    """`_codecs.encode`, which Python 3 uses to write bytes in protocol 2."""
     if encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
         raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
     return str(text).encode(encoding)
 
 
 def _reconstruct(kind: Any, *_: Any) -> Record:
-    """`copy_reg._reconstructor`: an object of protocol 0 or 1. Only the records of this file can be made."""
+    """`copy_reg._reconstructor`: an object of protocol 0 or 1. Only records of this module can be created."""
     if not (isinstance(kind, type) and issubclass(kind, Record)):
         raise pickle.UnpicklingError("an object of an unknown class")
     return kind()
@@ -173,7 +173,7 @@ def check_size(shape: tuple[int, ...]) -> None:
 
 
 def plain(value: Any, memo: dict[int, Any]) -> Any:
-    """Replaces the records in a value by the arrays they stand for."""
+    """Replaces the records in a value by the arrays they represent."""
     if id(value) in memo:
         return memo[id(value)][1]
     if isinstance(value, Record):

@@ -29,22 +29,22 @@ _DAMAGED = (
     TypeError,
     ValueError,
 )
-"""What Python's own unpickler raises on bytes that are no pickle."""
+"""Errors that Python's unpickler raises on bytes that are not a pickle."""
 
 
 class UnsafePickleError(DataError):
-    """A pickle that asks for something other than plain data. Nothing of it was executed."""
+    """A pickle that needs more than plain data. Nothing in it was executed."""
 
 
 def load_pickle_safely(path: str | Path) -> Any:
-    """Reads a pickle of plain data: dicts, lists, text, numbers, numpy arrays, scipy's sparse matrices, chumpy arrays.
+    """Reads a pickle of plain data: dicts, lists, text, numbers, and arrays of numpy, scipy (sparse) and chumpy.
 
-    Written by Python 2 or 3. Sparse matrices and chumpy's arrays come back as plain numpy arrays, Python 2's text as
-    `str`.
+    The pickle may be written by Python 2 or 3. Sparse matrices and chumpy arrays are returned as plain numpy arrays,
+    and text of Python 2 as `str`.
 
     Raises:
-        UnsafePickleError: the file names something else; the message says what. It was not executed.
-        DataError: the file cannot be read, or is no pickle.
+        UnsafePickleError: the file needs something else, which the message names. It was not executed.
+        DataError: the file cannot be read, or is not a pickle.
     """
     path = Path(path)
     try:
@@ -55,15 +55,15 @@ def load_pickle_safely(path: str | Path) -> Any:
 
 
 def load_pickle_bytes_safely(content: bytes, path: str | Path) -> Any:
-    """Reads a pickle that lies in memory, as `load_pickle_safely` does, and joblib's kind too.
+    """Reads a pickle from memory, as `load_pickle_safely` does, or the content of a joblib file.
 
     Args:
         content: the pickle.
-        path: the file that it came from, for the message.
+        path: the file it was read from, for messages.
 
     Raises:
-        UnsafePickleError: the pickle names something else than data; the message says what. It was not executed.
-        DataError: it is no pickle.
+        UnsafePickleError: the pickle needs something else, which the message names. It was not executed.
+        DataError: the content is not a pickle.
     """
     file = io.BytesIO(content)
     return _load(_JoblibReader(file, Path(path)), file, Path(path))
@@ -87,7 +87,7 @@ class _Reader(pickle.Unpickler):
         self._path = path
 
     def allowed(self, name: str) -> Any:
-        """What stands for a name, or None."""
+        """The stand-in for a name, or None."""
         return ALLOWED.get(name)
 
     def find_class(self, module_name: str, global_name: str) -> Any:
@@ -104,7 +104,7 @@ class _Reader(pickle.Unpickler):
 
 
 class _JoblibReader(_Reader):
-    """Also reads the arrays that joblib writes raw into the stream, each behind the record that describes it.
+    """Also reads the arrays that joblib writes into the stream as raw bytes, each after the record that describes it.
 
     The file must have no `peek`: without it, Python's unpickler has read exactly up to the record when it is made.
     """
@@ -118,7 +118,7 @@ class _JoblibReader(_Reader):
 
 
 class _JoblibArray(Record):
-    """`joblib.numpy_pickle.NumpyArrayWrapper`: takes its array from the stream as soon as it knows the shape."""
+    """`joblib.numpy_pickle.NumpyArrayWrapper`: reads its array from the stream as soon as the shape is known."""
 
     file: io.BytesIO
     path: Path

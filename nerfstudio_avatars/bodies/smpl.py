@@ -15,16 +15,15 @@ _SEARCHED = ("auto", "smpl")
 
 
 def load_body(name_or_path: str | Path = "auto", gender: str = "neutral") -> SmplBody:
-    """A body by name, on the CPU.
+    """Loads a body by name, on the CPU.
 
     Args:
         name_or_path: `standin` (ships with the package), `smpl` (the user's SMPL file, from the usual places), `auto`
-            (SMPL if there is one, else the stand-in, with a warning), or the path of an SMPL file or of a folder that
-            holds one.
-        gender: `neutral`, `male` or `female`: which of SMPL's files to take. The stand-in has one shape for all.
+            (SMPL if it is found, otherwise the stand-in, with a warning), or the path of an SMPL file or of its folder.
+        gender: `neutral`, `male` or `female`, which selects the SMPL file. The stand-in has one shape for all.
 
     Raises:
-        DataError: no such file, or it is no SMPL model.
+        DataError: the file does not exist, or is not an SMPL model.
     """
     name = str(name_or_path)
     if name == "standin":

@@ -22,7 +22,7 @@ _SIBLINGS = {55: "SMPL-X", 52: "SMPL-H", 16: "MANO", 5: "FLAME"}
 
 @dataclass(frozen=True)
 class SmplArrays:
-    """SMPL's own fields (metres), in float32 and int64, without anything that needs another library."""
+    """The fields of SMPL (in metres) as plain arrays in float32 and int64."""
 
     v_template: Float[ndarray, "vertices 3"]
     shapedirs: Float[ndarray, "vertices 3 10"]
@@ -34,7 +34,7 @@ class SmplArrays:
 
     @classmethod
     def checked(cls, fields: Mapping[str, ndarray], file: str | Path) -> SmplArrays:
-        """Takes SMPL's fields out of what a file holds.
+        """Takes the fields of SMPL from the contents of a file.
 
         Raises:
             DataError: a field is missing, has another shape, is not finite, or belongs to another body model.

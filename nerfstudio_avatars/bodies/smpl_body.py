@@ -18,7 +18,7 @@ from nerfstudio_avatars.bodies.smpl_arrays import BETAS, SmplArrays
 
 
 class SmplBody:
-    """An SMPL body. It never changes: copies share its memory, and `to` gives another body."""
+    """An immutable SMPL body: copies share its memory, and `to` returns another body."""
 
     joint_names = JOINT_NAMES
 
@@ -26,8 +26,8 @@ class SmplBody:
         """Builds the body.
 
         Args:
-            arrays: SMPL's fields, checked.
-            name: `standin`, `smpl` or a path: what `load_body` needs to find it again.
+            arrays: the checked fields of SMPL.
+            name: `standin`, `smpl` or a path, with which `load_body` finds the body again.
             gender: `neutral`, `male` or `female`.
         """
         self.name, self.gender = name, gender
@@ -50,11 +50,11 @@ class SmplBody:
 
     @property
     def device(self) -> torch.device:
-        """Where the body lies; states must lie there too."""
+        """The device of the body; states must be on it too."""
         return self._smpl.v_template.device
 
     def to(self, device: torch.device | str) -> SmplBody:
-        """The body on a device (itself, if it lies there)."""
+        """The body on a device (itself, if it is there already)."""
         device = torch.device(device)
         if device.type == self.device.type and device.index in (None, self.device.index):
             return self
@@ -63,12 +63,12 @@ class SmplBody:
         return moved
 
     def rest(self, betas: Float[Tensor, "10"]) -> tuple[Float[Tensor, "vertices 3"], Float[Tensor, "24 3"]]:
-        """Skin and joints of the shaped T-pose, without pose correctives, metres."""
+        """Skin and joints of the shaped T-pose in metres, without pose correctives."""
         vertices = self._smpl.v_template + self._smpl.shapedirs @ betas
         return vertices, self._smpl.J_regressor @ vertices
 
     def pose(self, state: BodyState) -> PosedBody:
-        """The body in a pose; differentiable in every part of the state."""
+        """Poses the body; differentiable with respect to every part of the state."""
         rotations = axis_angle_to_matrix(torch.cat([state.global_orient, state.body_pose]).unflatten(0, (24, 3)))
         # Rotation matrices instead of angles: smplx's own conversion is off by 1e-8 rad at zero, in value and gradient.
         posed = self._smpl(

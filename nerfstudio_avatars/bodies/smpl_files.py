@@ -21,14 +21,14 @@ from nerfstudio_avatars.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "v1"
-"""Part of the cache's file names; raised when what is stored changes."""
+"""Version in the names of cached files; increased when their contents change."""
 
 
 def read_smpl(path: str | Path) -> SmplArrays:
     """Reads a user's SMPL file: the official pickles of Python 2, `.npz`, or ROMP's `.pth`. Nothing in it is executed.
 
-    The arrays are kept as a plain npz in the user's cache, by the hash of the file's content: later reads are quick
-    and involve no pickle.
+    The arrays are kept as a plain npz in the user's cache, under a hash of the file's content. Later reads are quick,
+    and do not involve a pickle.
 
     Raises:
         DataError: the file cannot be used.
@@ -61,7 +61,7 @@ def _hash(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, ndarray]:
-    """Fields by what the file is, not by what it is called: zip archives are npz or torch's, all else is a pickle."""
+    """Reads the fields by content, not by name: zip archives are npz or torch files, anything else is a pickle."""
     with path.open("rb") as file:
         refuse_other_kinds(path, file.read(HEAD), "an SMPL body: the official .pkl, an .npz, or ROMP's .pth")
     if not zipfile.is_zipfile(path):

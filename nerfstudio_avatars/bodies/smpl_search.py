@@ -52,18 +52,18 @@ _LETTERS = {"neutral": ("neutral", "n"), "male": ("male", "m"), "female": ("fema
 
 @dataclass
 class Search:
-    """What was looked for, and what was found."""
+    """The result of a search for an SMPL file."""
 
     path: Path | None = None
-    """The file, if there is one."""
+    """The file, if one was found."""
     tried: list[str] = field(default_factory=list)
-    """Folders, in order, in which it was looked for."""
+    """Folders that were searched, in order."""
     others: list[Path] = field(default_factory=list)
-    """Files of other genders or other body models (SMPL-X, SMPL-H) that lay there."""
+    """Files of other genders or other body models (SMPL-X, SMPL-H) in these folders."""
 
 
 def cache_folder() -> Path:
-    """Where converted files go: `$NERFSTUDIO_AVATARS_CACHE`, or `nerfstudio_avatars` in the user's cache folder."""
+    """The folder of converted files: `$NERFSTUDIO_AVATARS_CACHE`, or `nerfstudio_avatars` in the user's cache."""
     own = os.environ.get("NERFSTUDIO_AVATARS_CACHE")
     if own:
         return Path(own).expanduser()
@@ -75,8 +75,8 @@ def find_smpl(gender: str = "neutral", place: str | Path | None = None) -> Searc
 
     Args:
         gender: `neutral`, `male` or `female`.
-        place: a file or a folder, in which alone to look; by default `$SMPL_MODEL_PATH`, `$SMPLX_MODEL_PATH`, then
-            the usual folders in the working directory and the user's home.
+        place: the only file or folder to search; by default `$SMPL_MODEL_PATH`, `$SMPLX_MODEL_PATH`, then the usual
+            folders in the working directory and the user's home.
     """
     if gender not in GENDERS:
         raise ValueError(f"gender is {gender!r}, expected one of {', '.join(GENDERS)}")
@@ -104,7 +104,7 @@ def find_smpl(gender: str = "neutral", place: str | Path | None = None) -> Searc
 
 
 def _file_in(folder: Path, gender: str, others: list[Path]) -> Path | None:
-    """A gender's file in a folder, by any of its known names, whatever their case; npz before pickle."""
+    """The file of a gender in a folder, under any of its known names, ignoring case; npz before pickle."""
     names = "|".join(_LETTERS[gender])
     any_gender = "|".join(name for group in _LETTERS.values() for name in group)
     pattern = r"(smpl_({0})|basicmodel_({0})_lbs_10_207_0_v1\.\d\.\d)\.(npz|pkl|pth)"
@@ -124,7 +124,7 @@ def _file_in(folder: Path, gender: str, others: list[Path]) -> Path | None:
 
 
 def not_found(name_or_path: str | Path, gender: str, search: Search) -> DataError:
-    """The error that says what was looked for, where, and how to go on."""
+    """The error that says what was searched for, where, and what to do next."""
     letter = _LETTERS[gender][0 if gender == "neutral" else 1]
     names = f"SMPL_{gender.upper()}.pkl (or .npz, .pth), basicmodel_{letter}_lbs_10_207_0_v1.1.0.pkl"
     places = "".join(f"\n            {place}" for place in search.tried)
@@ -141,7 +141,7 @@ def not_found(name_or_path: str | Path, gender: str, search: Search) -> DataErro
 
 @lru_cache
 def warn_of_standin(tried: tuple[str, ...]) -> None:
-    """Says loudly, once, that the stand-in takes SMPL's place."""
+    """Warns once that the stand-in is used in place of SMPL."""
     _LOG.warning(
         "No SMPL file found in %d places (set $SMPL_MODEL_PATH to yours): using the STAND-IN body that ships with this "
         "package. Poses carry over; body shapes (betas) fitted to SMPL do not. `--body standin` silences this.",

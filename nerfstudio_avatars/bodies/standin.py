@@ -18,8 +18,8 @@ STANDIN_FILE = Path(__file__).parents[1] / "assets" / "standin_smpl_neutral.npz"
 def load_standin() -> SmplBody:
     """The stand-in body, on the CPU.
 
-    SMPL's poses move it correctly. Its shape space is its own: betas fitted to SMPL mean nothing here, zeros are the
-    average adult.
+    It moves correctly in poses of SMPL. It has a shape space of its own, in which betas fitted to SMPL mean nothing,
+    and zeros are the average adult.
     """
     with np.load(STANDIN_FILE, allow_pickle=False) as file:
         return SmplBody(SmplArrays.checked(dict(file), STANDIN_FILE), name="standin")

@@ -14,7 +14,7 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder
 
 WARM_UP_STEPS = 64
-"""Enough to reach every kernel once, so that compiling them counts in no variant."""
+"""Enough to reach every kernel once, so that no variant's time includes compiling them."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Ablate:
     """Whether to train variants again that are already finished."""
 
     def run(self) -> None:
-        """Trains what is not finished, prints the table."""
+        """Trains the variants that are not finished, and prints the table."""
         from nerfstudio_avatars.cli.ablation.report import ablation_table, default_target
 
         setting = self._setting()
@@ -110,7 +110,7 @@ class Ablate:
         places = {
             (variant, seed): self.output / variant.name / f"seed-{seed}" for seed in self.seeds for variant in chosen
         }
-        # All that is kept is read first: a result of another setting is told of before hours are spent.
+        # All kept results are read first, so that one with other settings is reported before hours are spent.
         kept = {
             key: None if self.force else kept_result(folder / "result.json", setting, *key)
             for key, folder in places.items()
@@ -137,7 +137,7 @@ class Ablate:
 
 
 def choose(only: tuple[str, ...], method: str, refine_poses: bool = True) -> tuple[Variant, ...]:
-    """The variants to train, without what the full method is already.
+    """The variants to train, without those that would not change the method.
 
     Raises:
         UserError: if a name is unknown, or nothing is left.

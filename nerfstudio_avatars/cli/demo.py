@@ -19,7 +19,7 @@ GROUPS = ("novel_view", "novel_pose")
 """Groups of held-out pictures: views between the training frames, and poses that the training never saw."""
 
 GUESSED_MS_PER_STEP = {"cpu": 40.0, "cuda": 10.0}
-"""Speed assumed before anything was measured."""
+"""The speed to assume before anything has been measured."""
 
 EXACT_POSES = (
     "--pipeline.model.refine-poses", "False",
@@ -31,7 +31,7 @@ EXACT_POSES = (
 )  # fmt: skip
 """The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
 WARM_UP_STEPS = 64
-"""Enough to reach every kernel once, so that compiling them counts in no budget."""
+"""Enough to reach every kernel once, so that no training time includes compiling them."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Demo:
     """Length of each rendered video in seconds."""
 
     def run(self) -> None:
-        """Does it all and prints the page's path and the figures last."""
+        """Runs all steps, and prints the path of the page and the figures last."""
         if (
             not self.seconds_list
             or list(self.seconds_list) != sorted(set(self.seconds_list))
@@ -81,7 +81,7 @@ class Demo:
         print(f"{speeds} device {report['device']}")
 
     def _draw(self) -> Path:
-        """Draws the sequence beside its place and moves it there, so that a half-drawn one is never taken for whole."""
+        """Draws the sequence elsewhere and then moves it, so that a half-drawn one is never used."""
         data = self.output / "data" / "demo-person"
         if not data.is_dir():
             from nerfstudio_avatars.demo import draw_demo_sequence
@@ -101,7 +101,7 @@ class Demo:
         method = self.method if self.method != "auto" else "instant-avatar" + ("-cpu" if device == "cpu" else "")
         folder, logs = self.output / "runs", self.output / "logs"
         shutil.rmtree(folder, ignore_errors=True)
-        # Pictures during the training would only take its time.
+        # Rendering pictures would only take time from the training.
         options = ["--steps-per-eval-image", "0", *EXACT_POSES]
 
         def one(name: str, steps: int, title: str) -> TrainedRun:
@@ -151,7 +151,7 @@ class Demo:
 
 
 def _figures(evaluation: dict) -> dict[str, float]:
-    """`evaluate_loaded`'s answer on white, under the report's names: `novel_view_psnr`, `novel_view_box_psnr` ..."""
+    """The result of `evaluate_loaded` on white, with the report's keys: `novel_view_psnr`, `novel_view_box_psnr` ..."""
     figures: dict[str, float] = {}
     for group in GROUPS:
         if group not in evaluation["groups"]:

@@ -16,7 +16,7 @@ Format = Literal["people-snapshot", "surreal", "voxceleb"]
 
 
 LEAST_SIZE = 16
-"""Width of pictures that still show something, pixels."""
+"""Smallest width in pixels at which pictures still show something."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class DemoData:
     """Seed of the random numbers used in drawing; the same seed draws the same data."""
 
     def run(self) -> None:
-        """Draws it."""
+        """Draws the data."""
         if self.size is not None and self.size < LEAST_SIZE:
             raise UserError(f"--size {self.size}: expected at least {LEAST_SIZE} pixels.")
         check_folder(self.output.parent, "name for the data")
@@ -77,4 +77,4 @@ DRAWN: dict[Format, Callable[[Path, int | None, int], str]] = {
     "surreal": _surreal,
     "voxceleb": _voxceleb,
 }
-"""Of each format: draws into a folder, given the size or None and the seed, and says what was drawn."""
+"""Functions that draw each format into a folder, given the size (or None) and the seed, and describe the result."""

@@ -37,7 +37,7 @@ class DemoVolanim:
     """Seed of the random numbers used in training."""
 
     def run(self) -> None:
-        """Does it all; prints the page's path and the figures last."""
+        """Runs all steps, and prints the path of the page and the figures last."""
         if self.steps < 10:  # noqa: PLR2004
             raise UserError(f"--steps {self.steps}: expected at least 10.")
         from nerfstudio_avatars.cli.nerfstudio_commands import train
@@ -52,7 +52,7 @@ class DemoVolanim:
         options += ["--steps-per-save", str(self.steps)]
         main = train(METHOD, data, folder, "heads", self.steps, options, logs / "train.log", "Learning from videos")
         print(f"Trained {METHOD} for {main.train_seconds:.0f} s, {self.steps} steps: {main.config}")
-        # Neither training nor drawing keeps all cores busy: the second training runs beside the first one's figures.
+        # Neither training nor measuring keeps all cores busy: the second training runs while the first run is measured.
         with ThreadPoolExecutor(1) as beside:
             direct = [*options, "--pipeline.model.network.pose", "direct"]
             direct_log = logs / "direct.log"
@@ -79,7 +79,7 @@ class DemoVolanim:
         return data
 
     def _measured(self, trained: TrainedRun, data: Path) -> dict:
-        """Figures on held-out frames, and for the main run the pictures."""
+        """Measures held-out frames and, for the main run, draws the pictures."""
         from nerfstudio_avatars.avatars.run import load_run
         from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
         from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
@@ -99,7 +99,7 @@ class DemoVolanim:
         }
 
     def _ceiling(self, config: Path, data: Path) -> dict:
-        """The same network from the start, given the true pose of every frame."""
+        """Trains the same network from scratch with the true pose of every frame."""
         from nerfstudio_avatars.avatars.run import load_run
         from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
 

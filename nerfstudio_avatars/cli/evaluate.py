@@ -44,7 +44,7 @@ class Evaluate:
     """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
-        """Measures, writes the figures, prints them."""
+        """Measures the runs, and writes and prints the figures."""
         from nerfstudio_avatars.avatars.run import find_config
         from nerfstudio_avatars.cli.evaluation.report import as_json, as_markdown, labels
         from nerfstudio_avatars.files import check_file
@@ -70,13 +70,13 @@ class Evaluate:
 
 
 def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, trust: bool = False) -> RunReport:
-    """Opens a run and measures it by a protocol.
+    """Opens a run and measures it under a protocol.
 
     Args:
         config: the run's config.yml.
         protocol: what to render and how.
-        pictures: folder for comparisons.
-        trust: open foreign configurations.
+        pictures: the folder for comparison pictures.
+        trust: whether to open configurations that name foreign objects.
     """
     from nerfstudio_avatars.avatars.measure import follow, measure
     from nerfstudio_avatars.avatars.run import load_run

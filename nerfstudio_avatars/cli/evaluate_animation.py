@@ -32,7 +32,7 @@ class EvaluateAnimation:
     """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
-        """Measures, writes the figures, prints them."""
+        """Measures the run, and writes and prints the figures."""
         from nerfstudio_avatars.avatars.run import find_config, load_run
         from nerfstudio_avatars.files import check_file, write_json
 

@@ -38,7 +38,7 @@ class Inspect:
     """Axis that points up in motion files; `auto` finds it by how the body stands and moves, else by the format."""
 
     def run(self) -> None:
-        """Reads everything, then prints it."""
+        """Reads all files, then prints the reports."""
         import json
 
         from rich.console import Console

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     pass
 
 FAR_OFF = 0.12
-"""Mean absolute error (colours 0 to 1) of pictures that show something else than the run has learnt."""
+"""Mean absolute error, for colours from 0 to 1, above which pictures probably show an unknown kind of object."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Invert:
     """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
-        """Finds it, with a progress bar."""
+        """Fits the identity, with a progress bar."""
         from nerfstudio_avatars.avatars.run import find_config, load_run
         from nerfstudio_avatars.files import check_file
 

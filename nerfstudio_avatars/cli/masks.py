@@ -22,7 +22,7 @@ class Masks:
     """Folder of the data set, as given to `ns-train --data`."""
 
     def run(self) -> None:
-        """Writes them, with a progress bar."""
+        """Writes the masks, with a progress bar."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from nerfstudio_avatars.process.person_masks import write_person_masks

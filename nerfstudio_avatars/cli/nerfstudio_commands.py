@@ -12,35 +12,35 @@ from pathlib import Path
 from nerfstudio_avatars.errors import UserError
 
 PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
-"""How ns-train tells its progress in every line of its table."""
+"""The progress in each line of ns-train's table."""
 
 LOG_LINES_SHOWN = 25
-"""Of a failed command's log."""
+"""Number of lines to show of a failed command's log."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What one ns-train left behind."""
+    """The result of one ns-train."""
 
     config: Path
     steps: int
     train_seconds: float
-    """The training loop, to the last checkpoint written."""
+    """Time of the training loop, up to the last checkpoint."""
     command_seconds: float
-    """The whole command: imports, loading the data, building the model, training."""
+    """Time of the whole command: imports, loading data, building the model, and training."""
 
 
 def run_command(script: str, arguments: list[str], log: Path, title: str) -> float:
     """Runs `ns-<script>` with a progress bar.
 
     Args:
-        script: the command's name without `ns-`.
+        script: the name of the command without `ns-`.
         arguments: its command line.
-        log: where its output goes.
-        title: what the progress bar says.
+        log: the file for its output.
+        title: the text beside the progress bar.
 
     Returns:
-        Its wall time, seconds.
+        Its wall time in seconds.
 
     Raises:
         UserError: if it fails, with the end of its log.
@@ -83,13 +83,13 @@ def train(  # noqa: PLR0913
 
     Args:
         method: a registered method.
-        data: the data's folder.
+        data: the folder of the data.
         runs: nerfstudio's output folder.
-        name: the experiment's name in it.
-        steps: length of the training.
-        options: further flags of the method.
-        log: where the output goes.
-        title: what the progress bar says.
+        name: the name of the experiment.
+        steps: the number of training steps.
+        options: further options of the method.
+        log: the file for the output.
+        title: the text beside the progress bar.
     """
     arguments = [method, "--data", str(data), "--output-dir", str(runs), "--experiment-name", name]
     arguments += ["--timestamp", "run", "--max-num-iterations", str(steps), "--vis", "tensorboard", *options]

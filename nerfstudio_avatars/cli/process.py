@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.process.subject import Footage
 
 LEAST_TURN = 270.0
-"""Degrees; who turns by less leaves sides to be guessed."""
+"""Smallest turn in degrees that shows the person from all sides."""
 LEAST_OVERLAP = 0.6
-"""Intersection over union of body and mask, below which a pose is doubtful."""
+"""Intersection over union of body and mask below which a pose is doubtful."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Process:
 
 
 def remarks(footage: Footage, fitted: FittedBody) -> list[str]:
-    """How well it went, and what may spoil the avatar."""
+    """Remarks on how well the fit went, and on what may spoil the avatar."""
     from nerfstudio_avatars.process.subject import turned_by
 
     turn = turned_by(fitted)

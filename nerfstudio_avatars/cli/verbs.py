@@ -28,14 +28,14 @@ class VerbEntry:
 
     name: str
     options: str
-    """Where the options' dataclass lies, as `module:Class` in this package."""
+    """The dataclass of the options, as `module:Class` in this package."""
     sentence: str
-    """What the verb does, in one sentence: the first of the dataclass's docstring."""
+    """What the verb does, in the sentence that also begins the docstring of the dataclass."""
     examples: tuple[str, ...]
     """Command lines to paste, printed at the end of the verb's help."""
 
     def load(self) -> type[Verb]:
-        """The dataclass of the options; imports its module."""
+        """Imports the dataclass of the options."""
         module, _, name = self.options.partition(":")
         return getattr(importlib.import_module(f"{__package__}.{module}"), name)
 
@@ -142,13 +142,13 @@ def entries() -> dict[str, VerbEntry]:
 
 
 def parse(args: Sequence[str] | None) -> Verb:
-    """Reads a command line; help, and a mistake in a verb's options, end the program here.
+    """Parses a command line. Help, or a mistake in a verb's options, ends the program here.
 
     Args:
         args: the words after `ns-avatar`; None takes the process's own.
 
     Raises:
-        UserError: if no verb is named, or none of that name exists.
+        UserError: if no verb is given, or if it does not exist.
         SystemExit: code 0 after help was printed, 2 after a mistake in the options.
     """
     words = list(sys.argv[1:] if args is None else args)

@@ -15,12 +15,12 @@ from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.errors import UserError
 
 SHOWN: tuple[Poses, ...] = ("neighbours", "given")
-"""Held-out poses in the order of preference: as ns-eval shows them, without any test pixel."""
+"""Held-out poses in order of preference: as shown by ns-eval, without using test pixels."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all variants have in common; results of another setting are never mixed in."""
+    """The settings that all variants share; results with other settings are never mixed in."""
 
     method: str
     data: Path
@@ -30,7 +30,7 @@ class Setting:
     curve_pictures: int
     pictures: int | None = None
     options: tuple[str, ...] = ()
-    """Of ns-train, for every variant."""
+    """Options of ns-train for every variant."""
     dataparser_options: tuple[str, ...] = ()
 
     @property
@@ -46,7 +46,7 @@ class Setting:
         return [*fixed, *saving, *self.options, *variant.options, *parser]
 
     def key(self, variant: Variant, seed: int) -> dict[str, Any]:
-        """What decides a result."""
+        """The settings that determine a result."""
         common = {"method": self.method, "data": self.data.resolve().as_posix(), "steps": self.steps}
         measured = {"curve_pictures": self.curve_pictures, "pictures": self.pictures}
         return common | measured | {"command_line": self.command_line(variant, seed)}
@@ -76,13 +76,13 @@ def kept_result(file: Path, setting: Setting, variant: Variant, seed: int) -> di
 
 
 def run_variant(setting: Setting, variant: Variant, seed: int, folder: Path) -> dict[str, Any]:
-    """Trains, measures, and writes `result.json` last, in one step: a result that is there is whole.
+    """Trains, measures, and writes `result.json` last and in one step, so that an existing result is complete.
 
     Args:
-        setting: of all variants.
-        variant: what is changed.
-        seed: of the training.
-        folder: of this variant and seed; earlier trainings in it are deleted.
+        setting: shared by all variants.
+        variant: the change to make.
+        seed: the seed of the training.
+        folder: for this variant and seed; earlier runs in it are deleted.
     """
     from nerfstudio_avatars.cli.ablation.measured_training import peak_gpu_memory, train_measured
 
@@ -129,6 +129,6 @@ def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
 
 
 def shown_figures(means: dict[str, float], names: tuple[str, ...] = ("psnr", "ssim")) -> dict[str, float]:
-    """Of a group's means those on white, in the poses that ns-eval shows."""
+    """The means of a group on white, in the poses that ns-eval shows."""
     poses = next((poses for poses in SHOWN if f"{poses}_{names[0]}_white" in means), SHOWN[-1])
     return {name: means[f"{poses}_{name}_white"] for name in names if f"{poses}_{name}_white" in means}

@@ -16,18 +16,18 @@ class CurvePoint:
 
     steps: int
     seconds: float
-    """Since the training began, earlier checkpoints' writing included."""
+    """Time since training began, including that for writing earlier checkpoints."""
     psnr: float
-    """Mean over the curve's pictures, whole picture, on the model's own background, decibels."""
+    """Mean PSNR over the curve's pictures in decibels, on the model's own background."""
 
 
 def learning_curve(run: LoadedRun, began: float, most_pictures: int) -> list[CurvePoint]:
-    """Measures every checkpoint; afterwards the run holds the last one.
+    """Measures every checkpoint, after which the run holds the last one.
 
     Args:
         run: opened with its test pictures.
         began: when the training began, on the files' clock.
-        most_pictures: of the held-out pictures, evenly spread.
+        most_pictures: the maximum number of held-out pictures to measure, evenly spread.
     """
     import torch
 
@@ -42,9 +42,9 @@ def learning_curve(run: LoadedRun, began: float, most_pictures: int) -> list[Cur
 
 
 def seconds_to(target: float, curve: Sequence[CurvePoint]) -> float | None:
-    """When the curve first reached a PSNR, seconds, straight between checkpoints; None if it never did.
+    """Time in seconds at which the curve first reaches a PSNR, linear between checkpoints; None if it never does.
 
-    A target that the first checkpoint has already passed gives that checkpoint's time: an upper bound.
+    If the first checkpoint is already above the target, its time is an upper bound.
     """
     for before, point in zip([None, *curve], curve, strict=False):
         if point.psnr >= target:

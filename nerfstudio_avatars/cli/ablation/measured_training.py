@@ -11,14 +11,13 @@ from typing import Any
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun, train
 
 GPU_MEMORY = "GPU Memory (MB)"
-"""Under which name nerfstudio logs torch's peak."""
+"""The name under which nerfstudio logs torch's peak memory."""
 
 
 def train_measured(**arguments: Any) -> tuple[TrainedRun, float | None]:
-    """Trains (see `nerfstudio_commands.train`) and says the training's peak memory, MiB; None where nobody counts it.
+    """Trains (see `nerfstudio_commands.train`), and returns the peak memory in MiB, or None if it is not known.
 
-    The system counts the largest child of a process over the process's whole life, so each training has a parent of its
-    own.
+    The system reports the largest child over the whole life of a process, so each training gets a parent of its own.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_train, arguments).result()
@@ -35,7 +34,7 @@ def _train(arguments: dict[str, Any]) -> tuple[TrainedRun, float | None]:
 
 
 def peak_gpu_memory(run: Path) -> float | None:
-    """What torch took of the GPU at most, MiB, from the run's TensorBoard log; None without a log or a GPU."""
+    """Torch's peak GPU memory in MiB, from the run's TensorBoard log; None without a log or a GPU."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     log = EventAccumulator(str(run), size_guidance={"scalars": 0})

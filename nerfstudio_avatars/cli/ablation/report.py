@@ -14,7 +14,7 @@ from nerfstudio_avatars.cli.ablation.variants import FULL, Variant
 from nerfstudio_avatars.cli.markdown import markdown_table
 
 CONFIDENCE = 0.975
-"""One tail of the interval in which differences count as noise."""
+"""One-tailed probability of the interval within which differences count as noise."""
 NOISE_MARK = "~"
 
 
@@ -43,7 +43,7 @@ def columns_of(results: Sequence[dict[str, Any]], target: float) -> dict[str, Co
 
 
 def default_target(results: Sequence[dict[str, Any]], below: float = 1.0) -> float:
-    """A PSNR that the full method (or else the best variant) reaches on its way: somewhat below its last."""
+    """A PSNR that the full method (or else the best variant) reaches during training: somewhat below its last."""
     last = [result["curve"][-1]["psnr"] for result in results if result["variant"] == FULL]
     reached = sum(last) / len(last) if last else max(result["curve"][-1]["psnr"] for result in results)
     return round(reached - below, 1)
@@ -60,17 +60,17 @@ def quantities(result: dict[str, Any], target: float) -> dict[str, float | None]
 
 
 def noise(by_variant: Sequence[Sequence[float]], first: int, second: int) -> float | None:
-    """How far two variants' means differ by the seed alone, at most, 19 times in 20.
+    """The largest difference between the means of two variants that seeds alone cause, 19 times in 20.
 
-    The spread between seeds is taken to be the same for all variants and pooled over them; Student's t.
+    The spread between seeds is assumed to be the same for all variants, and is pooled over them (Student's t).
 
     Args:
-        by_variant: of each variant, its values over the seeds.
-        first: number of values behind the one mean.
-        second: number of values behind the other.
+        by_variant: the values of each variant, one per seed.
+        first: the number of values behind the first mean.
+        second: the number of values behind the second mean.
 
     Returns:
-        None where no variant has two seeds.
+        The difference, or None if no variant has two seeds.
     """
     freedom = sum(len(values) - 1 for values in by_variant if values)
     if freedom < 1:
@@ -83,13 +83,13 @@ def noise(by_variant: Sequence[Sequence[float]], first: int, second: int) -> flo
 
 
 def ablation_table(results: Sequence[dict[str, Any]], variants: Sequence[Variant], target: float, setting: str) -> str:
-    """Markdown: a line a variant, differences from the full method in brackets.
+    """A Markdown table with one line per variant, and differences from the full method in brackets.
 
     Args:
-        results: of every variant and seed that is finished.
-        variants: in the order of the lines.
+        results: one for every variant and seed that is finished.
+        variants: the variants, in the order of the lines.
         target: PSNR of the column of times, decibels.
-        setting: one sentence on data, method and length.
+        setting: one sentence about data, method and length.
     """
     columns = columns_of(results, target)
     values: dict[str, dict[str, list[float]]] = {key: defaultdict(list) for key in columns}

@@ -9,23 +9,23 @@ AVATAR = "--pipeline.model.avatar."
 FIXED_POSES = (f"{MODEL}refine-poses", "False")
 BROYDEN = (f"{AVATAR}articulation", "broyden")
 NEVER = str(10**9)
-"""A step that no training reaches."""
+"""A step number that no training reaches."""
 
 FULL = "full"
-"""What all others are compared with."""
+"""The variant that all others are compared with."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with one thing changed."""
+    """The method with one change."""
 
     name: str
     change: str
-    """In words, for the table."""
+    """The change in words, for the table."""
     options: tuple[str, ...] = ()
-    """Of ns-train."""
+    """The change as options of ns-train."""
     already: tuple[str, ...] = ()
-    """Methods that are so without the change: there the variant is left out."""
+    """Methods that the change makes no difference to, for which the variant is left out."""
 
 
 VARIANTS = (

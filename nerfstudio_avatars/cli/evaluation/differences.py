@@ -17,7 +17,7 @@ TRAINED_POSES = "the corrections are dropped here, and the avatar may fit them b
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What of a run decides whether its figures compare."""
+    """The facts about a run that decide whether its figures can be compared."""
 
     subject: str
     method: str
@@ -25,16 +25,16 @@ class RunFacts:
     train_frames: tuple[int, ...]
     test_frames: tuple[int, ...]
     size: tuple[int, int]
-    """Height and width of the pictures, pixels."""
+    """Height and width of the pictures in pixels."""
     body: str
     poses_corrected: bool
     """Whether poses were corrected in training."""
     paper_poses: bool
-    """Whether the held-out poses are Anim-NeRF's, from the file that the reference reads."""
+    """Whether the held-out poses are those of Anim-NeRF, from the file that the published code reads."""
 
 
 def facts_of(run: LoadedRun) -> RunFacts:
-    """Reads them off an opened run, before any protocol changed its options."""
+    """Reads the facts from an opened run, before a protocol changes its options."""
     manager, model = run.pipeline.datamanager, run.pipeline.model.config
     dataset, metadata = manager.eval_dataset, manager.eval_dataset.metadata
     clip = Path(dataset.image_filenames[0]).parent
@@ -53,7 +53,7 @@ def facts_of(run: LoadedRun) -> RunFacts:
 
 
 def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
-    """What differs from the protocol's paper in this run; nothing for protocols without one."""
+    """How this run differs from the protocol's paper; empty for protocols without a paper."""
     if not protocol.reference:
         return []
     found = []

@@ -12,10 +12,10 @@ from nerfstudio_avatars.cli.evaluation.table import COLUMNS, Row, mean_rows, rea
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run, measured."""
+    """The measurements of one run."""
 
     run: str
-    """Its folder."""
+    """The folder of the run."""
     subject: str
     groups: dict[str, dict[str, float]]
     frames: dict[str, list[int]]
@@ -23,11 +23,11 @@ class RunReport:
     step: int
     differences: list[str] = field(default_factory=list)
     outlier_frames: list[int] = field(default_factory=list)
-    """Training frames that fitted far worse than the others."""
+    """Training frames that fit far worse than the others."""
 
 
 def labels(runs: Sequence[RunReport]) -> list[str]:
-    """What each run is called in the table: its subject, with a number where a subject comes twice."""
+    """The names of runs in the table: their subjects, numbered if a subject occurs twice."""
     subjects = [run.subject for run in runs]
     return [
         f"{subject} #{subjects[: place + 1].count(subject)}" if subjects.count(subject) > 1 else subject
@@ -36,7 +36,7 @@ def labels(runs: Sequence[RunReport]) -> list[str]:
 
 
 def as_json(runs: Sequence[RunReport], protocol: Protocol) -> dict[str, Any]:
-    """Everything measured. Of a single run, its `groups`, `render_fps` and `step` also lie at the top."""
+    """All measurements. Those of a single run (`groups`, `render_fps` and `step`) are also at the top level."""
     top: dict[str, Any] = {"protocol": protocol.name, "claims": [asdict(claim) for claim in protocol.claims]}
     top["runs"] = [asdict(run) for run in runs]
     top["table"] = [asdict(row) for row in _rows(runs, protocol)]
@@ -46,7 +46,7 @@ def as_json(runs: Sequence[RunReport], protocol: Protocol) -> dict[str, Any]:
 
 
 def as_markdown(runs: Sequence[RunReport], protocol: Protocol) -> str:
-    """The table, with everything that has to be said beside it."""
+    """The table, followed by the remarks that belong to it."""
     rows = _rows(runs, protocol)
     lines = [f"## {protocol.name}: {protocol.title}", ""]
     lines += [show(rows, reasons_for_absence())] if rows else _plain(runs)
@@ -69,7 +69,7 @@ def _rows(runs: Sequence[RunReport], protocol: Protocol) -> list[Row]:
 
 
 def _plain(runs: Sequence[RunReport]) -> list[str]:
-    """For models with figures of their own."""
+    """Figures that are specific to a model."""
     return [
         f"- {label}, {group}: " + ", ".join(f"{key} {value:.4g}" for key, value in means.items())
         for label, run in zip(labels(runs), runs, strict=True)

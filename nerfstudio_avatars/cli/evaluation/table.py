@@ -30,7 +30,7 @@ class Row:
     background: str
     images: int
     figures: dict[str, float]
-    """By the names of `COLUMNS`, those that were measured."""
+    """The figures that were measured, by the names in `COLUMNS`."""
 
 
 def rows_of(subject: str, groups: dict[str, dict[str, float]], protocol: Protocol) -> list[Row]:
@@ -39,7 +39,7 @@ def rows_of(subject: str, groups: dict[str, dict[str, float]], protocol: Protoco
     Args:
         subject: the run's name in the table.
         groups: means of `metrics.image.image_metrics` by group, under keys such as `given_psnr_box_white`.
-        protocol: says which poses, backgrounds and LPIPS count.
+        protocol: decides which poses, backgrounds and LPIPS are shown.
     """
     sources = {name: name for name in COLUMNS} | {"lpips": protocol.lpips, "st_lpips": "st_lpips_alex"}
     rows = []
@@ -54,7 +54,7 @@ def rows_of(subject: str, groups: dict[str, dict[str, float]], protocol: Protoco
 
 
 def mean_rows(rows: Sequence[Row]) -> list[Row]:
-    """The mean over subjects, each counting once, of every kind of row that several have."""
+    """The mean over subjects, each counted once, of every kind of row that several of them have."""
     alike: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         alike[row.group, row.poses, row.background].append(row)
@@ -72,8 +72,8 @@ def show(rows: Sequence[Row], reasons: dict[str, str]) -> str:
     """The Markdown table, with a footnote for every figure that could not be measured.
 
     Args:
-        rows: in the order shown.
-        reasons: why a column of `COLUMNS` may be empty.
+        rows: the rows, in order.
+        reasons: why a column of `COLUMNS` is empty.
     """
     absent = [name for name in COLUMNS if any(name not in row.figures for row in rows)]
     marks = {name: f"n/a [{number}]" for number, name in enumerate(absent, 1)}
@@ -92,7 +92,7 @@ def show(rows: Sequence[Row], reasons: dict[str, str]) -> str:
 
 
 def reasons_for_absence() -> dict[str, str]:
-    """Which perceptual figures this machine cannot give, and what would change that."""
+    """The perceptual figures that cannot be measured on this machine, and how to change that."""
     from nerfstudio_avatars.metrics import lpips, st_lpips
 
     reasons = {}

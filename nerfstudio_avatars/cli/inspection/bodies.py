@@ -22,7 +22,7 @@ def read_body_file(path: Path) -> Report:
     """Reads an SMPL file.
 
     Raises:
-        Unfamiliar: it is none.
+        Unfamiliar: the file is something else.
     """
     try:
         arrays = read_smpl(path)
@@ -48,7 +48,7 @@ def read_body_folder(path: Path) -> Report:
     """Looks for SMPL files in a folder, as `--body` does.
 
     Raises:
-        Unfamiliar: there are none.
+        Unfamiliar: the folder has none.
     """
     found = {gender: find_smpl(gender, path).path for gender in GENDERS}
     files = {gender: str(file.relative_to(path)) for gender, file in found.items() if file is not None}

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 SAMPLES = 2
 DISTANCE = 60.0
-"""From camera to body, metres: so far that lines stay parallel."""
+"""Distance from camera to body in metres, so large that parallel lines stay parallel."""
 VIEWS = {"front": 0.0, "side": 90.0}
-"""Azimuths, degrees: from +y, where an upright person looks at the start, and from their left."""
+"""Azimuths in degrees: from +y, which an upright person faces at the start, and from their left."""
 LEFT, RIGHT, MIDDLE = (0.93, 0.55, 0.25), (0.30, 0.52, 0.86), (0.74, 0.74, 0.72)
 LIGHT = np.array([-0.35, -0.55, -0.76])
-"""Towards the lamp, in the camera's axes (x right, y down, z forward)."""
+"""Direction to the lamp, in camera axes (x right, y down, z forward)."""
 LINE = 0.55
-"""Grey of the ground."""
+"""Grey value of the ground line."""
 
 
 @torch.no_grad()
 def motion_rows(title: str, motion: BodySequence, body: BodyModel) -> list[SheetRow]:
     """Eight frames of an upright motion, seen from the front and from the side.
 
-    The ground lies where the lowest of the frames shown reaches; the camera goes along with the pelvis.
+    The ground is at the lowest point of the frames shown; the camera follows the pelvis.
     """
     numbers = spread(len(motion))
     posed = [body.pose(motion.state(number)) for number in numbers]
@@ -65,7 +65,7 @@ def _draw(  # noqa: PLR0913
     heights: tuple[float, float],
     side: float,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """One picture; `side` of it in metres, the ground at the first of the heights."""
+    """Draws one picture, whose sides are `side` metres long, with the ground at the first of the heights."""
     angle = np.deg2rad(azimuth)
     back = np.array([-np.sin(angle), np.cos(angle), 0.0])
     axes = np.stack([np.cross([0.0, 0.0, 1.0], back), [0.0, 0.0, -1.0], -back])

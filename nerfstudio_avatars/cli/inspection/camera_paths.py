@@ -12,10 +12,10 @@ SUFFIXES = frozenset({".json"})
 
 
 def read_camera_path(path: Path) -> Report:
-    """Reads a path of cameras, for `animate --camera`.
+    """Reads a camera path, as used by `animate --camera`.
 
     Raises:
-        Unfamiliar: it is none.
+        Unfamiliar: the file is something else.
     """
     try:
         found = read_camera_file(path)

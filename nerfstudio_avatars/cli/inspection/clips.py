@@ -17,10 +17,10 @@ TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
 
 
 def read_clips(path: Path) -> Report:
-    """A folder of videos or of folders of frames.
+    """Reads a folder of videos or of folders of frames.
 
     Raises:
-        Unfamiliar: it has other things in it, or a clip in it cannot be used.
+        Unfamiliar: the folder has other contents, or a clip in it cannot be used.
     """
     try:
         found = find_clips(path)
@@ -44,10 +44,10 @@ def read_clips(path: Path) -> Report:
 
 
 def read_pictures(path: Path) -> Report:
-    """A folder of single pictures, at any depth.
+    """Reads a folder of single pictures, at any depth.
 
     Raises:
-        Unfamiliar: there are none.
+        Unfamiliar: the folder has none.
     """
     try:
         found = find_pictures(path)
@@ -61,10 +61,10 @@ def read_pictures(path: Path) -> Report:
 
 
 def read_video(path: Path) -> Report:
-    """A single video.
+    """Reads a single video.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     facts, first = probe_video(path), frame_of(path, 0)
     height, width = first.rgb.shape[:2]
@@ -85,10 +85,10 @@ def read_video(path: Path) -> Report:
 
 
 def read_picture_file(path: Path) -> Report:
-    """A single picture.
+    """Reads a single picture.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     picture = read_picture(path)
     height, width = picture.rgb.shape[:2]
@@ -97,7 +97,7 @@ def read_picture_file(path: Path) -> Report:
 
 
 def frame_of(path: Path, number: int) -> Picture:
-    """A frame of a video, of a folder of frames, or a picture."""
+    """A frame of a video or of a folder of frames, or a picture."""
     if path.is_dir():
         return read_picture(listed_pictures(path)[number])
     if path.suffix.lower() not in VIDEO_SUFFIXES:
@@ -130,5 +130,5 @@ def _row(path: Path, found: list[FoundClip]) -> SheetRow:
 
 
 def _place(error: DataError, path: Path) -> str:
-    """The file that an error is about, if it is not the folder itself."""
+    """The file that an error is about, unless that is the folder itself."""
     return "" if str(error.file) == str(path) else f"{error.file}: "

@@ -12,10 +12,10 @@ SUFFIXES = frozenset({ENDING})
 
 
 def read_identity_file(path: Path) -> Report:
-    """Reads an identity for `ns-avatar animate --identity`.
+    """Reads an identity, as used by `ns-avatar drive --identity`.
 
     Raises:
-        Unfamiliar: it is none.
+        Unfamiliar: the file is something else.
     """
     try:
         cube, pose = load_identity(path)

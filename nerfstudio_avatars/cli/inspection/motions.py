@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
 FASTEST = 3
-"""Joints that are named."""
+"""Number of joints to name."""
 FLIP = 90.0
-"""Degrees that no joint turns from one frame to the next in a sound recording."""
+"""Angle in degrees that no joint turns by between two frames of a sound recording."""
 LEAP = 20.0
-"""Metres a second that nobody covers."""
+"""Speed in metres per second that nobody reaches."""
 
 
 def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "auto") -> Report:
     """Reads a motion and measures it.
 
     Raises:
-        DataError: no reader knows the contents, or they cannot be used.
+        DataError: no reader recognises the contents, or they cannot be used.
     """
     with _quiet(logging.getLogger(read_motion.__module__)):
         motion = read_motion(path, person)
@@ -70,14 +70,14 @@ def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "au
 
 
 def _speeds(sequence: BodySequence) -> tuple[Float[Tensor, " steps"], Float[Tensor, "steps 24"]]:
-    """Between frames: metres a second of the root, degrees a second of every joint relative to its parent."""
+    """Speeds between frames: m/s of the root, and degrees per second of every joint relative to its parent."""
     poses = torch.cat([sequence.global_orient, sequence.body_pose], dim=1).unflatten(1, (24, 3))
     turns = compose_axis_angle(-poses[:-1], poses[1:]).norm(dim=-1).rad2deg() * sequence.fps
     return sequence.transl.diff(dim=0).norm(dim=-1) * sequence.fps, turns
 
 
 def _fastest(turns: Float[Tensor, "steps 24"]) -> dict[str, float]:
-    """The joints that turn fastest in any step, fastest first."""
+    """The joints that turn fastest in any step, in descending order."""
     if not len(turns):
         return {}
     values, joints = turns.amax(dim=0).topk(FASTEST)
@@ -118,7 +118,7 @@ def _rows(path: Path, motion: MotionFile, axis: UpOrAuto) -> list[SheetRow]:
 
 @contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keeps to itself what the report tells anyway."""
+    """Silences warnings that the report repeats."""
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -17,14 +17,14 @@ Readers = dict[str, Callable[[Path], Report]]
 
 
 def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") -> Report | Refusal:
-    """Asks one reader after the other. Nothing in the file is executed.
+    """Tries one reader after the other. Nothing in the file is executed.
 
-    A reader that knows the kind but finds it damaged ends the search: other readers would only mistake it for theirs.
+    If a reader recognises the kind but finds the file damaged, the search ends, because others could only misread it.
 
     Args:
         path: a file, a folder, or the name of a shipped motion.
-        person: which person of a motion file.
-        up: up axis of a motion file.
+        person: the person to take from a motion file.
+        up: the upward axis of a motion file.
     """
     if not path.exists():
         shipped = shipped_motions()

@@ -25,14 +25,14 @@ from nerfstudio_avatars.instant_avatar.data.surreal import ClipPictures
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
 
 MOST_CLIPS = 30
-"""Clips of SURREAL that are read."""
+"""Maximum number of SURREAL clips to read."""
 
 
 def read_people_snapshot(path: Path) -> Report:
-    """A subject's folder, or a folder of several.
+    """Reads the folder of a subject, or of several.
 
     Raises:
-        Unfamiliar: none is in it.
+        Unfamiliar: the folder has none.
         DataError: none of them can be used.
     """
     folders = [path] if _is_subject(path) else sorted(inside for inside in path.iterdir() if _is_subject(inside))
@@ -76,11 +76,11 @@ def _told(recording: Recording) -> dict[str, Any]:
 
 
 def read_surreal(path: Path) -> Report:
-    """A folder with clips of SURREAL, at any depth.
+    """Reads a folder with clips of SURREAL, at any depth.
 
     Raises:
-        Unfamiliar: none is in it.
-        DataError: one cannot be used.
+        Unfamiliar: the folder has none.
+        DataError: a clip cannot be used.
     """
     infos = sorted(path.rglob(f"*{INFO}"))
     if not infos:
@@ -109,7 +109,7 @@ def _surreal_row(clip: SurrealClip) -> SheetRow:
 
 
 def _pictures(title: str, read: Any, count: int) -> SheetRow:
-    """Eight frames; what the masks leave out is faint."""
+    """Eight frames, faded outside the masks."""
     numbers = sorted(set(spread(count)))
     faint = partial(np.multiply, 1 / 255)
     drawn = []

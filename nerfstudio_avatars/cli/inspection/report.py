@@ -11,7 +11,7 @@ from nerfstudio_avatars.cli.inspection.sheet import SheetRow
 
 
 class Unfamiliar(Exception):
-    """A thing is not of a reader's kind; the message says what is missing."""
+    """Raised by a reader for a file of another kind; the message says what is missing."""
 
 
 class Fact(NamedTuple):
@@ -19,30 +19,30 @@ class Fact(NamedTuple):
 
     name: str
     value: Any
-    """Plain: text, numbers, lists of them, or a dict; a list of two numbers is a range."""
+    """Plain data: text, numbers, lists of them, or a dict; a list of two numbers is a range."""
     unit: str = ""
 
     @property
     def key(self) -> str:
-        """Name and unit, as JSON has them."""
+        """The key in JSON, made of name and unit."""
         return "_".join([self.name, self.unit.replace("/", " per ")]).strip("_").replace(" ", "_")
 
     @property
     def shown(self) -> str:
-        """Value and unit, as people read them."""
+        """Value and unit in readable form."""
         return f"{shown(self.value)} {self.unit}".strip()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a thing is."""
+    """The contents of a file or folder."""
 
     path: Path
     kind: str
     """`motion`, `data`, `body`, `run`, `clip`, `picture`, `identity` or `camera path`."""
     facts: tuple[Fact, ...]
     notes: tuple[str, ...] = ()
-    """What was guessed, dropped or is odd."""
+    """What was guessed or dropped, or looks odd."""
     draw: Callable[[], list[SheetRow]] | None = None
     """Rows of a contact sheet."""
 
@@ -54,7 +54,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What every reader that was tried has to say against a thing."""
+    """The reasons why each reader that was tried did not accept a file."""
 
     path: Path
     reasons: dict[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Refusal:
 
 
 def shown(value: Any) -> str:
-    """A value as people read it."""
+    """A value in readable form."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):

@@ -16,7 +16,7 @@ SUFFIXES = frozenset({".yml", ".yaml"})
 
 
 class _Plain(yaml.SafeLoader):
-    """Builds dicts, lists and text, whatever the tags ask for."""
+    """Builds only dicts, lists and text, whatever the tags say."""
 
 
 def _plain(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
@@ -32,13 +32,13 @@ _Plain.add_multi_constructor("!", _plain)
 
 
 def read_run(path: Path) -> Report:
-    """Reads what a run's configuration says, and looks for its checkpoints.
+    """Reads the configuration of a run, and looks for its checkpoints.
 
     Args:
         path: config.yml, or the folder that holds it.
 
     Raises:
-        Unfamiliar: it is no nerfstudio configuration.
+        Unfamiliar: the file is not a nerfstudio configuration.
     """
     config_path = path / CONFIG if path.is_dir() else path
     if not config_path.is_file():
@@ -81,24 +81,24 @@ def read_run(path: Path) -> Report:
 
 
 def _named_folder(config: dict[str, Any]) -> Path:
-    """Where the training wrote its checkpoints: what nerfstudio's `config.get_checkpoint_dir()` would say."""
+    """The folder that training wrote checkpoints to, as nerfstudio's `config.get_checkpoint_dir()` would return it."""
     names = ("output_dir", "experiment_name", "method_name", "timestamp", "relative_model_dir")
     return Path(*(_path(config.get(name) or "") for name in names))
 
 
 def _data(config: dict[str, Any]) -> str:
-    """Where the data lies: the trainer's, else the datamanager's, else the dataparser's."""
+    """The path of the data: that of the trainer, else of the datamanager, else of the dataparser."""
     manager = _inner(config["pipeline"], "datamanager")
     places = (config.get("data"), manager.get("data"), _inner(manager, "dataparser").get("data"))
     return next((_path(place) for place in places if place), "")
 
 
 def _inner(value: Any, name: str) -> dict[str, Any]:
-    """A part of a configuration; empty where there is none."""
+    """A part of a configuration, or an empty one."""
     part = value.get(name) if isinstance(value, dict) else None
     return part if isinstance(part, dict) else {}
 
 
 def _path(value: Any) -> str:
-    """A path, which YAML has as the list of its parts."""
+    """A path, which is stored in YAML as a list of its parts."""
     return str(Path(*map(str, value))) if isinstance(value, list) else str(value)

@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 TILE = 220
-"""Height of the pictures, pixels."""
+"""Height of the pictures in pixels."""
 CAPTION = 14
-"""Height of a line of text, pixels."""
+"""Height of a line of text in pixels."""
 GAP = 4
-"""Between pictures, pixels."""
+"""Gap between pictures in pixels."""
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """Pictures side by side."""
+    """A row of pictures."""
 
     title: str
     pictures: list[UInt8[np.ndarray, "height width 3"]]
     captions: list[str]
-    """One below each picture."""
+    """The text below each picture."""
 
 
 def write_sheet(path: Path, rows: list[SheetRow]) -> None:
-    """Writes rows below each other on white; pictures are brought to one height."""
+    """Writes rows below one another on white, with all pictures at the same height."""
     from PIL import Image, ImageDraw
 
     drawn = []
@@ -52,6 +52,6 @@ def write_sheet(path: Path, rows: list[SheetRow]) -> None:
 
 
 def spread(count: int, wanted: int = 8) -> list[int]:
-    """So many numbers from 0 to `count` - 1, evenly spaced, both ends among them."""
+    """Evenly spaced numbers from 0 to `count` - 1, including both ends."""
     wanted = min(wanted, count)
     return [round(index * (count - 1) / max(wanted - 1, 1)) for index in range(wanted)]
