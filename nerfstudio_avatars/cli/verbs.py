@@ -60,6 +60,12 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             "Draws a small data set in the format of PeopleSnapshot, SURREAL or VoxCeleb.",
             ("ns-avatar demo-data data/drawn", "ns-avatar demo-data data/heads --format voxceleb"),
         ),
+        VerbEntry(
+            "doctor",
+            "doctor:Doctor",
+            "Shows what on this machine is fast, slow or missing for these methods, and how to fix it.",
+            ("ns-avatar doctor", "ns-avatar doctor --json"),
+        ),
     ),
     "Your own video": (
         VerbEntry(

