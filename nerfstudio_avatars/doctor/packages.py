@@ -43,14 +43,14 @@ def requirements() -> Finding:
     try:
         required = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        found = f"{DISTRIBUTION} is on Python's path, but not installed"
+        found = f"{DISTRIBUTION} is on the Python path but not installed"
         return Finding("packages", "missing", found, INSTALL, stops_training=True)
     wanted = [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
     versions = {one.name: _version(one.name) for one in wanted}
     wrong = [one for one in wanted if not _allowed(one, versions[one.name])]
     shown = tuple(f"{name} {version or '(not installed)'}" for name, version in sorted(versions.items()))
     if not wrong:
-        return Finding("packages", "ok", f"all {len(wanted)} in versions that are allowed", details=shown)
+        return Finding("packages", "ok", f"all {len(wanted)} required packages have an allowed version", details=shown)
     said = "; ".join(
         f"{one.name}: found {versions[one.name] or 'none'}, expected {one.specifier or 'any'}" for one in wrong
     )
@@ -106,7 +106,7 @@ def torch_pair() -> Finding:
     for line in metadata.requires("torchvision") or ():
         wanted = Requirement(line)
         if wanted.name == "torch" and not wanted.specifier.contains(Version(str(torch_version)).public):
-            found = f"{pair} are no pair: torchvision wants torch{wanted.specifier}"
+            found = f"{pair} do not match: this torchvision needs torch{wanted.specifier}"
             return Finding(topic, "missing", found, remedy, stops_training=True)
     failure = _vision_failure()
     if failure is not None:
@@ -141,19 +141,21 @@ def hot_loops() -> Finding:
     topic = "hot loops"
     forced = os.environ.get("NERFSTUDIO_AVATARS_BACKEND", "auto")
     if forced == "torch":
-        found = "plain torch, many times slower, because NERFSTUDIO_AVATARS_BACKEND=torch"
+        found = "plain torch, which is many times slower: NERFSTUDIO_AVATARS_BACKEND=torch is set"
         return Finding(topic, "slow", found, "unset NERFSTUDIO_AVATARS_BACKEND")
     if torch.cuda.is_available():
         if use_triton(torch.zeros(1, device="cuda")):
-            return Finding(topic, "ok", f"Triton {_version('triton')} on the GPU, numba {_version('numba')} on the CPU")
-        found = f"plain torch on the GPU: Triton {_version('triton') or 'is not installed'}, expected 3 or newer"
+            return Finding(topic, "ok", f"compiled by Triton {_version('triton')} for the GPU")
+        found = f"plain torch on the GPU: found Triton {_version('triton') or 'not installed'}, expected 3 or newer"
         linux = platform.system() == "Linux"
         remedy = "pip install --upgrade triton" if linux else "Use Linux or WSL, where Triton comes with torch."
         return Finding(topic, "slow", found, remedy)
     if use_numba(torch.zeros(1)):
-        return Finding(topic, "ok", f"numba {_version('numba')} on the CPU")
+        return Finding(topic, "ok", f"compiled by numba {_version('numba')} for the CPU")
     why = _import_failure("numba") or f"NERFSTUDIO_AVATARS_BACKEND={forced}"
-    return Finding(topic, "slow", f"plain torch on the CPU, many times slower: {why}", "pip install --upgrade numba")
+    return Finding(
+        topic, "slow", f"plain torch on the CPU, which is many times slower: {why}", "pip install --upgrade numba"
+    )
 
 
 def tiny_cuda_nn() -> Finding:
@@ -165,5 +167,5 @@ def tiny_cuda_nn() -> Finding:
         return Finding(topic, "ok", "not needed without a GPU")
     failure = _import_failure("tinycudann")
     if failure is not None:
-        return Finding(topic, "ok", "not installed, and not needed: the hash encoding has Triton kernels of its own")
-    return Finding(topic, "ok", "used with --pipeline.model.avatar.field.implementation tcnn")
+        return Finding(topic, "ok", "not installed and not needed: the hash encoding has its own Triton kernels")
+    return Finding(topic, "ok", "installed; --pipeline.model.avatar.field.implementation tcnn selects it")

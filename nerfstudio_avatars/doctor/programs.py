@@ -31,7 +31,7 @@ def ffmpeg() -> Finding:
     if program is None:
         program, whose = _packaged_ffmpeg(), "imageio-ffmpeg's"
     if program is None:
-        return Finding("ffmpeg", "missing", "no program; ns-render needs it", "pip install imageio-ffmpeg")
+        return Finding("ffmpeg", "missing", "not found; ns-render needs it", "pip install imageio-ffmpeg")
     try:
         said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=10, check=True).stdout
         version = said.split()[2]
@@ -64,9 +64,11 @@ def browser(system: str | None = None, given: Mapping[str, str] | None = None) -
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     remedy = "ssh -L 7007:localhost:7007 USER@THIS-MACHINE"
     if program is None:
-        found = "none here; on a computer that has one, open http://localhost:7007 after"
+        found = "none found. Run this on a computer with a browser, then open http://localhost:7007 there"
         return Finding("browser", "missing", found, remedy)
     if not (given.get("DISPLAY") or given.get("WAYLAND_DISPLAY")):
-        found = f"{program}, but no display; on a computer that has one, open http://localhost:7007 after"
+        found = (
+            f"{program}, but no display. Run this on a computer with a display, then open http://localhost:7007 there"
+        )
         return Finding("browser", "missing", found, remedy)
     return Finding("browser", "ok", f"{program}, for the viewer")

@@ -66,7 +66,7 @@ def test_without_torch_the_pair_is_missing(monkeypatch):
 def test_a_torchvision_of_another_torch_is_no_pair(monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda _name: ["numpy", "torch==1.13.1"])
     finding = packages.torch_pair()
-    assert finding.stops_training and "torchvision wants torch==1.13.1" in finding.found
+    assert finding.stops_training and "this torchvision needs torch==1.13.1" in finding.found
 
 
 def test_the_build_of_a_torch_does_not_matter_to_the_pair(monkeypatch):
