@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
+from nerfstudio_avatars.instant_avatar.person import Person
 from nerfstudio_avatars.methods import instant_avatar_cpu
 
 # nerfstudio 1.1.5 indexes tensors with lists of tensors, and torch says so at every picture.
@@ -57,8 +58,8 @@ class PaintedPerson:
         self.optimizers_config = config.optimizers
         data = config.pipeline.datamanager
         self.frames_per_batch, self.rays_per_frame = data.frames_per_batch, data.rays_per_frame
-        metadata = {"body": sequence, "body_model": person.body, "train_frames": frames, "frames": None}
         box = SceneBox(aabb=torch.tensor([[-1.0, -1, -1.5], [1, 1, 1.5]]))
+        metadata = {"person": Person(sequence, person.body, frames, box, self.camera(0, size))}
         self.model: InstantAvatarModel = self.config.setup(scene_box=box, num_train_data=FRAMES, metadata=metadata)
         self.steps = 0
         self.optimizers = [

@@ -92,8 +92,10 @@ def main(options: Options) -> None:
         REFINED: _train(folder, wrong_data, _name("refined", options), options.steps, refine=True),
     }
     with contextlib.redirect_stdout(sys.stderr):
-        truth = _poses_seen_by_camera(load_run(runs[TRUE]), frames)
-        results = {name: _measure(load_run(config), truth, frames, name) for name, config in runs.items()}
+        truth = _poses_seen_by_camera(load_run(runs[TRUE], need_data=True), frames)
+        results = {
+            name: _measure(load_run(config, need_data=True), truth, frames, name) for name, config in runs.items()
+        }
     if options.keep is None:
         shutil.rmtree(folder)
     print(
@@ -132,8 +134,8 @@ def _train(folder: Path, data: Path, name: str, steps: int, refine: bool) -> Pat
 
 def _measure(run: LoadedRun, truth: Tensor, frames: list[int], name: str) -> dict[str, Any]:
     note(f"measuring {name}")
-    model = run.pipeline.model
-    body, motion = (model.kwargs["metadata"][key] for key in ("body_model", "body"))
+    model = run.model
+    body, motion = model.person.body, model.person.motion
     error = pose_error(_poses_seen_by_camera(run, frames), truth, body, motion.betas)
     result: dict[str, Any] = {"training_poses": error.rounded(), "outlier_frames": model.outlier_frames()}
     follow(HELD_OUT, model)
@@ -150,10 +152,10 @@ def _poses_seen_by_camera(run: LoadedRun, frames: list[int]) -> Tensor:
 
     The world's origin is the median of the poses, so it is not the same for true and for wrong ones; the camera is.
     """
-    poses, index = run.pipeline.model.poses, torch.tensor(frames)
+    poses, index = run.model.poses, torch.tensor(frames)
     found = poses.stored(index) + poses.frame_correction[index]
     found[:, 3:72] += poses.shared_correction
-    found[:, 72:] -= run.pipeline.datamanager.train_dataset.cameras.camera_to_worlds[0, :, 3]
+    found[:, 72:] -= run.datamanager.train_dataset.cameras.camera_to_worlds[0, :, 3]
     return found
 
 

@@ -41,7 +41,7 @@ def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     """Milliseconds of a picture and of what it is made of."""
     model, avatar = person.model, person.model.avatar
     camera = person.camera(options.frame, size)
-    transforms = model.poses.transforms(model.resolver.pose_for(camera))[0]
+    transforms = model.poses.transforms_of(model.resolver.pose_for(camera))
     posed = avatar.pose(transforms)
     origins, directions = camera_rays(camera)
     rays = origins.reshape(-1, 3), directions.reshape(-1, 3)

@@ -64,7 +64,7 @@ class ReferenceStep:
         self.person, self.model = person, person.model
         avatar = person.config.avatar
         note("building the paper's weight volume")
-        body, betas = self.model.kwargs["metadata"]["body_model"], torch.zeros(10)
+        body, betas = self.model.person.body, torch.zeros(10)
         self.volume = paper_weight_volume(self._canonical_vertices(body, betas), body.weights)
         self.field = ReferenceField(avatar.field.width, avatar.field.geometry_features)
         self.optimizer = torch.optim.Adam(self.field.parameters(), lr=1e-2, betas=(0.9, 0.99), eps=1e-15)

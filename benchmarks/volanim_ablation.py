@@ -89,8 +89,8 @@ def figures(config: Path, data: Path) -> dict[str, float]:
     from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
 
     with contextlib.redirect_stdout(sys.stderr):
-        run = load_run(config)
-    return HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline)).figures()
+        run = load_run(config, need_data=True)
+    return HeadExam(run.model, data, held_out_rows(run.pipeline)).figures()
 
 
 if __name__ == "__main__":

@@ -129,20 +129,20 @@ def _cameras(model: UnsupVolanimModel, shot: DrivenShot, count: int) -> Cameras:
     if shot.camera not in ("still", "turning"):
         return read_camera_file(Path(shot.camera), shot.height, shot.width).resampled(count)
     side = min(shot.height or SIDE, shot.width or SIDE)
-    return clip_cameras(model.kwargs["metadata"]["clips"], torch.zeros(count, 2, dtype=torch.long), side)
+    return clip_cameras(model.clips.table, torch.zeros(count, 2, dtype=torch.long), side)
 
 
 def _driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None) -> tuple[list[PartPoses], float]:
     from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
 
-    clips = model.kwargs["metadata"]["clips"]
+    clips = model.clips.table
     names = [clip.name for clip in clips]
     if driving in names and not Path(driving).exists():
         number = names.index(driving)
         clip = clips[number]
         count = clip.frames if seconds is None else min(clip.frames, max(1, round(seconds * clip.fps)))
         return [model.driving_pose(number, frame) for frame in range(count)], clip.fps
-    frames, fps = read_loose_clip(Path(driving), model.kwargs["metadata"]["size"], seconds)
+    frames, fps = read_loose_clip(Path(driving), model.clips.size, seconds)
     return [model.pose_of_picture(frame.float() / 255) for frame in frames], fps
 
 
@@ -151,11 +151,10 @@ def _identity(run: LoadedRun, model: UnsupVolanimModel, shot: DrivenShot) -> tup
     if shot.image:
         found = find_identity(run, shot.image, shot.mask)
         return found.cube, found.pose
-    metadata = model.kwargs["metadata"]
-    names = metadata["identities"]
+    names = model.clips.identities
     if shot.identity in names:
         number = names.index(shot.identity)
-        return model.cube_of_identity(number), model.driving_pose(metadata["identity_of_clip"].index(number), 0)
+        return model.cube_of_identity(number), model.driving_pose(model.clips.clip_of_identity(number), 0)
     if shot.identity is not None and shot.identity.endswith(ENDING):
         cube, pose = load_identity(Path(shot.identity), model.network.parts, model.network.fingerprint())
         return cube.to(model.device), pose.to(model.device)

@@ -127,17 +127,16 @@ def film(run: LoadedRun, shot: Shot, output: Path) -> int:
 def frames(run: LoadedRun, shot: Shot) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the pictures of a shot, with 8 bits per channel, each with the total number."""
     from nerfstudio_avatars.motion.loading import choose_motion, stage
-    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
-    if isinstance(run.pipeline.model, UnsupVolanimModel):
+    person = getattr(run.model, "person", None)
+    if person is None:
         raise UserError(
-            f"{run.checkpoint}: a run of {run.config.method_name}, which has no skeleton. Expected one of "
+            f"{run.checkpoint}: a run of {run.config.method}, which has no skeleton. Expected one of "
             "instant-avatar; a learnt face is moved by a clip: ns-avatar drive."
         )
     path = _camera_path(shot)
-    metadata = run.pipeline.datamanager.train_dataparser_outputs.metadata
-    body: BodyModel = metadata["body_model"]
-    motion = choose_motion(shot.motion, metadata["body"], body, shot.up, shot.person)
+    body = person.body
+    motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person)
     motion = replace(motion, fps=shot.source_fps) if shot.source_fps else motion
     # At this rate, each frame of the video shows one of the motion's.
     motion = stage(motion, body, shot.fps / shot.speed, shot.root, shot.loop, shot.blend_from_rest)
@@ -187,7 +186,7 @@ def _cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Cam
 def _picture(run: LoadedRun, camera: Cameras, state: BodyState, shot: Shot) -> np.ndarray:
     import torch
 
-    outputs = run.pipeline.model.render_state(camera, state)
+    outputs = run.model.render_pose(camera, state)
     premultiplied, accumulation = outputs["premultiplied"], outputs["accumulation"]
     if shot.transparent:
         image = torch.cat([premultiplied / accumulation.clamp(min=1e-6), accumulation], dim=-1)

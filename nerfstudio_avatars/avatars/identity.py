@@ -38,10 +38,10 @@ def volanim_model(run: LoadedRun) -> UnsupVolanimModel:
     """
     from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
-    model = run.pipeline.model
+    model = run.model
     if not isinstance(model, UnsupVolanimModel):
         raise UserError(
-            f"{run.checkpoint}: a run of {run.config.method_name}. Expected one of unsup-volanim(-tiny): "
+            f"{run.checkpoint}: a run of {run.config.method}. Expected one of unsup-volanim(-tiny): "
             "only these find identities in pictures and take a driving clip."
         )
     return model
@@ -74,7 +74,7 @@ def _read_pictures(
 
     if masks and len(masks) != len(images):
         raise UserError(f"--mask: {len(masks)} for {len(images)} --image. Expected one for each, or none.")
-    size = model.kwargs["metadata"]["size"]
+    size = model.clips.size
     pictures = torch.cat([read_loose_clip(path, size)[0] for path in images]).float() / 255
     chosen = torch.arange(len(pictures))
     if len(chosen) > MOST_PICTURES:
@@ -85,7 +85,7 @@ def _read_pictures(
     known = [one for one in given if one is not None]
     if len(known) == len(images):
         return pictures[chosen], torch.cat(known)[chosen].float() / 255
-    if not model.kwargs["metadata"].get("has_masks"):
+    if not model.clips.has_masks:
         print(f"Without masks ({GHOSTS}); the run was trained without, too. Give some with --mask.")
         return pictures[chosen], None
     try:

@@ -55,11 +55,11 @@ def measure(
     """
     import torch
 
-    model, datamanager = run.pipeline.model, run.pipeline.datamanager
-    names, frame_ids = (datamanager.eval_dataset.metadata.get(key) for key in ("group", "frame_ids"))
+    model, datamanager = run.model, run.datamanager
+    split = datamanager.eval_dataset.metadata.get("pictures")
     figures: dict[str, list[dict[str, float]]] = defaultdict(list)
     frames: dict[str, list[int]] = defaultdict(list)
-    group_of = names or [UNGROUPED] * len(datamanager.fixed_indices_eval_dataloader)
+    group_of = split.groups if split else [UNGROUPED] * len(datamanager.fixed_indices_eval_dataloader)
     places: dict[str, list[int]] = defaultdict(list)
     for place, group in enumerate(group_of):
         places[group].append(place)
@@ -77,7 +77,7 @@ def measure(
             seconds.append(time.perf_counter() - start)
             row, images = model.get_image_metrics_and_images(outputs, batch)
             figures[group].append(row)
-            frames[group].append(index if frame_ids is None else int(frame_ids[index]))
+            frames[group].append(split.frames[index] if split else index)
             if pictures is not None and "img" in images:
                 _save(images["img"], pictures / f"{group}-{frames[group][-1]:06d}.png")
     if not figures:

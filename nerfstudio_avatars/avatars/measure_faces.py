@@ -37,10 +37,10 @@ def animation_figures(run: LoadedRun, frames: int, people: bool = False) -> dict
     from nerfstudio_avatars.metrics.st_lpips import st_lpips
     from nerfstudio_avatars.tflite import runtime_is_installed
 
-    model, manager = volanim_model(run).eval(), run.pipeline.datamanager
+    model, manager = volanim_model(run).eval(), run.datamanager
     # That of people never trained on is not parsed before it is asked for: there may be none.
     data = manager.dataparser.get_dataparser_outputs("test") if people else manager.eval_dataset  # type: ignore[attr-defined]
-    rows = data.metadata["frame_ids"]
+    rows = data.metadata["rows"]
     rows = rows[torch.linspace(0, len(rows) - 1, min(frames, len(rows))).round().long()]
     shots = [_Shot(model, int(clip), int(frame)) for clip, frame in rows]
     truth = [shot.truth for shot in shots]
@@ -110,7 +110,7 @@ class _Shot:
 
     def __init__(self, model: UnsupVolanimModel, clip: int, frame: int) -> None:
         self.model, self.clip = model, clip
-        self.truth: Tensor = model.kwargs["metadata"]["driving"].frame(clip, frame)
+        self.truth: Tensor = model.clips.frame(clip, frame)
         self.pose = model.driving_pose(clip, frame)
         # Kept: of people never trained on it takes minutes.
         self.cube = model.cube_of_clip(clip)
@@ -121,8 +121,7 @@ class _Shot:
 
         from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
-        clips = self.model.kwargs["metadata"]["clips"]
-        camera = clip_cameras(clips, torch.zeros(1, 2, dtype=torch.long), len(self.truth))
+        camera = clip_cameras(self.model.clips.table, torch.zeros(1, 2, dtype=torch.long), len(self.truth))
         return self.model.render_identity(camera, self.cube, pose, normals=False)["rgb"].cpu()
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, find_config, last_checkpoint, step_of
 
 if TYPE_CHECKING:
-    from nerfstudio.engine.trainer import TrainerConfig
+    from nerfstudio.data.datamanagers.base_datamanager import DataManager
+    from nerfstudio.models.base_model import Model, ModelConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
+
+    from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
 
 PYTHON_TAG = "tag:yaml.org,2002:python/"
 PLAIN_KINDS = frozenset({"tuple", "none", "bool", "str", "unicode", "bytes", "int", "long", "float", "complex"})
@@ -20,16 +25,6 @@ CLASS_KINDS = frozenset({"object", "object/new", "object/apply", "name"})
 TRUSTED_FUNCTIONS = frozenset({"nerfstudio.data.utils.nerfstudio_collate.nerfstudio_collate"})
 """Functions that nerfstudio's own configurations name."""
 TRUSTED_PACKAGES = ("nerfstudio.", "nerfstudio_avatars.", "pathlib.", "torch.optim.")
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A trained run, ready to render."""
-
-    config: TrainerConfig
-    pipeline: Pipeline
-    checkpoint: Path
-    step: int
 
 
 def foreign_tags(text: str) -> list[str]:
@@ -59,18 +54,6 @@ def _is_trusted(tag: str) -> bool:
     return target.startswith(TRUSTED_PACKAGES) and target.rpartition(".")[2].lstrip("_")[:1].isupper()
 
 
-def find_config(path: Path) -> Path:
-    """The `config.yml` meant by a path to it or to the folder of a run.
-
-    Raises:
-        UserError: if there is none.
-    """
-    config = path / "config.yml" if path.is_dir() else path
-    if not config.is_file():
-        raise UserError(f"{config}: no such file. Expected the config.yml that ns-train writes into a run's folder.")
-    return config
-
-
 def check_config(path: Path, trust: bool = False) -> None:
     """Refuses a configuration that could run foreign code.
 
@@ -89,44 +72,89 @@ def check_config(path: Path, trust: bool = False) -> None:
         )
 
 
-def anchor_data(config: TrainerConfig, outputs: Path) -> None:
-    """Finds data whose path is relative to the folder that training was started in.
+@dataclass(frozen=True)
+class RunConfig:
+    """What of a run's config.yml is needed to show what was learnt. What only training needs is not built."""
 
-    Args:
-        config: the configuration of the run, as written.
-        outputs: the present folder of all runs, which was relative to the same folder.
+    path: Path
+    method: str
+    model: ModelConfig
+    data: Path | None
+    """The folder that the run was trained on, where it is now; it need not be there."""
+    relative_model_dir: Path
+    named_folder: Path
+    """Where the training wrote its checkpoints."""
+
+
+def read_config(path: Path, trust: bool = False) -> RunConfig:
+    """Reads what `RunConfig` has from a config.yml.
+
+    Raises:
+        UserError: if it is no run's configuration, or not trusted.
     """
-    typed, manager = config.output_dir, config.pipeline.datamanager
-    data = getattr(manager, "data", None)
-    if data is None or data.exists() or data.is_absolute() or typed.is_absolute():
-        return
-    started_in = Path(*outputs.parts[: len(outputs.parts) - len(typed.parts)])
-    if started_in / typed == outputs and (started_in / data).exists():
-        config.data = manager.data = started_in / data
+    document = _document(path, trust)
+
+    def part(*names: str) -> Any:
+        return _built(_inner(document, names))
+
+    names = [part(name) for name in ("output_dir", "experiment_name", "method_name", "timestamp", "relative_model_dir")]
+    model = part("pipeline", "model")
+    if not hasattr(getattr(model, "_target", None), "kept_scene"):
+        raise UserError(
+            f"{path}: a run of {names[2]}. Expected one of this package's methods, such as instant-avatar or "
+            "unsup-volanim: other methods' avatars cannot be moved."
+        )
+    data = part("pipeline", "datamanager", "data") or part("pipeline", "datamanager", "dataparser", "data")
+    data = anchored(Path(data), path, names[2], Path(names[0])) if data else None
+    return RunConfig(path, names[2], model, data, Path(names[4]), Path(*map(str, names)))
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that nerfstudio wrote to a folder, in order of steps; empty if there is no such folder."""
-    return sorted(folder.glob(f"step-{'[0-9]' * 9}.ckpt"))
+def read_trainer_config(path: Path, trust: bool = False) -> AvatarTrainerConfig:
+    """Reads a whole config.yml, as nerfstudio's own commands do.
+
+    Raises:
+        UserError: if it is no run's configuration, or not trusted.
+    """
+    return _built(_document(path, trust))
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step that a file such as `step-000001499.ckpt` was saved at."""
-    return int(checkpoint.stem.removeprefix("step-"))
+def _document(path: Path, trust: bool) -> yaml.Node:
+    check_config(path, trust)
+    document = yaml.compose(path.read_text("utf8"), Loader=yaml.Loader)
+    if _inner(document, ("pipeline", "model")) is None or _inner(document, ("method_name",)) is None:
+        raise UserError(f"{path}: no method_name and pipeline in it. Expected the config.yml that ns-train wrote.")
+    return document
 
 
-def check_data(config: TrainerConfig, path: Path) -> None:
-    """Checks that the data exist: opening a run reads them to build the model.
+def _inner(node: yaml.Node | None, names: Sequence[str]) -> yaml.Node | None:
+    """A part of a YAML document, by the keys that lead to it; None where there is none."""
+    for name in names:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        node = next((value for key, value in node.value if key.value == name), None)
+    return node
+
+
+def _built(node: yaml.Node | None) -> Any:
+    if node is None:
+        return None
+    loader = yaml.Loader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def check_data(data: Path | None, path: Path) -> None:
+    """Held-out pictures, and clips that move others, are in the data only.
 
     Args:
-        config: the configuration of the run.
-        path: the path of its config.yml.
+        data: of the run.
+        path: of its config.yml.
 
     Raises:
         UserError: if they do not exist.
     """
-    manager = config.pipeline.datamanager
-    data = getattr(manager, "data", None) or getattr(getattr(manager, "dataparser", None), "data", None)
     if data is not None and not data.exists():
         typed = f" That is a path from {Path.cwd()}: start the command where ns-train was started."
         raise UserError(
@@ -135,38 +163,61 @@ def check_data(config: TrainerConfig, path: Path) -> None:
         )
 
 
-def load_run(path: Path, trust: bool = False, test_mode: Literal["test", "val", "inference"] = "test") -> LoadedRun:
-    """Opens a trained run with its last checkpoint, from any working directory.
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained run, ready to render."""
 
-    Checkpoints beside the configuration belong to the run, even if its folder was renamed or moved; the folder that the
-    configuration names is only used if there are none.
+    config: RunConfig
+    model: Model
+    checkpoint: Path
+    step: int
+    """The last one that was trained, counted from 0."""
+    pipeline: Pipeline | None = None
+    """With its data, if these were asked for."""
+
+    @property
+    def datamanager(self) -> DataManager:
+        """The run's data."""
+        if self.pipeline is None:
+            raise RuntimeError("the run was opened without its data: load_run(path, need_data=True)")
+        return self.pipeline.datamanager
+
+
+def load_run(path: Path | str, trust: bool = False, need_data: bool = False) -> LoadedRun:
+    """Opens a trained run with its last checkpoint, from whatever folder the command is given in.
+
+    The checkpoints beside the configuration are the run's, whatever its folder is called and wherever it was moved to;
+    the folder that the configuration names is looked into only if there are none. Whoever wants pictures of an avatar
+    needs nothing else.
+
+    Args:
+        path: the run's folder, or the config.yml in it.
+        trust: open the configuration even if it names things from outside nerfstudio and this package.
+        need_data: whether to open the data too, and with them the whole pipeline, as evaluation and training need it.
 
     Raises:
-        UserError: if the configuration is missing or not trusted, or if checkpoints or data are missing.
+        UserError: if the configuration is missing or not trusted, or there is no checkpoint, or the data are gone and
+            were asked for.
     """
-    path = find_config(path)
-    check_config(path, trust)
+    import torch
 
-    from nerfstudio.utils.eval_utils import eval_setup
+    from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, kept_state, load_weights, read_checkpoint
 
-    run_folder = path.resolve().parent
-
-    def anchor(config: TrainerConfig) -> TrainerConfig:
-        """Makes the run independent of the working directory it was trained in, and of the name of its folder."""
-        if run_folder.parent.name == config.method_name and len(run_folder.parents) > 2:  # noqa: PLR2004
-            anchor_data(config, run_folder.parents[2])
-        own = path.absolute().parent / config.relative_model_dir
-        checkpoints = checkpoints_in(own)
-        if not checkpoints:
-            checkpoints = checkpoints_in(config.get_checkpoint_dir())
-            if not checkpoints:
-                raise UserError(f"{own}: no checkpoint there. Expected step-*.ckpt; train the run to its end first.")
-            print(f"No checkpoint beside {path}; taken from where its training wrote them: {checkpoints[-1]}")
-        # An absolute folder stands for itself, whatever run's folder nerfstudio puts before it.
-        config.relative_model_dir = checkpoints[-1].parent.absolute()
-        config.load_step = step_of(checkpoints[-1])
-        check_data(config, path)
-        return config
-
-    config, pipeline, checkpoint, step = eval_setup(path, test_mode=test_mode, update_config_callback=anchor)
-    return LoadedRun(config, pipeline, checkpoint, step)
+    path = find_config(Path(path))
+    config = read_config(path, trust)
+    checkpoint = last_checkpoint(path, config.relative_model_dir, config.named_folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if need_data:
+        check_data(config.data, path)
+        trainer = read_trainer_config(path, trust)
+        trainer.open(path)
+        pipeline = trainer.pipeline.setup(device=device, test_mode="test")
+        model = pipeline.model
+    else:
+        pipeline, model = None, None
+    state = read_checkpoint(checkpoint)
+    if model is None:
+        model = built_model(config.model, config.model._target.kept_scene(kept_state(state), config.data), device)
+    load_weights(model, state, checkpoint)
+    (pipeline or model).eval()
+    return LoadedRun(config, model, checkpoint, step_of(checkpoint), pipeline)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from nerfstudio_avatars.bodies.rotations import slerp_axis_angle
 
 JOINT_NAMES = (
     "pelvis",
@@ -49,6 +52,29 @@ class BodyState:
     """Rotations of joints 1..23 relative to their parents, axis-angle, radians."""
     transl: Float[Tensor, "3"]
     """Translation added after posing, in metres."""
+
+    @classmethod
+    def unpacked(cls, betas: Float[Tensor, "10"], pose: Float[Tensor, "75"]) -> BodyState:
+        """What `packed` gave, of a body with these betas."""
+        return cls(betas, pose[:3], pose[3:72], pose[72:])
+
+    def packed(self) -> Float[Tensor, "75"]:
+        """Orientation, body pose and translation in one row."""
+        return torch.cat([self.global_orient, self.body_pose, self.transl])
+
+    def to(self, device: torch.device | str) -> BodyState:
+        """The state on a device."""
+        return BodyState(*(part.to(device) for part in (self.betas, self.global_orient, self.body_pose, self.transl)))
+
+    def towards(self, other: BodyState, share: float) -> BodyState:
+        """A share of the way to another state of the same body; rotations take the shorter way."""
+        body_pose = slerp_axis_angle(self.body_pose.view(-1, 3), other.body_pose.view(-1, 3), share).flatten()
+        return BodyState(
+            betas=self.betas,
+            global_orient=slerp_axis_angle(self.global_orient, other.global_orient, share),
+            body_pose=body_pose,
+            transl=torch.lerp(self.transl, other.transl, share),
+        )
 
 
 @dataclass(frozen=True)

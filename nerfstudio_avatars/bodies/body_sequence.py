@@ -70,15 +70,7 @@ class BodySequence:
         position = min(max(float(time), 0.0), 1.0) * (len(self) - 1)
         first = min(int(position), len(self) - 1)
         last = min(first + 1, len(self) - 1)
-        share = position - first
-        a, b = self.state(first), self.state(last)
-        body_pose = slerp_axis_angle(a.body_pose.view(-1, 3), b.body_pose.view(-1, 3), share).flatten()
-        return BodyState(
-            betas=self.betas,
-            global_orient=slerp_axis_angle(a.global_orient, b.global_orient, share),
-            body_pose=body_pose,
-            transl=torch.lerp(a.transl, b.transl, share),
-        )
+        return self.state(first).towards(self.state(last), position - first)
 
     def resampled(self, fps: float) -> BodySequence:
         """The same motion at another frame rate; first and last frame are kept as far as the rate allows."""

@@ -125,7 +125,7 @@ class Demo:
 
         by_budget = {}
         for seconds, trained in zip(self.seconds_list, runs, strict=True):
-            run = load_run(trained.config)
+            run = load_run(trained.config, need_data=True)
             by_budget[str(seconds)] = _figures(evaluate_loaded(run)) | {
                 key: value for key, value in asdict(trained).items() if key != "config"
             }
@@ -135,7 +135,7 @@ class Demo:
         return by_budget[str(self.seconds_list[-1])] | {
             "device": _device_name(device),
             "background": "white",
-            "method": run.config.method_name,
+            "method": run.config.method,
             "by_budget": by_budget,
         }
 

@@ -84,7 +84,7 @@ class DemoVolanim:
         from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
         from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
 
-        run = load_run(trained.config)
+        run = load_run(trained.config, need_data=True)
         exam = HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline))
         figures = exam.figures()
         if trained.config.parents[2].name == "heads":
@@ -103,7 +103,7 @@ class DemoVolanim:
         from nerfstudio_avatars.avatars.run import load_run
         from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
 
-        pipeline = load_run(config).pipeline
+        pipeline = load_run(config, need_data=True).pipeline
         start = time.perf_counter()
         train_on_true_poses(pipeline, data, self.ceiling_steps)
         seconds = time.perf_counter() - start

@@ -84,14 +84,14 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
     from nerfstudio_avatars.cli.evaluation.report import RunReport
     from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
-    run = load_run(config, trust)
-    if isinstance(run.pipeline.model, UnsupVolanimModel):
+    run = load_run(config, trust, need_data=True)
+    if isinstance(run.model, UnsupVolanimModel):
         raise UserError(
-            f"{config}: a run of {run.config.method_name}. Expected one of instant-avatar, whose pictures these "
+            f"{config}: a run of {run.config.method}. Expected one of instant-avatar, whose pictures these "
             "protocols are about. Use ns-avatar evaluate-animation, or ns-eval."
         )
     facts = facts_of(run)
-    follow(protocol, run.pipeline.model)
+    follow(protocol, run.model)
     measured = measure(run, protocol.groups, pictures)
     return RunReport(
         run=config.parent.as_posix(),
@@ -101,7 +101,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
         render_fps=measured.render_fps,
         step=run.step,
         differences=differences(facts, protocol),
-        outlier_frames=run.pipeline.model.outlier_frames(),
+        outlier_frames=run.model.outlier_frames(),
     )
 
 

@@ -41,7 +41,7 @@ class EvaluateAnimation:
         config = find_config(self.load_config)
         output = self.output or config.parent / ("animation-people.json" if self.people else "animation.json")
         check_file(output)
-        run = load_run(config, self.trust)
+        run = load_run(config, self.trust, need_data=True)
         figures = animation_figures(run, self.frames, self.people)
         write_json(output, figures)
         for name, value in figures.items():

@@ -51,14 +51,13 @@ class HeadExam:
         from nerfstudio_avatars.demo.head_clips import read_truth
 
         self.model, self.rows = model.eval(), rows.tolist()
-        self.clips = model.kwargs["metadata"]["clips"]
-        self._driving = model.kwargs["metadata"]["driving"]
+        self.clips = model.clips.table
         self._true_poses = true_poses
         names = {clip: self.clips[clip].name for clip, _ in self.rows}
         self.truth: dict[int, HeadTruth] = {
             clip: read_truth(data / "truth" / self.clips[clip].split / f"{name}.npz") for clip, name in names.items()
         }
-        self.size = self._driving.reader.size
+        self.size = model.clips.size
 
     def figures(self) -> dict[str, float]:
         """All of them, see docs/unsup-volanim.md; not a number where too few frames or heads allow one."""
@@ -66,7 +65,7 @@ class HeadExam:
 
     def picture(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
         """A frame of the data."""
-        return self._driving.frame(clip, frame)
+        return self.model.clips.frame(clip, frame)
 
     def pose(self, clip: int, frame: int) -> PartPoses:
         """Of that frame (1, parts)."""
@@ -177,7 +176,7 @@ def _mean(values: list[float]) -> float:
 def held_out_rows(pipeline: Pipeline) -> Tensor:
     """Clip and frame numbers of the frames evaluated on."""
     assert pipeline.datamanager.eval_dataset is not None
-    return pipeline.datamanager.eval_dataset.metadata["frame_ids"]
+    return pipeline.datamanager.eval_dataset.metadata["rows"]
 
 
 def train_on_true_poses(pipeline: Pipeline, data: Path, steps: int) -> None:
@@ -191,12 +190,11 @@ def train_on_true_poses(pipeline: Pipeline, data: Path, steps: int) -> None:
 
     torch.manual_seed(0)
     model = pipeline.model
-    metadata = pipeline.datamanager.train_dataset.metadata  # type: ignore[union-attr]
-    clips = metadata["clips"]
+    clips = model.clips.table
     truth = {
         number: read_truth(data / "truth" / "train" / f"{clips[number].name}.npz") for number in clips.of_split("train")
     }
-    network = model.network = VolumetricAnimation(model.config.network, len(metadata["identities"])).to(model.device)
+    network = model.network = VolumetricAnimation(model.config.network, len(model.clips.identities)).to(model.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, betas=(0.5, 0.999))
     aids = AnimationAids(detect=False, patch=model.config.schedule.patch)
     model.forget_pictures()

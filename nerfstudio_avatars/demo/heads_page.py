@@ -92,8 +92,8 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
     from nerfstudio_avatars.demo.head_clips import read_truth
     from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
-    model, clips = pipeline.model, pipeline.model.kwargs["metadata"]["clips"]
-    source = model.kwargs["metadata"]["driving"]
+    model, source = pipeline.model, pipeline.model.clips
+    clips = source.table
 
     def draw(cube: Tensor, pose: PartPoses) -> Tensor:
         return model.render_identity(camera, cube, pose, normals=False)["rgb"].cpu()

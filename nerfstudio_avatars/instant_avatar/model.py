@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar, RenderedRays
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
@@ -25,6 +27,7 @@ from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordab
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, send
 from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_accumulation, hard_weights
 from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.instant_avatar.person import Person
 from nerfstudio_avatars.instant_avatar.poses.outlier_frames import FrameErrors
 from nerfstudio_avatars.instant_avatar.poses.pose_refinement import PoseRefinementConfig, refine_pose
 from nerfstudio_avatars.instant_avatar.poses.pose_resolver import PoseResolver
@@ -33,6 +36,7 @@ from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, ca
 from nerfstudio_avatars.instant_avatar.rendering.compositing import over
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
 from nerfstudio_avatars.metrics.image import image_metrics
+from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
 EMPTY_SPACE_PERIOD = 4
 """Steps between two looks at random points where nobody is."""
@@ -106,17 +110,17 @@ class InstantAvatarModel(Model):
     def populate_modules(self) -> None:
         """Builds the avatar around the body of the data."""
         super().populate_modules()
-        metadata = self.kwargs["metadata"]
-        sequence, body = metadata["body"], metadata["body_model"]
+        self.person: Person = self.kwargs["metadata"]["person"]
+        motion, body, train_frames = self.person.motion, self.person.body, self.person.train_frames
         start, self._jumping = None, list[int]()
         if self.config.refine_poses and self.config.smooth_poses:
-            start, self._jumping = smoothing_correction(sequence, metadata["train_frames"])
-        posed = body.pose(canonical_state(sequence.betas))
+            start, self._jumping = smoothing_correction(motion, train_frames)
+        posed = body.pose(canonical_state(motion.betas))
         mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
         self.avatar = CanonicalAvatar(self.config.avatar, mesh)
-        self.poses = BodyPoseTable(sequence, body, metadata["train_frames"], start)
-        self.frame_errors = FrameErrors(len(sequence), metadata["train_frames"])
-        self.resolver = PoseResolver(self.poses, metadata["train_frames"])
+        self.poses = BodyPoseTable(motion, body, train_frames, start)
+        self.frame_errors = FrameErrors(len(motion), train_frames)
+        self.resolver = PoseResolver(self.poses, train_frames)
         self._posed_frames: dict[int, PosedAvatar] = {}
         self._step = 0
         self._budget: Budget | None = None
@@ -317,15 +321,10 @@ class InstantAvatarModel(Model):
         self._seen_camera = camera
         return self.render_pose(camera, self.resolver.pose_for(camera))
 
-    def render_state(self, camera: Cameras, state: BodyState) -> dict[str, Tensor]:
-        """Renders one camera with the body in a given state (world frame: metres, z up); betas are the avatar's own."""
-        pose = torch.cat([state.global_orient, state.body_pose, state.transl])[None].to(self.device)
-        return self.render_pose(camera, pose)
-
     @torch.no_grad()
-    def render_pose(self, camera: Cameras, pose: Float[Tensor, "1 75"]) -> dict[str, Tensor]:
-        """Renders one camera in a pose: orientation, body pose, translation."""
-        posed = self.avatar.pose_for_rendering(self.poses.transforms(pose)[0])
+    def render_pose(self, camera: Cameras, pose: BodyState) -> dict[str, Tensor]:
+        """Renders one camera with the body in a pose (world frame: metres, z up); betas are the avatar's own."""
+        posed = self.avatar.pose_for_rendering(self.poses.transforms_of(pose.to(self.device)))
         origins, directions = camera_rays(camera.to(self.device))
         height, width = origins.shape[:2]
         rays = torch.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
@@ -375,11 +374,11 @@ class InstantAvatarModel(Model):
             return {"given": outputs}
         frame = int(camera.metadata["frame"].flatten()[0])
         pictures = {
-            "given": self.render_pose(camera, self.resolver.frame(frame, corrected=False)),
+            "given": self.render_pose(camera, self.poses.state(frame, corrected=False)),
             "neighbours": outputs,
         }
         if not self._in_training:
-            start = self.resolver.frame(frame).detach()
+            start = self.poses.state(frame)
             pose = refine_pose(
                 self.avatar,
                 self.poses,
@@ -390,3 +389,20 @@ class InstantAvatarModel(Model):
             )
             pictures["refined"] = self.render_pose(camera, pose)
         return pictures
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Whom the avatar shows: with it, a checkpoint renders without its training data."""
+        return {"person": self.person.state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Nothing to keep: the model was built around a person already."""
+
+    @classmethod
+    def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
+        """What `get_extra_state` kept; see `KeepsScene`. The data are not looked at."""
+        if "person" not in state:
+            raise UserError("the checkpoint holds nobody: it was written before checkpoints did. Train the run again.")
+        person = Person.from_state(state["person"])
+        return KeptScene(person.box, person.cameras, {"person": person})

@@ -4,24 +4,62 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model
-from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.pipelines.base_pipeline import Pipeline, VanillaPipeline, VanillaPipelineConfig
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from nerfstudio_avatars.nerfstudio_glue.kept_data_manager import KeptDataManager
+from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, kept_state, read_checkpoint
+
 
 @dataclass
-class AvatarPipelineConfig(VanillaPipelineConfig):
+class OpenedPipelineConfig(VanillaPipelineConfig):
+    """A pipeline that can do without its data."""
+
+    # Not annotated, so no option: set when a finished run is opened.
+    checkpoint = cast("Path | None", None)
+
+
+class OpenedPipeline(VanillaPipeline):
+    """Does without the data where a finished run is opened: what its checkpoint keeps of them is enough to look at it.
+
+    nerfstudio says with `inference` that no data are needed; without it, they are read if they are there.
+    """
+
+    def __init__(
+        self,
+        config: OpenedPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: Any = None,
+    ) -> None:
+        data = config.datamanager.data
+        if config.checkpoint is None or (test_mode != "inference" and data is not None and data.exists()):
+            super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+            return
+        Pipeline.__init__(self)
+        self.config, self.test_mode, self.world_size = config, test_mode, 1
+        scene = config.model._target.kept_scene(kept_state(read_checkpoint(config.checkpoint)), data)
+        self.datamanager = KeptDataManager(config.datamanager, scene, device)
+        self._model = built_model(config.model, scene, device)
+
+
+@dataclass
+class AvatarPipelineConfig(OpenedPipelineConfig):
     """Rays of few frames, and the model that takes them."""
 
     _target: type = field(default_factory=lambda: AvatarPipeline)
 
 
-class AvatarPipeline(VanillaPipeline):
+class AvatarPipeline(OpenedPipeline):
     """Replays steps where the model records them."""
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -34,7 +72,7 @@ class AvatarPipeline(VanillaPipeline):
 
 
 @dataclass
-class FramesPipelineConfig(VanillaPipelineConfig):
+class FramesPipelineConfig(OpenedPipelineConfig):
     """A data manager that gives frames, and a model that takes them."""
 
     _target: type = field(default_factory=lambda: FramesPipeline)
@@ -42,7 +80,7 @@ class FramesPipelineConfig(VanillaPipelineConfig):
     """Seed of the random numbers in a training step; the step number decides them too, so resuming changes nothing."""
 
 
-class FramesPipeline(VanillaPipeline):
+class FramesPipeline(OpenedPipeline):
     """Hands each batch to the model as a whole; works on several processes also without GPUs."""
 
     config: FramesPipelineConfig

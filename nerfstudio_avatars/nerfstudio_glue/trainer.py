@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
 
 import torch
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being_opened, last_checkpoint, step_of
 
 
 @dataclass
@@ -16,6 +20,40 @@ class AvatarTrainerConfig(TrainerConfig):
     """Training of an avatar."""
 
     _target: type = field(default_factory=lambda: AvatarTrainer)
+    # Not annotated, so no option: set when a finished run is opened.
+    opened_in = cast("Path | None", None)
+
+    def get_base_dir(self) -> Path:
+        """The run's folder: where it was opened, or where its training writes it."""
+        return self.opened_in or super().get_base_dir()
+
+    def get_checkpoint_dir(self) -> Path:
+        """Where the checkpoints are: a finished run is found by its config.yml, whatever its folder is called now."""
+        config = config_being_opened()
+        if config is not None:
+            self.open(config)
+        return super().get_checkpoint_dir()
+
+    def open(self, config: Path) -> None:
+        """Makes a finished run independent of the folder it was trained in, and of the names it had.
+
+        Args:
+            config: the config.yml that this configuration was read from.
+
+        Raises:
+            UserError: if there is no checkpoint.
+        """
+        checkpoint = last_checkpoint(config, self.relative_model_dir, super().get_checkpoint_dir())
+        manager = self.pipeline.datamanager
+        data = manager.data or manager.dataparser.data
+        if data is not None:
+            data = anchored(Path(data), config, self.method_name, self.output_dir)
+            self.data = manager.data = manager.dataparser.data = data
+        self.opened_in = config.absolute().parent
+        # An absolute folder stands for itself, whatever run's folder nerfstudio puts before it.
+        self.relative_model_dir = checkpoint.parent
+        self.load_step = step_of(checkpoint)
+        self.pipeline.checkpoint = checkpoint
 
 
 class AvatarTrainer(Trainer):

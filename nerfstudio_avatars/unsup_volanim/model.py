@@ -6,6 +6,8 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +18,14 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.metrics.psnr import psnr
 from nerfstudio_avatars.metrics.ssim import ssim
+from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
+from nerfstudio_avatars.unsup_volanim.clips import Clips
+from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
 from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
+from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
@@ -75,14 +82,10 @@ class UnsupVolanimModel(Model):
     def populate_modules(self) -> None:
         """Builds the network for the identities of the data."""
         super().populate_modules()
-        metadata = self.kwargs["metadata"]
-        self._clips, self._driving = metadata["clips"], metadata.get("driving")
-        self._identity_of_clip: list[int] = metadata["identity_of_clip"]
-        self._identities: list[str] = metadata["identities"]
-        self._train_frames: Tensor = metadata["frame_ids"]
-        self.network = VolumetricAnimation(self.config.network, len(self._identities))
+        self.clips: Clips = self.kwargs["metadata"]["clips"]
+        self.network = VolumetricAnimation(self.config.network, len(self.clips.identities))
         self.search: PoseSearch | None = None
-        lengths = torch.tensor([clip.frames for clip in self._clips])
+        lengths = torch.tensor([clip.frames for clip in self.clips.table])
         self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
         if self.config.schedule.search_until > 0:
             self.search = PoseSearch(int(lengths.sum()), self.config.search)
@@ -91,13 +94,14 @@ class UnsupVolanimModel(Model):
         # In a list, so that frozen weights are neither trained nor saved.
         self._perceptual = [found]
         self.controls = AnimationControls(
-            self._identities, [clip.name for clip in self._clips], self.config.network.parts
+            self.clips.identities, [clip.name for clip in self.clips.table], self.config.network.parts
         )
         self._step = 0
         self._poses: OrderedDict[tuple[int, int], PartPoses] = OrderedDict()
         self._cubes: OrderedDict[int, Tensor] = OrderedDict()
         self._inverted: OrderedDict[int, tuple[int, Tensor]] = OrderedDict()
         self._last_clip: int | None = None
+        self._kept_poses = KeptPoses()
         self._register_load_state_dict_pre_hook(self._match_identities)
 
     # Training ---------------------------------------------------------------------------------------------------------
@@ -261,11 +265,19 @@ class UnsupVolanimModel(Model):
         return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
 
     def driving_pose(self, clip: int, frame: int) -> PartPoses:
-        """Poses (1, parts) of a frame of a clip, found by the detector or remembered."""
+        """Poses (1, parts) of a frame of a clip, found by the detector or remembered.
+
+        Where the data are gone, the checkpoint still has those of a few frames (`KeptPoses`).
+
+        Raises:
+            DataError: if the frame is not there.
+        """
         key = clip, frame
+        kept = None if self.clips.is_there(clip) else self._kept_poses.find(clip, frame)
+        if kept is not None:
+            return kept.to(self.device)
         if key not in self._poses:
-            assert self._driving is not None, "the data manager gives the model the clips' frames"
-            self._poses[key] = self.pose_of_picture(self._driving.frame(clip, frame))
+            self._poses[key] = self.pose_of_picture(self.clips.frame(clip, frame))
             while len(self._poses) > REMEMBERED_POSES:
                 self._poses.popitem(last=False)
         self._poses.move_to_end(key)
@@ -282,16 +294,15 @@ class UnsupVolanimModel(Model):
 
         That takes long: while the network learns, what was found stays until another clip has been asked for.
         """
-        identity = self._identity_of_clip[clip]
+        identity = self.clips.identity_of_clip[clip]
         asked_again, self._last_clip = clip != self._last_clip, clip
         if identity >= 0:
             return self.cube_of_identity(identity)
         step, _ = self._inverted.get(clip, (None, None))
         if step is None or (asked_again and step != self._step):
-            CONSOLE.print(f"{self._clips[clip].name} was not trained on: fitting an identity to its first frame.")
-            assert self._driving is not None
-            mask = self._driving.mask(clip, 0)
-            found = self.invert(self._driving.frame(clip, 0)[None], masks=None if mask is None else mask[None])
+            CONSOLE.print(f"{self.clips.table[clip].name} was not trained on: fitting an identity to its first frame.")
+            mask = self.clips.mask(clip, 0)
+            found = self.invert(self.clips.frame(clip, 0)[None], masks=None if mask is None else mask[None])
             self._inverted[clip] = self._step, found.cube
             while len(self._inverted) > REMEMBERED_CUBES:
                 self._inverted.popitem(last=False)
@@ -329,19 +340,23 @@ class UnsupVolanimModel(Model):
         with self.network.evaluating():
             return self.network.cubes_of(code[None].to(self.device))[0]
 
+    @cached_property
+    def _train_rows(self) -> Tensor:
+        return self.clips.train_rows()
+
     def _asked_for(self, camera: Cameras) -> tuple[int, int]:
         """Driving clip and frame: the controls', the camera's own, its time in the first clip, the clicked camera's."""
         chosen = self.controls.driving()
         if chosen is not None:
             clip, share = chosen
-            return clip, round(share * (self._clips[clip].frames - 1))
+            return clip, round(share * (self.clips.table[clip].frames - 1))
         metadata = camera.metadata or {}
         if "clip" in metadata:
             return int(metadata["clip"].flatten()[0]), int(metadata["frame"].flatten()[0])
         if camera.times is not None:
-            return 0, round(float(camera.times.flatten()[0]) * (self._clips[0].frames - 1))
+            return 0, round(float(camera.times.flatten()[0]) * (self.clips.table[0].frames - 1))
         if "cam_idx" in metadata:
-            clip, frame = self._train_frames[int(metadata["cam_idx"])].tolist()
+            clip, frame = self._train_rows[int(metadata["cam_idx"])].tolist()
             return clip, frame
         return 0, 0
 
@@ -359,36 +374,57 @@ class UnsupVolanimModel(Model):
         if bool(batch["has_mask"]):
             ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5  # noqa: PLR2004
             metrics["mask_iou"] = float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1))
-        elif self.kwargs["metadata"].get("has_masks"):
+        elif self.clips.has_masks:
             metrics["mask_iou"] = math.nan
         return metrics, {"img": torch.cat([truth, outputs["rgb"], outputs["parts"], outputs["normal"]], 1)}
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
-    def get_extra_state(self) -> dict[str, list[str]]:
-        """The identities' names: rows of the embedding are found by them, not by their place."""
-        return {"identities": list(self._identities)}
+    def get_extra_state(self) -> dict[str, Any]:
+        """Whom the clips show, and some poses: with them, a checkpoint renders without its training data.
 
-    def set_extra_state(self, state: dict[str, list[str]]) -> None:
-        """Nothing to keep: `_match_identities` has used the names."""
+        Rows of the embedding are found by the identities' names, not by their place.
+        """
+        return {"clips": self.clips.state(), "poses": self._poses_to_keep().state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes the poses; `_match_identities` has used the names."""
+        self._kept_poses = KeptPoses.from_state(state["poses"])
+
+    def _poses_to_keep(self) -> KeptPoses:
+        rows = [row for row in rows_to_keep(self.clips) if self.clips.is_there(row[0])]
+        if not rows:
+            return self._kept_poses
+        # Not `driving_pose`, which would forget what it remembers for the pictures of this step.
+        return KeptPoses({row: self.pose_of_picture(self.clips.frame(*row)).to("cpu") for row in rows})
+
+    @classmethod
+    def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
+        """What `get_extra_state` kept; see `KeepsScene`."""
+        if "clips" not in state:
+            raise UserError("the checkpoint names no clips: it was written before checkpoints did. Train again.")
+        clips = Clips.from_state(state["clips"], data or Path())
+        cameras = clip_cameras(clips.table, torch.tensor(rows_to_keep(clips)), clips.size)
+        return KeptScene(clip_scene_box(), cameras, {"clips": clips})
 
     def _match_identities(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
         """Gives every identity its row, though clips were added to the data or taken away."""
-        names = state.get(f"{prefix}_extra_state", {}).get("identities")
+        names = state.get(f"{prefix}_extra_state", {}).get("clips", {}).get("identities")
         key = f"{prefix}network.embedding.table"
         searched = state.get(f"{prefix}search.rotation")
         if self.search is not None and searched is not None:
             # Poses found for frames belong to the clips as they were numbered then.
-            if names != self._identities or searched.shape != self.search.rotation.shape:
+            if names != self.clips.identities or searched.shape != self.search.rotation.shape:
                 state[f"{prefix}search.rotation"] = self.search.rotation
                 state[f"{prefix}search.translation"] = self.search.translation
-        if not names or names == self._identities or key not in state:
+        if not names or names == self.clips.identities or key not in state:
             return
         rows = {name: row for row, name in enumerate(names)}
         for each in (key, f"{prefix}network.detail"):
             old = state.get(each)
             if old is not None and len(old):
                 # Of those unknown the average.
-                state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self._identities])
-        unknown = [name for name in self._identities if name not in rows]
-        CONSOLE.print(f"Identities matched by name: {len(self._identities) - len(unknown)} known, {len(unknown)} new.")
+                state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self.clips.identities])
+        unknown = [name for name in self.clips.identities if name not in rows]
+        known = len(self.clips.identities) - len(unknown)
+        CONSOLE.print(f"Identities matched by name: {known} known, {len(unknown)} new.")

@@ -39,7 +39,7 @@ def output(tmp_path):
 
 @pytest.fixture(scope="module")
 def names(run):
-    return run.pipeline.model.kwargs["metadata"]["identities"]
+    return run.model.clips.identities
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,10 @@ def test_a_clip_of_the_data_moves_somebody_of_the_data(run, shot, output, names)
     assert drive(run, replace(shot, identity=names[0]), output) == 16
     frames = pictures(output)
     assert len(frames) == 16 and frames[0].shape == (SIZE, SIZE, 3)
-    model = run.pipeline.model
+    model = run.model
     from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
-    camera = clip_cameras(model.kwargs["metadata"]["clips"], torch.tensor([[0, 0]]), SIZE)
+    camera = clip_cameras(model.clips.table, torch.tensor([[0, 0]]), SIZE)
     expected = model.render_identity(camera, model.cube_of_identity(0), model.driving_pose(1, 5))["rgb"]
     assert np.abs(frames[5] - expected.numpy() * 255).max() < 1
 
@@ -113,7 +113,7 @@ def test_a_folder_moves_as_the_clip_in_it_does(run, shot, output, names, head_cl
 
 def test_pictures_of_somebody_new_are_moved_absolutely_or_relatively(run, shot, output, names, picture, monkeypatch):
     drawn = []
-    model = run.pipeline.model
+    model = run.model
 
     def remember(camera, cube, poses, **_):
         drawn.append(poses)
@@ -132,7 +132,7 @@ def test_pictures_of_somebody_new_are_moved_absolutely_or_relatively(run, shot, 
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_known_identities_too_are_moved_relatively(run, shot, output, names, picture, tmp_path, monkeypatch, kept):
-    model, drawn = run.pipeline.model, []
+    model, drawn = run.model, []
     own, identity = model.driving_pose(0, 0), names[0]
     if kept:
         found = find_identity(run, (picture,))
@@ -162,7 +162,7 @@ def test_a_camera_path_is_followed(run, shot, output, names, tmp_path):
 
 
 def test_render_times_of_a_camera_path_say_which_moment_is_shown(run, shot, output, tmp_path, monkeypatch):
-    model = run.pipeline.model
+    model = run.model
     poses = [model.driving_pose(1, frame) for frame in range(3)]
     view = [-1, 0, 0, 0, 0, 0, 1, 10.5, 0, 1, 0, 0, 0, 0, 0, 1]
     cameras = [{"camera_to_world": view, "fov": 10.03, "aspect": 1.0, "render_time": time} for time in (1.0, 0.5, 0.0)]
@@ -190,8 +190,8 @@ def test_an_identity_file_is_shown(run, shot, output, names, picture, tmp_path):
     assert drive(run, replace(shot, identity=str(tmp_path / "new.npz"), seconds=0.05), output) == 1
     from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
-    model = run.pipeline.model
-    camera = clip_cameras(model.kwargs["metadata"]["clips"], torch.tensor([[0, 0]]), SIZE)
+    model = run.model
+    camera = clip_cameras(model.clips.table, torch.tensor([[0, 0]]), SIZE)
     expected = model.render_identity(camera, found.cube, model.driving_pose(1, 0))["rgb"]
     assert np.abs(pictures(output)[0] - expected.numpy() * 255).max() < 1
 
@@ -201,11 +201,11 @@ def test_people_who_do_not_exist_are_moved_and_their_number_says_who(run, shot, 
         drive(run, replace(shot, identity=f"random:{number}", seconds=0.05), output / folder)
     (first,), (again,), (other,) = (pictures(output / folder) for folder in "abc")
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert (run.pipeline.model.random_cube(1) != run.pipeline.model.cube_of_identity(0)).any()
+    assert (run.model.random_cube(1) != run.model.cube_of_identity(0)).any()
 
 
 def test_yaw_and_a_turning_camera_turn_the_head(run, shot, output, monkeypatch):
-    model = run.pipeline.model
+    model = run.model
     turns = []
     monkeypatch.setattr(model, "turned", lambda pose, yaw: turns.append(yaw) or pose)
     poses = [model.driving_pose(0, frame) for frame in range(4)]

@@ -21,7 +21,7 @@ class RecordingModel:
     def __init__(self):
         self.asked = []
 
-    def render_state(self, camera, state):
+    def render_pose(self, camera, state):
         self.asked.append((camera, state))
         size = int(camera.height), int(camera.width)
         accumulation = torch.full((*size, 1), 0.5)
@@ -34,14 +34,13 @@ def run():
     subject = BodySequence(
         torch.zeros(10), upright, torch.zeros(5, 69), torch.zeros(5, 3), fps=30.0, gender="neutral", body="standin"
     )
-    outputs = SimpleNamespace(metadata={"body": subject, "body_model": load_standin()})
-    pipeline = SimpleNamespace(model=RecordingModel(), datamanager=SimpleNamespace(train_dataparser_outputs=outputs))
-    return SimpleNamespace(pipeline=pipeline)
+    model = RecordingModel()
+    model.person = SimpleNamespace(motion=subject, body=load_standin())
+    return SimpleNamespace(model=model)
 
 
 def _subject(run):
-    metadata = run.pipeline.datamanager.train_dataparser_outputs.metadata
-    return metadata["body"], metadata["body_model"]
+    return run.model.person.motion, run.model.person.body
 
 
 def test_a_motion_is_shown_once_at_its_own_speed(run):
@@ -61,7 +60,7 @@ def test_every_joint_stays_in_the_picture(run, camera, motion):
     """Joints projected by nerfstudio's own camera: a ray through each pixel, the nearest one taken."""
     list(frames(run, Shot(motion=motion, camera=camera, fps=4, height=40, width=60, seconds=2.0)))
     body = _subject(run)[1]
-    for view, state in run.pipeline.model.asked:
+    for view, state in run.model.asked:
         matrix = view.camera_to_worlds[0]
         local = (body.pose(state).joints - matrix[:, 3]) @ matrix[:, :3]
         pixels = local[:, :2] / -local[:, 2:] * view.fx[0]
@@ -71,7 +70,7 @@ def test_every_joint_stays_in_the_picture(run, camera, motion):
 
 def test_a_turning_camera_goes_round_once(run):
     list(frames(run, Shot(motion="still", camera="turning", fps=4, height=8, width=8, seconds=2.0)))
-    places = torch.stack([view.camera_to_worlds[0, :2, 3] for view, _ in run.pipeline.model.asked])
+    places = torch.stack([view.camera_to_worlds[0, :2, 3] for view, _ in run.model.asked])
     places = places - places.mean(dim=0)
     angles = torch.atan2(places[:, 1], places[:, 0])
     steps = (angles.diff() + torch.pi) % (2 * torch.pi) - torch.pi
@@ -100,14 +99,14 @@ def test_film_writes_a_video_of_all_frames(run, tmp_path):
 
 def _places(run, *parts):
     """What every state asked for has: pelvis and body pose."""
-    return torch.stack([torch.cat([getattr(state, part) for part in parts]) for _, state in run.pipeline.model.asked])
+    return torch.stack([torch.cat([getattr(state, part) for part in parts]) for _, state in run.model.asked])
 
 
 def test_a_looped_motion_repeats_without_a_jump(run):
     """Without --loop the walk leaps back by its whole way; with it, no step is longer than the walk's own."""
     longest = []
     for options in ({}, {"loop": 8, "root": "in_place"}):
-        run.pipeline.model.asked.clear()
+        run.model.asked.clear()
         list(frames(run, Shot(fps=24, height=4, width=4, seconds=3.0, **options)))
         longest.append(_places(run, "transl").diff(dim=0).norm(dim=-1).max().item())
     assert longest[0] > 0.5 and longest[1] < 0.05
@@ -134,7 +133,7 @@ def test_a_held_pose_can_be_blended_into(run):
 def test_on_ground_the_lowest_point_is_at_zero(run):
     list(frames(run, Shot(motion="cartwheel", fps=10, height=4, width=4, root="on_ground")))
     body = _subject(run)[1]
-    lowest = min(body.pose(state).vertices[:, 2].min().item() for _, state in run.pipeline.model.asked)
+    lowest = min(body.pose(state).vertices[:, 2].min().item() for _, state in run.model.asked)
     assert lowest == pytest.approx(0, abs=0.01)
 
 
@@ -171,7 +170,7 @@ def test_an_exported_camera_path_is_followed_as_nerfstudio_reads_it(run, camera_
     assert len(pictures) == 5 and pictures[0][1].shape == (20, 30, 3)
     with open(path, encoding="utf8") as file:
         expected = get_path_from_json(json.load(file))
-    for (view, _), matrix, focal in zip(run.pipeline.model.asked, expected.camera_to_worlds, expected.fx, strict=True):
+    for (view, _), matrix, focal in zip(run.model.asked, expected.camera_to_worlds, expected.fx, strict=True):
         torch.testing.assert_close(view.camera_to_worlds[0], matrix)
         torch.testing.assert_close(view.fx[0], focal.float())
 
@@ -180,7 +179,7 @@ def test_between_a_paths_cameras_there_are_others(run, camera_file):
     """Ten frames for five cameras: every second one lies half way; each picture is as large as asked for."""
     pictures = list(frames(run, Shot(camera=camera_file(), fps=10, height=40, width=40)))
     assert len(pictures) == 10 and pictures[0][1].shape == (40, 40, 3)
-    matrices = torch.cat([view.camera_to_worlds for view, _ in run.pipeline.model.asked])
+    matrices = torch.cat([view.camera_to_worlds for view, _ in run.model.asked])
     torch.testing.assert_close(matrices[:9, 0, 3], torch.arange(9) / 2)
     angles = torch.atan2(matrices[:9, 1, 0], matrices[:9, 0, 0]).rad2deg()
     torch.testing.assert_close(angles, 10.0 * torch.arange(9), atol=1e-3, rtol=0)

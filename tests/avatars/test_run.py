@@ -2,13 +2,13 @@
 
 import pathlib
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from nerfstudio_avatars.avatars.run import anchor_data, check_config, find_config, foreign_tags, load_run
+from nerfstudio_avatars.avatars.run import check_config, find_config, foreign_tags, load_run
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored
 
 MALICIOUS = {
     "shell": '!!python/object/apply:os.system ["touch pwned"]',
@@ -89,19 +89,17 @@ def test_data_typed_relative_to_the_folder_of_the_start_are_found(typed, tmp_pat
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
 
-    def anchored(data, output_dir=typed):
-        manager = SimpleNamespace(data=pathlib.Path(data))
-        config = SimpleNamespace(output_dir=pathlib.Path(output_dir), data=None, pipeline=SimpleNamespace())
-        config.pipeline.datamanager = manager
-        anchor_data(config, home / typed)
-        return manager.data
+    run = home / typed / "experiment" / "method" / "run"
 
-    assert anchored("data") == home / "data"
-    assert anchored("nothing") == pathlib.Path("nothing")
-    assert anchored("data", "other") == pathlib.Path("data"), "the outputs were moved"
-    assert anchored(home / "data") == home / "data"
+    def found(data, output_dir=typed):
+        return anchored(pathlib.Path(data), run / "config.yml", "method", pathlib.Path(output_dir))
+
+    assert found("data") == home / "data"
+    assert found("nothing") == pathlib.Path("nothing")
+    assert found("data", "other") == pathlib.Path("data"), "the outputs were moved"
+    assert found(home / "data") == home / "data"
     (elsewhere / "data").mkdir()
-    assert anchored("data") == pathlib.Path("data"), "what is here comes first"
+    assert found("data") == pathlib.Path("data"), "what is here comes first"
 
 
 @pytest.fixture
@@ -167,7 +165,7 @@ def test_a_configuration_alone_takes_the_checkpoint_that_it_names_and_says_so(na
 @pytest.mark.parametrize("data", ["gone", "/nowhere/gone"])
 def test_data_that_are_gone_are_told_without_an_option_that_there_is_not(data, original):
     with pytest.raises(UserError) as error:
-        load_run(original(pathlib.Path(data)))
+        load_run(original(pathlib.Path(data)), need_data=True)
     said = str(error.value)
     assert said.startswith(f"{data}: no such") and "config.yml was trained on" in said and "--data" not in said
     assert ("start the command where" in said) == (data == "gone")

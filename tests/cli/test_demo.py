@@ -40,8 +40,8 @@ def stage(monkeypatch, tmp_path):
     monkeypatch.setattr(nerfstudio_commands, "train", train)
     monkeypatch.setattr(nerfstudio_commands, "run_command", run_command)
     monkeypatch.setattr(shot, "film", film)
-    config = SimpleNamespace(method_name="instant-avatar-cpu")
-    monkeypatch.setattr(run_config, "load_run", lambda _path: SimpleNamespace(config=config))
+    config = SimpleNamespace(method="instant-avatar-cpu")
+    monkeypatch.setattr(run_config, "load_run", lambda _path, **_: SimpleNamespace(config=config))
     answer = {"groups": {"novel_view": FIGURES, "novel_pose": FIGURES}, "render_fps": 5.0, "step": 9}
     monkeypatch.setattr(measure, "evaluate_loaded", lambda _run: answer)
     (tmp_path / "data" / "demo-person").mkdir(parents=True)

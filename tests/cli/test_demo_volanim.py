@@ -26,9 +26,9 @@ def hurried(monkeypatch):
     def draw_few(out, identities):
         return draw(out, identities=identities, frames=FRAMES, test_identities=1)
 
-    def load_quick(path):
-        run = load(path)
-        config = run.pipeline.model.config
+    def load_quick(path, **options):
+        run = load(path, **options)
+        config = run.model.config
         config.inversion.code_steps = config.inversion.tune_steps = 2
         config.eval_samples = 16
         return run

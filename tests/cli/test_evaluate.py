@@ -37,12 +37,11 @@ def _run(metadata, folder="run"):
     loader = [(10 * (index + 1), {"image_idx": index}) for index in range(3)]
     dataset = SimpleNamespace(metadata=metadata)
     manager = SimpleNamespace(eval_dataset=dataset, fixed_indices_eval_dataloader=loader)
-    pipeline = SimpleNamespace(model=Model(), datamanager=manager)
     checkpoint = SimpleNamespace(parent=SimpleNamespace(parent=folder))
-    return SimpleNamespace(pipeline=pipeline, step=7, checkpoint=checkpoint)
+    return SimpleNamespace(model=Model(), datamanager=manager, step=7, checkpoint=checkpoint)
 
 
-MIXED = {"group": ["novel_view", "novel_pose", "novel_view"], "frame_ids": torch.tensor([4, 8, 12])}
+MIXED = {"pictures": SimpleNamespace(groups=("novel_view", "novel_pose", "novel_view"), frames=(4, 8, 12))}
 
 
 def test_each_group_has_its_own_mean():

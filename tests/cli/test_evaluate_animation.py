@@ -19,7 +19,7 @@ from nerfstudio_avatars.errors import UserError
 def run(volanim_config):
     from nerfstudio_avatars.avatars.run import load_run
 
-    return load_run(volanim_config)
+    return load_run(volanim_config, need_data=True)
 
 
 def test_figures_of_pictures_without_faces_are_there_and_say_so(run):
@@ -29,13 +29,13 @@ def test_figures_of_pictures_without_faces_are_there_and_say_so(run):
 
 
 def test_l1_is_the_error_of_the_model_s_own_pictures(run):
-    model, rows = run.pipeline.model.eval(), run.pipeline.datamanager.eval_dataset.metadata["frame_ids"][:1]
+    model, rows = run.model.eval(), run.datamanager.eval_dataset.rows[:1]
     figures = animation_figures(run, 1)
     from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
     clip, frame = rows[0].tolist()
-    truth = model.kwargs["metadata"]["driving"].frame(clip, frame)
-    seen = model.get_outputs_for_camera(clip_cameras(model.kwargs["metadata"]["clips"], rows, len(truth)))["rgb"]
+    truth = model.clips.frame(clip, frame)
+    seen = model.get_outputs_for_camera(clip_cameras(model.clips.table, rows, len(truth)))["rgb"]
     assert figures["l1"] == pytest.approx(float((seen - truth).abs().mean()), abs=1e-6)
 
 
@@ -77,12 +77,12 @@ def test_the_command_writes_its_figures(volanim_config, tmp_path, capsys):
 
 
 def test_people_never_trained_on_are_measured_if_asked_for(run, monkeypatch):
-    model = run.pipeline.model
+    model = run.model
     seen = []
     drawn = model.cube_of_clip
     monkeypatch.setattr(model, "cube_of_clip", lambda clip: seen.append(clip) or drawn(clip))
     figures = animation_figures(run, 4, people=True)
-    assert set(seen) == set(model.kwargs["metadata"]["clips"].of_split("test"))
+    assert set(seen) == set(model.clips.table.of_split("test"))
     assert figures["frames"] == 4 and math.isfinite(figures["l1"])
 
 

@@ -59,7 +59,7 @@ def test_a_file_holds_what_was_found(volanim_config, pictures, tmp_path, capsys)
 
 def test_steps_are_the_runs_unless_said_otherwise(volanim_config, pictures):
     run = load_run(volanim_config)
-    model, seen = run.pipeline.model, []
+    model, seen = run.model, []
     invert = model.invert
     model.invert = lambda images, *others: seen.append(len(images)) or invert(images, *others)
     found = find_identity(run, pictures)
@@ -166,7 +166,7 @@ def test_of_a_long_clip_some_pictures_are_taken(volanim_config, head_clips, monk
     monkeypatch.setattr(identities, "MOST_PICTURES", 5)
     run = load_run(volanim_config)
     seen = []
-    monkeypatch.setattr(run.pipeline.model, "invert", lambda pictures, *_: seen.append(pictures))
+    monkeypatch.setattr(run.model, "invert", lambda pictures, *_: seen.append(pictures))
     find_identity(run, (sorted((head_clips / "test").iterdir())[0],))
     assert len(seen[0]) == 5 and seen[0].max() <= 1
 
@@ -191,7 +191,7 @@ class Asked:
 def asked(volanim_config, monkeypatch):
     run = load_run(volanim_config)
     asked = Asked()
-    monkeypatch.setattr(run.pipeline.model, "invert", asked)
+    monkeypatch.setattr(run.model, "invert", asked)
     asked.run = run
     return asked
 
@@ -236,7 +236,8 @@ def test_masks_are_found_where_they_can_be_and_it_is_said(
         return found
 
     monkeypatch.setattr(person_masks, "person_masks", segment)
-    monkeypatch.setitem(asked.run.pipeline.model.kwargs["metadata"], "has_masks", trained_with)
+    model = asked.run.model
+    monkeypatch.setattr(model, "clips", replace(model.clips, has_masks=trained_with))
     find_identity(asked.run, pictures[:1])
     lines = [line for line in capsys.readouterr().out.splitlines() if "mask" in line]
     assert len(lines) == 1 and re.search(said, lines[0])

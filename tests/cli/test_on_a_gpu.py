@@ -34,7 +34,7 @@ def gpu(monkeypatch):
 @pytest.fixture
 def heads(volanim_config):
     run = load_run(volanim_config)
-    assert run.pipeline.model.device.type == "cuda"
+    assert run.model.device.type == "cuda"
     return run
 
 
@@ -101,11 +101,11 @@ def person_config(tmp_path_factory):
 
 
 def test_a_trained_person_is_measured(person_config, tmp_path):
-    run = load_run(person_config)
-    follow(replace(OURS, stored_poses=True), run.pipeline.model)
+    run = load_run(person_config, need_data=True)
+    follow(replace(OURS, stored_poses=True), run.model)
     measured = measure(run, pictures=tmp_path, most=1)
     assert all(math.isfinite(value) for figures in measured.groups.values() for value in figures.values())
-    assert run.pipeline.model.outlier_frames() is not None
+    assert run.model.outlier_frames() is not None
 
 
 def test_a_trained_person_is_filmed(person_config, tmp_path):

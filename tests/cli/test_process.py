@@ -34,8 +34,8 @@ def test_a_drawn_video_becomes_a_subject(tmp_path, capsys, monkeypatch):
     assert f"Next: ns-train instant-avatar --data {output} " in said and "Landmarks are met within" in said
     parser = PeopleSnapshotDataParserConfig(data=output, downscale_factor=2).setup()
     train = parser.get_dataparser_outputs("train")
-    assert len(train.cameras) == 9 and train.metadata["frames"].load([0]).shape == (1, 128, 128, 4)
-    body, motion = load_standin(), train.metadata["body"]
+    assert len(train.cameras) == 9 and train.metadata["pictures"].source.load([0]).shape == (1, 128, 128, 4)
+    body, motion = load_standin(), train.metadata["person"].motion
     joints = torch.stack([body.pose(motion.state(frame)).joints for frame in range(len(motion))])
     assert (joints[:, 15, 2] - joints[:, 7, 2] > 1.0).all(), "upright"
     assert motion.fps == pytest.approx(11 / 0.5)

@@ -39,12 +39,12 @@ def test_the_dataparser_reads_the_folder(folder):
     parser = VoxCelebDataParserConfig(data=folder, image_size=SIZE, eval_frame_interval=3).setup()
     train, val, test = (parser.get_dataparser_outputs(split) for split in ("train", "val", "test"))
     assert [len(outputs.cameras) for outputs in (train, val, test)] == [3 * 4, 3 * 2, FRAMES]
-    clips = train.metadata["clips"]
+    clips = train.metadata["clips"].table
     assert [(clip.person, clip.split, clip.frames, clip.fps) for clip in clips] == [
         ("id10001", "train", FRAMES, 25.0), ("id10002", "train", FRAMES, 25.0), ("id10003", "train", FRAMES, 25.0),
         ("id20001", "test", FRAMES, 25.0),
     ]  # fmt: skip
-    assert train.metadata["has_masks"] and all(clip.mask for clip in clips)
+    assert train.metadata["clips"].has_masks and all(clip.mask for clip in clips)
 
 
 def test_names_and_table_are_voxcelebs(folder):

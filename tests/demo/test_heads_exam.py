@@ -20,7 +20,7 @@ NAMES = {
 
 @pytest.fixture
 def pipeline(volanim_config):
-    return load_run(volanim_config).pipeline
+    return load_run(volanim_config, need_data=True).pipeline
 
 
 @pytest.fixture

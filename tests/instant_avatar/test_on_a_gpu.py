@@ -137,7 +137,7 @@ def test_it_is_filmed_in_a_motion(on_gpu, motion):
     pipeline, _ = on_gpu
     with pretend_gpu():
         shot = Shot(motion=motion, camera="turning", fps=4, seconds=0.5, height=12, width=16)
-        pictures = [picture for _, picture in frames(SimpleNamespace(pipeline=pipeline), shot)]
+        pictures = [picture for _, picture in frames(SimpleNamespace(model=pipeline.model), shot)]
     assert len(pictures) == 2 and pictures[0].shape == (12, 16, 3)
 
 
@@ -147,12 +147,10 @@ def test_a_motion_and_the_time_move_it(on_gpu):
     model = pipeline.model
     with pretend_gpu():
         camera, _ = held_out(pipeline)
-        body = pipeline.datamanager.train_dataparser_outputs.metadata["body"]
+        body = pipeline.datamanager.train_dataparser_outputs.metadata["person"].motion
         camera.metadata, camera.times = {}, torch.tensor([[0.37]])
         between = model.get_outputs_for_camera(camera)["rgb"]
-        model.resolver.motion = body
-        moved = model.get_outputs_for_camera(camera)["rgb"]
-        model.resolver.motion = None
+        moved = model.render_pose(camera, body.at(0.37))["rgb"]
         assert between.device == moved.device == GPU
 
 

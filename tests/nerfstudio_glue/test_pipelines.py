@@ -95,7 +95,7 @@ def test_identities_are_matched_by_name_when_a_clip_was_added(whole, head_clips,
     again = config.setup()
     again.setup()
     old, new = trainer.pipeline.model, again.pipeline.model
-    names, before = new.kwargs["metadata"]["identities"], old.kwargs["metadata"]["identities"]
+    names, before = new.clips.identities, old.clips.identities
     assert len(names) == 6 and names[0].startswith("id00001") and set(before) < set(names)
     rows = {name: new.network.embedding.table[row] for row, name in enumerate(names)}
     for row, name in enumerate(before):

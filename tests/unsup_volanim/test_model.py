@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,7 @@ def model(pipeline):
 
 @pytest.fixture
 def camera(model):
-    return clip_cameras(model.kwargs["metadata"]["clips"], torch.tensor([[1, 3]]), SIZE)
+    return clip_cameras(model.clips.table, torch.tensor([[1, 3]]), SIZE)
 
 
 def set_to(element, value):
@@ -124,7 +125,7 @@ def test_without_a_search_there_is_no_table_of_poses(head_clips, small_volanim, 
 
 
 def test_the_search_has_a_row_for_every_frame_of_every_clip(model):
-    clips = model.kwargs["metadata"]["clips"]
+    clips = model.clips.table
     assert len(model.search.rotation) == sum(clip.frames for clip in clips)
     starts = model._first_row.tolist()
     assert starts == [sum(clip.frames for clip in list(clips)[:number]) for number in range(len(clips))]
@@ -197,7 +198,7 @@ def test_the_camera_its_time_or_the_clicked_one_say_what_drives(model, camera):
     camera.times = torch.tensor([[0.4]])
     assert model._asked_for(camera) == (0, 6)
     camera.times, camera.metadata = None, {"cam_idx": 20}
-    assert list(model._asked_for(camera)) == model.kwargs["metadata"]["frame_ids"][20].tolist()
+    assert list(model._asked_for(camera)) == model.clips.train_rows()[20].tolist()
     camera.metadata = None
     assert model._asked_for(camera) == (0, 0)
 
@@ -296,7 +297,7 @@ def test_without_any_loss_that_compares_pictures_there_is_no_training(pipeline):
 
 def test_only_some_strangers_are_kept(model, monkeypatch):
     monkeypatch.setattr("nerfstudio_avatars.unsup_volanim.model.REMEMBERED_CUBES", 1)
-    strangers = model.kwargs["metadata"]["clips"].of_split("test")
+    strangers = model.clips.table.of_split("test")
     assert len(strangers) > 1
     for clip in strangers:
         model.cube_of_clip(clip)
@@ -304,7 +305,7 @@ def test_only_some_strangers_are_kept(model, monkeypatch):
 
 
 def test_somebody_never_trained_on_is_found_from_the_first_frame(model, capsys):
-    clips = model.kwargs["metadata"]["clips"]
+    clips = model.clips.table
     stranger = clips.of_split("test")[0]
     state = torch.get_rng_state()
     cube = model.cube_of_clip(stranger)
@@ -316,7 +317,7 @@ def test_somebody_never_trained_on_is_found_from_the_first_frame(model, capsys):
 
 def test_strangers_are_found_anew_only_when_they_are_asked_for_again(model, capsys):
     model.config.schedule.articulate_from = 1.0
-    stranger = model.kwargs["metadata"]["clips"].of_split("test")[0]
+    stranger = model.clips.table.of_split("test")[0]
     cube = model.cube_of_clip(stranger)
     for step in (1, 2):
         model.begin_step(step)
@@ -328,7 +329,7 @@ def test_strangers_are_found_anew_only_when_they_are_asked_for_again(model, caps
 
 def test_strangers_are_found_with_the_masks_of_the_data(model, monkeypatch):
     asked = []
-    stranger = model.kwargs["metadata"]["clips"].of_split("test")[0]
+    stranger = model.clips.table.of_split("test")[0]
     monkeypatch.setattr(model, "invert", lambda _, masks: asked.append(masks) or SimpleNamespace(cube=None))
     model.cube_of_clip(stranger)
     assert asked[0].shape == (1, SIZE, SIZE) and 0.1 < asked[0].mean() < 0.9
@@ -344,7 +345,7 @@ def test_losses_change_with_the_phase(pipeline):
     assert "mask" not in pipeline.get_train_loss_dict(0)[1]
 
 
-def test_held_out_frames_are_measured(pipeline):
+def test_held_out_frames_are_measured(pipeline, monkeypatch):
     model = pipeline.model.eval()
     camera, batch = pipeline.datamanager.next_eval_image(0)
     metrics, images = model.get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
@@ -354,7 +355,7 @@ def test_held_out_frames_are_measured(pipeline):
     batch["has_mask"] = torch.tensor(False)
     outputs = model.get_outputs_for_camera(camera)
     assert math.isnan(model.get_image_metrics_and_images(outputs, batch)[0]["mask_iou"]), "as others have one"
-    model.kwargs["metadata"]["has_masks"] = False
+    monkeypatch.setattr(model, "clips", replace(model.clips, has_masks=False))
     assert "mask_iou" not in model.get_image_metrics_and_images(outputs, batch)[0]
 
 

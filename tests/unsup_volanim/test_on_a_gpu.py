@@ -65,7 +65,7 @@ def on_gpu(trained):
 
 
 def camera_of(pipeline, clip=1, frame=3):
-    return clip_cameras(pipeline.model.kwargs["metadata"]["clips"], torch.tensor([[clip, frame]]), SIZE)
+    return clip_cameras(pipeline.model.clips.table, torch.tensor([[clip, frame]]), SIZE)
 
 
 def set_to(element, value):
@@ -105,7 +105,7 @@ def test_it_is_evaluated(on_gpu):
 def test_somebody_never_trained_on_is_found(on_gpu):
     """With the masks of the data, from the stranger's first frame."""
     model = on_gpu.model
-    stranger = model.kwargs["metadata"]["clips"].of_split("test")[0]
+    stranger = model.clips.table.of_split("test")[0]
     with pretend_gpu():
         assert model.get_outputs_for_camera(camera_of(on_gpu, stranger, 2))["rgb"].isfinite().all()
         pictures = torch.rand(2, SIZE, SIZE, 3)
@@ -153,7 +153,7 @@ def test_identities_are_matched_by_name(on_gpu):
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_clip_drives_somebody(on_gpu, tmp_path, relative):
     """As `ns-avatar drive` does."""
-    names = on_gpu.model.kwargs["metadata"]["identities"]
+    names = on_gpu.model.clips.identities
     shot = DrivenShot(
         driving=names[1], identity=names[0], relative=relative, yaw=10.0, height=12, width=16, seconds=0.1
     )
@@ -171,5 +171,5 @@ def test_the_papers_choices_train(head_clips, small_volanim, tmp_path):
         pipeline, losses = train(config, "cuda", (0, 7))
         assert pipeline.model.network.config.pose == "epnp"
         assert pipeline.model.get_outputs_for_camera(camera_of(pipeline))["rgb"].isfinite().all()
-        pipeline.model.cube_of_clip(pipeline.model.kwargs["metadata"]["clips"].of_split("test")[0])
+        pipeline.model.cube_of_clip(pipeline.model.clips.table.of_split("test")[0])
     assert all("perceptual" in step and math.isfinite(sum(step.values())) for step in losses)

@@ -113,8 +113,8 @@ def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
     from nerfstudio_avatars.avatars.run import load_run
     from nerfstudio_avatars.cli.ablation.learning_curve import learning_curve
 
-    run = load_run(trained.config)
-    follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.pipeline.model)
+    run = load_run(trained.config, need_data=True)
+    follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.model)
     began = (trained.config.parent / "dataparser_transforms.json").stat().st_mtime
     curve = learning_curve(run, began, setting.curve_pictures)
     measured = measure(run, most=setting.pictures)

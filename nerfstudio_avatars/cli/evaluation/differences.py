@@ -34,19 +34,18 @@ class RunFacts:
 
 
 def facts_of(run: LoadedRun) -> RunFacts:
-    """Reads the facts from an opened run, before a protocol changes its options."""
-    manager, model = run.pipeline.datamanager, run.pipeline.model.config
-    dataset, metadata = manager.eval_dataset, manager.eval_dataset.metadata
+    """Reads them off an opened run, before any protocol changed its options."""
+    dataset, model, person = run.datamanager.eval_dataset, run.model.config, run.model.person
     clip = Path(dataset.image_filenames[0]).parent
     height, width = (int(getattr(dataset.cameras, side)[0]) for side in ("height", "width"))
     return RunFacts(
         subject=clip.name,
-        method=run.config.method_name,
+        method=run.config.method,
         steps=run.step + 1,
-        train_frames=tuple(_numbers(metadata.get("train_frames"))),
-        test_frames=tuple(_numbers(metadata.get("frame_ids"))),
+        train_frames=tuple(person.train_frames.tolist()),
+        test_frames=dataset.metadata["pictures"].frames,
         size=(height, width),
-        body=str(getattr(metadata.get("body"), "body", "none")),
+        body=person.motion.body,
         poses_corrected=bool(getattr(model, "refine_poses", False)),
         paper_poses=(clip.parent / "poses" / "anim_nerf_test.npz").is_file(),
     )

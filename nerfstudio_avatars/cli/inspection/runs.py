@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from nerfstudio_avatars.avatars.run import PYTHON_TAG, checkpoints_in, foreign_tags, step_of
+from nerfstudio_avatars.avatars.run import PYTHON_TAG, foreign_tags
 from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.nerfstudio_glue.run_folder import checkpoints_in, step_of
 
 CONFIG = "config.yml"
 SUFFIXES = frozenset({".yml", ".yaml"})

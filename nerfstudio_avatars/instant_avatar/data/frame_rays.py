@@ -15,6 +15,7 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIn
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.data.frame_ray_sampler import FrameRaySampler, Sampling
+from nerfstudio_avatars.instant_avatar.data.person_scene import SplitPictures
 
 
 @dataclass
@@ -44,11 +45,12 @@ class PersonDataset(InputDataset):
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
         """One picture, straight colour and mask."""
-        return self.pictures()[image_idx].numpy()
+        return self.pictures.load()[image_idx].numpy()
 
-    def pictures(self) -> UInt8[Tensor, "images height width 4"]:
-        """All pictures of the split."""
-        return self.metadata["frames"].load(self.metadata["frame_ids"].tolist())
+    @property
+    def pictures(self) -> SplitPictures:
+        """The split's pictures."""
+        return self.metadata["pictures"]
 
 
 class MaskedPersonDataset(PersonDataset):
@@ -108,6 +110,6 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
             patch_size=config.patch_size,
             edge_width=config.edge_width,
         )
-        images = dataset.pictures().to(self.device)
+        images = dataset.pictures.load().to(self.device)
         seed = torch.initial_seed() % 2**63
-        return FrameRaySampler(images, dataset.cameras, dataset.metadata["frame_ids"], sampling, seed)
+        return FrameRaySampler(images, dataset.cameras, torch.tensor(dataset.pictures.frames), sampling, seed)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from jaxtyping import Float, UInt8
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
@@ -24,6 +25,7 @@ from nerfstudio_avatars.instant_avatar.data.frame_source import FrameSource
 from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PreparedPictures
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.vertical import body_axes, plumb_line
+from nerfstudio_avatars.instant_avatar.person import Person, frame_cameras
 
 UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
 """OpenCV's axes (y down, z forward) -> z up. The camera stands at +y and looks towards -y: `ns-render spiral` takes the
@@ -37,57 +39,54 @@ POSES = 48
 
 
 @dataclass(frozen=True)
+class SplitPictures:
+    """The pictures of one split, which only data sets need."""
+
+    source: FrameSource
+    frames: tuple[int, ...]
+    """Frame ids, one for each camera of the split."""
+    groups: tuple[str, ...]
+    """For each frame, under which name `ns-avatar evaluate` counts it."""
+
+    def __deepcopy__(self, memo: dict) -> SplitPictures:
+        # nerfstudio deep-copies a dataparser's metadata; the pictures must not double.
+        return self
+
+    def load(self) -> UInt8[Tensor, "images height width 4"]:
+        """All of them, straight colour and matte. The tensor is shared: do not write to it."""
+        return self.source.load(self.frames)
+
+
+@dataclass(frozen=True)
 class Scene:
     """A recording, seen from the world frame."""
 
     recording: Recording
-    motion: BodySequence
-    body: SmplBody
-    box: SceneBox
+    person: Person
     pictures: FrameSource
     camera_to_worlds: Tensor
     intrinsics: Tensor
     """fx, fy, cx, cy of every frame, in nerfstudio's convention: the centre of the first pixel is (0.5, 0.5)."""
 
-    def cameras(self, frames: list[int]) -> Cameras:
-        """float32 throughout, because `ns-render spiral` mixes the intrinsics with float32."""
-        index = torch.tensor(frames)
-        fx, fy, cx, cy = self.intrinsics[index].split(1, -1)
-        return Cameras(
-            camera_to_worlds=self.camera_to_worlds[index],
-            fx=fx,
-            fy=fy,
-            cx=cx,
-            cy=cy,
-            width=self.pictures.width,
-            height=self.pictures.height,
-            camera_type=CameraType.PERSPECTIVE,
-            times=(index / max(len(self.motion) - 1, 1))[:, None].float(),
-            metadata={"frame": index[:, None]},
-        )
-
     def outputs(self, split: str, groups: list[str]) -> DataparserOutputs:
-        """What nerfstudio is given of one split.
+        """What nerfstudio is given of one split: `metadata["person"]`, a `Person`, is for the model, and
+        `metadata["pictures"]`, a `SplitPictures`, for the data set.
 
         Args:
             split: `train`, `val` or `test`.
             groups: for each of its frames, under which name `ns-avatar evaluate` counts it.
         """
-        recording = self.recording
-        frames = recording.splits[split]
-        clip = recording.folder / recording.subject
+        frames = self.recording.splits[split]
+        clip = self.recording.folder / self.recording.subject
+        size = self.pictures.height, self.pictures.width
         return DataparserOutputs(
             image_filenames=[clip / f"{frame:06d}.png" for frame in frames],
-            cameras=self.cameras(frames),
+            cameras=_cameras(self.camera_to_worlds, self.intrinsics, frames, size),
             alpha_color=torch.ones(3),
-            scene_box=self.box,
+            scene_box=self.person.box,
             metadata={
-                "body": self.motion,
-                "body_model": self.body,
-                "frames": self.pictures,
-                "frame_ids": torch.tensor(frames),
-                "train_frames": torch.tensor(recording.splits["train"]),
-                "group": groups,
+                "person": self.person,
+                "pictures": SplitPictures(self.pictures, tuple(frames), tuple(groups)),
             },
         )
 
@@ -131,14 +130,37 @@ def build_scene(
     prepared = PreparedPictures(
         recording.read, height, width, recording.folder, frozenset(recording.splits["train"]), decontaminate_edges
     )
-    return Scene(
-        recording=recording,
+    camera_to_worlds = torch.cat([axes, centre[..., None]], -1).float()
+    intrinsics = _intrinsics(recording, height, width, half_pixel)
+    trained = recording.splits["train"]
+    person = Person(
         motion=motion,
         body=body,
+        train_frames=torch.tensor(trained),
         box=_box(torch.cat([one.vertices for one in posed]) @ rotation.float().T + shift.float()),
-        pictures=FrameSource(prepared, height, width),
-        camera_to_worlds=torch.cat([axes, centre[..., None]], -1).float(),
-        intrinsics=_intrinsics(recording, height, width, half_pixel),
+        cameras=_cameras(camera_to_worlds, intrinsics, trained, (height, width)),
+    )
+    return Scene(recording, person, FrameSource(prepared, height, width), camera_to_worlds, intrinsics)
+
+
+def _cameras(
+    camera_to_worlds: Float[Tensor, "frames 3 4"],
+    intrinsics: Float[Tensor, "frames 4"],
+    frames: Sequence[int],
+    size: tuple[int, int],
+) -> Cameras:
+    index = torch.tensor(frames)
+    fx, fy, cx, cy = intrinsics[index].split(1, -1)
+    return frame_cameras(
+        len(camera_to_worlds),
+        index,
+        camera_to_worlds=camera_to_worlds[index],
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        height=size[0],
+        width=size[1],
     )
 
 

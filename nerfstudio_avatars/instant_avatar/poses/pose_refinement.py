@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable
 from nerfstudio_avatars.instant_avatar.rendering.compositing import over
@@ -36,15 +37,15 @@ class PoseRefinementConfig:
 def refine_pose(
     avatar: CanonicalAvatar,
     poses: BodyPoseTable,
-    pose: Float[Tensor, "1 75"],
+    start: BodyState,
     rays: tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]],
     truth: Float[Tensor, "h w 4"],
     config: PoseRefinementConfig,
-) -> Float[Tensor, "1 75"]:
-    """The pose near `pose` in which the avatar looks most like the picture.
+) -> BodyState:
+    """The pose near another in which the avatar looks most like the picture.
 
     Args:
-        pose: orientation, body pose and translation to start from.
+        start: where the search begins; its betas stay.
         rays: origins and unit directions of the picture's pixels.
         truth: straight colour and mask.
     """
@@ -52,27 +53,28 @@ def refine_pose(
     near = F.max_pool2d(truth[None, None, ..., 3], size, stride=1, padding=config.reach)[0, 0] > 0
     pixels = near.flatten().nonzero()[:, 0]
     if len(pixels) == 0:
-        return pose
+        return start
     origins, directions, target = (x.reshape(-1, x.shape[-1])[pixels] for x in (*rays, truth))
-    generator = torch.Generator(device=pose.device).manual_seed(0)
-    moving = pose.detach().clone().requires_grad_()
+    device = start.transl.device
+    generator = torch.Generator(device=device).manual_seed(0)
+    moving = start.packed().detach()[None].clone().requires_grad_()
     adam = torch.optim.Adam([moving], lr=config.lr, betas=(0.9, 0.99))
     with _frozen(avatar), _frozen(poses), torch.enable_grad():
         for step in range(config.steps):
             adam.param_groups[0]["lr"] = config.lr * 0.1 ** (step / config.steps)
-            pick = torch.randint(len(pixels), (config.rays,), generator=generator, device=pose.device)
+            pick = torch.randint(len(pixels), (config.rays,), generator=generator, device=device)
             posed = avatar.pose(poses.transforms(moving)[0])
-            jitter = torch.rand(config.rays, generator=generator, device=pose.device)
+            jitter = torch.rand(config.rays, generator=generator, device=device)
             seen = avatar.render(origins[pick], directions[pick], jitter, [(slice(0, config.rays), posed)])
             mask = target[pick, 3:]
-            background = torch.rand(config.rays, 3, generator=generator, device=pose.device)
+            background = torch.rand(config.rays, 3, generator=generator, device=device)
             prediction = over(seen.premultiplied, seen.accumulation, background)
             loss = F.huber_loss(prediction, over(target[pick, :3] * mask, mask, background), delta=0.1) / 0.1
             loss = loss + 0.1 * F.mse_loss(seen.accumulation, mask)
             adam.zero_grad()
             loss.backward()
             adam.step()
-    return moving.detach()
+    return BodyState.unpacked(start.betas, moving.detach()[0])
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ class BodyPoseTable(nn.Module):
         start: what corrections are before anything is learnt; nothing by default.
     """
 
+    betas: Tensor
     global_orient: Tensor
     body_pose: Tensor
     transl: Tensor
@@ -70,6 +71,7 @@ class BodyPoseTable(nn.Module):
         )
         self.register_buffer("rest_joints", rest_joints.clone())
         self.register_buffer("canonical_inverse", inverse)
+        self.register_buffer("betas", betas.clone())
         self.register_buffer("global_orient", sequence.global_orient.clone())
         self.register_buffer("body_pose", sequence.body_pose.clone())
         self.register_buffer("transl", sequence.transl.clone())
@@ -111,6 +113,17 @@ class BodyPoseTable(nn.Module):
         blended = self.start[frames] + (1 - share) * learnt[a] + share * learnt[b]
         between = ((frames >= a) & (frames <= b))[:, None]
         return torch.where(between, blended, torch.zeros_like(blended))
+
+    def state(self, frame: int, corrected: bool = True) -> BodyState:
+        """The pose of a frame, with its correction unless that is unwanted; without gradient."""
+        index = torch.tensor([frame], device=self.transl.device)
+        pose = self.stored(index)
+        pose = pose + self.correction(index).detach() if corrected else pose
+        return BodyState.unpacked(self.betas, pose[0])
+
+    def transforms_of(self, state: BodyState) -> Float[Tensor, "24 4 4"]:
+        """Canonical -> posed, metres, of one pose with the shared corrections applied."""
+        return self.transforms(state.packed()[None])[0]
 
     def transforms(self, pose: Float[Tensor, "k 75"]) -> Float[Tensor, "k 24 4 4"]:
         """Canonical -> posed, metres, of poses with the shared corrections applied."""

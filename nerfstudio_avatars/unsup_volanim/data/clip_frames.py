@@ -17,10 +17,9 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from torch import Tensor, distributed
 
+from nerfstudio_avatars.unsup_volanim.clips import Clips
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
-from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader, DrivingSource
 from nerfstudio_avatars.unsup_volanim.data.clip_sampler import BatchSize, ClipSampler
-from nerfstudio_avatars.unsup_volanim.data.clip_table import HeldOutFrames
 
 
 @dataclass
@@ -47,18 +46,25 @@ Batch = tuple[Cameras, dict[str, Tensor]]
 
 
 class ClipDataset(InputDataset):
-    """Frames by camera, decoded when asked for; `metadata["driving"]` gives the model those of any clip."""
+    """Frames by camera, decoded when asked for."""
 
     exclude_batch_keys_from_device: list[str] = []
 
-    def __init__(self, dataparser_outputs: DataparserOutputs, reader: ClipReader) -> None:
+    def __init__(self, dataparser_outputs: DataparserOutputs, clips: Clips) -> None:
         super().__init__(dataparser_outputs)
-        self.reader = reader
-        self.metadata["driving"] = DrivingSource(reader.table, reader)
+        assert clips.reader is not None
+        self.clips, self.reader = clips, clips.reader
+        # The model may ask for frames of any clip.
+        self.metadata["clips"] = clips
+
+    @property
+    def rows(self) -> Int[Tensor, "rows 2"]:
+        """(clip, frame) of each frame of the split."""
+        return self.metadata["rows"]
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "size size 3"]:
         """One frame."""
-        clip, frame = self.metadata["frame_ids"][image_idx].tolist()
+        clip, frame = self.rows[image_idx].tolist()
         return self.reader.read(clip, frame)[0].copy()
 
     def get_image_float32(self, image_idx: int) -> Float[Tensor, "size size 3"]:
@@ -67,7 +73,7 @@ class ClipDataset(InputDataset):
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
         """One frame, its mask, and what it is; see `ClipFramesDataManager.next_train`."""
-        row = self.metadata["frame_ids"][image_idx][None]
+        row = self.rows[image_idx][None]
         data = {key: value[0] for key, value in self.frames(row).items()}
         if image_type == "uint8":
             data["image"] = self.get_image_uint8(image_idx)
@@ -78,7 +84,7 @@ class ClipDataset(InputDataset):
         read = self.reader.read_many([(clip, frame) for clip, frame in rows.tolist()])
         whole = np.full((self.reader.size, self.reader.size), 255, np.uint8)
         masks = np.stack([whole if mask is None else mask for _, mask in read])
-        identities = torch.tensor(self.metadata["identity_of_clip"])
+        identities = torch.tensor(self.clips.identity_of_clip)
         return {
             "image": torch.from_numpy(np.stack([rgb for rgb, _ in read])).float() / 255,
             "mask": torch.from_numpy(masks)[..., None].float() / 255,
@@ -115,14 +121,14 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         self.dataparser = config.dataparser.setup()
         self.includes_time = self.dataparser.includes_time
         self.train_dataparser_outputs = self.dataparser.get_dataparser_outputs(split="train")
-        facts = self.train_dataparser_outputs.metadata
-        self.reader = ClipReader(facts["clips"], facts["size"], config.cache_gb)
+        self.clips = self.train_dataparser_outputs.metadata["clips"].with_reader(config.cache_gb)
+        self.reader = self.clips.reader
         self.train_dataset = self.create_train_dataset()
         self.eval_dataset = self.create_eval_dataset()
         self.exclude_batch_keys_from_device = self.train_dataset.exclude_batch_keys_from_device
         size = BatchSize(config.identities_per_batch, config.frames_per_identity)
-        held_out = HeldOutFrames(facts["eval_frame_interval"])
-        self.clip_sampler = ClipSampler(facts["clips"], facts["identity_of_clip"], held_out, size, config.seed)
+        clips = self.clips
+        self.clip_sampler = ClipSampler(clips.table, clips.identity_of_clip, clips.held_out, size, config.seed)
         self._check_batch()
         self._background = ThreadPoolExecutor(1, "next-frames")
         self._ahead: tuple[int, Future[Batch]] | None = None
@@ -131,11 +137,11 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
 
     def create_train_dataset(self) -> ClipDataset:
         """One camera per frame trained on."""
-        return ClipDataset(self.train_dataparser_outputs, self.reader)
+        return ClipDataset(self.train_dataparser_outputs, self.clips)
 
     def create_eval_dataset(self) -> ClipDataset:
         """One camera per frame evaluated on."""
-        return ClipDataset(self.dataparser.get_dataparser_outputs(split=self.test_split), self.reader)
+        return ClipDataset(self.dataparser.get_dataparser_outputs(split=self.test_split), self.clips)
 
     def setup_train(self) -> None:
         """Nothing: frames are decoded as they are drawn."""
@@ -163,7 +169,7 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
     def next_eval(self, step: int) -> Batch:
         """As many frames as in training, of those evaluated on, sorted by clip."""
         self.eval_count += 1
-        rows = self.eval_dataset.metadata["frame_ids"]
+        rows = self.eval_dataset.rows
         count = min(self.clip_sampler.size.identities * self.config.frames_per_identity, len(rows))
         draw = np.random.default_rng([self.config.seed, step, self.local_rank])
         chosen = np.sort(draw.choice(len(rows), count, replace=False))
@@ -172,7 +178,7 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
     def next_eval_image(self, step: int) -> Batch:
         """One frame, without the batch's dimension but for the camera's. The step decides which."""
         index = int(np.random.default_rng([self.config.seed, step]).integers(len(self.eval_dataset)))
-        row = self.eval_dataset.metadata["frame_ids"][index : index + 1]
+        row = self.eval_dataset.rows[index : index + 1]
         cameras, batch = self._on_device(*self._batch(self.eval_dataset, row))
         return cameras, {key: value[0] for key, value in batch.items()} | {"image_idx": torch.tensor(index)}
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
+from nerfstudio_avatars.unsup_volanim.clips import Clips
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable, HeldOutFrames, frame_rows
@@ -45,7 +46,9 @@ class ClipsDataParserConfig(DataParserConfig):
 
 @dataclass
 class ClipsDataParser(DataParser):
-    """Splits: `train`; `val`, held-out frames of the same clips; `test`, clips of persons never trained on."""
+    """Gives the model `metadata["clips"]`, a `Clips`, and the data set `metadata["rows"]`, (clip, frame) of its frames.
+
+    Splits: `train`; `val`, held-out frames of the same clips; `test`, clips of persons never trained on."""
 
     config: ClipsDataParserConfig
     includes_time: bool = True
@@ -63,13 +66,16 @@ class ClipsDataParser(DataParser):
             cameras=clip_cameras(table, rows, size),
             scene_box=clip_scene_box(),
             metadata={
-                "clips": table,
-                "frame_ids": rows,
-                "identities": identities,
-                "identity_of_clip": identity_of_clip,
-                "size": size,
-                "eval_frame_interval": self.config.eval_frame_interval,
-                "has_masks": self._has_masks(table),
+                "clips": Clips(
+                    root=Path(self.config.data),
+                    table=table,
+                    identities=identities,
+                    identity_of_clip=identity_of_clip,
+                    size=size,
+                    held_out=HeldOutFrames(self.config.eval_frame_interval),
+                    has_masks=self._has_masks(table),
+                ),
+                "rows": rows,
             },
         )
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from threading import RLock
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media import picture_files
@@ -175,19 +173,3 @@ class ClipReader:
                 if len(self._files) > LISTED_FOLDERS:
                     self._files.popitem(last=False)
             return self._files[key]
-
-
-class DrivingSource:
-    """Any frame of any clip, for the model at inference. Copies share the reader."""
-
-    def __init__(self, table: ClipTable, reader: ClipReader) -> None:
-        self.table, self.reader = table, reader
-
-    def frame(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
-        """RGB, 0 to 1, on the CPU."""
-        return torch.from_numpy(self.reader.read(clip, frame)[0]).float() / 255
-
-    def mask(self, clip: int, frame: int) -> Float[Tensor, "size size"] | None:
-        """Share of each pixel that is the object, where the data say it."""
-        mask = self.reader.read(clip, frame)[1]
-        return None if mask is None else torch.from_numpy(mask).float() / 255

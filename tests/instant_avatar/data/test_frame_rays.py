@@ -110,7 +110,7 @@ def test_thumbnails_and_ns_render_get_pictures_on_white(manager):
 
 def test_nothing_is_decoded_before_it_is_asked_for(manager):
     data = manager("inference")
-    assert data.train_dataset.metadata["frames"]._blocks == {}
+    assert data.train_dataset.metadata["pictures"].source._blocks == {}
     assert isinstance(data.config, VanillaDataManagerConfig) and data.includes_time
     assert data.get_train_rays_per_batch() == 400 and data.get_datapath().name == "one"
     assert np.isfinite(data.next_train(0)[0].directions.numpy()).all()

@@ -25,13 +25,13 @@ def parse(folder, split="train", **options):
 
 
 def pictures(outputs):
-    return outputs.metadata["frames"].load(outputs.metadata["frame_ids"].tolist())
+    return outputs.metadata["pictures"].load()
 
 
 def _pixels_of_joints(outputs, image):
     """nerfstudio's own rays: the pixel whose ray meets a joint, found by inverting the ray map of two pixels."""
-    frame, camera = int(outputs.metadata["frame_ids"][image]), outputs.cameras[image]
-    joints = outputs.metadata["body_model"].pose(outputs.metadata["body"].state(frame)).joints
+    frame, camera = int(outputs.metadata["pictures"].frames[image]), outputs.cameras[image]
+    joints = outputs.metadata["person"].body.pose(outputs.metadata["person"].motion.state(frame)).joints
     coords = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     rays = outputs.cameras.generate_rays(torch.full((3, 1), image), coords=coords)
     slopes = rays.directions * rays.metadata["directions_norm"]
@@ -50,9 +50,9 @@ def test_joints_lie_where_opencv_projects_them(tmp_path, downscale, turned):
     pose, transl = map(torch.from_numpy, poses())
     intrinsic = np.array([[FOCAL, 0, CENTRE[0]], [0, FOCAL, CENTRE[1]], [0, 0, 1]])
     for image in (0, 3):
-        frame = int(outputs.metadata["frame_ids"][image])
+        frame = int(outputs.metadata["pictures"].frames[image])
         state = BodyState(torch.zeros(10), pose[frame, :3], pose[frame, 3:], transl[frame])
-        joints = outputs.metadata["body_model"].pose(state).joints.double().numpy()
+        joints = outputs.metadata["person"].body.pose(state).joints.double().numpy()
         rotation = cv2.Rodrigues(extrinsic[:3, :3])[0]
         expected = cv2.projectPoints(joints, rotation, extrinsic[:3, 3], intrinsic, None)[0][:, 0]
         found = _pixels_of_joints(outputs, image)
@@ -62,7 +62,7 @@ def test_joints_lie_where_opencv_projects_them(tmp_path, downscale, turned):
 
 def test_person_stands_upright_at_the_origin(tmp_path):
     outputs = parse(write_raw(tmp_path / "one"))
-    body, motion = outputs.metadata["body_model"], outputs.metadata["body"]
+    body, motion = outputs.metadata["person"].body, outputs.metadata["person"].motion
     joints = torch.stack([body.pose(motion.state(frame)).joints for frame in range(FRAMES)])
     torch.testing.assert_close(joints[:, 0].median(0).values, torch.zeros(3), atol=1e-4, rtol=0)
     assert (joints[:, 15, 2] - joints[:, 0, 2] > 0.3).all()
@@ -73,7 +73,7 @@ def test_person_stands_upright_at_the_origin(tmp_path):
 def test_raw_and_preprocessed_layouts_agree(tmp_path):
     raw, files = parse(write_raw(tmp_path / "a")), parse(write_preprocessed(tmp_path / "b"))
     torch.testing.assert_close(raw.cameras.camera_to_worlds, files.cameras.camera_to_worlds)
-    torch.testing.assert_close(raw.metadata["body"].transl, files.metadata["body"].transl)
+    torch.testing.assert_close(raw.metadata["person"].motion.transl, files.metadata["person"].motion.transl)
     a, b = pictures(raw), pictures(files)
     assert torch.equal(a[..., 3], b[..., 3])
     assert (a[:, 16:32, 20:28, :3].float() - b[:, 16:32, 20:28, :3].float()).abs().mean() < 8
@@ -81,8 +81,8 @@ def test_raw_and_preprocessed_layouts_agree(tmp_path):
 
 def test_frames_are_counted_over_all_splits(tmp_path):
     outputs = parse(write_raw(tmp_path / "one"), "test")
-    assert outputs.metadata["frame_ids"].tolist() == [3, 7]
-    assert outputs.metadata["train_frames"].tolist() == [0, 1, 2, 4, 5, 6]
+    assert outputs.metadata["pictures"].frames == (3, 7)
+    assert outputs.metadata["person"].train_frames.tolist() == [0, 1, 2, 4, 5, 6]
     torch.testing.assert_close(outputs.cameras.times[:, 0], torch.tensor([3 / 7, 1.0]))
     assert outputs.cameras.metadata["frame"].tolist() == [[3], [7]]
     assert len(set(outputs.image_filenames)) == 2
@@ -165,9 +165,9 @@ def test_extras_of_the_drawn_sequence(tmp_path):
         file["soft_masks"] = np.full((FRAMES, SIZE, SIZE), 200, np.uint8)
     _novel_poses(folder)
     outputs = parse(folder, "test", body="auto")
-    assert outputs.metadata["group"] == ["novel_view"] * 2 + ["novel_pose"] * 2
-    assert outputs.metadata["frame_ids"].tolist() == [1, 3, 8, 9]
-    assert len(outputs.metadata["body"]) == 10
+    assert outputs.metadata["pictures"].groups == ("novel_view",) * 2 + ("novel_pose",) * 2
+    assert outputs.metadata["pictures"].frames == (1, 3, 8, 9)
+    assert len(outputs.metadata["person"].motion) == 10
     shown = pictures(outputs)
     assert (shown[0, ..., 3] == 200).all()
     assert shown[1, 5, 5].tolist() == [30, 20, 77, 128] and shown[3, 5, 5].tolist() == [30, 20, 51, 128]
@@ -183,7 +183,7 @@ def test_extras_of_the_drawn_sequence(tmp_path):
     ],
 )
 def test_frames_that_are_learned_are_not_called_novel(tmp_path, options, groups):
-    assert parse(write_preprocessed(tmp_path / "one"), "test", **options).metadata["group"] == groups
+    assert parse(write_preprocessed(tmp_path / "one"), "test", **options).metadata["pictures"].groups == tuple(groups)
 
 
 def test_split_pose_files_take_precedence(tmp_path):
@@ -196,7 +196,7 @@ def test_split_pose_files_take_precedence(tmp_path):
     np.savez(folder / "poses" / "anim_nerf_test.npz", betas=np.full((1, 10), 0.7, np.float32), **one)
     options = {"train": "0:4:2", "val": "5", "test": "6"}
     outputs = parse(folder, **options)
-    motion = outputs.metadata["body"]
+    motion = outputs.metadata["person"].motion
     assert (motion.betas == 0.5).all() and len(motion) == FRAMES
     torch.testing.assert_close(motion.transl[1], (motion.transl[0] + motion.transl[2]) / 2)
 
@@ -204,7 +204,7 @@ def test_split_pose_files_take_precedence(tmp_path):
 def test_pictures_are_read_once_and_copies_share_them(tmp_path):
     outputs = parse(write_raw(tmp_path / "one"))
     source = copy.deepcopy(outputs.metadata)["frames"]
-    assert source is outputs.metadata["frames"] and pictures(outputs) is pictures(outputs)
+    assert source is outputs.metadata["pictures"].source and pictures(outputs) is pictures(outputs)
 
 
 # What users get wrong --------------------------------------------------------------------------------------------

@@ -31,5 +31,5 @@ def test_factors_that_leave_no_picture_are_refused(tmp_path, factor, told):
 
 def test_the_smallest_pictures_are_shrunk_to_what_their_cameras_say(tmp_path):
     outputs = _outputs(write_preprocessed(tmp_path / "one"), 3)
-    assert outputs.metadata["frames"].load([0]).shape == (1, SIZE // 3, SIZE // 3, 4)
+    assert outputs.metadata["pictures"].source.load([0]).shape == (1, SIZE // 3, SIZE // 3, 4)
     assert (int(outputs.cameras.height[0]), int(outputs.cameras.width[0])) == (SIZE // 3, SIZE // 3)

@@ -34,9 +34,9 @@ def test_masks_that_are_all_empty_are_refused_when_the_pictures_are_read(tmp_pat
     write(tmp_path / "one")
     config = PeopleSnapshotDataParserConfig(data=tmp_path / "one", downscale_factor=1, body="standin")
     outputs = config.setup().get_dataparser_outputs("train")
-    frames = outputs.metadata["frames"]
+    frames = outputs.metadata["pictures"].source
     with pytest.raises(DataError, match=r"(?s)one\n.*found:.*no pixel.*any of the 6 training frames.*fix:"):
-        frames.load(outputs.metadata["frame_ids"].tolist())
+        frames.load(outputs.metadata["pictures"].frames)
     assert frames.load([3]).shape == (1, SIZE, SIZE, 4)  # held out: nothing is said
 
 

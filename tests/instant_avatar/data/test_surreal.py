@@ -35,7 +35,7 @@ def parse(folder, split="train", **options):
 
 
 def pictures(outputs):
-    return outputs.metadata["frames"].load(outputs.metadata["frame_ids"].tolist())
+    return outputs.metadata["pictures"].load()
 
 
 def info_of(folder, clip=1):
@@ -98,8 +98,8 @@ def _pixels(outputs, image, points):
 def test_the_placed_body_is_seen_at_joints2d_in_pictures_mirrored_back(drawn, split):
     outputs = parse(drawn, split)
     joints2d = np.concatenate([read_clip(info_of(drawn, clip)).joints2d for clip in (1, 2, 3)])
-    body, motion = outputs.metadata["body_model"], outputs.metadata["body"]
-    for image, frame in enumerate(outputs.metadata["frame_ids"].tolist()):
+    body, motion = outputs.metadata["person"].body, outputs.metadata["person"].motion
+    for image, frame in enumerate(outputs.metadata["pictures"].frames):
         seen, _ = _pixels(outputs, image, body.pose(motion.state(frame)).joints)
         expected = np.array([WIDTH, 0]) + joints2d[frame] * [-1, 1]
         np.testing.assert_allclose(seen, expected, atol=0.01)
@@ -108,9 +108,9 @@ def test_the_placed_body_is_seen_at_joints2d_in_pictures_mirrored_back(drawn, sp
 def test_the_body_lies_inside_the_mask_and_at_the_depth_of_the_surface(tmp_path):
     folder = draw_surreal_demo(tmp_path, frames=5)
     outputs = parse(folder, novel_clips="none")
-    body, motion, clip = outputs.metadata["body_model"], outputs.metadata["body"], read_clip(info_of(folder))
+    body, motion, clip = outputs.metadata["person"].body, outputs.metadata["person"].motion, read_clip(info_of(folder))
     masks = pictures(outputs)[..., 3].numpy()
-    for image, frame in enumerate(outputs.metadata["frame_ids"].tolist()):
+    for image, frame in enumerate(outputs.metadata["pictures"].frames):
         seen, depth = _pixels(outputs, image, body.pose(motion.state(frame)).vertices)
         x, y = np.floor(seen).astype(int).T
         # A pixel belongs to what its centre sees: fingers thinner than a pixel may lie beside the mask, by one pixel.
@@ -129,13 +129,15 @@ def test_left_is_left_again(drawn):
     clip = read_clip(info_of(drawn))
     assert clip.joints2d[0, 16, 0] < clip.joints2d[0, 17, 0]
     outputs = parse(drawn)
-    seen, _ = _pixels(outputs, 0, outputs.metadata["body_model"].pose(outputs.metadata["body"].state(0)).joints)
+    seen, _ = _pixels(
+        outputs, 0, outputs.metadata["person"].body.pose(outputs.metadata["person"].motion.state(0)).joints
+    )
     assert seen[16, 0] > seen[17, 0]
 
 
 def test_world_is_upright_with_the_median_pelvis_at_the_origin(drawn):
     outputs = parse(drawn)
-    body, motion = outputs.metadata["body_model"], outputs.metadata["body"]
+    body, motion = outputs.metadata["person"].body, outputs.metadata["person"].motion
     joints = torch.stack([body.pose(motion.state(frame)).joints for frame in range(len(motion))])
     torch.testing.assert_close(joints[:, 0].median(0).values, torch.zeros(3), atol=1e-3, rtol=0)
     assert (joints[:10, 15, 2] - joints[:10, 0, 2] > 0.3).all()
@@ -145,23 +147,23 @@ def test_world_is_upright_with_the_median_pelvis_at_the_origin(drawn):
 
 def test_clips_of_the_same_person_are_tested_on_and_others_left_out(folder):
     outputs = parse(folder, "test")
-    assert set(outputs.metadata["group"]) == {"training_pose", "between_frames", "novel_pose"}
-    assert len(outputs.metadata["body"]) == FRAMES + 4 + 4
+    assert set(outputs.metadata["pictures"].groups) == {"training_pose", "between_frames", "novel_pose"}
+    assert len(outputs.metadata["person"].motion) == FRAMES + 4 + 4
     spoil(info_of(folder, 2), lambda fields: fields["cloth"].fill("other.jpg"))
-    assert len(parse(folder, "test", clip="demo_01_c0001").metadata["body"]) == FRAMES + 4
+    assert len(parse(folder, "test", clip="demo_01_c0001").metadata["person"].motion) == FRAMES + 4
     with pytest.raises(DataError, match=r"(?s)c0002.*other.jpg.*stripes.jpg.*novel-clips"):
         parse(folder, clip="demo_01_c0001", novel_clips="demo_01_c0002")
 
 
 def test_without_other_clips_the_last_frames_are_the_novel_poses(drawn):
     outputs = parse(drawn, "test", novel_clips="none", novel_share=0.3, holdout_every=0)
-    named = dict(zip(outputs.metadata["frame_ids"].tolist(), outputs.metadata["group"], strict=True))
+    named = dict(zip(outputs.metadata["pictures"].frames, outputs.metadata["pictures"].groups, strict=True))
     assert [frame for frame, group in named.items() if group == "novel_pose"] == [7, 8, 9]
-    assert outputs.metadata["train_frames"].tolist() == list(range(7))
+    assert outputs.metadata["person"].train_frames.tolist() == list(range(7))
 
 
 def test_frames_are_stepped_over(drawn):
-    assert parse(drawn, frame_step=3, holdout_every=0).metadata["frame_ids"].tolist() == [0, 3, 6, 9]
+    assert parse(drawn, frame_step=3, holdout_every=0).metadata["pictures"].frames == (0, 3, 6, 9)
 
 
 def test_several_runs_need_a_name(drawn, tmp_path):
@@ -172,7 +174,7 @@ def test_several_runs_need_a_name(drawn, tmp_path):
     with pytest.raises(DataError, match=r"(?s)3 clips: .*run0.*run1.*run2"):
         parse(tmp_path / "cmu", clip="demo_01_c0002")
     outputs = parse(tmp_path, clip="run1/demo_01/demo_01_c0002")
-    assert "run1" in str(outputs.image_filenames[0]) and len(outputs.metadata["body"]) == 4 + FRAMES + 4
+    assert "run1" in str(outputs.image_filenames[0]) and len(outputs.metadata["person"].motion) == 4 + FRAMES + 4
     assert parse(tmp_path / "cmu" / "train" / "run2").image_filenames[0].parent.name == "demo_01_c0001"
     with pytest.raises(DataError, match="none of them nobody"):
         parse(tmp_path, clip="nobody")
@@ -192,13 +194,13 @@ def test_a_clip_of_one_frame_whose_arrays_lost_their_last_axis(folder):
     spoil(info_of(folder), _squeezed)
     for split in ("train", "val", "test"):
         outputs = parse(folder, split, novel_clips="none")
-        assert outputs.metadata["frame_ids"].tolist() == [0]
+        assert outputs.metadata["pictures"].frames == (0,)
         assert pictures(outputs)[..., 3].any()
 
 
 def test_a_drawn_clip_of_one_frame(tmp_path):
     one = draw_surreal_demo(tmp_path, width=64, height=48, frames=1)
-    assert parse(one, "test").metadata["frame_ids"].tolist() == [0, 1, 2]
+    assert parse(one, "test").metadata["pictures"].frames == (0, 1, 2)
 
 
 def _mirror_joints2d(fields):
@@ -311,7 +313,7 @@ def test_another_bodys_shape_is_left_out(folder):
     spoil(info_of(folder), lambda fields: fields.pop("body"))
     with pytest.warns(UserWarning, match="drawn with SMPL, read with standin"):
         outputs = parse(folder, clip="demo_01_c0001", novel_clips="none", body="standin")
-    assert not outputs.metadata["body"].betas.any()
+    assert not outputs.metadata["person"].motion.betas.any()
 
 
 def test_rounded_joints2d_are_surreals_own(folder, capsys):

@@ -74,7 +74,7 @@ def test_a_camera_that_looks_down_sees_an_upright_person(tmp_path):
     )
     config = PeopleSnapshotDataParserConfig(data=folder, downscale_factor=1, body="standin")
     outputs = config.setup().get_dataparser_outputs("train")
-    body, motion = outputs.metadata["body_model"], outputs.metadata["body"]
+    body, motion = outputs.metadata["person"].body, outputs.metadata["person"].motion
     spine = torch.stack([(j := body.pose(motion.state(frame)).joints)[15] - j[0] for frame in range(FRAMES)])
     rest = (j := body.rest(motion.betas)[1])[15] - j[0]
     torch.testing.assert_close(spine[:, 2], rest[1].expand(FRAMES), atol=1e-3, rtol=0)
@@ -84,6 +84,6 @@ def test_a_camera_that_looks_down_sees_an_upright_person(tmp_path):
     pelvis = torch.cat([motion.pelvis(body.rest(motion.betas)[1][0]), torch.ones(FRAMES, 1)], -1)
     to_world = torch.eye(4).repeat(len(outputs.cameras), 1, 1)
     to_world[:, :3] = outputs.cameras.camera_to_worlds
-    seen = (torch.linalg.inv(to_world) @ pelvis[outputs.metadata["frame_ids"], :, None])[:, :3, 0]
+    seen = (torch.linalg.inv(to_world) @ pelvis[list(outputs.metadata["pictures"].frames), :, None])[:, :3, 0]
     wanted = torch.from_numpy(transl[0]) + body.rest(motion.betas)[1][0]
     torch.testing.assert_close(seen, (wanted * torch.tensor([1.0, -1, -1])).expand_as(seen), atol=1e-4, rtol=0)

@@ -57,7 +57,7 @@ def test_wrong_poses_are_mended_and_a_flipped_frame_is_named(drawn, tmp_path, ca
     # All but the flipped one. The dataparser turns and moves the world, which changes no distance between two poses of
     # one frame: the true poses take the way of the wrong ones.
     kept = torch.tensor([frame for frame in frames if frame != FLIPPED])
-    stored, body = model.poses.stored(kept), model.kwargs["metadata"]["body_model"]
+    stored, body = model.poses.stored(kept), model.person.body
     pelvis = body.rest(truth.betas)[1][0]
     turn = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
     shift = (stored[:, 72:] - wrong.in_frame(turn, torch.zeros(3), pelvis).transl[kept]).mean(0)
@@ -71,7 +71,7 @@ def test_wrong_poses_are_mended_and_a_flipped_frame_is_named(drawn, tmp_path, ca
 
     assert model.outlier_frames() == [FLIPPED]
     assert f"than the others: {FLIPPED}." in capsys.readouterr().out
-    assert load_run(config).pipeline.model.outlier_frames() == [FLIPPED]
+    assert load_run(config).model.outlier_frames() == [FLIPPED]
 
 
 @pytest.mark.slow

@@ -116,13 +116,13 @@ def test_people_never_trained_on_have_no_identity(manager):
     _, batch = data.next_eval(0)
     assert set(batch["clip"].tolist()) == {4} and set(batch["identity"].tolist()) == {-1}
     assert len(data.eval_dataset) == 12
-    assert data.eval_dataset.metadata["identities"] == data.train_dataset.metadata["identities"]
+    assert data.eval_dataset.metadata["clips"].identities == data.train_dataset.metadata["clips"].identities
 
 
 def test_clips_can_drive_others(manager):
     data = manager("inference")
     assert [number_of(frame.numpy()) for frame in data.clip_frames(4)] == list(range(12))
-    driving = data.train_dataset.metadata["driving"]
+    driving = data.train_dataset.metadata["clips"]
     frame = driving.frame(4, 5)
     assert frame.shape == (SIZE, SIZE, 3) and frame.dtype == torch.float32 and frame.max() <= 1
     assert number_of(frame.numpy() * 255) == 5

@@ -1,0 +1,86 @@
+"""Whom a model learns: the one object that a dataparser hands to it, and that its checkpoint keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Int
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.bodies.smpl import load_body
+from nerfstudio_avatars.bodies.smpl_body import SmplBody
+
+_CAMERA = ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height")
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in the world frame: metres, z up, the median pelvis at the origin."""
+
+    motion: BodySequence
+    """Poses of all frames, held-out ones too, as the data give them."""
+    body: SmplBody
+    """Poses the motion."""
+    train_frames: Int[Tensor, "images"]
+    """Frames that are learned from."""
+    box: SceneBox
+    """Holds the person in all frames."""
+    cameras: Cameras
+    """Of the training frames, in their order; `metadata["frame"]` says which frame each stands for."""
+
+    def __deepcopy__(self, memo: dict) -> Person:
+        # nerfstudio deep-copies a data set's metadata; nothing in here is ever changed.
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, numbers and words, from which `from_state` builds the person again: what a checkpoint keeps.
+
+        The body is in it by name only: SMPL's files may not be passed on.
+        """
+        cameras, motion = self.cameras, self.motion
+        moved = {name: getattr(motion, name).cpu() for name in ("betas", "global_orient", "body_pose", "transl")}
+        seen = {name: getattr(cameras, name).cpu() for name in _CAMERA}
+        return {
+            "motion": moved | {"fps": float(motion.fps), "gender": motion.gender, "body": motion.body},
+            "body": self.body.name,
+            "gender": self.body.gender,
+            "train_frames": self.train_frames.cpu(),
+            "box": self.box.aabb.cpu(),
+            "cameras": seen,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Person:
+        """What `state` described.
+
+        Raises:
+            DataError: if the body is one of the user's SMPL files, and is not found.
+        """
+        motion, frames = BodySequence(**state["motion"]), state["train_frames"]
+        return cls(
+            motion=motion,
+            body=load_body(state["body"], state["gender"]),
+            train_frames=frames,
+            box=SceneBox(state["box"]),
+            cameras=frame_cameras(len(motion), frames, **state["cameras"]),
+        )
+
+
+def frame_cameras(count: int, frames: Int[Tensor, "images"], **cameras: Any) -> Cameras:
+    """Cameras that know which of a motion's frames they stand for.
+
+    Args:
+        count: frames of the whole motion.
+        frames: one for each camera.
+        cameras: nerfstudio's arguments. Everything is float32, because `ns-render spiral` mixes intrinsics with it.
+    """
+    return Cameras(
+        **cameras,
+        camera_type=CameraType.PERSPECTIVE,
+        times=(frames / max(count - 1, 1))[:, None].float(),
+        metadata={"frame": frames[:, None]},
+    )

@@ -1,0 +1,58 @@
+"""Poses that a checkpoint keeps, so that a run whose clips are gone still has something that moves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from nerfstudio_avatars.unsup_volanim.clips import Clips
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+LONGEST = 256
+"""Frames of the first clip, which is what a camera's time stands for; of longer ones so many, evenly spread."""
+PEOPLE = 64
+"""Identities whose first frame is kept: the pose that their motion may start from."""
+
+Row = tuple[int, int]
+
+
+def rows_to_keep(clips: Clips) -> list[Row]:
+    """(clip, frame) of the poses that are kept."""
+    count = clips.table[0].frames
+    spread = torch.linspace(0, count - 1, min(count, LONGEST)).round().long().tolist()
+    first = [(clips.clip_of_identity(number), 0) for number in range(min(len(clips.identities), PEOPLE))]
+    return sorted({*((0, frame) for frame in spread), *first})
+
+
+@dataclass(frozen=True)
+class KeptPoses:
+    """Poses (1, parts) by clip and frame, on the CPU."""
+
+    poses: dict[Row, PartPoses] = field(default_factory=dict)
+
+    def find(self, clip: int, frame: int) -> PartPoses | None:
+        """Of a frame; of the first clip, if it is long, of the nearest one that is kept. None where nothing is."""
+        if clip == 0 and self.poses:
+            frame = min((known for of, known in self.poses if of == 0), key=lambda known: abs(known - frame))
+        return self.poses.get((clip, frame))
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, for a checkpoint."""
+        if not self.poses:
+            return {}
+        return {
+            "rows": torch.tensor(list(self.poses)),
+            "rotation": torch.cat([pose.rotation for pose in self.poses.values()]),
+            "translation": torch.cat([pose.translation for pose in self.poses.values()]),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> KeptPoses:
+        """What `state` gave."""
+        if not state:
+            return cls()
+        every = PartPoses(state["rotation"], state["translation"])
+        rows = [(int(clip), int(frame)) for clip, frame in state["rows"]]
+        return cls({row: every[place : place + 1] for place, row in enumerate(rows)})
