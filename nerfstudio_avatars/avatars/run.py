@@ -121,7 +121,11 @@ def read_trainer_config(path: Path, trust: bool = False) -> AvatarTrainerConfig:
 def _document(path: Path, trust: bool) -> yaml.Node:
     check_config(path, trust)
     document = yaml.compose(path.read_text("utf8"), Loader=yaml.Loader)
-    if _inner(document, ("pipeline", "model")) is None or _inner(document, ("method_name",)) is None:
+    if (
+        document is None
+        or _inner(document, ("pipeline", "model")) is None
+        or _inner(document, ("method_name",)) is None
+    ):
         raise UserError(f"{path}: no method_name and pipeline in it. Expected the config.yml that ns-train wrote.")
     return document
 
@@ -172,14 +176,19 @@ class LoadedRun:
     checkpoint: Path
     step: int
     """The last one that was trained, counted from 0."""
-    pipeline: Pipeline | None = None
-    """With its data, if these were asked for."""
+    opened_pipeline: Pipeline | None = None
+    """The model's, with its data, if these were asked for."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Model and data, as nerfstudio holds them."""
+        if self.opened_pipeline is None:
+            raise RuntimeError("the run was opened without its data: load_run(path, need_data=True)")
+        return self.opened_pipeline
 
     @property
     def datamanager(self) -> DataManager:
         """The run's data."""
-        if self.pipeline is None:
-            raise RuntimeError("the run was opened without its data: load_run(path, need_data=True)")
         return self.pipeline.datamanager
 
 

@@ -58,7 +58,7 @@ class KeptDataManager(VanillaDataManager[KeptDataset]):
         self.includes_time = True
         self.train_dataset = self.eval_dataset = KeptDataset(scene)
         self.train_dataparser_outputs = self.train_dataset._dataparser_outputs
-        self.exclude_batch_keys_from_device = []
+        self.exclude_batch_keys_from_device: list[str] = []
         DataManager.__init__(self)
         self.eval_dataloader = self.fixed_indices_eval_dataloader = KeptCameras(
             self.train_dataset, config.data or config.dataparser.data, device

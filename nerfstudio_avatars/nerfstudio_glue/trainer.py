@@ -51,7 +51,7 @@ class AvatarTrainerConfig(TrainerConfig):
             self.data = manager.data = manager.dataparser.data = data
         self.opened_in = config.absolute().parent
         # An absolute folder stands for itself, whatever run's folder nerfstudio puts before it.
-        self.relative_model_dir = checkpoint.parent
+        self.relative_model_dir: Path = checkpoint.parent
         self.load_step = step_of(checkpoint)
         self.pipeline.checkpoint = checkpoint
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nerfstudio_avatars import tflite
+from nerfstudio_avatars.avatars import measure_faces
 from nerfstudio_avatars.avatars.measure_faces import animation_figures
 from nerfstudio_avatars.cli import evaluate_animation
 from nerfstudio_avatars.cli.evaluate_animation import EvaluateAnimation
@@ -63,7 +64,7 @@ def test_faces_are_measured_with_every_frame_moved_by_another_clip(run, monkeypa
     assert figures["aed"] == 0 and figures["mkr"] == 0 and figures["akd"] > 0
     assert figures["pose_consistency"] == pytest.approx(0, abs=0.1), "all faces look the same way"
     assert figures["shape_consistency"] == pytest.approx(0, abs=0.01), "and have the same shape"
-    expected = sum(abs(turn) for turn in evaluate_animation.TURNS) / len(evaluate_animation.TURNS)
+    expected = sum(abs(turn) for turn in measure_faces.TURNS) / len(measure_faces.TURNS)
     assert figures["yaw_deviation"] == pytest.approx(expected, abs=0.1), "no face turned at all"
     alone = animation_figures(run, 1)
     assert alone["yaw_deviation"] == pytest.approx(expected, abs=0.1) and "one clip" in alone["driven"]

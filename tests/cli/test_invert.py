@@ -134,8 +134,8 @@ def test_the_output_must_be_such_a_file(volanim_config, pictures, tmp_path):
 
 def test_runs_of_other_methods_are_refused(tmp_path):
     run = SimpleNamespace(
-        pipeline=SimpleNamespace(model=torch.nn.Linear(1, 1)),
-        config=SimpleNamespace(method_name="instant-avatar"),
+        model=torch.nn.Linear(1, 1),
+        config=SimpleNamespace(method="instant-avatar"),
         checkpoint=tmp_path / "step.ckpt",
     )
     with pytest.raises(UserError, match="a run of instant-avatar"):

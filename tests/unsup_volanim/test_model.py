@@ -365,8 +365,8 @@ def test_held_out_frames_are_measured(pipeline, monkeypatch):
 def test_names_decide_which_row_is_whose(model, capsys):
     state = deepcopy(model.state_dict())
     other = deepcopy(model)
-    names = other._identities
-    other._identities = [names[2], "somebody new", names[0], names[3]]
+    names = other.clips.identities
+    other.clips = replace(other.clips, identities=[names[2], "somebody new", names[0], names[3]])
     before = model.network.embedding.table
     other.load_state_dict(state)
     after = other.network.embedding.table

@@ -53,7 +53,7 @@ class SplitPictures:
         return self
 
     def load(self) -> UInt8[Tensor, "images height width 4"]:
-        """All of them, straight colour and matte. The tensor is shared: do not write to it."""
+        """All of them, straight colour and mask. The tensor is shared: do not write to it."""
         return self.source.load(self.frames)
 
 

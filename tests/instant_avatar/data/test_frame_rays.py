@@ -43,7 +43,7 @@ def test_colours_are_those_of_the_pixels_and_frames_stand_together(manager):
     data = manager()
     rays, batch = data.next_train(0)
     image, row, column = batch["indices"].unbind(-1)
-    assert torch.equal(batch["image"], data.train_dataset.pictures()[image, row, column].float() / 255)
+    assert torch.equal(batch["image"], data.train_dataset.pictures.load()[image, row, column].float() / 255)
     frames, counts = torch.unique_consecutive(rays.metadata["frame"], return_counts=True)
     assert torch.equal(frames, batch["frame"]) and counts.tolist() == [200, 200]
 
@@ -71,7 +71,7 @@ def test_patches_are_squares_centred_on_the_person(manager):
     assert (patches[..., 1:, :, 1] - patches[..., :-1, :, 1] == 1).all()
     assert (patches[..., :, 1:, 2] - patches[..., :, :-1, 2] == 1).all()
     centre = patches[..., 4, 4, :]
-    masks = data.train_dataset.pictures()[..., 3]
+    masks = data.train_dataset.pictures.load()[..., 3]
     assert (masks[centre[..., 0], centre[..., 1], centre[..., 2]] == 255).all()
     assert len({tuple(place) for place in centre[0].tolist()}) == 3
 

@@ -203,7 +203,7 @@ def test_split_pose_files_take_precedence(tmp_path):
 
 def test_pictures_are_read_once_and_copies_share_them(tmp_path):
     outputs = parse(write_raw(tmp_path / "one"))
-    source = copy.deepcopy(outputs.metadata)["frames"]
+    source = copy.deepcopy(outputs.metadata)["pictures"].source
     assert source is outputs.metadata["pictures"].source and pictures(outputs) is pictures(outputs)
 
 

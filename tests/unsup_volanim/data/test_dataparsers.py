@@ -242,7 +242,7 @@ TALKS_HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
 
 def parse_talks(root, **options):
     config = TedxPeopleDataParserConfig(data=root, image_size=16, test_share=0, **options)
-    return config.setup().get_dataparser_outputs().metadata
+    return config.setup().get_dataparser_outputs().metadata["clips"]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_clip_is_found_in_the_table_with_its_range_in_either_place(tmp_path, n
     write_folder(tmp_path / name, 4)
     write_video(tmp_path / "other#0#200.mp4", 4)
     (tmp_path / "ted-metadata.csv").write_text(TALKS_HEADER + row.replace("10.0", "12.5") + "\n")
-    clips = {clip.name: clip for clip in parse_talks(tmp_path)["clips"]}
+    clips = {clip.name: clip for clip in parse_talks(tmp_path).table}
     assert (clips[name].fps, clips[name].person, clips[name].split) == (12.5, "a-talk", "train")
     assert (clips["other#0#200"].fps, clips["other#0#200"].person) == (25.0, "other")
 
@@ -261,15 +261,15 @@ def test_a_clip_is_found_in_the_table_with_its_range_in_either_place(tmp_path, n
 def test_clips_of_a_talk_are_one_person(tmp_path):
     for name in ("a#0#9", "a#10#19", "b#0#9"):
         write_folder(tmp_path / "train" / name, 3)
-    assert parse_talks(tmp_path, identity="person")["identities"] == ["a", "b"]
-    assert parse_talks(tmp_path)["identities"] == ["a#0#9", "a#10#19", "b#0#9"]
-    assert {clip.fps for clip in parse_talks(tmp_path)["clips"]} == {10.0}
+    assert parse_talks(tmp_path, identity="person").identities == ["a", "b"]
+    assert parse_talks(tmp_path).identities == ["a#0#9", "a#10#19", "b#0#9"]
+    assert {clip.fps for clip in parse_talks(tmp_path).table} == {10.0}
 
 
 def test_talks_can_be_joined_in_folders(tmp_path):
     for talk in ("a-b_c", "d"):
         write_folder(tmp_path / "train" / talk, 3)
-    assert parse_talks(tmp_path, identity="person")["identities"] == ["a-b_c", "d"]
+    assert parse_talks(tmp_path, identity="person").identities == ["a-b_c", "d"]
 
 
 def test_names_are_read_by_their_parts():
