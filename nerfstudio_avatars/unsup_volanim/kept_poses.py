@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nerfstudio_avatars.unsup_volanim.clips import Clips
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 LONGEST = 256

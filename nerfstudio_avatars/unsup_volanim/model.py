@@ -22,8 +22,8 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.metrics.psnr import psnr
 from nerfstudio_avatars.metrics.ssim import ssim
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
-from nerfstudio_avatars.unsup_volanim.clips import Clips
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
 from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualKind, find_perceptual

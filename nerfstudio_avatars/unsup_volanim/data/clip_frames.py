@@ -17,9 +17,9 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from torch import Tensor, distributed
 
-from nerfstudio_avatars.unsup_volanim.clips import Clips
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 from nerfstudio_avatars.unsup_volanim.data.clip_sampler import BatchSize, ClipSampler
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 
 
 @dataclass

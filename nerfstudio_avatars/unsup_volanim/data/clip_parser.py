@@ -18,10 +18,10 @@ from torch import Tensor
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
-from nerfstudio_avatars.unsup_volanim.clips import Clips
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable, HeldOutFrames, frame_rows
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 
 
 @dataclass
