@@ -14,14 +14,14 @@ def pinhole_rays(
     height: int,
     width: int,
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]:
-    """Origins (not to be written to: one for all) and unit directions through the pixels' centres.
+    """Origins (one shared vector, which must not be written to) and unit directions through the centres of pixels.
 
     Equals nerfstudio's `Cameras.generate_rays` of a perspective camera without distortion, in a tenth of the time.
 
     Args:
-        camera_to_world: OpenGL's axes: x right, y up, looking along -z.
-        focal: along x and y, pixels.
-        centre: principal point, x and y, pixels from the upper left corner.
+        camera_to_world: in OpenGL axes: x right, y up, looking along -z.
+        focal: focal lengths along x and y, in pixels.
+        centre: x and y of the principal point, in pixels from the upper left corner.
     """
     right, up, back, origin = camera_to_world.unbind(-1)
     pixel = torch.arange(max(height, width), device=origin.device, dtype=origin.dtype) + 0.5

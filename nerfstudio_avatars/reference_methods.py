@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 EPOCHS = 100
 """Epochs of each phase of Unsupervised Volumetric Animation."""
 G_STEPS, A_STEPS = 305_000, 1_222_000
-"""Steps of its two phases with VoxCeleb's 19,550 clips on eight GPUs."""
+"""Steps of its two phases for the 19,550 clips of VoxCeleb on eight GPUs."""
 NOISE_STEPS = 100_000
-"""Steps over which noise on its density falls to 0, in either phase."""
+"""Steps over which the noise on its density falls to 0, in either phase."""
 
 
 def instant_avatar_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConfig:
-    """InstantAvatar as its published code has it (tijiang13/InstantAvatar), for comparison; slower.
+    """InstantAvatar as in its published code (tijiang13/InstantAvatar), for comparison; slower.
 
-    Broyden's search instead of posed cells, one occupancy grid for all frames, ReLU density without a template, noise
-    on the density in early steps, four patches of one frame a step, a practically constant learning rate, and training
-    poses that stay as they are.
+    It uses Broyden's search instead of posed cells, one occupancy grid for all frames, ReLU density without a template,
+    noise on the density in early steps, four patches of one frame per step, an almost constant learning rate, and fixed
+    training poses.
     """
     config = deepcopy(config)
     config.method_name = "instant-avatar-paper"
@@ -55,13 +55,15 @@ def instant_avatar_as_published(config: AvatarTrainerConfig) -> AvatarTrainerCon
 def unsup_volanim_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConfig:
     """Unsupervised Volumetric Animation as published; needs VGG19 and a large data set.
 
-    Plain EPnP, batch norm, features alone as the reconstruction loss, no bootstrap, the plate behind the object, and a
-    learning rate that falls tenfold after 60 and 90 of each phase's 100 epochs. Weights and shares of the training are
-    those for VoxCeleb: a fifth of the steps is the G-phase, then noise, rates and losses begin anew. A configuration
-    without one of the two phases stays without it. Sizes (parts, cube, detector, samples, batch) stay as configured.
-    What remains different: images are resized by area, pixels are squares instead of points (no `align_corners` for
-    pictures), the mask loss knows object and background only, what decays by epochs decays by steps, poses are solved
-    in float64, and the pull loss averages over all processes.
+    It uses plain EPnP, batch norm, only features in the reconstruction loss, no bootstrap, the plate behind the object,
+    and a learning rate that falls tenfold after 60 and 90 of the 100 epochs of each phase. Loss weights and phases are
+    those for VoxCeleb: the G-phase takes a fifth of the steps, after which noise, rates and losses start again. A
+    configuration without one of the two phases is left without it. Sizes (parts, cube, detector, samples, batch) are
+    left as configured.
+
+    These differences remain: images are resized by area, pixels are squares instead of points (no `align_corners` for
+    pictures), the mask loss distinguishes object and background only, decay is per step instead of per epoch, poses are
+    solved in float64, and the pull loss averages over all processes.
     """
     config = deepcopy(config)
     config.method_name = "unsup-volanim-paper"

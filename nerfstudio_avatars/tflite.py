@@ -18,11 +18,11 @@ RUNTIME = "ai_edge_litert"
 
 
 class RuntimeMissing(ModuleNotFoundError):
-    """The package that runs the models is not installed; the message says how to get it."""
+    """Raised if the package that runs the models is not installed; the message says how to install it."""
 
 
 def runtime_is_installed() -> bool:
-    """Whether a `Network` can be made."""
+    """Whether a `Network` can be created."""
     return importlib.util.find_spec(RUNTIME) is not None
 
 
@@ -30,8 +30,8 @@ class Network:
     """A tflite file: one picture in, named arrays out.
 
     Args:
-        path: of the file.
-        purpose: what it is wanted for; begins the message where it cannot run.
+        path: the path of the file.
+        purpose: what it is used for, which begins the message if it cannot run.
 
     Raises:
         RuntimeMissing: without `ai-edge-litert`.
@@ -51,7 +51,7 @@ class Network:
         self._outputs = {entry["name"]: entry["index"] for entry in self._interpreter.get_output_details()}
 
     def __call__(self, pixels: Float[np.ndarray, "1 side side 3"]) -> dict[str, np.ndarray]:
-        """Its outputs, each with a first axis of one picture."""
+        """The outputs of the network, each with a first axis of one picture."""
         self._interpreter.set_tensor(self._input, pixels)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index).copy() for name, index in self._outputs.items()}
@@ -59,25 +59,25 @@ class Network:
 
 @dataclass(frozen=True)
 class Square:
-    """A turned square in a picture, pixels; the picture's left upper corner is (0, 0)."""
+    """A rotated square in a picture, in pixels; the upper left corner of the picture is (0, 0)."""
 
     centre: Float[np.ndarray, "2"]
     side: float
     angle: float = 0.0
-    """Radians, clockwise in the picture."""
+    """Angle in radians, clockwise in the picture."""
 
     def to_picture(self, points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
-        """Places in the picture of points given in the square's own frame, 0 to 1."""
+        """Maps points from the frame of the square (0 to 1) to the picture."""
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return self.centre + self.side * (points - 0.5) @ np.array([[cos, sin], [-sin, cos]])
 
     def cut(
         self, picture: Float[Tensor, "1 3 height width"], side: int, border: str
     ) -> Float[np.ndarray, "1 side side 3"]:
-        """The square as a picture of `side` pixels; large ones are area-averaged first, so that nothing aliases.
+        """The square as a picture of `side` pixels; large squares are averaged over areas first, to avoid aliasing.
 
         Args:
-            border: what lies outside the picture, `zeros` or `border`: what is nearest in it.
+            border: the values outside the picture: `zeros`, or `border` for the nearest ones inside.
         """
         height, width = picture.shape[-2:]
         reduction = int(self.side / side)

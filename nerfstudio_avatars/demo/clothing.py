@@ -114,7 +114,7 @@ def _shirt(x, y, z):
 
 @njit(cache=True, nogil=True)
 def colour(x: float, y: float, z: float) -> tuple[float, float, float]:
-    """Colour of a T-pose point on the dressed person, linear blend of nothing: edges are sharp."""
+    """Colour of a point on the dressed person in T-pose; nothing is blended, so edges are sharp."""
     if abs(x) > SLEEVE_END or y > NECKLINE + 0.055 * max(0.0, 1 - (abs(x) / 0.10) ** 2) * (1.0 if z < 0.02 else 0.25):
         if _is_hair(x, y, z):
             strand = 0.05 * math.sin(420 * x + 130 * z) + 0.03 * math.sin(900 * x)
@@ -135,7 +135,7 @@ def _ramp(x: np.ndarray, start: float, end: float) -> np.ndarray:
 
 
 def thickness(rest: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices"]:
-    """How far clothes and hair stand off the T-pose skin, metres, 0 to 2.2 cm, with folds."""
+    """Distance of clothes and hair from the skin in T-pose, in metres (0 to 2.2 cm), with folds."""
     x, y, z = rest.T
     side = np.abs(x)
     folds = 0.5 + 0.25 * np.sin(38 * y + 9 * np.sin(14 * x) + 6 * z) + 0.25 * np.sin(55 * z - 21 * y + 17 * x)

@@ -21,68 +21,68 @@ from nerfstudio_avatars.demo.on_disk import MARKER
 from nerfstudio_avatars.errors import DataError
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")
-"""Of VoxCeleb's table of clips."""
+"""Columns of VoxCeleb's table of clips."""
 FPS = 25.0
 FIRST_TEST = 10_000
-"""Persons numbered above it are never trained on."""
+"""People with higher numbers are held out."""
 SEEDS = 2 * FIRST_TEST
-"""Heads that one seed draws from, so that no two seeds share any."""
+"""Number of heads reserved for each seed, so that no two seeds share any."""
 SMALLEST = 8
 
 
 @dataclass(frozen=True)
 class HeadTruth:
-    """What is known about one clip, frame by frame."""
+    """The ground truth of a clip, frame by frame."""
 
     seed: int
-    """Of the head."""
+    """Seed of the head."""
     poses: list[HeadPose]
     depth: Float16[np.ndarray, "frames size size"]
-    """Of the head in each pixel, relative to `heads.DISTANCE`, in half pictures; NaN where there is no head."""
+    """Depth of the head in each pixel, relative to `heads.DISTANCE`, in half pictures; NaN where there is no head."""
     jaw_mask: UInt8[np.ndarray, "frames size size"]
-    """Share of each pixel that the jaw covers, 0 to 255."""
+    """Share of each pixel that the jaw covers, from 0 to 255."""
 
     @cached_property
     def head(self) -> ToyHead:
-        """The head itself, to be drawn in any pose."""
+        """The head, which can be drawn in any pose."""
         return ToyHead(self.seed)
 
     @property
     def rotation(self) -> Float[np.ndarray, "frames 3 3"]:
-        """Head -> camera."""
+        """Rotations from head to camera."""
         return np.stack([pose.rotation for pose in self.poses])
 
     @property
     def translation(self) -> Float[np.ndarray, "frames 3"]:
-        """Of the head's middle from where it stands unmoved, half pictures."""
+        """Translations of the middle of the head from its rest position, in half pictures."""
         return np.array([pose.shift for pose in self.poses])
 
     def render(self, frame: int, yaw_offset: float = 0.0, size: int | None = None) -> HeadPicture:
-        """A frame as it would be, were the head turned further, about the camera's vertical, by some radians."""
+        """Draws a frame with the head turned further about the vertical of the camera, by an angle in radians."""
         return self.head.render(self.poses[frame].turned(yaw_offset), size or self.depth.shape[-1])
 
 
 def draw_head_clips(
     out: Path, identities: int = 12, frames: int = 48, size: int = 64, seed: int = 0, test_identities: int = 2
 ) -> Path:
-    """Draws one clip of each of many heads, for the `voxceleb` dataparser.
+    """Draws one clip for each of many heads, for the `voxceleb` dataparser.
 
     Writes `<out>/train/<clip>/0000000.png`, ..., `<out>/test/...` for heads never in train, masks in
     `<out>/masks/<split>/<clip>/`, VoxCeleb's table, and `<out>/truth/<split>/<clip>.npz` for `read_truth`.
 
     Args:
-        out: becomes the data set. Earlier clips of ours there are replaced, whole; anything else is left alone.
-        identities: heads to learn from.
-        frames: of each clip.
-        size: side of the square pictures, pixels.
-        seed: the same seed draws the same heads in the same poses, however many of them.
-        test_identities: further heads, for inversion.
+        out: the folder of the data set. Earlier clips of ours in it are replaced as a whole; anything else is kept.
+        identities: the number of heads to train on.
+        frames: the number of frames in each clip.
+        size: the side of the square pictures, in pixels.
+        seed: the same seed draws the same heads in the same poses, whatever their number.
+        test_identities: the number of further heads, for inversion.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: the folder holds something else, or nothing could be drawn as asked.
+        DataError: the folder holds something else, or the values are out of range.
     """
     out = Path(out)
     limits = (
@@ -114,7 +114,7 @@ def draw_head_clips(
 
 
 def clip_name(row: dict[str, str | int | float]) -> str:
-    """VoxCeleb's name of the clip in a row of its table."""
+    """The name of a clip in VoxCeleb, from a row of its table."""
     return f"{row['person_id']}#{row['video_id']}#{row['start']:06d}#{row['end']:06d}"
 
 
@@ -122,7 +122,7 @@ def read_truth(path: Path) -> HeadTruth:
     """Reads `truth/<split>/<clip>.npz`.
 
     Raises:
-        DataError: it is no such file.
+        DataError: it is not such a file.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -170,7 +170,7 @@ def _write_clip(folder: Path, split: str, name: str, seed: int, frames: int, siz
 
 @contextmanager
 def _appearing(final: Path) -> Iterator[Path]:
-    """A folder to write to that takes its name, replacing an older one of ours, only when all is written."""
+    """A folder to write to, which takes its name, and replaces an older one of ours, once it is complete."""
     ours = (final / MARKER).exists() or (final.is_dir() and not any(final.iterdir()))
     if final.exists() and not ours:
         raise DataError(

@@ -19,24 +19,24 @@ _AMBIENT = 0.6
 
 @dataclass(frozen=True)
 class HeadPose:
-    """Where a head is, as the camera sees it (x right, y down, z forward): x_camera = R x_head + shift + distance."""
+    """Pose of a head in camera axes (x right, y down, z forward): x_camera = R x_head + shift + distance."""
 
     yaw: float = 0.0
-    """Radians; positive turns the nose towards +x."""
+    """In radians; positive turns the nose towards +x."""
     pitch: float = 0.0
-    """Radians; positive lifts the nose."""
+    """In radians; positive lifts the nose."""
     roll: float = 0.0
-    """Radians, in the picture plane."""
+    """In radians, in the picture plane."""
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Of the head's middle, in half pictures."""
+    """Shift of the middle of the head, in half pictures."""
     jaw: float = 0.0
-    """How far the jaw is open, radians."""
+    """Opening angle of the jaw, in radians."""
     turn: float = 0.0
-    """Further turn about the camera's vertical through the head's middle, radians; positive as `yaw`."""
+    """Further turn about the vertical through the middle of the head, in radians; positive as `yaw`."""
 
     @property
     def rotation(self) -> Float[np.ndarray, "3 3"]:
-        """Head -> camera: yaw first, then pitch, then roll."""
+        """Rotation from head to camera: yaw first, then pitch, then roll."""
         (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (-self.yaw, self.pitch, self.roll))
         further = np.array(
             [[np.cos(self.turn), 0, -np.sin(self.turn)], [0, 1, 0], [np.sin(self.turn), 0, np.cos(self.turn)]]
@@ -47,16 +47,16 @@ class HeadPose:
         return further @ about_z @ about_x @ about_y
 
     def turned(self, yaw: float) -> HeadPose:
-        """The same head turned further, about the camera's vertical, by some radians."""
+        """The same pose turned further about the vertical of the camera, by an angle in radians."""
         return replace(self, turn=self.turn + yaw)
 
 
 @dataclass(frozen=True)
 class HeadPicture:
-    """One picture and the truth about it."""
+    """A picture and its ground truth."""
 
     rgb: Float[np.ndarray, "size size 3"]
-    """Over the clip's background, 0 to 1."""
+    """Colour from 0 to 1, over the background of the clip."""
     mask: Float[np.ndarray, "size size"]
     """Share of each pixel that the head covers."""
     jaw: Float[np.ndarray, "size size"]
@@ -64,14 +64,14 @@ class HeadPicture:
     depth: Float[np.ndarray, "size size"]
     """Mean z of the head in the pixel, relative to `DISTANCE`; NaN where there is no head."""
     normal: Float[np.ndarray, "size size 3"]
-    """Mean outward normal of the head in the pixel, in the camera's axes; 0 where there is no head."""
+    """Mean outward normal of the head in the pixel, in camera axes; 0 where there is no head."""
 
 
 class ToyHead:
-    """A head of ellipsoids that a seed decides: features, hair, perhaps a hat and a beard, background.
+    """A head made of ellipsoids. A seed decides its features, hair and background, and whether it has a hat or a beard.
 
-    Axes as the camera's: x right, y down, z away from the viewer; an unmoved head looks at the camera. Light is baked
-    in, as paint: it turns with the head.
+    Axes are those of the camera: x right, y down, z away from the viewer; an unmoved head faces the camera. Light is
+    baked into the colours, so it turns with the head.
     """
 
     def __init__(self, seed: int) -> None:
@@ -125,7 +125,7 @@ class ToyHead:
         self._parts.append((np.asarray(centre), np.asarray(radii), np.clip(colour, 0, 1), grain, jaw))
 
     def render(self, pose: HeadPose, size: int, samples: int = 2) -> HeadPicture:
-        """A picture from the standard camera, each pixel the mean of samples x samples rays."""
+        """Draws a picture from the standard camera, with samples x samples rays per pixel."""
         fine = size * samples
         steps = (np.arange(fine) + 0.5) / fine * 2 - 1
         x, y = np.meshgrid(steps / FOCAL, steps / FOCAL)
@@ -144,7 +144,7 @@ class ToyHead:
         return HeadPicture(mean(rgb), mask, mean((hit & jaw).astype(np.float64)), inside, mean(normal))
 
     def background(self, steps: Float[np.ndarray, "n"], size: int) -> Float[np.ndarray, "size size 3"]:
-        """The clip's backdrop: one colour that slowly turns into another from top to bottom."""
+        """The background of the clip: a gradient from top to bottom."""
         share = (steps[:, None, None] + 1) / 2
         return np.broadcast_to(self._backdrop[0] * (1 - 0.4 * share) + self._backdrop[1] * 0.4 * share, (size, size, 3))
 
@@ -187,11 +187,11 @@ class ToyHead:
 
 
 _CAP = 10
-"""Place of the hair among the parts of a head."""
+"""Index of the hair among the parts of a head."""
 
 
 def wandering_poses(seed: int, frames: int) -> list[HeadPose]:
-    """Poses of one clip: smooth in time, wide in range (yaw +-40, pitch +-20, roll +-10 degrees; jaw 0 to 28)."""
+    """Poses of a clip: smooth in time, and wide in range (yaw +-40, pitch +-20, roll +-10 degrees; jaw 0 to 28)."""
     draw = np.random.default_rng([seed, 1])
     time = np.linspace(0, 1, frames)
 

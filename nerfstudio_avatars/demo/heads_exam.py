@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 NOVEL_TURN = np.radians(25)
-"""Of the new views that are compared."""
+"""Turn in radians of the new views that are compared."""
 
 
 class HeadExam:
-    """Held-out frames of toy heads, and what the model makes of them.
+    """Compares the model with the ground truth of toy heads on held-out frames.
 
     Args:
-        model: trained on `data`.
+        model: a model trained on `data`.
         data: the folder that `ns-avatar demo-data --format voxceleb` drew.
-        rows: clip and frame numbers of the held-out frames.
+        rows: the clip and frame numbers of the held-out frames.
         true_poses: whether to draw with the true poses instead of the detector's (for a model trained on those).
     """
 
@@ -60,7 +60,7 @@ class HeadExam:
         self.size = model.clips.size
 
     def figures(self) -> dict[str, float]:
-        """All of them, see docs/unsup-volanim.md; not a number where too few frames or heads allow one."""
+        """All figures (see docs/unsup-volanim.md); NaN if there are too few frames or heads."""
         return self._reconstruction() | self._poses() | self._new_views() | self._others_poses()
 
     def picture(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
@@ -68,13 +68,13 @@ class HeadExam:
         return self.model.clips.frame(clip, frame)
 
     def pose(self, clip: int, frame: int) -> PartPoses:
-        """Of that frame (1, parts)."""
+        """The pose in that frame (1, parts)."""
         if not self._true_poses:
             return self.model.driving_pose(clip, frame)
         return true_pose(self.truth[clip], [frame], self.model.network.parts).to(self.model.device)
 
     def draw(self, clip: int, poses: PartPoses, normals: bool = False) -> dict[str, Tensor]:
-        """The head of a clip in any pose, on the CPU, where the truth is; normals take half of the time."""
+        """Renders the head of a clip in any pose, on the CPU like the ground truth; normals take half of the time."""
         from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
         camera = clip_cameras(self.clips, torch.tensor([[clip, 0]]), self.size)
@@ -82,7 +82,7 @@ class HeadExam:
         return {name: picture.cpu() for name, picture in seen.items()}
 
     def other(self, place: int) -> tuple[int, int]:
-        """A held-out frame of another identity, to drive the one at this place with."""
+        """A held-out frame of another identity, to drive the frame at this place with."""
         clips = sorted(self.truth)
         clip, frame = self.rows[place]
         driver = clips[(clips.index(clip) + 1 + place % max(len(clips) - 1, 1)) % len(clips)]
@@ -161,7 +161,7 @@ class HeadExam:
 
 
 def true_pose(truth: HeadTruth, frames: list[int], parts: int) -> PartPoses:
-    """True poses of frames of a clip (frames, parts), all parts alike."""
+    """True poses of frames of a clip (frames, parts), the same for all parts."""
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
     rotation = torch.from_numpy(truth.rotation[frames]).float()
@@ -174,13 +174,13 @@ def _mean(values: list[float]) -> float:
 
 
 def held_out_rows(pipeline: Pipeline) -> Tensor:
-    """Clip and frame numbers of the frames evaluated on."""
+    """Clip and frame numbers of the frames to evaluate on."""
     assert pipeline.datamanager.eval_dataset is not None
     return pipeline.datamanager.eval_dataset.metadata["rows"]
 
 
 def train_on_true_poses(pipeline: Pipeline, data: Path, steps: int) -> None:
-    """Trains a pipeline's network anew with the poses that the toys were drawn in: what perfect poses would give."""
+    """Trains the network of a pipeline from scratch with the true poses of the heads, as an upper bound."""
     import torch
 
     from nerfstudio_avatars.demo.head_clips import read_truth

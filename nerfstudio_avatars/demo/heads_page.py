@@ -40,11 +40,11 @@ FIGURES = {
 }
 ZOOM = 2
 RELIEF = 1.1
-"""Depth from black to white, in half pictures."""
+"""Range of depth from black to white, in half pictures."""
 
 
 def draw_sheet(exam: HeadExam, path: Path) -> None:
-    """One row per head; columns as `COLUMNS`."""
+    """Draws one row per head, with the columns in `COLUMNS`."""
     seen: set[int] = set()
     rows = []
     for place, (clip, frame) in enumerate(exam.rows):
@@ -69,7 +69,7 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
 
 
 def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
-    """The first head's whole clip drives some others, who turn a little meanwhile."""
+    """Renders a video of heads driven by the whole clip of the first one, while they turn a little."""
     clips = sorted(exam.truth)[:heads]
     driver = clips[0]
     with FrameWriter(path, 15) as writer:
@@ -83,11 +83,11 @@ def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
 
 
 def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, float]:
-    """Heads never trained on, each found from one picture and driven by heads that were.
+    """Draws heads that were not trained on, each fitted to one picture and driven by trained heads.
 
     Returns:
-        Mean errors: of the average head (`inversion_start_l1`), of the code found, after tuning; and that of other
-        heads' poses over leaving the picture as it is.
+        Mean errors of the average head (`inversion_start_l1`), of the fitted code, and after tuning; and the error in
+        poses of other heads, relative to that of leaving the picture unchanged.
     """
     from nerfstudio_avatars.demo.head_clips import read_truth
     from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
@@ -130,7 +130,7 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
 
 
 def write_page(output: Path, report: dict) -> Path:
-    """Writes `index.html`, whose links stay inside the folder."""
+    """Writes `index.html`, whose links point only into its folder."""
     runs = [
         ("learned", report),
         *((name, report[name]) for name in ("direct_regression", "true_poses") if name in report),
@@ -163,7 +163,7 @@ source, reconstruction, two new views beside the truth; then thrice: driver, dri
 
 
 def _relief(depth: Tensor, covered: Tensor | None = None) -> Tensor:
-    """Near is light, far is dark, nothing is black; grey is the median, since a picture does not tell how far."""
+    """Draws depth: near is light, far is dark, empty is black; grey is the median, as absolute depth is unknown."""
     depth = depth.double()
     covered = depth.isfinite() if covered is None else covered
     middle = depth[covered].median() if covered.any() else 0.0

@@ -21,23 +21,23 @@ from nerfstudio_avatars.demo.person import Camera, DemoPerson
 from nerfstudio_avatars.errors import DataError
 
 MARKER = "nerfstudio-avatars-demo.txt"
-"""Tells our folders from others'; only they may be replaced."""
+"""Marks folders written by the demo; only these may be replaced."""
 COCO = (None, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, None, None, None, None)
-"""SMPL joint of each of OpenPose's 18 COCO joints; nose, eyes and ears are points of the head."""
+"""SMPL joint for each of OpenPose's 18 COCO joints; nose, eyes and ears are points on the head."""
 FACE_POINTS = {0: (0.0, 0.402, 0.165), 14: (-0.031, 0.437, 0.14), 15: (0.031, 0.437, 0.14), 16: (-0.08, 0.42, 0.05),
                17: (0.08, 0.42, 0.05)}  # fmt: skip
-"""COCO's nose, eyes and ears on the T-posed average head, metres."""
+"""Nose, eyes and ears of COCO on the average head in T-pose, in metres."""
 ENCODER = {
     "crf": "4",
     "preset": "veryfast",
     "x264-params": "threads=1:lookahead-threads=1:sync-lookahead=0:rc-lookahead=0",
 }
-"""Nearly lossless, in whole colour resolution, so that patterns keep their edges. One thread without look-ahead:
-otherwise the same pictures were seen to give different videos."""
+"""Nearly lossless, with full colour resolution, so that patterns keep their edges. One thread and no look-ahead,
+because the same pictures otherwise gave different videos."""
 
 
 class DemoFolder:
-    """A subject's folder being written: it appears under its name only when everything is in it."""
+    """The folder of a subject while it is written: it takes its name only once it is complete."""
 
     def __init__(self, out: Path, subject: str, person: DemoPerson, motion: BodySequence, camera: Camera) -> None:
         self.final = out / subject
@@ -71,7 +71,7 @@ class DemoFolder:
         return self
 
     def add_frame(self, frame: int, rgba: UInt8[np.ndarray, "h w 4"]) -> None:
-        """The next frame of the video, with everything that goes with it."""
+        """Adds the next frame of the video, with all its data."""
         alpha = rgba[..., 3:] / 255
         picture = (rgba[..., :3] * alpha + self._room * (1 - alpha)).round().astype(np.uint8)
         for packet in self._stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
@@ -82,7 +82,7 @@ class DemoFolder:
             _write_png(self.partial / "ground_truth" / f"image_{frame:04d}.png", rgba)
 
     def add_novel_pose(self, index: int, state: BodyState, camera: Camera, rgba: UInt8[np.ndarray, "h w 4"]) -> None:
-        """One held-out pose."""
+        """Adds a held-out pose."""
         self._novel.append((state, camera))
         _write_png(self.partial / "novel_poses" / "images" / f"image_{index:04d}.png", rgba)
 
@@ -154,7 +154,7 @@ class DemoFolder:
 
 
 def keypoints(person: DemoPerson, state: BodyState, camera: Camera) -> Float[np.ndarray, "18 3"]:
-    """OpenPose's COCO joints (x, y in pixels, confidence) from the body's own."""
+    """OpenPose's COCO joints (x, y in pixels, confidence), from the joints of the body."""
     posed = person.body.pose(state)
     head = posed.joint_transforms[15].double().numpy()
     points = np.zeros((18, 3))
@@ -168,7 +168,7 @@ def keypoints(person: DemoPerson, state: BodyState, camera: Camera) -> Float[np.
 
 
 def studio(width: int, height: int) -> Float[np.ndarray, "height width 3"]:
-    """A plain room: a wall that darkens to its edges, a wooden floor."""
+    """A plain room: a wall that darkens towards its edges, and a wooden floor."""
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     wall = np.array([196, 202, 204]) * (1.05 - 0.35 * ((x - 0.5) ** 2 + (y - 0.4) ** 2))[..., None]
     planks = 1 + 0.06 * np.sin(2 * np.pi * (x - 0.5) / np.maximum(y - 0.7, 0.02) * 1.5)

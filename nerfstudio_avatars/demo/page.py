@@ -27,14 +27,14 @@ COLUMNS = {
 
 
 def write_page(output: Path, report: dict) -> Path:
-    """Writes `index.html`, whose links stay inside the folder.
+    """Writes `index.html`, whose links point only into its folder.
 
     Args:
-        output: the demo's folder, with `turntable.mp4`, `walk.mp4` and `held-out/eval_img_*.png` in it.
-        report: what `report.json` holds.
+        output: the folder of the demo, which holds `turntable.mp4`, `walk.mp4` and `held-out/eval_img_*.png`.
+        report: the contents of `report.json`.
 
     Returns:
-        The page's path.
+        The path of the page.
     """
     header = "".join(f"<th>{escape(title)}</th>" for title, _ in COLUMNS.values())
     rows = "".join(

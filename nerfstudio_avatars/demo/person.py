@@ -18,16 +18,16 @@ from nerfstudio_avatars.media.rasteriser import Hits, rasterise
 SAMPLES = 3
 """Sub-pixels along each side of a pixel."""
 AMBIENT = 0.72
-"""Light from everywhere; the rest comes from straight above, so that turning round changes no shade."""
+"""Share of ambient light; the rest comes from straight above, so that turning around changes no shading."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera, OpenCV's conventions."""
+    """A pinhole camera with OpenCV's conventions."""
 
     intrinsic: Float[np.ndarray, "3 3"]
     extrinsic: Float[np.ndarray, "4 4"]
-    """World -> camera, metres."""
+    """Transform from world to camera, in metres."""
     width: int
     height: int
 
@@ -70,7 +70,7 @@ def _shade(face, barycentric, faces, rest, normals, samples, ambient, out):
 
 
 class DemoPerson:
-    """A dressed stand-in of a given shape. The skin lies up to 2.2 cm below what is seen."""
+    """The dressed stand-in with a given shape. The skin is up to 2.2 cm below the visible surface."""
 
     def __init__(self, betas: Float[torch.Tensor, "10"]) -> None:
         self.body = load_standin()
@@ -85,20 +85,20 @@ class DemoPerson:
         self._rest = rest + torch.from_numpy(self.clothes).float()
 
     def surface(self, state: BodyState) -> Float[np.ndarray, "vertices 3"]:
-        """The dressed surface in a pose, world frame, metres."""
+        """The dressed surface in a pose, in the world frame, in metres."""
         transforms = self.body.pose(state).joint_transforms
         return skin(self._rest, self.body.weights, transforms).double().numpy()
 
     def hits(self, state: BodyState, camera: Camera, samples: int = 1) -> tuple[Hits, Float[np.ndarray, "vertices 3"]]:
-        """What a camera's sub-pixels see (mask and depth are exact), and the surface in the camera's frame."""
+        """Hits of the sub-pixels of a camera (mask and depth are exact), and the surface in the camera's frame."""
         surface = self.surface(state) @ camera.extrinsic[:3, :3].T + camera.extrinsic[:3, 3]
         return rasterise(surface, self.faces, camera.intrinsic, camera.width, camera.height, samples), surface
 
     def draw(self, state: BodyState, camera: Camera, up: tuple[float, float, float]) -> UInt8[np.ndarray, "h w 4"]:
-        """Straight colour and soft mask.
+        """Draws straight colour and a soft mask.
 
         Args:
-            up: where the light comes from, world frame.
+            up: the direction that light comes from, in the world frame.
         """
         hits, surface = self.hits(state, camera, SAMPLES)
         # The shader reads a normal's second number as its height.

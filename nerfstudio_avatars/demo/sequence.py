@@ -21,20 +21,20 @@ from nerfstudio_avatars.motion import load_motion, shipped_motions
 SUBJECT = "demo-casual"
 FRAMES = 120
 FEWEST_FRAMES = 16
-"""So that every split has frames."""
+"""Smallest number of frames for which every split has some."""
 DISTANCE = 5.2
-"""Camera to pelvis, metres."""
+"""Distance from camera to pelvis in metres."""
 FOCAL = 1332 / 540
-"""Focal length over the picture's side."""
+"""Focal length divided by the side of the picture."""
 PELVIS = (0.0, -0.06, DISTANCE)
-"""Where the pelvis stands, so that the whole body is in the middle of the picture."""
+"""Position of the pelvis that puts the whole body in the middle of the picture."""
 UP = (0.0, -1.0, 0.0)
 NOVEL_POSES = (
     ("walk", 0.10, 20, 5), ("walk", 0.45, 110, 0), ("walk", 0.75, 200, 10), ("run", 0.20, 60, 0), ("run", 0.70, 300, 8),
     ("dance_a", 0.30, 150, 0), ("dance_a", 0.60, 330, 12), ("spinkick", 0.35, 80, 0), ("spinkick", 0.60, 250, 5),
     ("cartwheel", 0.30, 30, 0),
 )  # fmt: skip
-"""Shipped motion, time in it, azimuth and elevation of the camera in degrees."""
+"""Shipped motions, times in them, and azimuths and elevations of the camera in degrees."""
 
 
 def draw_demo_sequence(
@@ -42,21 +42,21 @@ def draw_demo_sequence(
 ) -> Path:
     """Draws the sequence and writes it as `out/<subject>` in PeopleSnapshot's format.
 
-    Of the video's frames, the even ones are for training, every eighth for held-out views; ten held-out poses of the
-    shipped motions are seen by other cameras. Poses, cameras and masks are exact; held-out pictures exist without the
-    video's losses.
+    Even frames of the video are for training, and every eighth for held-out views; ten held-out poses of the shipped
+    motions are seen by other cameras. Poses, cameras and masks are exact; held-out pictures are stored without the
+    losses of a video.
 
     Args:
-        out: folder that receives the subject's. An earlier demo there is replaced; anything else is left alone.
-        seed: shape and sway of the person. The same seed draws the same sequence.
-        size: side of the square pictures, pixels.
-        frames: of the video; at least 16.
+        out: the folder for that of the subject. An earlier demo there is replaced; anything else is kept.
+        seed: decides the shape and sway of the person. The same seed draws the same sequence.
+        size: the side of the square pictures, in pixels.
+        frames: the number of frames in the video, at least 16.
 
     Returns:
-        The subject's folder.
+        The folder of the subject.
 
     Raises:
-        DataError: the folder exists and is no demo sequence.
+        DataError: the folder exists and is not a demo sequence.
     """
     if frames < FEWEST_FRAMES:
         raise DataError(out, f"{frames} frames asked for", f"at least {FEWEST_FRAMES}", "ask for a longer turn")
@@ -73,13 +73,13 @@ def draw_demo_sequence(
 
 
 def intrinsic(size: int) -> Float[np.ndarray, "3 3"]:
-    """Camera matrix of a picture of `size` pixels a side; the axis passes through its middle."""
+    """Camera matrix of a picture with sides of `size` pixels; the axis passes through its middle."""
     centre = (size - 1) / 2
     return np.array([[FOCAL * size, 0, centre], [0, FOCAL * size, centre], [0, 0, 1.0]])
 
 
 def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySequence:
-    """One turn in A-pose, swaying by a few degrees as people do; OpenCV's world (y down), the pelvis in one place."""
+    """One turn in A-pose, swaying by a few degrees as people do; in OpenCV's world (y down), with a fixed pelvis."""
     time = torch.arange(frames) / frames
     angle = 2 * torch.pi * time
     upright = torch.tensor([torch.pi, 0.0, 0.0]).expand(frames, 3)
@@ -101,7 +101,7 @@ def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySe
 
 
 def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Camera]]:
-    """Held-out poses in the same world, each before a camera of its own."""
+    """Held-out poses in the same world, each with a camera of its own."""
     pelvis_rest = person.body.rest(person.betas)[1][0]
     to_camera_axes = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
     for name, time, azimuth, elevation in NOVEL_POSES:
@@ -113,7 +113,7 @@ def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Came
 
 
 def orbit(azimuth: float, elevation: float) -> Float[np.ndarray, "4 4"]:
-    """World -> camera of a camera that looks at the pelvis from `DISTANCE` metres; (0, 0) is the video's own."""
+    """World-to-camera matrix of a camera `DISTANCE` metres from the pelvis; (0, 0) is that of the video."""
     a, e = np.deg2rad([azimuth, elevation])
     about_y = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])

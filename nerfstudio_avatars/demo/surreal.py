@@ -32,12 +32,12 @@ from nerfstudio_avatars.instant_avatar.data.surreal_world import (
 SEQUENCE = "demo_01"
 FRAMES = 100
 DISTANCE = 6.5
-"""Camera to pelvis, metres."""
+"""Distance from camera to pelvis in metres."""
 CAMERA_BELOW_PELVIS = 0.05
-"""Metres, so that raised arms fit into the picture."""
+"""Height in metres of the pelvis above the camera, so that raised arms fit into the picture."""
 UP = (0.0, -1.0, 0.0)
 FACING = 1.5 * np.pi
-"""zrot of a person who starts facing the camera, radians."""
+"""zrot in radians of a person who starts facing the camera."""
 LIGHT = np.array([0.72, 0, 0.28, 0, 0, 0, 0, 0, 0], np.float32)
 
 
@@ -53,18 +53,18 @@ def draw_surreal_demo(
 ) -> Path:
     """Draws three clips of one person and writes them as `out/run0/demo_01` in SURREAL's format.
 
-    Clip 1 shows many poses on a double turn, to learn from; clips 2 and 3 show the shipped walk and dance from the
-    same distance. In joints2D nothing is rounded.
+    Clip 1 shows many poses during two turns, for training; clips 2 and 3 show the shipped walk and dance from the same
+    distance. Values in joints2D are not rounded.
 
     Args:
-        out: folder that receives the run's. An earlier demo there is replaced; anything else is left alone.
-        seed: shape of the person. The same seed draws the same clips.
-        width: of the pictures, pixels; SURREAL's focal length grows with it.
-        height: of the pictures, pixels.
-        frames: of the first clip; the others have two fifths of them each.
+        out: the folder for that of the run. An earlier demo there is replaced; anything else is kept.
+        seed: decides the shape of the person. The same seed draws the same clips.
+        width: of the pictures, in pixels; SURREAL's focal length grows with it.
+        height: of the pictures, in pixels.
+        frames: the number of frames in the first clip; the others have two fifths of it each.
 
     Raises:
-        DataError: the folder exists and is no demo.
+        DataError: the folder exists and is not a demo.
     """
     final = Path(out) / "run0" / SEQUENCE
     if final.exists() and not (final / MARKER).exists():
@@ -147,7 +147,7 @@ def _write_clip(folder: Path, person: DemoPerson, clip: _Clip, width: int, heigh
 def _pictures(
     person: DemoPerson, motion: BodySequence, camera: Camera
 ) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], Float[np.ndarray, "h w"]]]:
-    """Colour before the room, part labels, depth in metres; all mirrored, as SURREAL's camera does."""
+    """Colour in front of the room, part labels, and depth in metres; all mirrored, as by SURREAL's camera."""
     part_of_vertex = person.body.weights.argmax(1).numpy().astype(np.uint8) + 1
     background = room(camera.width, camera.height)
     for frame in range(len(motion)):

@@ -32,7 +32,7 @@ TURNS = 2
 
 
 def poses_on_a_turn(person: DemoPerson, frames: int) -> BodySequence:
-    """All poses, one flowing into the next, while the person turns twice; metres, z up, the pelvis over the origin."""
+    """All poses, blended one into the next, while the person turns twice; metres, z up, the pelvis above the origin."""
     keys = torch.zeros(len(POSES) + 1, 69)
     for row, angles in enumerate((*POSES, POSES[0])):
         for index, angle in angles.items():
@@ -48,7 +48,7 @@ def poses_on_a_turn(person: DemoPerson, frames: int) -> BodySequence:
 
 
 def shipped(person: DemoPerson, name: str, frames: int) -> BodySequence:
-    """One of the package's motions on the spot, in a given number of frames; metres, z up."""
+    """A shipped motion in place, in a given number of frames; metres, z up."""
     motion = replace(load_motion(shipped_motions()[name], _pelvis(person)), betas=person.betas)
     states = [motion.at(frame / max(frames - 1, 1)) for frame in range(frames)]
     chosen = BodySequence(
@@ -66,7 +66,7 @@ def _pelvis(person: DemoPerson) -> Float[Tensor, "3"]:
 
 
 def _in_place(person: DemoPerson, motion: BodySequence) -> BodySequence:
-    """Pelvis over the origin, the lower foot always at one height: 0.9 m below it."""
+    """Keeps the pelvis above the origin, and the lower foot 0.9 m below it."""
     places = torch.zeros(len(motion), 3)
     for frame in range(len(motion)):
         joints = person.body.pose(motion.state(frame)).joints

@@ -24,15 +24,16 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
 class FrameWriter:
     """Writes frames one by one: a path ending in .mp4 becomes a video, any other a folder of frame_00000.png ...
 
-    A video appears when it is whole. Of a folder that had frames before, those that come after the new ones go.
+    A video appears once it is complete. In a folder with earlier frames, those numbered beyond the new ones are
+    deleted.
     """
 
     def __init__(self, output: Path, fps: int) -> None:
-        """Opens the output; folders are made as needed.
+        """Opens the output, and creates folders as needed.
 
         Args:
             output: the video file, or the folder.
-            fps: frames a second of a video.
+            fps: the frame rate of a video.
         """
         self.output = output
         self.is_video = output.suffix.lower() in VIDEO_SUFFIXES
@@ -43,7 +44,7 @@ class FrameWriter:
         (output.parent if self.is_video else output).mkdir(parents=True, exist_ok=True)
 
     def write(self, frame: UInt8[np.ndarray, "height width channels"]) -> None:
-        """Adds one frame, RGB or, into a folder only, RGBA."""
+        """Adds one frame: RGB or, for folders only, RGBA."""
         if self.is_video:
             self._write_video(frame)
         else:
@@ -98,10 +99,10 @@ class FrameWriter:
 
 
 def check_output(output: Path, transparent: bool) -> None:
-    """Refuses what cannot be written, before anything is rendered.
+    """Refuses an output that cannot be written, before anything is rendered.
 
     Raises:
-        UserError: a video with transparency, a path with another file's ending, or one that cannot be written.
+        UserError: the output is a video with transparency, has an unknown ending, or cannot be written.
     """
     is_video = output.suffix.lower() in VIDEO_SUFFIXES
     if transparent and is_video:

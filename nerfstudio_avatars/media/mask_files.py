@@ -15,22 +15,22 @@ from nerfstudio_avatars.media.picture_files import read_values
 FULL = 255
 SIXTEEN_BITS = 65535
 FEW = 3
-"""So few different values are labels, of which the largest is the object: 0 and 1, 0 and 3, 0, 128 and 255."""
+"""Up to this many different values count as labels, the largest of them the object: 0 and 1, or 0, 128 and 255."""
 NOISE = 32
-"""What lossy coding leaves of black stays below; it is no label."""
+"""Noise that lossy coding adds to black is below this value, and is not a label."""
 LOSSY = frozenset({".jpg", ".jpeg"})
 OVERSHOOT = 0.5
-"""How far smooth resizing may take shares beyond 0 and 1."""
+"""Largest excess of shares beyond 0 and 1, as smooth resizing causes."""
 
 
 def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """A mask from a picture, or an array (.npy): labels, true/false, shares 0..1, 8 or 16 bits, hard or soft.
+    """Reads a mask from a picture or array (.npy): labels, booleans, shares from 0 to 1, 8 or 16 bits, hard or soft.
 
-    Alpha counts if it is not the same everywhere, else the brightest of the colours. Of few different values the
-    largest is full; many are a soft mask and stay as they are.
+    Transparency is used if it varies, otherwise the brightest channel. If there are few different values, the largest
+    is full; many values are a soft mask and are kept.
 
     Raises:
-        DataError: it is missing, no picture or array of one mask, or holds other numbers.
+        DataError: the file is missing, does not hold one mask, or has numbers out of range.
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
@@ -39,11 +39,11 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
 
 
 def mask_of(values: np.ndarray, noise: int = 0) -> UInt8[np.ndarray, "height width"]:
-    """Numbers as a soft mask, 0..255.
+    """Converts numbers to a soft mask from 0 to 255.
 
     Args:
-        values: (H,W), or (H,W,C) with up to 4 channels, of which the last of 2 or 4 is alpha; not negative.
-        noise: where nothing is brighter, few different values are no labels.
+        values: (H,W), or (H,W,C) with up to 4 channels, the last of 2 or 4 being alpha; not negative.
+        noise: if nothing is brighter than this, few different values are not labels.
     """
     mask = _one_channel(values)
     largest = mask.max(initial=0)

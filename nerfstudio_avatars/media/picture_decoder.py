@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from nerfstudio_avatars.errors import DataError
 
 MOST_PIXELS = 1 << 26
-"""Of a picture. Some files of a few bytes claim billions."""
+"""Maximum number of pixels in a picture. Some files of a few bytes claim billions."""
 EXPECTED = "a PNG, JPEG, WebP, BMP, TIFF or HEIC picture"
 FIX = "write the picture again, or leave it out"
 OPAQUE_KINDS = frozenset({"JPEG", "MPO", "BMP", "DIB"})
@@ -23,30 +23,30 @@ _ORIENTATION = 0x0112
 _WIDTH, _HEIGHT = 256, 257
 """Tags of TIFF."""
 _UPRIGHT = {2: (0, -1), 3: (2, 1), 4: (2, -1), 5: (3, -1), 6: (3, 1), 7: (1, -1), 8: (1, 1)}
-"""Quarter turns against the clock, and then the step along rows, that make upright what is noted so."""
+"""Quarter turns counter-clockwise, and then the step along rows, that turn each orientation upright."""
 _EIGHT, _SIXTEEN = np.dtype(np.uint8), np.dtype(np.uint16)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What a file says of itself before its pixels are unpacked."""
+    """Information in a file's header, read before its pixels are unpacked."""
 
     kind: str
     height: int
     width: int
     orientation: int = 1
-    """Where cv2 does not see to it."""
+    """Orientation that cv2 does not apply."""
 
 
 def decode_picture(path: Path, data: bytes) -> np.ndarray:
-    """Grey (H,W), BGR or BGRA (H,W,C) as cv2 has them, 8 or 16 bits deep, upright as cameras note it.
+    """Decodes a picture: grey (H,W), BGR or BGRA (H,W,C) as in cv2, 8 or 16 bits deep, turned upright.
 
     Args:
-        path: for messages.
-        data: content of the file. Of an animated picture, the first frame is read.
+        path: the path, for messages.
+        data: the content of the file. Of an animated picture, the first frame is read.
 
     Raises:
-        DataError: it is no such picture, cut off, or larger than `MOST_PIXELS`.
+        DataError: it is not such a picture, is truncated, or is larger than `MOST_PIXELS`.
     """
     header = _header(path, data)
     if header.height * header.width > MOST_PIXELS or not header.height * header.width:
@@ -87,7 +87,7 @@ def _header(path: Path, data: bytes) -> _Header:
 
 
 def _tiff_header(path: Path, data: bytes) -> _Header:
-    """cv2 reads TIFFs that Pillow does not, such as colours of 16 bits."""
+    """Reads the header of a TIFF; cv2 reads some that Pillow does not, such as 16-bit colours."""
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
         file = io.BytesIO(data)
@@ -120,7 +120,7 @@ def _by_cv2(data: bytes, kind: str) -> np.ndarray | None:
 
 
 def _by_pillow(path: Path, data: bytes) -> np.ndarray:
-    """What cv2 does not read: HEIC, animated pictures (the first frame), odd TIFFs."""
+    """Reads what cv2 does not: HEIC, animated pictures (the first frame), unusual TIFFs."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
             upright = ImageOps.exif_transpose(picture) or picture
@@ -132,7 +132,7 @@ def _by_pillow(path: Path, data: bytes) -> np.ndarray:
 
 
 def _kind(data: bytes) -> str:
-    """What Pillow calls a picture's format."""
+    """Pillow's name of a picture's format."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
             return f"{picture.format} picture"
@@ -150,7 +150,7 @@ def _learn_heif(path: Path) -> None:
 
 
 def _is_whole(kind: str, data: bytes) -> bool:
-    """Whether the mark of the end comes after that of the pixels; cv2 fills what is missing with grey."""
+    """Whether the end marker follows the pixels; cv2 fills missing pixels with grey."""
     if kind == "PNG":
         return data.rfind(b"IEND") > data.find(b"IDAT") > 0
     if kind not in ("JPEG", "MPO"):

@@ -21,28 +21,28 @@ OPAQUE = 255
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame and, where the file says it, what of it belongs to the object."""
+    """A frame and, if the file has one, the mask of the object."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
     mask: UInt8[np.ndarray, "height width"] | None = None
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Grey (H,W), BGR or BGRA (H,W,C) as cv2 has them, 8 or 16 bits deep, upright as cameras note it.
+    """Reads a picture: grey (H,W), BGR or BGRA (H,W,C) as in cv2, 8 or 16 bits deep, turned upright.
 
-    Of an animated picture, the first frame.
+    Of an animated picture, the first frame is read.
 
     Raises:
-        DataError: it is missing, no such picture, cut off, or of too many pixels.
+        DataError: the file is missing, not such a picture, truncated, or has too many pixels.
     """
     # Python opens the file: cv2 ends the process over names that are not UTF-8.
     return decode_picture(path, read_bytes(path, EXPECTED, FIX))
 
 
 def read_picture(path: Path) -> Picture:
-    """Reads grey, colour or transparent pictures, 8 or 16 bits deep, turned upright as cameras note it.
+    """Reads grey, colour or transparent pictures, 8 or 16 bits deep, turned upright.
 
-    Transparent pictures are laid on black, and their alpha is the mask, unless it is opaque throughout.
+    Transparent pictures are composited on black, and their transparency is the mask, unless they are opaque throughout.
     """
     values = read_values(path)
     if values.dtype == np.uint16:
@@ -55,7 +55,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def from_rgba(rgba: UInt8[np.ndarray, "height width 4"]) -> Picture:
-    """Lays straight colours on black. Opaque throughout says nothing about the object: then there is no mask."""
+    """Composites straight colours on black. A picture that is opaque throughout has no mask."""
     alpha = np.ascontiguousarray(rgba[..., 3])
     if alpha.min(initial=OPAQUE) == OPAQUE:
         return Picture(np.ascontiguousarray(rgba[..., :3]))
@@ -63,7 +63,7 @@ def from_rgba(rgba: UInt8[np.ndarray, "height width 4"]) -> Picture:
 
 
 def squared(values: UInt8[np.ndarray, "height width *channels"], size: int) -> UInt8[np.ndarray, "size size *channels"]:
-    """The middle square, shrunk by averaging areas or enlarged linearly."""
+    """The central square, shrunk by averaging areas or enlarged linearly."""
     height, width = values.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -74,13 +74,13 @@ def squared(values: UInt8[np.ndarray, "height width *channels"], size: int) -> U
 
 
 def listed_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder by name; numbers in names count as numbers: 9.png comes before 10.png."""
+    """The pictures in a folder, sorted by name with numbers as numbers: 9.png comes before 10.png."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")
     return sorted(files, key=lambda path: by_number(path.name))
 
 
 def by_number(name: str) -> tuple[list[str | int], str]:
-    """Sorts text as text and the numbers in it as numbers."""
+    """A sort key that compares numbers in names as numbers."""
     parts: list[str | int] = list(re.split(r"(\d+)", name))
     parts[1::2] = [int(str(part)) for part in parts[1::2]]
     return parts, name

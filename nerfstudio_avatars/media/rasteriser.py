@@ -11,14 +11,14 @@ from numba import njit, prange
 
 @dataclass(frozen=True)
 class Hits:
-    """What the sub-pixels see. Sub-pixel (r, c) has its centre at OpenCV pixel coordinate (c + 0.5) / samples - 0.5."""
+    """What the sub-pixels see. The centre of sub-pixel (r, c) is at OpenCV coordinate (c + 0.5) / samples - 0.5."""
 
     face: Int[np.ndarray, "rows columns"]
-    """Triangle, -1 for none."""
+    """Index of the triangle, or -1."""
     barycentric: Float[np.ndarray, "rows columns 3"]
-    """Weights of the triangle's corners, corrected for perspective."""
+    """Weights of the corners of the triangle, corrected for perspective."""
     depth: Float[np.ndarray, "rows columns"]
-    """Distance along the optical axis, metres; infinite for none."""
+    """Distance along the optical axis in metres; infinite where nothing is hit."""
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -67,9 +67,9 @@ def rasterise(
     """Finds the nearest triangle at every sub-pixel.
 
     Args:
-        vertices: in the camera's frame (OpenCV: x right, y down, z forward), metres, all before the camera.
+        vertices: in metres in the camera frame (OpenCV: x right, y down, z forward), all in front of the camera.
         intrinsic: camera matrix; pixel centres at whole numbers.
-        samples: sub-pixels along each side of a pixel.
+        samples: the number of sub-pixels along each side of a pixel.
     """
     projected = vertices @ intrinsic.T
     pixels = projected[:, :2] / projected[:, 2:]

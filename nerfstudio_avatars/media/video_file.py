@@ -26,14 +26,14 @@ from jaxtyping import UInt8
 VIDEO_SUFFIXES = frozenset({".mp4", ".gif", ".mov", ".webm"})
 COPY_AGAIN = "copy or encode the video again, or remove it"
 LARGE = 512 * 512
-"""Pixels from which on decoding in several threads pays for starting them."""
+"""Number of pixels above which decoding in several threads is worth starting them."""
 NEAR = 8
-"""Frames that are sooner decoded than skipped."""
+"""Number of frames that are decoded faster than skipped."""
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video's header, or its list of packets, says."""
+    """Information from the header of a video, or from its list of packets."""
 
     frames: int
     fps: float
@@ -41,13 +41,13 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """Where each frame is. Frames are numbered in the order in which they are shown."""
+    """Positions of the frames, which are numbered in the order they are shown."""
 
     frames: int
     times: Int[np.ndarray, "frames"] | None
-    """When each is shown, rising, in the stream's units; None: only counting from the beginning finds a frame."""
+    """Rising presentation times in units of the stream; None if frames are only found by counting from the start."""
     keyframes: Int[np.ndarray, "keyframes"]
-    """Numbers of the frames at which decoding can begin, rising; the first is 0."""
+    """Rising numbers of the frames that decoding can start at; the first is 0."""
 
     def number(self, time: int | None) -> int | None:
         """The frame shown at a time."""
@@ -56,12 +56,12 @@ class VideoIndex:
         return place if place < self.frames and self.times[place] == time else None
 
     def start_for(self, frame: int) -> int:
-        """The last frame, up to the wanted one, at which decoding can begin."""
+        """The last frame, up to the wanted one, that decoding can start at."""
         return int(self.keyframes[np.searchsorted(self.keyframes, frame, side="right") - 1])
 
 
 def probe_video(path: Path) -> VideoFacts:
-    """Counts the frames, without decoding them, and where the file has a table of them without reading it through."""
+    """Counts the frames without decoding them and, if the file has a table of them, without reading it all."""
     import av
 
     try:
@@ -81,9 +81,9 @@ def probe_video(path: Path) -> VideoFacts:
 
 
 class VideoFile:
-    """A video whose frames are decoded on demand. It stays open at the place last read, until it is closed.
+    """A video whose frames are decoded on demand. It stays open at the position last read until it is closed.
 
-    Threads that share it hold its `lock` while they walk.
+    Threads that share it hold its `lock` while they read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,13 +94,13 @@ class VideoFile:
 
     @property
     def index(self) -> VideoIndex:
-        """Built when it is first asked for, from the file's packets."""
+        """The index, built from the packets of the file when it is first used."""
         if self._index is None:
             self._index = _build_index(self.path)
         return self._index
 
     def walk_to(self, frame: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes from the nearest possible place; the last frame given, of all those passed by, is the wanted one."""
+        """Decodes from the nearest possible position, and yields all frames passed; the last one is the wanted one."""
         import av
 
         try:
@@ -117,7 +117,7 @@ class VideoFile:
             raise _unreadable(self.path, error, f"frame {frame}") from error
 
     def close(self) -> None:
-        """Lets go of the file; the index is kept. Another thread's walk is not disturbed."""
+        """Closes the file, but keeps the index. Reading in other threads is not disturbed."""
         self._shown = None
 
     def _walk_anew(self, start: int, frame: int) -> Iterator[tuple[int, VideoFrame]]:
@@ -150,7 +150,7 @@ class VideoFile:
 
 
 def to_picture(frame: VideoFrame) -> Picture:
-    """A decoded frame, turned upright as phones note it, transparent ones laid on black."""
+    """A decoded frame, turned upright, and composited on black if transparent."""
     transparent = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
     values: np.ndarray = frame.to_ndarray(format="rgba" if transparent else "rgb24")
     values = as_shown(values, frame)
@@ -158,7 +158,7 @@ def to_picture(frame: VideoFrame) -> Picture:
 
 
 def as_shown(values: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """What was decoded of a frame, (height, width, ...), turned as its display matrix says."""
+    """A decoded frame, (height, width, ...), turned as its display matrix says."""
     turns = round(getattr(frame, "rotation", 0) / 90)  # since PyAV 13
     return np.ascontiguousarray(np.rot90(values, turns)) if turns else values
 
@@ -201,7 +201,7 @@ def _build_index(path: Path) -> VideoIndex:
 
 
 def _decoded(path: Path, index: VideoIndex, start: int) -> Iterator[tuple[int, VideoFrame]]:
-    """Frames and their numbers, from a keyframe on."""
+    """Frames and their numbers, starting at a keyframe."""
     import av
 
     container, stream = _open(path)
@@ -229,20 +229,20 @@ def _unreadable(path: Path, error: Exception, where: str = "") -> DataError:
 
 @dataclass(frozen=True)
 class VideoSize:
-    """What a video says of itself. Height and width are those of the upright pictures, as players show them."""
+    """Size of a video. Height and width are those of the upright pictures, as players show them."""
 
     frames: int
-    """0 where the file does not say."""
+    """Number of frames, 0 if the file does not say."""
     height: int
     width: int
     fps: float
 
 
 def video_size(path: Path, fix: str) -> VideoSize:
-    """Opens a video, reads its header and decodes its first frame, which tells whether it was held sideways.
+    """Opens a video, reads its header, and decodes its first frame, which shows whether it was recorded sideways.
 
     Raises:
-        DataError: it is missing, or no video; `fix` says what to do then.
+        DataError: the file is missing or not a video; `fix` is the advice to give.
     """
     import av
 
@@ -260,10 +260,10 @@ def video_size(path: Path, fix: str) -> VideoSize:
 
 
 def decoded(path: Path, wanted: Sequence[int], fix: str) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """RGB frames of rising numbers, upright, decoding once from the beginning to the last one wanted.
+    """Yields upright RGB frames of rising numbers, decoding once from the start to the last one wanted.
 
     Raises:
-        DataError: the video ends before, or is damaged; `fix` says what to do then.
+        DataError: the video is too short, or damaged; `fix` is the advice to give.
     """
     import av
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 SMALLEST_SIDE = 16
-"""Boxes are grown to this many pixels a side, where the picture has them, so that SSIM's window fits."""
+"""Smallest side of a box in pixels, if the picture is large enough, so that SSIM's window fits."""
 
 
 def body_box(
@@ -19,11 +19,11 @@ def body_box(
     """Rows and columns of the tight box around the body, grown by a margin.
 
     Args:
-        mask: the body's share of each pixel; everything above one half counts as body.
-        margin: pixels added on every side, clipped at the picture's border.
+        mask: the share of each pixel covered by the body; above one half counts as body.
+        margin: pixels to add on every side, clipped at the border of the picture.
 
     Returns:
-        Slices of rows and of columns. A picture without a body is its own box.
+        Slices of rows and of columns. Without a body, the box is the whole picture.
     """
     inside = mask > 0.5  # noqa: PLR2004
     return _extent(inside.any(dim=1), margin), _extent(inside.any(dim=0), margin)

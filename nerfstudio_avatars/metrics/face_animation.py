@@ -20,20 +20,20 @@ from nerfstudio_avatars.metrics.head_pose import head_rotation, similarity
 Landmarks = Float[Tensor, "frames 468 3"]
 
 REFERENCE_SIDE = 256
-"""Pixels of the picture that distances are given in."""
+"""Side in pixels of the picture that distances refer to."""
 
 
 def akd(generated: Landmarks, true: Landmarks, side: int = REFERENCE_SIDE) -> float:
     """Average keypoint distance: mean |difference| of the 468 x 2 picture coordinates, pixels of a 256 picture.
 
-    Per coordinate, not Euclidean; averaged over landmarks, then over frames with a face in both pictures. Frames
-    without one are left out here, and counted by `mkr`.
+    Measured per coordinate, not Euclidean; averaged over landmarks, then over frames with a face in both pictures.
+    Other frames are left out here, and counted by `mkr`.
 
     Args:
-        side: of the pictures that the landmarks come from, pixels.
+        side: of the pictures that the landmarks come from, in pixels.
 
     Returns:
-        Not a number where no frame has a face in both.
+        The distance, or NaN if no frame has a face in both.
     """
     both = has_face(generated) & has_face(true)
     difference = (generated[both, :, :2] - true[both, :, :2]).abs()
@@ -44,7 +44,7 @@ def mkr(generated: Landmarks, true: Landmarks) -> float:
     """Missing keypoint rate: share of the frames with a true face whose generated picture has none.
 
     Returns:
-        Not a number where no true frame has a face.
+        The rate, or NaN if no true frame has a face.
     """
     expected = has_face(true)
     return (
@@ -55,8 +55,8 @@ def mkr(generated: Landmarks, true: Landmarks) -> float:
 def aed(generated: Float[Tensor, "frames 128"], true: Float[Tensor, "frames 128"]) -> float:
     """Average embedding distance: mean over frames of the squared Euclidean distance of `FaceIdentity`'s embeddings.
 
-    Over the frames with both. dlib's network, whose threshold for the same person is 0.36 on this scale; it is not
-    OpenFace, on which papers report AED.
+    Measured over frames that have both, with dlib's network, whose threshold for the same person is 0.36 on this scale.
+    Papers report AED with OpenFace instead.
     """
     squared = (generated - true).square().sum(-1)
     return squared[squared.isfinite()].mean().item()
@@ -65,35 +65,37 @@ def aed(generated: Float[Tensor, "frames 128"], true: Float[Tensor, "frames 128"
 def yaw_deviation(
     yaw: Float[Tensor, " frames"], unturned: Float[Tensor, " frames"], requested: Float[Tensor, " frames"]
 ) -> float:
-    """Average yaw deviation: mean |measured - requested| turn, degrees, over the frames with a face in both pictures.
+    """Average yaw deviation: mean |measured - requested| turn, in degrees, over frames with a face in both.
 
-    The landmarks understate turns: of faces painted on the mean face's mesh and turned by 10 to 30 degrees they report
-    0.7. So a perfect avatar does not score zero here: compare methods, or the same request on a true head.
+    Landmarks understate turns: for faces painted on the mesh of the mean face and turned by 10 to 30 degrees, they show
+    0.7 of the turn. A perfect avatar does therefore not score zero: compare methods, or the same request on a true
+    head.
 
     Args:
-        yaw: measured in the pictures rendered from a turned view (`head_pose`), degrees.
-        unturned: measured in the same frames' pictures from the usual view; the difference is the measured turn.
-        requested: by how much the view was turned, with the sign that turns the face to the picture's right.
+        yaw: measured in pictures rendered from a turned view (`head_pose`), in degrees.
+        unturned: measured in pictures of the same frames from the usual view; the difference is the measured turn.
+        requested: the turn of the view; positive turns the face towards the right of the picture.
     """
     error = (yaw - unturned - requested + 180) % 360 - 180
     return error[error.isfinite()].abs().mean().item()
 
 
 def pose_consistency(animated: Landmarks, driving: Landmarks) -> float:
-    """Mean angle between the head's rotations in the animated and in the driving frames, degrees.
+    """Mean angle in degrees between the rotations of the head in the animated and in the driving frames.
 
-    Rotations of the mean face (`head_rotation`), absolute; over the frames with a face in both pictures.
+    Rotations are absolute ones of the mean face (`head_rotation`), over frames with a face in both pictures.
     """
     both = has_face(animated) & has_face(driving)
     return rotation_error(head_rotation(animated[both]), head_rotation(driving[both])).mean().item()
 
 
 def shape_consistency(animated: Landmarks, source: Float[Tensor, "468 3"]) -> float:
-    """Mean distance of the 3D landmarks from the source's without pose and size, in % of the inter-ocular distance.
+    """Mean distance of 3D landmarks from those of the source, without pose and size, in % of the inter-ocular distance.
 
-    Each frame is moved onto the source by the similarity with least squares over all 468 landmarks; the distance is the
-    mean over landmarks and over frames with a face, divided by the distance of the source's outer eye corners.
-    Expression counts as shape: compare with the driving frames' own figure, or between methods on the same frames.
+    Each frame is aligned with the source by the similarity that is best for all 468 landmarks (least squares). The
+    distance is the mean over landmarks and frames with a face, divided by the distance of the source's outer eye
+    corners. Expression counts as shape: compare with the figure of the driving frames, or between methods on the same
+    frames.
     """
     found = animated[has_face(animated)]
     scale, rotation, translation = similarity(found, source.expand_as(found))
@@ -103,5 +105,5 @@ def shape_consistency(animated: Landmarks, source: Float[Tensor, "468 3"]) -> fl
 
 
 def has_face(landmarks: Landmarks) -> Bool[Tensor, " frames"]:
-    """The frames whose landmarks are numbers."""
+    """The frames that have landmarks (not NaN)."""
     return landmarks.isfinite().all(-1).all(-1)

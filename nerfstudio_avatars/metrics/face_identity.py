@@ -23,13 +23,13 @@ from nerfstudio_avatars.metrics.head_pose import FACE_ASSETS
 MANIFEST = FACE_ASSETS / "face_recognition_model-weights_manifest.json"
 
 SAME_PERSON = 0.6
-"""dlib's threshold on the distance (not squared) of two embeddings; training pulled identities into balls this wide."""
+"""dlib's threshold on the distance (not squared) of two embeddings of the same person."""
 
 CHIP_SIDE = 150
 MEAN_RGB = (122.782, 117.001, 104.298)
 
 CHIP_LANDMARKS = (263, 362, 33, 133, 2)
-"""Outer and inner corner of the person's left eye, of the right eye, base of the nose; numbers of the 468."""
+"""Indices (of 468) of the outer and inner corner of the left eye, of the right eye, and of the base of the nose."""
 
 CHIP_PLACES = (
     (0.859567, 0.213498),
@@ -38,7 +38,7 @@ CHIP_PLACES = (
     (0.334085, 0.229064),
     (0.490112, 0.627798),
 )
-"""Where dlib's face chip has them, before its border of a quarter face is added around."""
+"""Their places in dlib's face chip, before its border of a quarter face is added."""
 
 CHIP_PADDING = 0.25
 
@@ -54,7 +54,7 @@ class FaceIdentity:
     """Embeds faces so that pictures of one person lie close together, whatever the pose and light.
 
     Args:
-        landmarks: finds the face; one is made where none is given.
+        landmarks: finds the face; created if not given.
 
     Raises:
         RuntimeMissing: without `ai-edge-litert`.
@@ -64,10 +64,10 @@ class FaceIdentity:
         self._landmarks = landmarks or FaceLandmarks()
 
     def embed(self, image: RgbImage, landmarks: Float[Tensor, "468 3"] | None = None) -> Float[Tensor, "128"] | None:
-        """The face's embedding, of length 1.3 to 1.6 for a clear picture; None where no face is found.
+        """The embedding of the face, with a length of 1.3 to 1.6 for a clear picture, or None if no face is found.
 
         Args:
-            landmarks: of this picture, where they are known already.
+            landmarks: those of this picture, if they are already known.
         """
         if landmarks is None:
             landmarks = self._landmarks.detect(image)
@@ -78,7 +78,7 @@ class FaceIdentity:
     def embed_all(
         self, images: UInt8[Tensor, "frames height width 3"], landmarks: Float[Tensor, "frames 468 3"]
     ) -> Float[Tensor, "frames 128"]:
-        """`embed` of each picture with its landmarks; not a number where those are none."""
+        """`embed` for each picture with its landmarks; NaN where there are none."""
         embeddings = torch.full((len(images), 128), torch.nan)
         found = landmarks.isfinite().all(-1).all(-1).nonzero()[:, 0].tolist()
         if found:
@@ -88,9 +88,9 @@ class FaceIdentity:
 
 
 def face_chip(image: RgbImage, landmarks: Float[Tensor, "468 3"]) -> Float[Tensor, "3 150 150"]:
-    """The face upright in a square of 150 pixels, RGB in [0, 255]; the picture's border is repeated beyond it.
+    """The upright face in a square of 150 pixels, RGB in [0, 255]; border pixels are repeated outside the picture.
 
-    The similarity that moves the eyes' corners and the nose's base closest to their places in dlib's mean face.
+    It uses the similarity that moves eye corners and nose base closest to their places in dlib's mean face.
     """
     places = (torch.tensor(CHIP_PLACES).double() + CHIP_PADDING) / (1 + 2 * CHIP_PADDING)
     seen = landmarks[list(CHIP_LANDMARKS), :2].double()
@@ -123,7 +123,7 @@ def embed_chips(chips: Float[Tensor, "faces 3 150 150"]) -> Float[Tensor, "faces
 
 
 def _residual(x: Tensor, name: str, weights: dict[str, Tensor]) -> Tensor:
-    """Two convolutions beside a short cut; halving ones average the short cut and fill up what its shape lacks."""
+    """A residual block; if it halves the size, the shortcut is averaged and padded to fit."""
     halving = "down" in name
     y = _convolve(x, f"{name}/conv1", weights, stride=2 if halving else 1, padding=0 if halving else 1).relu()
     y = _convolve(y, f"{name}/conv2", weights, stride=1, padding=1)
@@ -137,7 +137,7 @@ def _residual(x: Tensor, name: str, weights: dict[str, Tensor]) -> Tensor:
 
 
 def _convolve(x: Tensor, name: str, weights: dict[str, Tensor], stride: int, padding: int) -> Tensor:
-    """A convolution followed by a scale and an offset of each channel, which stand for batch normalisation."""
+    """A convolution followed by a scale and an offset for each channel, which replace batch normalisation."""
     y = functional.conv2d(x, weights[f"{name}/conv/filters"], weights[f"{name}/conv/bias"], stride, padding)
     scale, offset = weights[f"{name}/scale/weights"], weights[f"{name}/scale/biases"]
     return y * scale[:, None, None] + offset[:, None, None]
@@ -145,10 +145,10 @@ def _convolve(x: Tensor, name: str, weights: dict[str, Tensor], stride: int, pad
 
 @functools.lru_cache(maxsize=1)
 def recognition_weights(manifest: Path = MANIFEST) -> dict[str, Tensor]:
-    """The tensors that a TensorFlow.js manifest lists, in torch's order of axes; eight-bit ones as scale * byte + min.
+    """Reads the tensors in a TensorFlow.js manifest, in torch's order of axes; eight-bit ones are scale * byte + min.
 
     Raises:
-        ValueError: if the binary file is not as long as the manifest says.
+        ValueError: if the binary file does not have the length given in the manifest.
     """
     (group,) = json.loads(manifest.read_text("utf8"))
     path = manifest.parent / group["paths"][0]

@@ -26,11 +26,11 @@ _DETECTOR_SIDE = 128
 _LANDMARK_SIDE = 192
 _LEAST_SCORE = 0.5
 _ENLARGED = 1.5
-"""How much larger than the face's box the crop for the landmarks is."""
+"""Size of the crop for the landmarks relative to the box of the face."""
 
 
 class FaceLandmarks:
-    """Finds the most certain face of a picture and its landmarks.
+    """Finds the most certain face in a picture, and its landmarks.
 
     Raises:
         RuntimeMissing: without `ai-edge-litert`.
@@ -42,10 +42,10 @@ class FaceLandmarks:
         self._anchors = _anchors()
 
     def detect(self, image: RgbImage) -> Float[Tensor, "468 3"] | None:
-        """Landmarks of the face, or None where there is none.
+        """Landmarks of the face, or None if there is none.
 
-        x to the right and y downwards in pixels from the picture's left upper corner (a pixel's centre is at one half);
-        z away from the camera, in about the same scale, from an origin near the head's middle.
+        x points right and y down, in pixels from the upper left corner (the centre of a pixel is at one half). z points
+        away from the camera, at about the same scale, from an origin near the middle of the head.
         """
         picture = torch.as_tensor(image).permute(2, 0, 1)[None].float()
         square = self._find(picture)
@@ -62,7 +62,7 @@ class FaceLandmarks:
     def detect_all(
         self, images: UInt8[Tensor, "frames height width 3"] | UInt8[np.ndarray, "frames height width 3"]
     ) -> Float[Tensor, "frames 468 3"]:
-        """`detect` of each picture; not a number where there is no face."""
+        """`detect` for each picture; NaN where there is no face."""
         found = [self.detect(image) for image in images]
         nothing = torch.full((NUM_LANDMARKS, 3), torch.nan)
         return torch.stack([nothing if landmarks is None else landmarks for landmarks in found])
@@ -110,7 +110,7 @@ def _direction(start: np.ndarray, end: np.ndarray) -> float:
 
 
 def _anchors() -> Float[np.ndarray, "896 2"]:
-    """Centres of the detector's boxes, 0 to 1: two in each cell of 8 pixels, six in each of 16."""
+    """Centres of the detector's boxes, from 0 to 1: two in each cell of 8 pixels, six in each of 16."""
     layers = []
     for cells, each in ((16, 2), (8, 6)):
         steps = (np.arange(cells) + 0.5) / cells

@@ -19,18 +19,18 @@ Masks = Bool[Tensor, "pictures height width"]
 
 @dataclass(frozen=True)
 class DepthAgreement:
-    """One figure a picture; not a number where the mask is empty or the true depth is flat."""
+    """One figure per picture; NaN where the mask is empty or the true depth is flat."""
 
     correlation: Float[Tensor, " pictures"]
-    """Pearson's, of predicted and true depth; 0 for a flat prediction."""
+    """Pearson correlation of predicted and true depth; 0 for a flat prediction."""
     relief_gain: Float[Tensor, " pictures"]
-    """Slope of predicted on true depth: 1 is the true range of depth, 0 is flat, negative is inside out."""
+    """Slope of predicted on true depth: 1 is the true range, 0 is flat, and negative is inside out."""
     aligned_error: Float[Tensor, " pictures"]
     """Mean |a predicted + b - true| with the least-squares a >= 0 and b; in the unit of the true depth."""
 
 
 def depth_agreement(predicted: Maps, true: Maps, mask: Masks) -> DepthAgreement:
-    """Depth inside the mask, each picture for itself, so that the object's distance from the camera plays no part."""
+    """Compares depth inside the mask in each picture separately, so that the distance of the object does not matter."""
     share = mask / mask.sum((1, 2), keepdim=True)
     # Outside the mask anything may stand, even infinity.
     predicted, true = (_centred(torch.where(mask, depth, 0).double(), share) for depth in (predicted, true))
@@ -49,9 +49,9 @@ def depth_agreement(predicted: Maps, true: Maps, mask: Masks) -> DepthAgreement:
 def normal_error(
     predicted: Float[Tensor, "pictures height width 3"], true: Float[Tensor, "pictures height width 3"], mask: Masks
 ) -> Float[Tensor, " pictures"]:
-    """Mean angle between the normals inside the mask, degrees, one figure a picture; any length but zero will do.
+    """Mean angle in degrees between the normals inside the mask, one per picture; normals may have any length but zero.
 
-    A predicted normal of length zero counts as 90 degrees off. Not a number where the mask is empty.
+    A predicted normal of length zero counts as 90 degrees. The result is NaN where the mask is empty.
     """
     predicted, true = (functional.normalize(normals.double(), dim=-1) for normals in (predicted, true))
     # The arc tangent keeps its accuracy for small angles, where the arc cosine loses it.
@@ -62,25 +62,25 @@ def normal_error(
 
 @dataclass(frozen=True)
 class PartOverlap:
-    """How well unnamed parts fit the true ones."""
+    """How well unlabelled parts match the true ones."""
 
     iou: Float[Tensor, " true_parts"]
-    """Intersection over union of each true part and its match; 0 where it has none."""
+    """Intersection over union of each true part and its match; 0 if it has none."""
     match: Int[Tensor, " true_parts"]
-    """The predicted part's number, -1 for none."""
+    """Index of the predicted part, or -1."""
 
     @property
     def mean(self) -> float:
-        """Over the true parts."""
+        """Mean over the true parts."""
         return self.iou.mean().item()
 
 
 def part_overlap(predicted: Int[Tensor, "*pixels"], true: Int[Tensor, "*pixels"]) -> PartOverlap:
-    """Best one-to-one match of predicted and true parts, by the sum of their intersections over unions.
+    """Finds the one-to-one match of predicted and true parts with the largest sum of intersections over unions.
 
     Args:
-        predicted: the part's number at each pixel of all pictures together, -1 for background.
-        true: likewise; numbers start at 0. True parts that are never seen have overlap 0.
+        predicted: the index of the part at each pixel of all pictures, -1 for background.
+        true: likewise, starting at 0. True parts that are never seen have an overlap of 0.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -102,16 +102,16 @@ def part_overlap(predicted: Int[Tensor, "*pixels"], true: Int[Tensor, "*pixels"]
 
 @dataclass(frozen=True)
 class YawAgreement:
-    """Estimated against true yaw."""
+    """Agreement of estimated and true yaw."""
 
     per_identity: dict[int, float]
-    """Pearson's correlation within each identity; 0 where the estimate does not move, none where the truth does not."""
+    """Pearson correlation within each identity; 0 if the estimate is constant, NaN if the truth is."""
     median: float
-    """Over the identities."""
+    """Median over the identities."""
     pooled: float
-    """Correlation over all frames after one constant angle for all identities is taken off."""
+    """Correlation over all frames, after one constant angle for all identities is subtracted."""
     slope: float
-    """Of the estimate on the truth, over all frames: 1 turns as far as the truth, 0 not at all."""
+    """Slope of the estimate on the truth over all frames: 1 turns as far as the truth, 0 not at all."""
 
 
 def yaw_agreement(
@@ -119,9 +119,9 @@ def yaw_agreement(
 ) -> YawAgreement:
     """How well estimated yaws (degrees) follow the true ones.
 
-    Nobody says which way is zero, so that any constant is free: one for each identity within it, one for all in the
-    pool. The pool is the harder figure: it also asks that all identities share their zero. For estimates whose frame is
-    turned about another axis too, `align_rotations` comes first.
+    The zero is arbitrary, so a constant is free: one for each identity within it, and one for all in the pooled figure.
+    The pooled figure is harder, because all identities have to share their zero. If the frame of the estimates is
+    turned about another axis too, use `align_rotations` first.
     """
     per_identity = {}
     for number in identity.unique().tolist():
@@ -138,7 +138,7 @@ def yaw_agreement(
 def align_rotations(
     predicted: Float[Tensor, "frames 3 3"], true: Float[Tensor, "frames 3 3"]
 ) -> Float[Tensor, "frames 3 3"]:
-    """Estimated rotations object -> camera in the true object's frame: predicted G, with one rotation G for all.
+    """Expresses estimated rotations (object to camera) in the frame of the true object: predicted G, G shared by all.
 
     G minimises the sum of |predicted G - true|^2 (orthogonal Procrustes).
     """
@@ -149,7 +149,7 @@ def align_rotations(
 
 
 def rotation_error(a: Float[Tensor, "*frames 3 3"], b: Float[Tensor, "*frames 3 3"]) -> Float[Tensor, "*frames"]:
-    """Angle of the rotation between two, degrees (geodesic distance)."""
+    """Angle in degrees of the rotation between two rotations (geodesic distance)."""
     between = (a.mT @ b).double()
     axis = torch.stack([between[..., i, j] - between[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], dim=-1)
     cosine = between.diagonal(dim1=-2, dim2=-1).sum(-1) - 1
@@ -157,9 +157,9 @@ def rotation_error(a: Float[Tensor, "*frames 3 3"], b: Float[Tensor, "*frames 3 
 
 
 def yaw_from_matrix(rotation: Float[Tensor, "*frames 3 3"]) -> Float[Tensor, "*frames"]:
-    """Yaw in degrees of rotations object -> camera (x right, y down, z away), R = Rz(roll) Rx(-pitch) Ry(-yaw).
+    """Yaw in degrees of rotations from object to camera (x right, y down, z away), R = Rz(roll) Rx(-pitch) Ry(-yaw).
 
-    Positive turns the object's front towards the picture's right.
+    Positive turns the front of the object towards the right of the picture.
     """
     return torch.atan2(rotation[..., 2, 0], rotation[..., 2, 2]).rad2deg()
 
@@ -169,14 +169,14 @@ def _centred(depth: Tensor, share: Tensor) -> Tensor:
 
 
 def _about_their_mean(degrees: Tensor) -> Tensor:
-    """Angles less their circular mean, in [-180, 180)."""
+    """Angles minus their circular mean, in [-180, 180)."""
     radians = degrees.double().deg2rad()
     mean = torch.atan2(radians.sin().mean(), radians.cos().mean()).rad2deg()
     return (degrees.double() - mean + 180) % 360 - 180
 
 
 def _correlation(predicted: Tensor, true: Tensor) -> tuple[float, float]:
-    """Pearson's correlation and the slope of predicted on true: 0 if predicted is flat, not a number if true is."""
+    """Pearson correlation and slope of predicted on true: 0 if predicted is constant, NaN if true is."""
     predicted, true = (values - values.mean() for values in (predicted, true))
     covariance, variance, true_variance = (predicted * true).sum(), predicted.square().sum(), true.square().sum()
     if true_variance <= 1e-12 * len(true):  # noqa: PLR2004

@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 FACE_ASSETS = Path(__file__).parents[1] / "assets" / "face"
-"""The models that ship with the package; `NOTICE` there says whose they are."""
+"""Models that ship with the package; `NOTICE` beside them names their authors."""
 
 
 @functools.lru_cache
 def canonical_face() -> tuple[Float[Tensor, "468 3"], Float[Tensor, "468"]]:
-    """MediaPipe's mean face, looking at the camera upright, centimetres; and each landmark's weight in a rigid fit.
+    """MediaPipe's mean face in centimetres, upright and facing the camera, and each landmark's weight in a rigid fit.
 
-    33 landmarks that expressions hardly move have a weight, the others zero.
+    33 landmarks that expressions hardly move have a weight; the others have none.
     """
     with np.load(FACE_ASSETS / "canonical_face.npz", allow_pickle=False) as file:
         vertices, weights = torch.from_numpy(file["vertices_cm"]), torch.from_numpy(file["procrustes_weights"])
@@ -36,7 +36,7 @@ def similarity(
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
     """Scale s, rotation R and translation t that minimise the weighted sum of |s R source + t - target|^2.
 
-    Umeyama 1991, eq. 40 to 42. Points that are not finite give a fit that is not a number.
+    Umeyama 1991, eq. 40 to 42. Points that are not finite give a fit of NaN.
     """
     dtype = source.dtype
     share = torch.ones_like(source[..., 0]) if weights is None else weights.to(source).expand(source.shape[:-1])
@@ -63,19 +63,19 @@ def similarity(
 
 
 def head_rotation(landmarks: Float[Tensor, "*frames 468 3"]) -> Float[Tensor, "*frames 3 3"]:
-    """Rotation of the mean face (frontal, upright) into the picture, by a weighted Procrustes fit with scale.
+    """Rotation of the frontal, upright mean face to that in the picture, by a weighted Procrustes fit with scale.
 
-    Landmarks are taken as a weak-perspective view. A frame without a face (not a number) gives no number.
+    Landmarks are treated as a weak-perspective view. Frames without a face (NaN) give NaN.
     """
     vertices, weights = canonical_face()
     return similarity(vertices.to(landmarks).expand_as(landmarks), landmarks, weights.to(landmarks))[1]
 
 
 def head_angles(rotation: Float[Tensor, "*frames 3 3"]) -> Float[Tensor, "*frames 3"]:
-    """Yaw, pitch and roll in degrees of a rotation head -> camera, R = Rz(roll) Rx(-pitch) Ry(-yaw).
+    """Yaw, pitch and roll in degrees of a rotation from head to camera, R = Rz(roll) Rx(-pitch) Ry(-yaw).
 
-    Positive yaw turns the nose towards the picture's right, positive pitch lifts it, positive roll turns the head
-    clockwise in the picture.
+    Positive yaw turns the nose towards the right of the picture, positive pitch lifts it, and positive roll turns the
+    head clockwise in the picture.
     """
     yaw = torch.atan2(rotation[..., 2, 0], rotation[..., 2, 2])
     pitch = torch.asin((-rotation[..., 2, 1]).clamp(-1, 1))
@@ -84,5 +84,5 @@ def head_angles(rotation: Float[Tensor, "*frames 3 3"]) -> Float[Tensor, "*frame
 
 
 def head_pose(landmarks: Float[Tensor, "*frames 468 3"]) -> Float[Tensor, "*frames 3"]:
-    """Yaw, pitch and roll in degrees, as `head_angles` has them; zero is the mean face looking at the camera."""
+    """Yaw, pitch and roll in degrees, as in `head_angles`; zero is the mean face looking at the camera."""
     return head_angles(head_rotation(landmarks))

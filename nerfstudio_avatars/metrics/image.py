@@ -15,13 +15,13 @@ from nerfstudio_avatars.metrics.ssim import ssim
 from nerfstudio_avatars.metrics.st_lpips import st_lpips
 
 Background = Literal["white", "black"]
-"""The colours that papers evaluate on; part of every figure's name, since figures on the two do not compare."""
+"""Backgrounds that papers evaluate on. The name of every figure includes it, because they cannot be compared."""
 
 BACKGROUND_VALUE = {"white": 1.0, "black": 0.0}
 
 
 def composite(rgba: Float[Tensor, "height width 4"], background: Background) -> Float[Tensor, "height width 3"]:
-    """Lays a picture with straight (not premultiplied) alpha on a plain background."""
+    """Composites a picture with straight (not premultiplied) alpha on a plain background."""
     alpha = rgba[..., 3:]
     return rgba[..., :3] * alpha + (1 - alpha) * BACKGROUND_VALUE[background]
 
@@ -38,10 +38,10 @@ def image_metrics(
 
     Args:
         prediction: the rendered picture, already on the background, in [0, 1].
-        truth_rgba: the true picture, straight colour and mask, in [0, 1].
-        background: what the true picture is laid on, and the last word of every key.
-        perceptual: "auto" adds LPIPS and ST-LPIPS where their weights are on this machine, "off" leaves them out.
-        margin: how far the box reaches beyond the body, pixels.
+        truth_rgba: the true picture, as straight colour and mask, in [0, 1].
+        background: the background behind the true picture, and the last word of every key.
+        perceptual: "auto" adds LPIPS and ST-LPIPS if their weights are found, "off" leaves them out.
+        margin: the distance that the box extends beyond the body, in pixels.
 
     Returns:
         For the background "white": `psnr_white`, `ssim_white` over the whole picture, `psnr_box_white`,

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 TRUNK = "alexnet-owt-7be5be79.pth"
-"""The file torchvision keeps its ImageNet AlexNet in."""
+"""Name of torchvision's file with its ImageNet AlexNet."""
 
 logger = logging.getLogger(__name__)
 
 
 def trunk_path() -> Path:
-    """Where the trunk is looked for: torch hub's checkpoint folder (`TORCH_HOME` moves it)."""
+    """The path of the trunk, in torch hub's checkpoint folder (`TORCH_HOME` moves it)."""
     return Path(torch.hub.get_dir()) / "checkpoints" / TRUNK
 
 
@@ -25,9 +25,9 @@ def lpips_alex(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor,
     """Both figures that papers call LPIPS (Zhang et al. 2018, AlexNet), for pictures in [0, 1].
 
     Returns:
-        `lpips_alex`: pictures scaled to [-1, 1], as the metric is meant. `lpips_alex_unnormalised`: pictures fed as
-        they are, in [0, 1], which gives lower figures; InstantAvatar and Anim-NeRF report it. Empty, and said once
-        in the log, where the trunk is absent.
+        `lpips_alex`: pictures scaled to [-1, 1], as the metric is defined. `lpips_alex_unnormalised`: pictures in
+        [0, 1], which gives lower figures and is reported by InstantAvatar and Anim-NeRF. Without the trunk, the result
+        is empty, which is logged once.
     """
     if not trunk_path().is_file():
         _say_trunk_is_absent(str(trunk_path()))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 IDENTICAL_DB = 100.0
-"""What two identical pictures get: a finite figure, so that it can be averaged and written as JSON."""
+"""PSNR of two identical pictures: finite, so that it can be averaged and written as JSON."""
 
 
 def psnr(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:

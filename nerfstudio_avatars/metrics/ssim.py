@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional
 
 WINDOW = 11
-"""Side of the Gaussian window, pixels. A picture needs at least half of it, plus one, in each direction."""
+"""Side of the Gaussian window in pixels. Pictures need at least half of it, plus one, in each direction."""
 
 SIGMA = 1.5
-"""Standard deviation of the Gaussian window, pixels."""
+"""Standard deviation of the Gaussian window in pixels."""
 
 STABILISERS = (0.01**2, 0.03**2)
 """C1 and C2 of the paper, for values in [0, 1]."""
@@ -20,8 +20,8 @@ STABILISERS = (0.01**2, 0.03**2)
 def ssim(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
     """Mean structural similarity of two pictures in [0, 1].
 
-    Wang et al. 2004, eq. 13, per colour channel, with the border reflected, averaged over all pixels: the figure that
-    torchmetrics' `structural_similarity_index_measure(data_range=1)` gives.
+    Wang et al. 2004, eq. 13, per colour channel, with reflected borders, averaged over all pixels: the same figure as
+    torchmetrics' `structural_similarity_index_measure(data_range=1)`.
 
     Raises:
         ValueError: if the picture is smaller than the window's radius allows.

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def weights_path() -> Path | None:
-    """The weights inside the installed package, which is located but not imported; None where there is none."""
+    """Path of the weights in the installed package, which is located but not imported; None if it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         return None
@@ -33,7 +33,7 @@ def weights_path() -> Path | None:
 
 
 def st_lpips(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> dict[str, float]:
-    """`st_lpips_alex` of two pictures in [0, 1]; empty, and said once in the log, where the weights are absent."""
+    """`st_lpips_alex` of two pictures in [0, 1]; empty, which is logged once, if the weights are missing."""
     path = weights_path()
     if path is None:
         _say_weights_are_absent()
@@ -45,7 +45,7 @@ def st_lpips(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "
 
 @torch.no_grad()
 def perceptual_distance(images: Float[Tensor, "2 3 height width"], weights: dict[str, Tensor]) -> Float[Tensor, ""]:
-    """Distance of the two pictures, in [-1, 1]: weighted squared differences of unit feature vectors, layers summed."""
+    """Distance of two pictures in [-1, 1]: weighted squared differences of unit feature vectors, summed over layers."""
     distance = images.new_zeros(())
     for layer, features in enumerate(_features(images, weights)):
         unit = features / (features.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
@@ -55,7 +55,7 @@ def perceptual_distance(images: Float[Tensor, "2 3 height width"], weights: dict
 
 
 def _features(images: Float[Tensor, "2 3 height width"], weights: dict[str, Tensor]) -> Iterator[Tensor]:
-    """AlexNet's five feature maps, every stride replaced by a blur and a reflected border of two pixels."""
+    """The five feature maps of AlexNet, with every stride replaced by a blur and a reflected border of two pixels."""
 
     def convolve(x: Tensor, name: str, padding: int) -> Tensor:
         return functional.conv2d(x, weights[f"net.{name}.weight"], weights[f"net.{name}.bias"], padding=padding)

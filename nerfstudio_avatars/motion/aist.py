@@ -15,12 +15,12 @@ NAME = "AIST++"
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents have AIST++'s fields."""
+    """Whether the contents have the fields of AIST++."""
     return has(data, "smpl_poses", "smpl_trans")
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads a recording. Translations are in units of the dancer's `smpl_scaling`; SMPL's metres are that divided out.
+    """Reads a recording. Translations are in units of the dancer's `smpl_scaling`, and are divided by it to get metres.
 
     Raises:
         DataError: its values cannot be used.

@@ -20,7 +20,7 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 
 @dataclass
 class _Joint:
-    """One joint or End Site; `channels` are ("p" or "r", axis, column of the frames' table)."""
+    """A joint or End Site; `channels` are ("p" or "r", axis, column in the table of frames)."""
 
     name: str
     parent: int
@@ -29,23 +29,23 @@ class _Joint:
 
 
 def is_bvh(head: bytes) -> bool:
-    """Whether a file that begins so is a BVH."""
+    """Whether the start of a file is that of a BVH file."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:9].upper() == b"HIERARCHY"
 
 
 def read_bvh(path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None = None) -> MotionFile:
-    """The person's motion, retargeted to SMPL's joints by their names.
+    """Reads the motion of a person, retargeted to SMPL's joints by name.
 
-    Any order and number of channels; position channels on any joint. A position replaces the joint's OFFSET, as
-    MotionBuilder and Blender write it, unless adding it keeps the bone's length better.
+    Channels may have any order and number, with positions on any joint. A position replaces the OFFSET of its joint, as
+    written by MotionBuilder and Blender, unless adding it preserves the length of the bone better.
 
     Args:
         path: the file.
-        rest_joints: joints of the T-pose of the body that will move, `body.rest(betas)[1]`, metres; the stand-in's by
-            default.
+        rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
+            the stand-in.
 
     Raises:
-        DataError: the file is not a whole BVH (the line is named), or its joints are not those of a person.
+        DataError: the file is not a complete BVH file (the line is named), or its joints are not those of a person.
     """
     path = Path(path)
     try:
@@ -71,7 +71,7 @@ def read_bvh(path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None =
 
 
 def _hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:
-    """The joints, End Sites without a name, parents first; and the index of the line after MOTION."""
+    """The joints, parents first and End Sites without a name, and the index of the line after MOTION."""
 
     def wrong(number: int, expected: str) -> DataError:
         found = f"line {number + 1}: {lines[number].strip()[:80]!r}" if number < len(lines) else "the end of the file"
@@ -118,7 +118,7 @@ def _hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:
 
 
 def _numbers(words: list[str], count: int) -> np.ndarray | None:
-    """So many finite numbers, or None."""
+    """The finite numbers in a line, or None if it has others or too few."""
     try:
         values = np.array(words, np.float64)
     except ValueError:
@@ -127,7 +127,7 @@ def _numbers(words: list[str], count: int) -> np.ndarray | None:
 
 
 def _frames(path: Path, lines: list[str], start: int, width: int) -> tuple[np.ndarray, float, tuple[str, ...]]:
-    """The table (frames, channels), degrees and the file's unit; frames per second; what was noticed."""
+    """The table (frames, channels) in degrees and units of the file; the frame rate; and notes."""
     rows = [(number, line) for number, line in enumerate(lines[start:], start + 1) if line.strip()]
     header = " ".join(line for _, line in rows[:2])
     match = re.match(r"\s*Frames:?\s*(\d+)\s*Frame\s*Time:?\s*(\S+)\s*$", header, re.IGNORECASE)
@@ -158,7 +158,7 @@ def _frames(path: Path, lines: list[str], start: int, width: int) -> tuple[np.nd
 def _pose(
     joints: list[_Joint], table: np.ndarray
 ) -> tuple[Float[np.ndarray, "frames nodes 3 3"], Float[np.ndarray, "frames nodes 3"]]:
-    """Global rotations and positions. Channels turn one after the other, each about the axes turned so far."""
+    """Global rotations and positions. Channels rotate one after the other, each about the axes rotated so far."""
     rotations = np.empty((len(table), len(joints), 3, 3))
     positions = np.empty((len(table), len(joints), 3))
     for node, joint in enumerate(joints):
@@ -184,7 +184,7 @@ def _pose(
 
 
 def _about(axis: int, angles: Float[np.ndarray, "frames"]) -> Float[np.ndarray, "frames 3 3"]:
-    """Rotations about x (0), y (1) or z (2), radians."""
+    """Rotations about x (0), y (1) or z (2), in radians."""
     matrix = np.zeros((len(angles), 3, 3))
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrix[:, axis, axis] = 1

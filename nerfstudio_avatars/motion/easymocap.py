@@ -26,18 +26,18 @@ NAME = "EasyMocap / ZJU-MoCap"
 _NOTE = "neither frame rate nor upward axis in it: 30 a second and z assumed"
 _OTHER_PELVIS = "SMPL-X's rest pelvis lies some 13 cm below SMPL's: who bends far is off by up to that"
 _SMPLX_ANGLES = 87
-"""Of the body, PCA of both hands, and the face; SMPL-H has 78."""
+"""Number of values for the body, PCA of both hands, and the face; SMPL-H has 78."""
 _WITHOUT_ROOT = (63, 69)
-"""Widths of newer versions' `poses`, which leave out the three zeros of the root."""
+"""Widths of `poses` in newer versions, which omit the three zeros of the root."""
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are frames, or one frame, with `Rh`, `Th` and `poses`."""
+    """Whether the contents are frames (or one frame) with `Rh`, `Th` and `poses`."""
     return any(True for _ in _persons(data))
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person. Points x of the body without its root's turn are at R(Rh) x + Th.
+    """Reads one person. Points x of the body, without the rotation of the root, are at R(Rh) x + Th.
 
     Raises:
         DataError: its values cannot be used.
@@ -59,7 +59,7 @@ def read(source: MotionSource) -> MotionFile:
 
 
 def _persons(data: Any) -> Iterator[tuple[int, dict]]:
-    """Every person of every frame, with the frame's number."""
+    """Every person in every frame, with the number of the frame."""
     if has(data, "Rh", "Th", "poses"):
         yield 0, data
     elif has(data, "annots"):
@@ -76,7 +76,7 @@ def _persons(data: Any) -> Iterator[tuple[int, dict]]:
 
 
 def _frames(source: MotionSource, person: dict) -> tuple[ndarray, ndarray]:
-    """Poses with the whole orientation in the root, and SMPL's translation."""
+    """Poses with the whole orientation in the root, and the translation of SMPL."""
     poses = _full_width(person["poses"])
     poses, _ = smpl_poses(source, "poses", poses)
     turns, shifts = (rows(source, name, person[name], 3) for name in ("Rh", "Th"))

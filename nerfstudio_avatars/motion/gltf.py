@@ -37,24 +37,24 @@ _DEFAULT_FPS, _FASTEST, _MOST_FRAMES, _DEEPEST = 30.0, 240.0, 200_000, 1000
 
 
 def is_gltf(head: bytes) -> bool:
-    """Whether a file that begins so is a GLB or a glTF."""
+    """Whether the start of a file is that of a GLB or glTF file."""
     keys = (b'"asset"', b'"accessors"', b'"animations"', b'"nodes"', b'"scenes"', b'"extensionsUsed"', b'"buffers"')
     return head.startswith(b"glTF") or (head.lstrip().startswith(b"{") and any(key in head for key in keys))
 
 
 def read_gltf(path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None = None) -> MotionFile:
-    """The person's motion in the longest animation, retargeted to SMPL's joints by the nodes' names.
+    """Reads the motion of a person in the longest animation, retargeted to SMPL's joints by node names.
 
-    Translations, rotations and scales with any interpolation, sampled at the keys' rate where it is even, at 30 frames
-    a second else. Buffers inside the file, in data URIs, or in files beside it.
+    Translations, rotations and scales may have any interpolation. They are sampled at the rate of the keys if it is
+    even, otherwise at 30 frames per second. Buffers may be in the file, in data URIs, or in files beside it.
 
     Args:
         path: the file.
-        rest_joints: joints of the T-pose of the body that will move, `body.rest(betas)[1]`, metres; the stand-in's by
-            default.
+        rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
+            the stand-in.
 
     Raises:
-        DataError: the file is not a whole glTF, names files elsewhere, or moves no person.
+        DataError: the file is not a complete glTF file, names files elsewhere, or does not move a person.
     """
     try:
         return _read(Path(path), rest_joints)
@@ -100,7 +100,7 @@ def _read(path: Path, rest_joints: torch.Tensor | None) -> MotionFile:
 
 
 class _File:
-    """A glTF's JSON and its buffers."""
+    """The JSON and the buffers of a glTF file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.binary = path, None  # type: Path, bytes | None
@@ -165,7 +165,7 @@ class _File:
         return file.read_bytes()
 
     def array(self, number: int) -> np.ndarray:
-        """An accessor's values as float64, (count, width); normalised integers as -1..1 or 0..1."""
+        """Values of an accessor as float64, (count, width); normalised integers become -1..1 or 0..1."""
         accessor = self.json["accessors"][number]
         kind, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
         view = self.json["bufferViews"][accessor["bufferView"]] if "bufferView" in accessor else None
@@ -206,7 +206,7 @@ def _parents(path: Path, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
 
 
 def _people(file: _File, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[int, np.ndarray]]:
-    """Names of the nodes that can be joints (the largest skin's, or a VRM's own list), and their bind transforms."""
+    """Names of nodes that can be joints (of the largest skin, or in a VRM's own list), and their bind transforms."""
     names = [str(node.get("name", "")) for node in nodes]
     skin: dict[str, Any] = max(file.json.get("skins", []), key=lambda skin: len(skin["joints"]), default={})
     bind: dict[int, np.ndarray] = {}
@@ -229,7 +229,7 @@ def _people(file: _File, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[i
 
 
 def _animation(file: _File, joints: set[int]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The longest of the animations that turn the person's joints."""
+    """The longest animation that rotates joints of the person."""
     animations = file.json.get("animations", [])
     lengths = {}
     for number, animation in enumerate(animations):
@@ -252,7 +252,7 @@ _REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scal
 
 
 def _tracks(file: _File, animation: dict[str, Any]) -> dict[tuple[int, str], _Track]:
-    """Node and path -> keys (seconds), values, interpolation. Morph targets and extensions' paths are left out."""
+    """Maps node and path to keys (in seconds), values and interpolation. Morph targets and extensions are left out."""
     tracks = {}
     for channel in animation["channels"]:
         target, sampler = channel["target"], animation["samplers"][channel["sampler"]]
@@ -269,7 +269,7 @@ def _tracks(file: _File, animation: dict[str, Any]) -> dict[tuple[int, str], _Tr
 
 
 def _times(keys: list[np.ndarray]) -> tuple[np.ndarray, float]:
-    """When to sample, seconds, and frames a second: the keys' own rate where they are even."""
+    """Times to sample at in seconds, and the frame rate: that of the keys if they are even."""
     densest = max(keys, key=len)
     start, end = min(float(key[0]) for key in keys), max(float(key[-1]) for key in keys)
     fps, steps = _DEFAULT_FPS, np.diff(densest)
@@ -285,7 +285,7 @@ def _times(keys: list[np.ndarray]) -> tuple[np.ndarray, float]:
 def _sample(
     keys: Float[np.ndarray, "keys"], values: np.ndarray, kind: str, times: Float[np.ndarray, "times"]
 ) -> Float[np.ndarray, "times width"]:
-    """glTF 2.0, appendix C, held outside the keys. Four numbers are a quaternion (x, y, z, w)."""
+    """Interpolates as in glTF 2.0, appendix C; values are held outside the keys. Four numbers are a quaternion."""
     times = times.clip(keys[0], keys[-1])
     # Sampling times and keys are both rounded; a key that lies a rounding error ahead has been reached.
     first = (np.searchsorted(keys, times + 1e-5, "right") - 1).clip(0, max(len(keys) - 2, 0))
@@ -315,7 +315,7 @@ def _globals(
     moved: dict[tuple[int, str], np.ndarray],
     frames: int,
 ) -> SkeletonPose:
-    """Global rotations and positions of some nodes (their parents among them), in their order."""
+    """Global rotations and positions of nodes, which include their parents, in the given order."""
     rotations: dict[int, torch.Tensor] = {}
     affine: dict[int, torch.Tensor] = {}
     positions: dict[int, torch.Tensor] = {}
@@ -337,7 +337,7 @@ def _globals(
 
 
 def _parts(node: dict[str, Any]) -> dict[str, np.ndarray]:
-    """A node's own translation, rotation (x, y, z, w) and scale."""
+    """Local translation, rotation (x, y, z, w) and scale of a node."""
     if "matrix" in node:
         matrix = torch.tensor(node["matrix"], dtype=torch.float64).reshape(4, 4).T
         turn = _unscaled(matrix[:3, :3])
@@ -347,7 +347,7 @@ def _parts(node: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _unscaled(matrix: torch.Tensor) -> torch.Tensor:
-    """The rotation nearest to a matrix of rotation and scale."""
+    """The rotation closest to a matrix of rotation and scale."""
     u, _, v = torch.linalg.svd(matrix)
     return u @ torch.diag(torch.tensor([1.0, 1.0, torch.det(u @ v).sign()], dtype=matrix.dtype)) @ v
 

@@ -16,12 +16,12 @@ _NOTE = "SMPL-X's betas are not SMPL's and are dropped, its pelvis lies some 13 
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents have GVHMR's groups."""
+    """Whether the contents have the groups of GVHMR."""
     return has(data, _WORLD) or has(data, _CAMERA)
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads the motion in the world (y up), else in the camera (y down); every video is brought to 30 frames a second.
+    """Reads the motion in the world (y up), or else in the camera (y down). GVHMR works at 30 frames per second.
 
     Raises:
         DataError: its values cannot be used.

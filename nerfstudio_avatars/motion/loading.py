@@ -33,10 +33,10 @@ def shipped_motions() -> dict[str, Path]:
 
 
 def motion_path(name_or_path: str | Path) -> Path:
-    """The file of a shipped motion, or the file or folder itself; what lies on disk comes before a name.
+    """The file of a shipped motion, or the file or folder itself, which takes precedence over a name.
 
     Raises:
-        DataError: neither a shipped motion nor something to read.
+        DataError: it is neither a shipped motion nor a readable file or folder.
     """
     shipped, path = shipped_motions(), Path(name_or_path)
     if not path.exists() and str(name_or_path) in shipped:
@@ -60,10 +60,10 @@ def load_motion(  # noqa: PLR0913
     person: str | int | None = None,
     rest_joints: Float[Tensor, "24 3"] | None = None,
 ) -> BodySequence:
-    """A motion in the world frame: metres, z up, the median pelvis at the origin.
+    """Loads a motion in the world frame: metres, z up, the median pelvis at the origin.
 
-    A person who faces +z in a y-up file, as SMPL's rest pose does, faces +y here, where the cameras of a training
-    video are.
+    A person who faces +z in a y-up file, as in SMPL's rest pose, faces +y here, towards the cameras of a training
+    video.
 
     Args:
         name_or_path: `walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`, or a file or folder that `read_motion`
@@ -72,12 +72,12 @@ def load_motion(  # noqa: PLR0913
             default.
         up: the file's upward axis, where the one that was found is wrong: `y`, `z`, or `-y` for a camera's frame, as
             in fitted videos.
-        person: which of several persons in the file; by default the one in most frames.
+        person: the person to take if the file holds several; by default the one in most frames.
         rest_joints: all rest joints of the body that will move, which skeletons (BVH, glTF) are fitted to; the
             stand-in's by default.
 
     Raises:
-        DataError: neither a shipped motion nor a readable file.
+        DataError: it is neither a shipped motion nor a readable file.
     """
     path = motion_path(name_or_path)
     if pelvis_rest is None:
@@ -103,7 +103,7 @@ def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None 
 def choose_motion(
     name: str, subject: BodySequence, body: BodyModel, up: UpOrAuto = "auto", person: str | None = None
 ) -> BodySequence:
-    """A motion for a person, in the world frame (metres, z up).
+    """Loads a motion for a person, in the world frame (metres, z up).
 
     Args:
         name: a shipped motion, the path of anything that `read_motion` reads, `training` for the person's own video, or
@@ -111,7 +111,7 @@ def choose_motion(
         subject: the person's own poses, already in the world frame.
         body: the person's body: its joints are what other skeletons are fitted to.
         up: the file's up axis; "auto" finds it by the body, else takes the format's.
-        person: which of several persons in the file; by default the one in most frames.
+        person: the person to take if the file holds several; by default the one in most frames.
 
     Raises:
         DataError: if there is no such motion, or its file cannot be read.
@@ -129,15 +129,15 @@ def choose_motion(
 def stage(  # noqa: PLR0913
     motion: BodySequence, body: BodyModel, fps: float, root: Root = "as_is", loop: int = 0, blend_from_rest: int = 0
 ) -> BodySequence:
-    """A motion made ready to play; see `stage_motion`.
+    """Prepares a motion for playing; see `stage_motion`.
 
     Args:
-        motion: with the betas of the person who will move.
-        body: who moves.
-        fps: frames per second to play it at; the two numbers of frames count these.
-        root: what happens to the place of the whole body.
-        loop: frames over which the end turns into the beginning.
-        blend_from_rest: frames, put before the motion, that lead from the rest pose into it.
+        motion: a motion with the betas of the person who will move.
+        body: the body that will move.
+        fps: the frame rate to play it at, which both numbers of frames refer to.
+        root: where the motion takes place.
+        loop: the number of frames over which the end blends into the start.
+        blend_from_rest: the number of frames to add before the motion, leading from the rest pose into it.
 
     Raises:
         UserError: if the motion is too short for that.

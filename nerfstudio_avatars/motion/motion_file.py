@@ -17,16 +17,16 @@ UpFrom = Literal["format", "body", "rest pose"]
 
 @dataclass(frozen=True)
 class MotionFile:
-    """A motion as a file has it, and what there is to know about the file."""
+    """A motion as stored in a file, with information about the file."""
 
     sequence: BodySequence
-    """In the file's own frame."""
+    """The motion, in the frame of the file."""
     format: str
-    """The tool or data set that the file's layout belongs to."""
+    """The tool or data set that the layout of the file belongs to."""
     up: Up = "y"
-    """The upward axis of the file's frame."""
+    """The upward axis in the frame of the file."""
     notes: tuple[str, ...] = ()
-    """What was guessed, dropped or filled in, one clause each."""
+    """What was guessed, dropped or filled in, as one clause each."""
     up_from: UpFrom = "format"
     """What told the upward axis: `body`, a skeleton's `rest pose`, or the `format` where the body does not tell."""
     joints: tuple[tuple[str, str], ...] = ()
@@ -35,13 +35,13 @@ class MotionFile:
 
 @dataclass(frozen=True)
 class MotionSource:
-    """What a reader is given."""
+    """The input of a reader."""
 
     path: Path
-    """For messages."""
+    """The path, for messages."""
     data: Any
     """The file's contents as plain data: dicts, lists, numbers, text, numpy arrays."""
     pelvis_rest: Float[ndarray, "3"]
-    """Rest pelvis of the body that the motion was fitted to, metres; for formats that do not turn about it."""
+    """Rest pelvis in metres of the body that the motion was fitted to, for formats that do not rotate about it."""
     person: str | None = None
-    """Which of several persons; None for the one in most frames."""
+    """The person to take if there are several; None for the one in most frames."""

@@ -40,7 +40,7 @@ _IN_PLACE = "no translation in it: the person stays in place"
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are a dict with poses in one of the layouts."""
+    """Whether the contents are a dict with poses in one of the layouts."""
     return any(has(data, *names) for names in _PAIRS) or any(has(data, name) for name in _WHOLE)
 
 
@@ -62,11 +62,11 @@ def read(source: MotionSource) -> MotionFile:
 def read_npz(path: str | Path) -> BodySequence:
     """Reads a sequence as it stands, in the file's own frame.
 
-    Files with hands (AMASS: SMPL-H, SMPL-X) lose them, with a warning: their 21 body joints are SMPL's, SMPL's own
-    two hand joints stay straight. Their betas belong to another shape space and are dropped too.
+    Hands (in AMASS: SMPL-H, SMPL-X) are dropped with a warning: the 21 body joints are those of SMPL, whose own two
+    hand joints stay straight. Betas of these models belong to another shape space, and are dropped too.
 
     Raises:
-        DataError: the file is not an npz of SMPL parameters, or its values cannot be used.
+        DataError: the file is not an npz file of SMPL parameters, or its values cannot be used.
     """
     fields = _fields(Path(path))
     if not any(name in fields for name in _TRANSLATIONS):
@@ -109,7 +109,7 @@ def _sequence(fields: Mapping[str, ndarray], path: str | Path, data: Any) -> tup
 
 
 def _plain(data: Mapping[Any, Any]) -> dict[str, ndarray]:
-    """The fields that are arrays of numbers or text; AMASS and others carry pickled notes, which nobody here needs."""
+    """The fields that are arrays of numbers or text; AMASS and others include pickled notes, which are not needed."""
     fields = {}
     for key, value in data.items():
         if isinstance(value, ndarray | list | float | int | str | bytes | np.generic):

@@ -20,12 +20,12 @@ _NOTES = (
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are a dict of frames with PHALP's fields."""
+    """Whether the contents are a dict of frames with the fields of PHALP."""
     return isinstance(data, dict) and bool(data) and all(has(frame, "tid", "smpl", "camera") for frame in data.values())
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person, in the camera (y down).
+    """Reads one person, in the camera frame (y down).
 
     `smpl` and `camera` go with `tid`, not with the shorter `tracked_ids`. While a person is out of sight PHALP repeats
     the last pose (`tracked_time` above zero); those frames are filled in from their neighbours instead.

@@ -18,28 +18,28 @@ from nerfstudio_avatars.bodies.safe_pickle import load_pickle_bytes_safely
 from nerfstudio_avatars.errors import DataError
 
 _MOST_BYTES = 8 << 30
-"""Files that unpack to more are taken for an attack on the memory."""
+"""Limit on the unpacked size of a file, against attacks on memory."""
 _EXPECTED = "an npz, npy, pickle, joblib, torch or JSON file, or a folder of EasyMocap's JSON or npy files"
 _DAMAGED = (AttributeError, EOFError, KeyError, OSError, RecursionError, RuntimeError, TypeError, ValueError)
 _ZIP, _NPY, _ZLIB, _GZIP = b"PK\x03\x04", b"\x93NUMPY", b"\x78", b"\x1f\x8b"
 _OLD_TORCH = 0x1950A86A20F9469CFC6C
-"""The first of the pickles in a file of torch before 1.6."""
+"""The first pickle in a file of torch before 1.6."""
 
 
 class Unreadable:
-    """Stands for a field of an npz that cannot be read; it matters only to who needs the field."""
+    """Stands for a field of an npz file that cannot be read, which only matters if the field is needed."""
 
     def __init__(self, error: DataError) -> None:
         self.error = error
 
 
 def read_contents(path: Path) -> Any:
-    """Reads a file by its first bytes, whatever its name: dicts, lists, numbers, text and numpy arrays.
+    """Reads a file by its first bytes, not its name: dicts, lists, numbers, text and numpy arrays.
 
-    A folder gives a dict of the contents of its `.json` and `.npy` files, by their names without ending.
+    A folder gives a dict with the contents of its `.json` and `.npy` files, by their names without suffix.
 
     Raises:
-        DataError: it cannot be read, or asks for something to be executed.
+        DataError: the file cannot be read, or needs code to be executed.
     """
     if path.is_dir():
         return {file.stem: read_contents(file) for file in frame_files(path)}
@@ -127,7 +127,7 @@ def _inflate(content: bytes, path: Path) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Tensors become arrays, and arrays around one object that object."""
+    """Converts tensors to arrays, and arrays around a single object to that object."""
     if isinstance(value, torch.Tensor):
         return value.detach().float().numpy() if value.dtype == torch.bfloat16 else value.detach().numpy()
     if isinstance(value, ndarray) and value.dtype == object and value.ndim == 0:

@@ -31,7 +31,7 @@ _DOUBTFUL = {"AMASS", "SMPL arrays", easymocap.NAME}
 
 
 class Reader(NamedTuple):
-    """A layout: whether contents have it, and what they say."""
+    """A layout: how to recognise it in the contents of a file, and how to read it."""
 
     name: str
     can_read: Callable[[Any], bool]
@@ -58,19 +58,20 @@ def read_motion(
     *,
     rest_joints: Float[Tensor, "24 3"] | None = None,
 ) -> MotionFile:
-    """Reads a motion as it stands, in the file's own frame. Nothing in the file is executed.
+    """Reads a motion in the frame of its file. Nothing in the file is executed.
 
     Oddities are logged in one line; how a skeleton was scaled, which is always told, only as information.
 
     Args:
         path: a file that one of `READERS` can read, BVH or glTF; or EasyMocap's folder of JSON or npy files.
-        person: which of several persons, by the file's own name or number; by default the one in most frames.
+        person: the person to take if there are several, by name or number in the file; by default the one in most
+        frames.
         pelvis_rest: rest pelvis of the body that the motion was fitted to, metres, for tools that place something else
             than SMPL's origin (EasyMocap, ROMP, WHAM); the stand-in's by default, which lies within 2 cm of SMPL's.
         rest_joints: all rest joints of the body that will move, for BVH and glTF; the stand-in's by default.
 
     Raises:
-        DataError: no reader knows the contents, or they cannot be used.
+        DataError: no reader recognises the contents, or they cannot be used.
     """
     path = Path(path)
     motion = _read_scene(path, person, rest_joints)

@@ -53,7 +53,7 @@ _SWAP = re.compile("^(left|right)(?=_)")
 
 @dataclass(frozen=True)
 class SkeletonPose:
-    """Global rotations and positions of a skeleton's nodes, float64, the file's own axes and unit."""
+    """Global rotations and positions of the nodes of a skeleton, in float64, in the axes and unit of the file."""
 
     rotations: Float[Tensor, "*batch nodes 3 3"]
     positions: Float[Tensor, "*batch nodes 3"]
@@ -61,20 +61,20 @@ class SkeletonPose:
 
 @dataclass(frozen=True)
 class SkeletonMotion:
-    """A moving skeleton of any make."""
+    """A moving skeleton of any kind."""
 
     names: tuple[str, ...]
-    """Empty for nodes that must not be taken for a joint of the person."""
+    """Names of the nodes; empty for those that are not joints of the person."""
     parents: tuple[int, ...]
-    """Parents come before their children; -1 for roots."""
+    """Indices of parents, which come before their children; -1 for roots."""
     rests: tuple[SkeletonPose, ...]
-    """Rest poses to measure from, best first; the last in the same axes as the frames."""
+    """Candidate rest poses, best first; the last has the same axes as the frames."""
     frames: SkeletonPose
     fps: float
 
 
 def match_joints(names: tuple[str, ...]) -> dict[str, int]:
-    """Which node is which of SMPL's joints; joints that are not found are left out."""
+    """Maps SMPL's joints to nodes; joints that are not found are left out."""
     nodes: dict[tuple[str, str], int] = {}
     for node, key in enumerate(_keys(names)):
         if key[1]:
@@ -90,7 +90,7 @@ def match_joints(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def _keys(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Each name as its side and the rest of it, lower case, without namespaces, prefixes and separators."""
+    """Splits each name into its side and the rest, in lower case, without namespaces, prefixes and separators."""
     words = [re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", re.split("[:|]", name)[-1]) for name in names]
     words = [[word.lower() for word in name] for name in words]
     prefixes = set(_PREFIXES)
@@ -123,19 +123,19 @@ def retarget(
     notes: tuple[str, ...] = (),
     rest_joints: Float[Tensor, "24 3"] | None = None,
 ) -> MotionFile:
-    """A motion of SMPL's joints (y up; who faces forward at rest faces +z), metres.
+    """Retargets a motion to SMPL's joints, in metres, y up; forward at rest is +z.
 
-    The posed thighs, shanks, upper arms and forearms point along the source's, in every frame.
+    Thighs, shanks, upper arms and forearms point along those of the source in every frame.
 
     Args:
         source: the skeleton and its motion.
-        path: named in errors.
-        layout: the result's `format`.
-        notes: what the reader has to say.
+        path: the path, for errors.
+        layout: the `format` of the result.
+        notes: notes of the reader.
         rest_joints: joints of the T-pose of the body that will move, metres; the stand-in's by default.
 
     Raises:
-        DataError: the names or the bones are not those of a person.
+        DataError: names or bones are not those of a person.
     """
     standin = load_standin()
     rest = (standin.rest(torch.zeros(10))[1] if rest_joints is None else rest_joints).detach().cpu().double()
@@ -189,16 +189,16 @@ def _left_out(source: SkeletonMotion, joints: dict[str, int]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Reference:
-    """The pose that rotations are measured from."""
+    """The reference pose that rotations are measured from."""
 
     joints: dict[str, int]
     pose: SkeletonPose
     own: Float[Tensor, "3 3"]
-    """The pose's axes -> SMPL's (x left, y up, z forward)."""
+    """Rotation from the axes of the pose to those of SMPL (x left, y up, z forward)."""
     world: Float[Tensor, "3 3"]
-    """The frames' axes -> SMPL's."""
+    """Rotation from the axes of the frames to those of SMPL."""
     standing: bool
-    """A rest pose, with straight legs and level feet; else some frame of the motion."""
+    """Whether it is a rest pose, with straight legs and level feet, instead of a frame of the motion."""
     notes: tuple[str, ...]
 
 
@@ -240,7 +240,7 @@ def _reference(source: SkeletonMotion, joints: dict[str, int], target: dict[str,
 
 
 def _global_turns(source: SkeletonMotion, reference: _Reference, target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rest -> posed rotation of each SMPL joint, (frames, 3, 3), in SMPL's axes."""
+    """Rotation from rest to pose for each SMPL joint, (frames, 3, 3), in the axes of SMPL."""
     joints, pose = reference.joints, reference.pose
     rest = pose.positions @ reference.own.T
     posed = source.frames.positions @ reference.world.T
@@ -290,10 +290,10 @@ def _global_turns(source: SkeletonMotion, reference: _Reference, target: dict[st
 def _sole(
     bone: Float[Tensor, "3"], toes: Float[Tensor, "3"], shank: Float[Tensor, "3 3"], standing: bool
 ) -> Float[Tensor, "3 3"]:
-    """How SMPL's rest foot is turned into a reference pose's.
+    """The rotation from SMPL's rest foot to that of a reference pose.
 
-    In a rest pose the soles are level and only turn to where the toes point, however high the tool puts the toe joint;
-    but legs spread as wide as CMU's (20 degrees) have them at a right angle to the shank.
+    In a rest pose, soles are level and only turn to where the toes point, however high the tool puts the toe joint; but
+    with legs spread as wide as in CMU (20 degrees), they are at a right angle to the shank.
     """
     if not standing:
         return _rotation(bone, toes)
@@ -312,7 +312,7 @@ def _spine(parents: tuple[int, ...], joints: dict[str, int]) -> list[int]:
 
 
 def ancestors(parents: tuple[int, ...], node: int) -> list[int]:
-    """From the root to the node itself."""
+    """The nodes from the root to the node itself."""
     way = []
     while node >= 0:
         way.append(node)
@@ -321,7 +321,7 @@ def ancestors(parents: tuple[int, ...], node: int) -> list[int]:
 
 
 def _foot(source: SkeletonMotion, pose: SkeletonPose, joints: dict[str, int], side: str) -> Float[Tensor, "3"]:
-    """Ankle to toes, or to whatever hangs on the ankle; zero where nothing does."""
+    """Vector from ankle to toes, or to any child of the ankle; zero if there is none."""
     ankle = joints[f"{side}_ankle"]
     children = [node for node, parent in enumerate(source.parents) if parent == ankle]
     tip = joints.get(f"{side}_foot", children[0] if children else ankle)
@@ -329,7 +329,7 @@ def _foot(source: SkeletonMotion, pose: SkeletonPose, joints: dict[str, int], si
 
 
 def _stands(positions: Float[Tensor, "nodes 3"], joints: dict[str, int]) -> bool:
-    """Whether a pose can be compared with SMPL's rest: trunk up, legs straight down, left apart from right."""
+    """Whether a pose is comparable with SMPL's rest pose: trunk up, legs straight down, left and right apart."""
     up = _direction(_middle(positions, joints, "shoulder") - _middle(positions, joints, "hip"))
     across = _direction(positions[joints["left_hip"]] - positions[joints["right_hip"]])
     legs = [_bone(positions, joints, *bone) @ up for bone in _LIMBS[:4]]
@@ -339,7 +339,7 @@ def _stands(positions: Float[Tensor, "nodes 3"], joints: dict[str, int]) -> bool
 def _axes(
     positions: Float[Tensor, "nodes 3"], joints: dict[str, int], up: Tensor | None = None, snap: bool = False
 ) -> Float[Tensor, "3 3"]:
-    """Rows: the person's left, up and forward. Rest poses (no `up` given) stand along the axes of their file."""
+    """Left, up and forward of the person as rows. Rest poses (no `up` given) follow the axes of their file."""
     left = positions[joints["left_hip"]] - positions[joints["right_hip"]]
     if up is None:
         up = _snapped(_middle(positions, joints, "shoulder") - _middle(positions, joints, "hip"))
@@ -363,7 +363,7 @@ def _snapped(vector: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
 
 
 def _rotation(start: Float[Tensor, "*batch 3"], end: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """The smallest rotation from one direction to another; none where one of them is zero."""
+    """The smallest rotation from one direction to another; the identity if one of them is zero."""
     a, b = torch.broadcast_tensors(_direction(start), _direction(end))
     cross, cosine = torch.linalg.cross(a, b), (a * b).sum(-1, keepdim=True)
     sine = cross.norm(dim=-1, keepdim=True)
@@ -374,7 +374,7 @@ def _rotation(start: Float[Tensor, "*batch 3"], end: Float[Tensor, "*batch 3"]) 
 
 
 def _between(first: Float[Tensor, "*batch 3 3"], last: Float[Tensor, "*batch 3 3"], share: float) -> Tensor:
-    """The rotation a share of the way from one to the other."""
+    """The rotation a share of the way between two."""
     return first @ axis_angle_to_matrix(share * matrix_to_axis_angle(first.mT @ last))
 
 
@@ -391,6 +391,6 @@ def _middle(positions: Tensor, joints: dict[str, int], part: str) -> Float[Tenso
 
 
 def _leg(positions: Float[Tensor, "*batch nodes 3"], joints: dict[str, int]) -> float:
-    """Thigh and shank, mean of both legs, median over the frames."""
+    """Length of thigh and shank: mean of both legs, median over the frames."""
     ends = [[positions[..., joints[name], :] for name in bone] for bone in _LIMBS[:4]]
     return float(sum((a - b).norm(dim=-1).median() for a, b in ends)) / 2

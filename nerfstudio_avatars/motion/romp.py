@@ -18,7 +18,7 @@ _UNTRACKED = "no `track_ids`: persons are told apart by their order in each fram
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents have ROMP's `results` or TRACE's `outputs`."""
+    """Whether the contents have ROMP's `results` or TRACE's `outputs`."""
     if has(data, "outputs"):
         return has(data["outputs"], "smpl_thetas", "reorganize_idx")
     results = data["results"] if has(data, "results") else None
@@ -27,9 +27,9 @@ def can_read(data: Any) -> bool:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person; y points down, in ROMP's camera as in TRACE's world (its first camera).
+    """Reads one person; y points down, both in ROMP's camera and in TRACE's world (its first camera).
 
-    Both place the middle of the hips, not SMPL's origin.
+    Both give the position of the middle of the hips, not of SMPL's origin.
 
     Raises:
         DataError: its values cannot be used.
@@ -83,7 +83,7 @@ def _romp(source: MotionSource, results: dict[str, Any]) -> MotionFile:
 
 
 def _numbers(names: list[str]) -> list[int]:
-    """Frame numbers of frame names: the last number in each, so that missing frames show; else their order."""
+    """Frame numbers: the last number in each name, so that gaps are noticed; otherwise their order."""
     digits = [re.findall(r"\d+", name.rsplit(".", 1)[0]) for name in names]
     if all(digits) and len({int(found[-1]) for found in digits}) == len(names):
         return [int(found[-1]) for found in digits]

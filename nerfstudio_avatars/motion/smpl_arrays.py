@@ -19,19 +19,19 @@ from nerfstudio_avatars.motion.rotation_fields import whole_body
 
 _FIX = "give the file as its tool wrote it; if you changed it, see docs/motion-files.md"
 BODY_ANGLES, SMPL_ANGLES = 66, 72
-"""Numbers of a pose in SMPL's siblings without hands and face, and in SMPL."""
+"""Number of angles in a pose of SMPL's siblings without hands and face, and of SMPL."""
 
 
 def has(data: Any, *names: str) -> bool:
-    """Whether a value is a dict with all these fields."""
+    """Whether a value is a dict that has all these fields."""
     return isinstance(data, dict) and all(name in data for name in names)
 
 
 def rows(source: MotionSource, name: str, value: Any, width: int) -> Float[ndarray, "frames width"]:
-    """A field as `width` numbers a frame, whatever its inner shape (float64).
+    """A field as `width` numbers per frame, whatever its inner shape (float64).
 
     Raises:
-        DataError: it is not made of numbers, or not of so many.
+        DataError: the field does not hold numbers, or not that many.
     """
     try:
         array = np.asarray(value, np.float64)
@@ -53,7 +53,7 @@ def single_shape(source: MotionSource, value: Any) -> Float[ndarray, "10"]:
     """SMPL's ten shape coefficients: the mean over the frames, if the file has them per frame; zeros without any.
 
     Raises:
-        DataError: they are not numbers.
+        DataError: the values are not numbers.
     """
     if value is None or not np.size(value):
         return np.zeros(10)
@@ -76,7 +76,7 @@ def smpl_poses(source: MotionSource, name: str, value: Any) -> tuple[Float[ndarr
 
 
 def angles(source: MotionSource, name: str, value: Any, joints: int) -> Float[ndarray, "frames angles"]:
-    """Rotation matrices of `joints` joints a frame as axis-angle vectors, radians.
+    """Converts rotation matrices of `joints` joints per frame to axis-angle vectors, in radians.
 
     Raises:
         DataError: the numbers are not rotation matrices.
@@ -92,19 +92,19 @@ def angles(source: MotionSource, name: str, value: Any, joints: int) -> Float[nd
 def turned_about_origin(
     rotations: Rotation, shift: Float[ndarray, "frames 3"], pelvis_rest: Float[ndarray, "3"]
 ) -> Float[ndarray, "frames 3"]:
-    """SMPL's translation where posed points x were moved to R x + shift: t = R p0 + shift - p0, metres."""
+    """SMPL's translation for posed points x that are moved to R x + shift: t = R p0 + shift - p0, in metres."""
     return rotations.apply(pelvis_rest) + shift - pelvis_rest
 
 
 def hips_at(
     hips: Float[ndarray, "frames 3"], global_orient: Float[ndarray, "frames 3"], pelvis_rest: Float[ndarray, "3"]
 ) -> Float[ndarray, "frames 3"]:
-    """SMPL's translation that puts the middle of the hip joints at `hips`: t = hips - p0 - R (h0 - p0), metres."""
+    """SMPL's translation that puts the middle of the hips at `hips`: t = hips - p0 - R (h0 - p0), in metres."""
     return hips - pelvis_rest - Rotation.from_rotvec(global_orient).apply(hips_from_pelvis())
 
 
 @lru_cache(maxsize=1)
 def hips_from_pelvis() -> Float[ndarray, "3"]:
-    """From the rest pelvis to the middle of the hip joints, metres: the stand-in's, within 2 cm of SMPL's."""
+    """Vector in metres from the rest pelvis to the middle of the hips: that of the stand-in, within 2 cm of SMPL's."""
     joints = load_standin().rest(torch.zeros(10))[1].double().numpy()
     return joints[1:3].mean(0) - joints[0]

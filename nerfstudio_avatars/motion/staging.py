@@ -31,22 +31,22 @@ def stage_motion(
     blend_frames: int = 0,
     fps: float | None = None,
 ) -> BodySequence:
-    """A motion ready to play, in the world frame (metres, z up), for a body with the motion's betas.
+    """Prepares a motion for playing, in the world frame (metres, z up), for a body with the betas of the motion.
 
-    Steps are taken in this order: frame rate, place, loop, beginning. The counts are of frames at the new rate.
+    Steps are applied in this order: frame rate, place, loop, start. Numbers of frames refer to the new rate.
 
     Args:
-        sequence: as `load_motion` gives it, with the betas of the person who will move.
-        body: the body that will move; its skin decides where the ground is.
+        sequence: a motion from `load_motion`, with the betas of the person who will move.
+        body: the body that will move, whose skin decides where the ground is.
         root: `in_place` keeps the pelvis above the origin, `on_ground` lifts or lowers the whole clip so that the
             lowest point of the skin in all frames is at z = 0.
-        loop_frames: at the end, cross-fade into the start over so many frames; the clip gets shorter by as many, and
-            its last frame is its first. A person who walks away slides back meanwhile: take `in_place` with it.
-        blend_frames: put so many frames before the clip that lead from the rest pose into it.
+        loop_frames: the number of frames over which the end cross-fades into the start. The clip gets shorter by as
+            many, and its last frame equals its first. A person who walks away slides back: combine it with `in_place`.
+        blend_frames: the number of frames to add before the clip, leading from the rest pose into it.
         fps: frames per second; by default the motion's own.
 
     Raises:
-        ValueError: an option that the clip cannot have.
+        ValueError: an option does not suit the clip.
     """
     if fps is not None:
         if not fps > 0:
@@ -64,22 +64,22 @@ def stage_motion(
 
 
 def in_place(sequence: BodySequence, body: BodyModel) -> BodySequence:
-    """The motion without the way it covers: the pelvis stays above the origin, and goes up and down as it did."""
+    """Removes the distance covered: the pelvis stays above the origin, and still moves up and down."""
     pelvis_rest = _pelvis_rest(sequence, body)
     horizontal = torch.tensor([1.0, 1.0, 0.0], device=sequence.transl.device)
     return replace(sequence, transl=sequence.transl - sequence.pelvis(pelvis_rest) * horizontal)
 
 
 def on_ground(sequence: BodySequence, body: BodyModel) -> BodySequence:
-    """The motion shifted along z as a whole, so that the lowest vertex over all frames is at z = 0."""
+    """Shifts the whole motion along z, so that the lowest vertex over all frames is at z = 0."""
     lowest = min(_lowest(body, sequence.state(frame)) for frame in range(len(sequence)))
     return replace(sequence, transl=sequence.transl - sequence.transl.new_tensor([0.0, 0.0, lowest]))
 
 
 def looped(sequence: BodySequence, frames: int) -> BodySequence:
-    """The motion as a closed circle: the last `frames` frames turn into the first ones.
+    """Closes the motion to a loop: the last `frames` frames blend into the first ones.
 
-    The clip then begins where the first ones end, so it is shorter by `frames`; its last frame equals its first.
+    The clip then starts where these first frames end, so it is shorter by `frames`; its last frame equals its first.
 
     Raises:
         ValueError: the clip has fewer than 2 `frames` + 1 frames.
@@ -92,12 +92,12 @@ def looped(sequence: BodySequence, frames: int) -> BodySequence:
 
 
 def blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> BodySequence:
-    """The motion after `frames` more frames, from the rest pose to its first frame.
+    """Adds `frames` frames before the motion, from the rest pose to its first frame.
 
-    The rest pose stands upright, faces where the first frame does, and stands as low as that one reaches.
+    The rest pose is upright, faces the same way as the first frame, and stands at its lowest point.
 
     Raises:
-        ValueError: a negative number of frames.
+        ValueError: the number of frames is negative.
     """
     if frames < 0:
         raise ValueError(f"a blend over {frames} frames")
@@ -113,7 +113,7 @@ def blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> B
 
 
 def _upright(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
-    """Upright, facing where a body of this orientation faces."""
+    """The upright orientation that faces the same way as this one."""
     axes = axis_angle_to_matrix(global_orient)
     ahead = axes[:, 2]
     # Who lies has no such way. Rising from the back one faces the feet, from the belly the head.
@@ -125,7 +125,7 @@ def _upright(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
 
 
 def _mixed(first: BodySequence, last: BodySequence, share: Float[Tensor, "frames 1"]) -> BodySequence:
-    """Frame by frame a share of the way from one sequence to another of the same length."""
+    """Blends two sequences of the same length by a share per frame."""
     pose = slerp_axis_angle(
         first.body_pose.unflatten(1, (23, 3)), last.body_pose.unflatten(1, (23, 3)), share[..., None]
     )
@@ -161,7 +161,7 @@ def _pelvis_rest(sequence: BodySequence, body: BodyModel) -> Float[Tensor, "3"]:
 
 @torch.no_grad()
 def _lowest(body: BodyModel, state: BodyState) -> float:
-    """Height of the lowest point of the skin, metres."""
+    """Height of the lowest point of the skin, in metres."""
     device = body.weights.device
     parts = (part.to(device) for part in (state.betas, state.global_orient, state.body_pose, state.transl))
     return body.pose(BodyState(*parts)).vertices[:, 2].min().item()

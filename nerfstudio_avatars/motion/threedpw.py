@@ -16,12 +16,12 @@ _GENDERS = {"m": "male", "f": "female"}
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents have 3DPW's lists."""
+    """Whether the contents have the lists of 3DPW."""
     return has(data, "poses", "trans", "cam_poses") and isinstance(data["poses"], list)
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person's poses at the video's 30 frames a second, in the world (y up), not in the moving camera.
+    """Reads the poses of one person at 30 frames per second, in the world (y up), not in the moving camera.
 
     Raises:
         DataError: its values cannot be used.

@@ -17,32 +17,32 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion.motion_file import MotionSource
 
 _MOST_FRAMES = 1_000_000
-"""More than nine hours; frame numbers beyond are taken for damage."""
+"""More than nine hours; larger frame numbers count as damage."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One person where a tool saw it."""
+    """A person in the frames in which a tool detected them."""
 
     frames: Int[ndarray, "seen"]
     """Numbers of the frames, in any order."""
     poses: Float[ndarray, "seen 72"]
-    """Axis-angle, radians; rows with NaN count as unseen."""
+    """Axis-angle vectors in radians; rows with NaN count as undetected."""
     transl: Float[ndarray, "seen 3"]
-    """SMPL's translation, metres."""
+    """SMPL's translation in metres."""
     betas: Float[ndarray, "10"]
     """SMPL's shape coefficients."""
 
 
 def choose_person(source: MotionSource, lengths: Mapping[Any, int]) -> tuple[Any, tuple[str, ...]]:
-    """The person asked for, or the one in most frames, and a note where there was a choice.
+    """The person asked for, or the one in most frames, and a note if there was a choice.
 
     Args:
-        source: names the person wanted.
-        lengths: in how many frames each person is, by what the file calls it.
+        source: the source, which names the person to take.
+        lengths: the number of frames of each person, by their name in the file.
 
     Raises:
-        DataError: nobody is in the file, or not the person asked for.
+        DataError: the file holds nobody, or not the person asked for.
     """
     names = ", ".join(f"{name} ({count} frames)" for name, count in lengths.items())
     if not any(lengths.values()):
@@ -64,10 +64,10 @@ def only_person(source: MotionSource, frames: int) -> None:
 def track_sequence(
     source: MotionSource, track: Track, fps: float, gender: str = "neutral", body: str = "smpl"
 ) -> tuple[BodySequence, tuple[str, ...]]:
-    """A track as a sequence without gaps, and notes on what was filled in.
+    """Turns a track into a sequence without gaps, and notes what was filled in.
 
-    It begins and ends where the person is seen. Between, rotations take the shorter way and the translation goes
-    straight from one seen frame to the next.
+    It starts and ends where the person is detected. In gaps, rotations go the shorter way, and the translation is
+    linear.
 
     Raises:
         DataError: no frame can be used.

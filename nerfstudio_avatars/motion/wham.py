@@ -15,14 +15,14 @@ _RATE = "no frame rate in it: 30 a second assumed"
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are a dict of persons with WHAM's fields."""
+    """Whether the contents are a dict of people with the fields of WHAM."""
     return isinstance(data, dict) and bool(data) and all(_is_person(person) for person in data.values())
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person: in the world (y up) where WHAM gives that, else in the camera (y down).
+    """Reads one person, in the world (y up) if WHAM gives that, otherwise in the camera (y down).
 
-    `trans` is SMPL's translation, but `trans_world` is where the middle of the hips lies.
+    `trans` is SMPL's translation, but `trans_world` is the position of the middle of the hips.
 
     Raises:
         DataError: its values cannot be used.

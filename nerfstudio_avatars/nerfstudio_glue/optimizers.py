@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 @dataclass
 class FusedAdamConfig(OptimizerConfig):
-    """Adam in one fused kernel, several times faster than the default on a hash table."""
+    """Adam in one fused kernel, which is several times faster than the default on a hash table."""
 
     _target: type = torch.optim.Adam
     eps: float = 1e-15
@@ -27,9 +27,9 @@ class FusedAdamConfig(OptimizerConfig):
 
 @dataclass
 class DecayScheduleConfig(SchedulerConfig):
-    """From the full rate to a share of it at the end of the training.
+    """Lets the learning rate decay from its full value to a share of it at the end of training.
 
-    nerfstudio's own schedulers leave numpy scalars in the checkpoint, which torch >= 2.6 refuses to load; not this one.
+    nerfstudio's own schedulers leave numpy scalars in the checkpoint, which torch >= 2.6 refuses to load.
     """
 
     _target: type = field(default_factory=lambda: DecaySchedule)
@@ -48,7 +48,7 @@ class DecaySchedule(Scheduler):
     config: DecayScheduleConfig
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LambdaLR:
-        """The rate's factor at every step."""
+        """The scheduler, which gives the factor on the learning rate at every step."""
         config = self.config
 
         def factor(step: int) -> float:
@@ -62,7 +62,7 @@ class DecaySchedule(Scheduler):
 
 @dataclass
 class ClippedAdamConfig(OptimizerConfig):
-    """Adam whose gradients are cut off value by value, as Unsupervised Volumetric Animation has it."""
+    """Adam with gradients clipped value by value, as in Unsupervised Volumetric Animation."""
 
     _target: type = field(default_factory=lambda: ClippedAdam)
     lr: float = 5e-4
@@ -76,20 +76,20 @@ class ClippedAdamConfig(OptimizerConfig):
 
 
 class ClippedAdam(torch.optim.Adam):
-    """Cuts gradients off before each step."""
+    """Clips gradients before each step."""
 
     def __init__(self, params: Any, clip: float = 0.1, **options: Any) -> None:
         super().__init__(params, **options)
         self._clip = clip
 
     def step(self, closure: Any = None) -> Any:
-        """One step of Adam with the clipped gradients."""
+        """Takes one step of Adam with clipped gradients."""
         for group in self.param_groups:
             torch.nn.utils.clip_grad_value_(group["params"], self._clip)
         return super().step(closure)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up a checkpoint's means, but for parameters whose shape is another by now (clips were added)."""
+        """Loads a checkpoint, without the running means of parameters whose shape has changed (clips were added)."""
         super().load_state_dict(state_dict)
         for parameter, means in list(self.state.items()):
             if means["exp_avg"].shape != parameter.shape:
@@ -98,7 +98,7 @@ class ClippedAdam(torch.optim.Adam):
 
 @dataclass
 class PhasedScheduleConfig(SchedulerConfig):
-    """Begins anew at every phase of the training: a short warm-up, a plateau, a decay."""
+    """Restarts at every phase of the training: a short warm-up, a plateau, and a decay."""
 
     _target: type = field(default_factory=lambda: PhasedSchedule)
     boundaries: tuple[float, ...] = (0.0,)
@@ -123,7 +123,7 @@ class PhasedSchedule(Scheduler):
     config: PhasedScheduleConfig
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LambdaLR:
-        """The rate's factor at every step."""
+        """The scheduler, which gives the factor on the learning rate at every step."""
         config = self.config
         edges = [share * config.max_steps for share in (*config.boundaries, 1.0)]
 

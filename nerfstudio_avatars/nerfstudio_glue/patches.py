@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def heal() -> None:
-    """Everything that a stock `ns-*` command needs healed; called when the methods are registered."""
+    """Applies every patch that stock `ns-*` commands need; called when the methods are registered."""
     calm_openmp()
     allow_scheduler_scalars()
     provide_ffmpeg()
@@ -22,7 +22,7 @@ def heal() -> None:
 
 
 def calm_openmp() -> None:
-    """Threads that wait give their core back: on few cores, spinning threads keep the working ones from working."""
+    """Makes waiting OpenMP threads sleep: on few cores, spinning threads slow down those that work."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
@@ -30,7 +30,7 @@ def calm_openmp() -> None:
 def allow_scheduler_scalars() -> None:
     """Lets torch >= 2.6 load nerfstudio's checkpoints, whose schedulers hold numpy scalars (nerfstudio issue 3683).
 
-    Three harmless names are allowed; loading stays restricted to plain data.
+    Three harmless names are allowed; loading is still restricted to plain data.
     """
     import numpy as np
     import torch
@@ -41,10 +41,10 @@ def allow_scheduler_scalars() -> None:
 
 
 def provide_ffmpeg(cache: Path | None = None) -> None:
-    """Puts imageio-ffmpeg's binary on PATH as `ffmpeg`, where the machine has none; `ns-render` ends without it.
+    """Puts imageio-ffmpeg's binary on PATH as `ffmpeg` if there is none; `ns-render` needs it.
 
     Args:
-        cache: where the link is made; by default the user's cache folder.
+        cache: the folder for the link; by default the user's cache folder.
     """
     if shutil.which("ffmpeg") is not None:
         return
@@ -64,10 +64,10 @@ def provide_ffmpeg(cache: Path | None = None) -> None:
 
 
 def keep_viewer_local() -> None:
-    """Lets `ns-viewer` listen on this computer only, where nobody says otherwise; by itself it answers the network.
+    """Makes `ns-viewer` listen on this computer only by default; unpatched, it serves the whole network.
 
-    It has no regard for what the run's configuration says, but options of its own: a class made from ViewerConfig after
-    the plugins are imported. The default is put into that class alone, so `ns-train` keeps every method's.
+    It ignores the run's configuration and has options of its own, in a class made from ViewerConfig after plugins are
+    imported. The default is changed in that class alone, so `ns-train` keeps the default of each method.
     """
     from nerfstudio.configs.base_config import ViewerConfig
 
@@ -85,7 +85,7 @@ def _cache_folder() -> Path:
 
 
 def _owned(folder: Path) -> bool:
-    """Nobody else can put another ffmpeg there."""
+    """Whether nobody else can put another ffmpeg there."""
     if os.name == "nt":
         return True
     status = folder.stat()

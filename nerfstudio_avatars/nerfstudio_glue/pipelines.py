@@ -20,16 +20,16 @@ from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, kept_stat
 
 @dataclass
 class OpenedPipelineConfig(VanillaPipelineConfig):
-    """A pipeline that can do without its data."""
+    """Options of a pipeline that works without its data."""
 
     # Not annotated, so no option: set when a finished run is opened.
     checkpoint = cast("Path | None", None)
 
 
 class OpenedPipeline(VanillaPipeline):
-    """Does without the data where a finished run is opened: what its checkpoint keeps of them is enough to look at it.
+    """A pipeline that opens a finished run without its data: what the checkpoint keeps of them is enough for rendering.
 
-    nerfstudio says with `inference` that no data are needed; without it, they are read if they are there.
+    nerfstudio's `inference` means that no data are needed; otherwise they are read if they exist.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class OpenedPipeline(VanillaPipeline):
 
 @dataclass
 class AvatarPipelineConfig(OpenedPipelineConfig):
-    """Rays of few frames, and the model that takes them."""
+    """Options of a pipeline that trains a model on rays of a few frames."""
 
     _target: type = field(default_factory=lambda: AvatarPipeline)
 
 
 class AvatarPipeline(OpenedPipeline):
-    """Replays steps where the model records them."""
+    """Replays training steps if the model records them."""
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Outputs (none where steps are recorded), losses and metrics of a training step."""
+        """Outputs (none if steps are recorded), losses and metrics of a training step."""
         recorded = self.model.recorded_steps
         if recorded is None:
             return super().get_train_loss_dict(step)
@@ -73,7 +73,7 @@ class AvatarPipeline(OpenedPipeline):
 
 @dataclass
 class FramesPipelineConfig(OpenedPipelineConfig):
-    """A data manager that gives frames, and a model that takes them."""
+    """Options of a pipeline that trains a model on whole frames."""
 
     _target: type = field(default_factory=lambda: FramesPipeline)
     seed: int = 0
@@ -81,7 +81,7 @@ class FramesPipelineConfig(OpenedPipelineConfig):
 
 
 class FramesPipeline(OpenedPipeline):
-    """Hands each batch to the model as a whole; works on several processes also without GPUs."""
+    """Passes each batch to the model as a whole; also works on several processes without GPUs."""
 
     config: FramesPipelineConfig
     _model: Model
@@ -106,7 +106,7 @@ class FramesPipeline(OpenedPipeline):
             distributed.barrier()
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """Tells the model each step before it is done."""
+        """Tells the model the number of each step in advance."""
 
         def begin(step: int) -> None:
             if self.model.begin_step(step) and attributes.optimizers is not None:
@@ -117,17 +117,17 @@ class FramesPipeline(OpenedPipeline):
         return [before, *super().get_training_callbacks(attributes)]
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """One batch of this process."""
+        """Outputs, losses and metrics for one batch of this process."""
         return self._losses(step, *self.datamanager.next_train(step))
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The losses of a training batch without learning from it: held-out frames come in other numbers."""
+        """Losses of a training batch without an update, because held-out frames do not come in batches."""
         with torch.no_grad(), torch.random.fork_rng():
             return self.get_train_loss_dict(step)
 
     def get_average_image_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Means over held-out frames, without those that are not numbers (JSON has none): the spread of one frame, and
-        what not all frames have."""
+        """Means over held-out frames, without NaN (which JSON lacks): the deviation over a single frame, and figures
+        that not all frames have."""
         means = super().get_average_image_metrics(*arguments, **options)
         return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 

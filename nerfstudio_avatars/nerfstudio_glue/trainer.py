@@ -17,7 +17,7 @@ from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being
 
 @dataclass
 class AvatarTrainerConfig(TrainerConfig):
-    """Training of an avatar."""
+    """Options for training an avatar."""
 
     _target: type = field(default_factory=lambda: AvatarTrainer)
     # Not annotated, so no option: set when a finished run is opened.
@@ -57,7 +57,7 @@ class AvatarTrainerConfig(TrainerConfig):
 
 
 class AvatarTrainer(Trainer):
-    """Trains on the CPU when asked for a GPU that is not there, and keeps all schedules as long as the training."""
+    """Trains on the CPU if there is no GPU, and keeps all schedules as long as the training."""
 
     config: AvatarTrainerConfig
 
@@ -71,7 +71,7 @@ class AvatarTrainer(Trainer):
         super().__init__(config, local_rank, world_size)
 
     def train(self) -> None:
-        """Trains up to `max_num_iterations` steps in all: a resumed run does what is missing, by the same schedules."""
+        """Trains up to `max_num_iterations` steps in total: a resumed run takes the rest, on the same schedules."""
         total = self.config.max_num_iterations
         if self._start_step >= total:
             CONSOLE.print(
@@ -87,7 +87,7 @@ class AvatarTrainer(Trainer):
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Writes a checkpoint beside its place, moves it there when it is whole, and only then deletes older ones."""
+        """Writes a checkpoint to a temporary file, moves it into place, and only then deletes older ones."""
         self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -115,7 +115,7 @@ class AvatarTrainer(Trainer):
 
 
 def fit_schedules(config: AvatarTrainerConfig) -> None:
-    """Makes every schedule as long as the training, and lets rates begin anew where the model's phases do."""
+    """Makes every schedule as long as the training, and restarts rates at the phases of the model."""
     model = config.pipeline.model
     if hasattr(model, "max_steps"):
         model.max_steps = config.max_num_iterations

@@ -30,46 +30,46 @@ JOINTS = {
     16: "right_wrist", 23: "left_hip", 24: "right_hip", 25: "left_knee", 26: "right_knee", 27: "left_ankle",
     28: "right_ankle",
 }  # fmt: skip
-"""MediaPipe's landmarks that are joints of the body."""
+"""Joints of the body that MediaPipe's landmarks show."""
 TRUNK = (11, 12, 23, 24)
 BONES = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (12, 11), (24, 23))
-"""Pairs of landmarks whose direction in space is believed."""
+"""Pairs of landmarks whose direction in space is trusted."""
 VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
-"""Weights of landmarks that lie elsewhere than the joints of their names."""
+"""Weights of landmarks that are not at the joints they are named after."""
 STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
 STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
-"""How much more than others these joints are held in their rest pose."""
+"""Factor by which these joints are held in their rest pose more than others."""
 HOLD = 0.01
-"""How much a pose is drawn to the mean of all frames': who turns around holds it, and the side shows its depth."""
+"""Weight that pulls poses to their mean: people hold a pose while turning, and side views show its depth."""
 PLACE, POSE, SHAPE = range(3)
 STEPS = {PLACE: 60, POSE: 160, SHAPE: 160}
-"""Of Adam: place and orientation; with the pose; with the shape, and silhouettes looked at."""
+"""Adam steps of the stages: place and orientation; pose; shape, with silhouettes."""
 CONTOUR_POINTS = 120
-"""Of each frame's mask."""
+"""Points on the contour of each mask."""
 SKIN_POINTS = 700
-"""Vertices that are compared with the masks."""
+"""Number of vertices to compare with the masks."""
 
 
 @dataclass(frozen=True)
 class FittedBody:
-    """What was found, in OpenCV's camera axes (x right, y down, z forward)."""
+    """The fitted body, in OpenCV's camera axes (x right, y down, z forward)."""
 
     motion: BodySequence
     landmark_error: float
-    """Mean distance between the body's landmarks and those seen, pixels."""
+    """Mean distance in pixels between the landmarks of the body and those detected."""
     silhouettes: list[np.ndarray]
-    """The body's own mask in each frame, (height, width)."""
+    """The mask of the body in each frame, (height, width)."""
     overlaps: Float[np.ndarray, "frames"]
-    """Intersection over union of these and the masks; clothes and hair keep it below one."""
+    """Intersection over union of silhouettes and masks; clothes and hair keep it below one."""
 
 
 class BodyFit:
     """Fits a body to a video.
 
     Args:
-        body: at rest facing +z, y up, as SMPL does.
+        body: faces +z at rest, y up, as SMPL does.
         seen: one person in every frame.
-        intrinsic: pixels; the first pixel's centre is at one half.
+        intrinsic: in pixels; the centre of the first pixel is at one half.
     """
 
     def __init__(self, body: SmplBody, seen: Sequence[SeenBody], intrinsic: Float[np.ndarray, "3 3"]) -> None:
@@ -95,15 +95,15 @@ class BodyFit:
         self._turn, self._pose = torch.zeros(len(seen), 3), torch.zeros(len(seen), 69)
         self._betas = torch.zeros(10)
         self._beside = torch.zeros(len(JOINTS), 3)
-        """Landmarks from the joints of their names, in the bones' own axes, metres."""
+        """Offsets in metres of landmarks from the joints they are named after, in the axes of the bones."""
         self._vertical = torch.tensor([0.0, -1.0, 0.0])
-        """In the camera's axes: it may look down."""
+        """Upwards in camera axes, because the camera may look down."""
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> FittedBody:
-        """Fits, and measures.
+        """Fits the body, and measures the result.
 
         Args:
-            progress: told how many steps are done, and of how many.
+            progress: called with the number of steps done, and their total.
         """
         free = [self._turn, self._transl, self._vertical]
         done = 0
@@ -127,7 +127,7 @@ class BodyFit:
     # The body, and what is seen of it ---------------------------------------------------------------------------------
 
     def _posed(self) -> tuple[Float[Tensor, "frames 24 3"], Float[Tensor, "frames l 3"], Float[Tensor, "frames s 3"]]:
-        """Joints, landmarks and skin in the camera's axes."""
+        """Joints, landmarks and skin in camera axes."""
         vertices, joints = self._body.rest(self._betas)
         still = torch.zeros_like(self._transl)
         transforms = joint_transforms(joints, self._turn, self._pose, still, self._body.parents)
@@ -148,7 +148,7 @@ class BodyFit:
         return self._focal * points[..., :2] / points[..., 2:].clamp(min=0.1) + self._centre
 
     def _loss(self, stage: int) -> Float[Tensor, ""]:
-        """All distances in metres at the person's depth."""
+        """The loss; all distances are in metres at the depth of the person."""
         joints, landmarks, skin = self._posed()
         metres = (self._transl[:, 2].detach().clamp(min=0.3) / self._focal)[:, None]
         weight = self._visible * torch.tensor([VAGUE.get(number, 1.0) for number in self._landmarks])
@@ -173,7 +173,7 @@ class BodyFit:
         return loss
 
     def _silhouette_loss(self, skin: Float[Tensor, "frames s 2"], metres: Float[Tensor, "frames 1"]) -> Tensor:
-        """Skin outside of the mask counts much; a contour far from the skin may be a coat's."""
+        """Skin outside the mask counts strongly; a contour far from the skin may be that of a coat."""
         height, width = self._outside.shape[-2:]
         grid = 2 * skin / torch.tensor([width, height]) - 1
         outside = F.grid_sample(self._outside, grid[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
@@ -183,7 +183,7 @@ class BodyFit:
     # How it begins, and what comes out --------------------------------------------------------------------------------
 
     def _first_orientations(self, trunk: Float[Tensor, "4 3"]) -> Float[Tensor, "frames 3 3"]:
-        """Rest -> camera, from shoulders and hips in space (Kabsch 1976)."""
+        """Rotations from rest to camera, from 3D shoulders and hips (Kabsch 1976)."""
         rest, told = trunk - trunk.mean(0), self._places[:, list(TRUNK)]
         u, _, vt = torch.linalg.svd((told - told.mean(1, keepdim=True)).mT @ rest)
         signs = torch.ones(len(told), 3)
@@ -191,7 +191,7 @@ class BodyFit:
         return u @ torch.diag_embed(signs) @ vt
 
     def _first_places(self, trunk: Float[Tensor, "4 3"], pelvis: Float[Tensor, "3"]) -> Float[Tensor, "frames 3"]:
-        """Translations at which the rest body's trunk is seen where it should be: (x + t) = ray (z + t_z), linear."""
+        """Translations that put the trunk of the rest body in the right place: (x + t) = ray (z + t_z), linear."""
         x = (trunk - pelvis) @ self._upright.mT + pelvis
         ray = (self._points[:, list(TRUNK)] - self._centre) / self._focal
         factors = torch.zeros(*ray.shape, 3)
@@ -224,7 +224,7 @@ class BodyFit:
 
 
 def _robust(distance: Tensor, scale: float) -> Tensor:
-    """Geman and McClure's: grows with the square at first, and never beyond the scale."""
+    """The Geman-McClure loss: grows with the square at first, and never beyond the scale."""
     square = (distance / scale).square()
     return scale * square / (1 + square)
 
@@ -234,7 +234,7 @@ def _stiffness(name: str) -> float:
 
 
 def _features(vertices: Float[Tensor, "vertices 3"], weights: Float[Tensor, "vertices 24"]) -> dict[int, int]:
-    """MediaPipe's landmarks that are points of the skin, found by the body's own shape: nose, ears, heels, toes."""
+    """MediaPipe's landmarks on the skin, found from the shape of the body: nose, ears, heels, toes."""
     part = weights.argmax(-1)
 
     def extreme(joints: tuple[str, ...], direction: tuple[int, int, int]) -> int:
@@ -250,7 +250,7 @@ def _features(vertices: Float[Tensor, "vertices 3"], weights: Float[Tensor, "ver
 
 
 def _silhouettes(seen: Sequence[SeenBody]) -> tuple[Float[Tensor, "frames 1 h w"], Float[Tensor, "frames points 2"]]:
-    """Distances from the masks, and points of their contours, pixels."""
+    """Distances from the masks, and points on their contours, in pixels."""
     outside, contours = [], []
     for one in seen:
         mask = one.person.astype(np.uint8)

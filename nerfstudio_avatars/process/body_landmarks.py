@@ -21,32 +21,32 @@ MODEL = Path(__file__).parents[1] / "assets" / "person" / "pose_landmark_full.tf
 
 _LEAST_PRESENCE = 0.5
 _ENLARGED = 1.25
-"""How much larger than the person the crop is."""
+"""Size of the crop relative to the person."""
 PERSON = 128
-"""Share of a pixel, of 255, from which on it counts as the person."""
+"""Share of a pixel (of 255) above which it counts as the person."""
 
 
 @dataclass(frozen=True)
 class SeenBody:
-    """One person in one picture."""
+    """A person found in a picture."""
 
     points: Float[np.ndarray, "33 2"]
-    """Landmarks in pixels; a pixel's centre is at one half."""
+    """Landmarks in pixels; the centre of a pixel is at one half."""
     visibility: Float[np.ndarray, "33"]
-    """0 to 1."""
+    """Visibility of each landmark, from 0 to 1."""
     places: Float[np.ndarray, "33 3"]
-    """Landmarks in metres about the hips' middle, in the camera's axes (x right, y down, z forward)."""
+    """Landmarks in metres relative to the middle of the hips, in camera axes (x right, y down, z forward)."""
     mask: UInt8[np.ndarray, "height width"]
-    """Share of each pixel that is the person, 0 to 255."""
+    """Share of each pixel that shows the person, from 0 to 255."""
 
     @property
     def person(self) -> Bool[np.ndarray, "height width"]:
-        """The pixels that are the person."""
+        """The pixels that show the person."""
         return self.mask >= PERSON
 
 
 class BodyLandmarks:
-    """Finds the largest person of a picture.
+    """Finds the largest person in a picture.
 
     Raises:
         RuntimeMissing: without `ai-edge-litert`.
@@ -57,7 +57,7 @@ class BodyLandmarks:
         self._segment = PersonSegmenter()
 
     def detect(self, picture: UInt8[np.ndarray, "height width 3"]) -> SeenBody | None:
-        """Landmarks and mask, or None where nobody is."""
+        """Landmarks and mask, or None if nobody is found."""
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
         height, width = picture.shape[:2]
         whole = Square(np.array([width / 2, height / 2]), float(max(height, width)))
@@ -93,7 +93,7 @@ class BodyLandmarks:
 def _pasted(
     share: Float[np.ndarray, "side side"] | UInt8[np.ndarray, "side side"], square: Square, height: int, width: int
 ) -> UInt8[np.ndarray, "height width"]:
-    """A square's mask, 0 to 255, in the picture; only its largest part is kept."""
+    """The mask of a square (0 to 255) pasted into the picture; only its largest part is kept."""
     scale = square.side / len(share)
     # From the square's pixel centres to the picture's.
     to_picture = np.array([[scale, 0, 0], [0, scale, 0]])

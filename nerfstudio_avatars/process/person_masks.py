@@ -20,32 +20,32 @@ from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 
 SIDE = 256
-"""Of the pictures that the network sees, and of the masks, pixels."""
+"""Side length in pixels of the network's input, and of its masks."""
 MODEL = Path(__file__).parents[1] / "assets" / "person" / "selfie_segmentation.tflite"
 
 
 class PersonSegmenter:
-    """Tells a person from the background; made for one person, who is near.
+    """Separates a person from the background; made for one person who is near.
 
     Raises:
-        RuntimeMissing: without `ai-edge-litert`, saying how to get it.
+        RuntimeMissing: without `ai-edge-litert`; the message says how to install it.
     """
 
     def __init__(self) -> None:
         self._network = Network(MODEL, "Masks")
 
     def __call__(self, picture: UInt8[np.ndarray, "256 256 3"]) -> UInt8[np.ndarray, "256 256"]:
-        """Share of each pixel that is the person, 0 to 255."""
+        """Share of each pixel that shows the person, from 0 to 255."""
         (outputs,) = self._network(picture[None].astype(np.float32) / 255).values()
         share = outputs[0, ..., 0]
         return (share.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def person_masks(pictures: UInt8[Tensor, "pictures 256 256 3"], size: int) -> UInt8[Tensor, "pictures size size"]:
-    """Share of each pixel that is a person, 0 to 255, at another size.
+    """Share of each pixel that shows a person, from 0 to 255, at another size.
 
     Raises:
-        RuntimeMissing: without `ai-edge-litert`, saying how to get it.
+        RuntimeMissing: without `ai-edge-litert`; the message says how to install it.
     """
     segment = PersonSegmenter()
     return torch.from_numpy(np.stack([squared(segment(picture), size) for picture in pictures.numpy()]))
@@ -54,17 +54,17 @@ def person_masks(pictures: UInt8[Tensor, "pictures 256 256 3"], size: int) -> UI
 def write_person_masks(root: Path, progress: Callable[[int, int], None] | None = None) -> int:
     """Writes `masks/[<split>/]<clip>/<frame>.png` for every clip of a data set that has no mask yet.
 
-    A clip's masks appear when all of them are made, so a run that was stopped goes on where it was.
+    The masks of a clip appear once all of them are made, so an interrupted run continues where it stopped.
 
     Args:
-        root: of the data set, as `--data` has it.
-        progress: told how many clips are done, and of how many.
+        root: the folder of the data set, as given to `--data`.
+        progress: called with the number of clips done, and their total.
 
     Returns:
-        How many masks were written.
+        The number of masks that were written.
 
     Raises:
-        DataError: if there are no clips, or one cannot be read.
+        DataError: if there are no clips, or a clip cannot be read.
     """
     from PIL import Image
 
@@ -93,6 +93,6 @@ def write_person_masks(root: Path, progress: Callable[[int, int], None] | None =
 
 
 def _frame_names(clip: FoundClip) -> list[str]:
-    """Those of a folder's pictures, so that each mask stays its picture's when others come; else numbers."""
+    """Names of the pictures in a folder, so that masks keep their pictures when others are added; otherwise numbers."""
     stems = [path.stem for path in listed_pictures(clip.path)] if clip.path.is_dir() else []
     return stems if stems and len(set(stems)) == len(stems) else [f"{number:07d}" for number in range(clip.frames)]

@@ -24,9 +24,9 @@ from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody
 
 FEWEST = 8
-"""Frames with a person in them, less than which are no video of a turn."""
+"""Smallest number of frames with a person for a video of a turn."""
 Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, and of how much."""
+"""Called with the current task, how much of it is done, and its total."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Footage:
     """The frames of a video that show a person."""
 
     numbers: list[int]
-    """Of the frames in the video."""
+    """Numbers of the frames in the video."""
     pictures: list[UInt8[np.ndarray, "height width 3"]]
     seen: list[SeenBody]
     empty: list[int]
     """Numbers of frames in which nobody was found."""
     fps: float
-    """Of the frames taken."""
+    """Frame rate of the frames taken."""
 
     @property
     def cut_off(self) -> list[int]:
-        """Numbers of frames in which the person reaches the picture's border."""
+        """Numbers of frames in which the person reaches the border of the picture."""
         edges = [one.person[[0, -1]].any() or one.person[:, [0, -1]].any() for one in self.seen]
         return [number for number, edge in zip(self.numbers, edges, strict=True) if edge]
 
@@ -52,16 +52,16 @@ class Footage:
 def look_at(
     video: Path, frames: int, seconds: tuple[float, float | None], size: int, progress: Progress | None = None
 ) -> Footage:
-    """Takes evenly spaced frames out of a video, or a folder of pictures, and finds the person in each.
+    """Takes evenly spaced frames from a video or a folder of pictures, and finds the person in each.
 
     Args:
-        video: a video file, turned upright as phones note it, or a folder of pictures.
-        frames: how many are taken.
-        seconds: first and last moment; None is the end. A folder's pictures count as 30 a second.
-        size: longer side at most, pixels.
+        video: a video file, which is turned upright as its metadata say, or a folder of pictures.
+        frames: the number of frames to take.
+        seconds: start and end; None is the end of the video. Pictures in a folder count as 30 per second.
+        size: the maximum length of the longer side, in pixels.
 
     Raises:
-        DataError: no video, no such moments, or nobody in it.
+        DataError: it is not a video, is too short, or shows nobody.
         RuntimeMissing: without `ai-edge-litert`.
     """
     count, fps = _length(video)
@@ -93,17 +93,17 @@ def look_at(
 
 
 def camera_matrix(height: int, width: int, field_of_view: float) -> Float[np.ndarray, "3 3"]:
-    """A camera whose axis meets the picture's middle; the first pixel's centre is at one half.
+    """A camera matrix whose axis meets the middle of the picture; the centre of the first pixel is at one half.
 
     Args:
-        field_of_view: along the longer side, degrees.
+        field_of_view: along the longer side, in degrees.
     """
     focal = max(height, width) / 2 / np.tan(np.deg2rad(field_of_view) / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
 
 
 def turned_by(fitted: FittedBody) -> float:
-    """How much of a whole turn the person shows the camera, degrees: the largest gap between directions is missing."""
+    """The turn that the person shows the camera, in degrees: 360 minus the largest gap between directions."""
     facing = axis_angle_to_matrix(fitted.motion.global_orient)[:, :, 2]
     angles = torch.atan2(facing[:, 0], facing[:, 2]).sort().values
     gaps = torch.cat([angles.diff(), angles[:1] + 2 * torch.pi - angles[-1:]])
@@ -111,7 +111,7 @@ def turned_by(fitted: FittedBody) -> float:
 
 
 def fit(footage: Footage, body: SmplBody, field_of_view: float, progress: Progress | None = None) -> FittedBody:
-    """The body in all frames, in the camera's axes."""
+    """Fits the body in all frames, in camera axes."""
     height, width = footage.seen[0].mask.shape
     camera = camera_matrix(height, width, field_of_view)
     report = None if progress is None else lambda done, of: progress("Fitting the body", done, of)
@@ -120,10 +120,10 @@ def fit(footage: Footage, body: SmplBody, field_of_view: float, progress: Progre
 
 
 def write_subject(folder: Path, footage: Footage, fitted: FittedBody, field_of_view: float) -> None:
-    """Writes images/, masks/, cameras.npz, poses.npz and splits.json; the folder appears when it is whole.
+    """Writes images/, masks/, cameras.npz, poses.npz and splits.json; the folder appears once it is complete.
 
     Raises:
-        DataError: there is something at its place, or it cannot be written.
+        DataError: the folder exists already, or cannot be written.
     """
     if folder.exists():
         raise DataError(folder, "a folder or file", "a new name", "remove it, or choose another --output")
