@@ -63,7 +63,7 @@ def test_an_error_leaves_no_part_and_what_was_there(tmp_path, end):
 def test_what_killed_processes_left_goes_with_the_next_writing(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from nerfstudio_avatars.files import whole_file, whole_folder\n"
+        "from nerfstudio_avatars.whole_files import whole_file, whole_folder\n"
         "with whole_file(Path(sys.argv[1], 'a.txt')) as a, whole_folder(Path(sys.argv[1], 'b')) as b:\n"
         "    a.touch(); (b / 'c').touch(); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -19,7 +19,8 @@ from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import HELD_OUT_EVERY, held_out_split
 from nerfstudio_avatars.media.picture_files import listed_pictures, read_picture
-from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, probe_video, to_picture
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
+from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody
 
@@ -165,10 +166,7 @@ def _pictures(video: Path, wanted: list[int], size: int) -> Iterator[UInt8[np.nd
         files = listed_pictures(video)
         yield from (_at_most(read_picture(files[number]).rgb, size) for number in wanted)
         return
-    file = VideoFile(video)
-    for number in wanted:
-        *_, (_, frame) = file.walk_to(number)
-        yield _at_most(to_picture(frame).rgb, size)
+    yield from (_at_most(picture.rgb, size) for picture in VideoFile(video).pictures(wanted))
 
 
 def _at_most(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "height width 3"]:

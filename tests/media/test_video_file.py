@@ -9,7 +9,8 @@ import pytest
 from clip_files import number_of, numbered, write_video
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media.video_file import VideoFile, probe_video, to_picture
+from nerfstudio_avatars.media.video_file import VideoFile, to_picture
+from nerfstudio_avatars.media.video_index import probe_video
 
 FRAMES = 60
 KINDS = {
@@ -76,19 +77,26 @@ def test_a_walk_given_up_halfway_does_no_harm(tmp_path):
     assert last(file.walk_to(18))[0] == 18
 
 
-def test_pictures_held_sideways_are_turned_upright(tmp_path):
-    plain, turned = tmp_path / "plain.mp4", tmp_path / "turned.mov"
+FFMPEG = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"]
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_videos_held_sideways_are_shown_upright_as_ffmpeg_does(tmp_path, degrees):
+    plain, turned, count, size = tmp_path / "plain.mp4", tmp_path / "turned.mov", 6, (64, 96)
     with av.open(str(plain), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(5, 64, 96), format="rgb24")))
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for number in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number, *size), format="rgb24")))
         container.mux(stream.encode())
-    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"]
-    subprocess.run([*ffmpeg, "-display_rotation", "90", "-i", plain, "-c", "copy", turned], check=True)
-    raw = subprocess.run([*ffmpeg, "-i", turned, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, stdout=-1)
-    expected = np.frombuffer(raw.stdout, np.uint8).reshape(96, 64, 3)
-    _, rgb = last(VideoFile(turned).walk_to(0))
-    assert np.abs(rgb.astype(int) - expected).max() < 16
+    subprocess.run([*FFMPEG, "-display_rotation", str(degrees), "-i", plain, "-c", "copy", turned], check=True)
+    raw = subprocess.run([*FFMPEG, "-i", turned, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], check=True, stdout=-1)
+    upright = size if degrees % 180 == 0 else size[::-1]
+    expected = np.frombuffer(raw.stdout, np.uint8).reshape(count, *upright, 3)
+    file, facts = VideoFile(turned), probe_video(turned)
+    assert (file.size(), facts.frames, facts.fps) == (upright, count, 25)
+    for number, picture in zip((1, 4), file.pictures((1, 4)), strict=True):
+        assert np.abs(picture.rgb.astype(int) - expected[number]).max() < 16
 
 
 def test_a_transparent_video_gives_a_mask(tmp_path):
@@ -100,8 +108,7 @@ def test_a_transparent_video_gives_a_mask(tmp_path):
         stream.pix_fmt = "argb"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
         container.mux(stream.encode())
-    *_, (_, frame) = VideoFile(path).walk_to(0)
-    picture = to_picture(frame)
+    picture = VideoFile(path).picture(0)
     np.testing.assert_array_equal(picture.mask, rgba[..., 3])
     assert not picture.rgb[:, 32:].any()
 
@@ -121,9 +128,9 @@ def test_a_file_that_is_no_video_is_named(tmp_path, damage):
         path.unlink()
     else:
         path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"no video", "empty": b""}[damage])
-    for read in (probe_video, lambda path: next(VideoFile(path).walk_to(0))):
-        with pytest.raises(DataError, match="a.mp4") as error:
-            read(path)
+    for read in (probe_video, lambda path, fix: VideoFile(path, fix).size()):
+        with pytest.raises(DataError, match=r"(?s)a\.mp4.*a whole video.*copy it again") as error:
+            read(path, "copy it again")
         assert damage != "sound" or error.value.found.endswith("no pictures in it")
 
 
@@ -139,6 +146,21 @@ def test_a_video_with_a_hole_is_named_when_the_frame_is_asked_for(tmp_path):
             list(VideoFile(path).walk_to(frame))
 
 
+def test_pictures_are_those_asked_for_and_each_frame_is_decoded_once(tmp_path, monkeypatch):
+    file, wanted = VideoFile(write_video(tmp_path / "a.mp4", FRAMES)), [0, 3, 4, 20, 59]
+    walked, walk_to = [], file.walk_to
+    monkeypatch.setattr(file, "walk_to", lambda frame: (walked.append(one) or one for one in walk_to(frame)))
+    assert [number_of(picture.rgb) for picture in file.pictures(wanted)] == wanted
+    numbers = [number for number, _ in walked]
+    assert len(numbers) == len(set(numbers)) and list(VideoFile(tmp_path / "a.mp4").pictures([])) == []
+
+
 def test_frames_that_there_are_not_are_refused(tmp_path):
-    with pytest.raises(DataError, match="frames 0 to 4"):
-        list(VideoFile(write_video(tmp_path / "a.mp4", 5)).walk_to(5))
+    path = write_video(tmp_path / "a.mp4", 5)
+    for read in (
+        lambda file: list(file.walk_to(5)),
+        lambda file: file.picture(-1),
+        lambda file: list(file.pictures([2, 9])),
+    ):
+        with pytest.raises(DataError, match=r"(?s)a\.mp4.*no frame.*frames 0 to 4.*cut less"):
+            read(VideoFile(path, "cut less"))

@@ -9,7 +9,7 @@ from nerfstudio_avatars import tflite
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.demo import draw_demo_sequence
-from nerfstudio_avatars.media.video_file import VideoFile, to_picture
+from nerfstudio_avatars.media.video_file import VideoFile
 from nerfstudio_avatars.process.body_fit import JOINTS
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks
 
@@ -21,7 +21,7 @@ SIZE = 320
 def drawn(tmp_path_factory):
     """First picture, joints in it and mask."""
     folder = draw_demo_sequence(tmp_path_factory.mktemp("drawn"), size=SIZE, frames=16)
-    *_, (_, frame) = VideoFile(folder / f"{folder.name}.mp4").walk_to(0)
+    picture = VideoFile(folder / f"{folder.name}.mp4").picture(0)
     with h5py.File(folder / "masks.hdf5") as file:
         mask = file["masks"][0] > 0
     with h5py.File(folder / "reconstructed_poses.hdf5") as file:
@@ -32,7 +32,7 @@ def drawn(tmp_path_factory):
 
     cameras = PeopleSnapshotDataParserConfig(data=folder, downscale_factor=1).setup().get_dataparser_outputs().cameras
     focal, centre = float(cameras.fx[0]), np.array([float(cameras.cx[0]), float(cameras.cy[0])])
-    return to_picture(frame).rgb, focal * joints[:, :2] / joints[:, 2:] + centre, mask, body
+    return picture.rgb, focal * joints[:, :2] / joints[:, 2:] + centre, mask, body
 
 
 @needs_runtime

@@ -8,7 +8,8 @@ from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import Picture, listed_pictures, read_picture
-from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, probe_video, to_picture
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
+from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_clips, find_pictures
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ted_talk, voxceleb_person
 
@@ -102,8 +103,7 @@ def frame_of(path: Path, number: int) -> Picture:
         return read_picture(listed_pictures(path)[number])
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         return read_picture(path)
-    *_, (_, frame) = VideoFile(path).walk_to(number)
-    return to_picture(frame)
+    return VideoFile(path).picture(number)
 
 
 def _shared(found: list[FoundClip]) -> list[Fact]:

@@ -18,7 +18,8 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.preprocessed import read_cameras, rgba_picture
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits, check_split
-from nerfstudio_avatars.media.video_file import decoded, video_size
+from nerfstudio_avatars.media.video_file import VideoFile
+from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.motion.npz import read_npz
 
 COPY_AGAIN = "copy the subject's folder again from the distribution"
@@ -192,11 +193,11 @@ def _check_masks(path: Path, count: int, height: int, width: int) -> None:
 
 
 def _check_video(path: Path, count: int, height: int, width: int) -> tuple[int, float]:
-    video = video_size(path, COPY_AGAIN)
-    if (video.height, video.width) != (height, width):
-        found, expected = f"{video.width}x{video.height} pixels", f"{width}x{height}, as camera.pkl has it"
+    video, size = probe_video(path, COPY_AGAIN), VideoFile(path, COPY_AGAIN).size()
+    if size != (height, width):
+        found, expected = f"{size[1]}x{size[0]} pixels", f"{width}x{height}, as camera.pkl has it"
         raise DataError(path, found, expected, "calibrate at the size of the video, or scale the video")
-    if video.frames and video.frames < count:
+    if video.frames < count:
         raise DataError(
             path, f"{video.frames} frames", f"{count}, one per pose in reconstructed_poses.hdf5", COPY_AGAIN
         )
@@ -205,7 +206,7 @@ def _check_video(path: Path, count: int, height: int, width: int) -> tuple[int, 
 
 @dataclass(frozen=True)
 class SnapshotPictures:
-    """Decodes the video once, from its beginning to the last frame that is wanted."""
+    """Decodes the video once, as far as frames are wanted."""
 
     video: Path
     masks: Path
@@ -221,7 +222,8 @@ class SnapshotPictures:
         """One at a time, in rising order."""
         import h5py
 
-        from_video = decoded(self.video, [frame for frame in frames if frame not in self.exact], COPY_AGAIN)
+        wanted = [frame for frame in frames if frame not in self.exact]
+        from_video = VideoFile(self.video, COPY_AGAIN).pictures(wanted)
         with h5py.File(self.masks, "r") as file:
             soft = "soft_masks" in file
             masks = file["soft_masks" if soft else "masks"]
@@ -231,7 +233,7 @@ class SnapshotPictures:
                     continue
                 mask = masks[frame]
                 mask = mask.astype(np.uint8) if soft else (mask > 0).astype(np.uint8) * 255
-                yield MaskedFrame(self._straight(next(from_video)), self._straight(mask))
+                yield MaskedFrame(self._straight(next(from_video).rgb), self._straight(mask))
 
     def _straight(self, picture: np.ndarray) -> np.ndarray:
         return cv2.undistort(picture, self.intrinsic, self.distortion) if self.distortion.any() else picture

@@ -22,7 +22,7 @@ from nerfstudio_avatars.instant_avatar.data.surreal_clip import COPY_AGAIN, Surr
 from nerfstudio_avatars.instant_avatar.data.surreal_placement import place
 from nerfstudio_avatars.instant_avatar.data.surreal_search import find_surreal_clips
 from nerfstudio_avatars.instant_avatar.data.surreal_world import intrinsic
-from nerfstudio_avatars.media.video_file import decoded
+from nerfstudio_avatars.media.video_file import VideoFile
 
 MOST_TESTED = 24
 """Held-out pictures of a kind, evenly spread."""
@@ -167,8 +167,8 @@ class ClipPictures:
         for clip in self.clips:
             wanted = [frame - first for frame in frames if first <= frame < first + len(clip)]
             labels = clip.layers("segm", wanted)
-            pictures = decoded(clip.beside(".mp4"), wanted, COPY_AGAIN)
-            for rgb, parts in zip(pictures, labels, strict=True):
+            pictures = VideoFile(clip.beside(".mp4"), COPY_AGAIN).pictures(wanted)
+            for picture, parts in zip(pictures, labels, strict=True):
                 mask = np.where(parts > 0, 255, 0).astype(np.uint8)
-                yield MaskedFrame(np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
+                yield MaskedFrame(np.ascontiguousarray(picture.rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
             first += len(clip)

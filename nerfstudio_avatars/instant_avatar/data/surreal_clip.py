@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media.video_file import video_size
+from nerfstudio_avatars.media.video_file import VideoFile
+from nerfstudio_avatars.media.video_index import probe_video
 
 COPY_AGAIN = "copy the clip's files again from the distribution"
 INFO = "_info.mat"
@@ -93,8 +94,9 @@ def read_clip(info: Path) -> SurrealClip:
         raise DataError(info, f"camLoc of shape {fields['camLoc'].shape}", "(3, 1), metres", COPY_AGAIN)
     if np.ptp(arrays["shape"], axis=0).max() > LARGEST_SPREAD or np.ptp(gender) > 0:
         raise DataError(info, "shape or gender changes within the clip", "one person a clip", "split the clip")
-    video = video_size(info.with_name(info.name.removesuffix(INFO) + ".mp4"), COPY_AGAIN)
-    if video.frames and video.frames < count:
+    path = info.with_name(info.name.removesuffix(INFO) + ".mp4")
+    video, (height, width) = probe_video(path, COPY_AGAIN), VideoFile(path, COPY_AGAIN).size()
+    if video.frames < count:
         found, expected = f"a video of {video.frames} frames", f"{count}, one per column of pose"
         raise DataError(info, found, expected, COPY_AGAIN)
     return SurrealClip(
@@ -108,8 +110,8 @@ def read_clip(info: Path) -> SurrealClip:
         camera_location=_numbers(info, "camLoc", fields["camLoc"]).ravel(),
         cloth=_first_text(fields.get("cloth")).replace("\\", "/").split("/")[-1],
         body="standin" if _first_text(fields.get("body")) == "standin" else "",
-        height=video.height,
-        width=video.width,
+        height=height,
+        width=width,
         fps=video.fps,
     )
 

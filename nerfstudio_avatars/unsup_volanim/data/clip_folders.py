@@ -11,7 +11,8 @@ from pathlib import Path
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, by_number
-from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFacts, probe_video
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
+from nerfstudio_avatars.media.video_index import VideoFacts, probe_video
 
 SPLITS = ("train", "test")
 MASKS = "masks"

@@ -136,8 +136,7 @@ class ClipReader:
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
             video = self._video(clip.mask)
             with video.lock:
-                *_, (_, raw) = video.walk_to(frame)
-            picture = to_picture(raw)
+                picture = video.picture(frame)
             return picture.mask if picture.mask is not None else mask_of(picture.rgb, NOISE)
         file = self._mask_file(clip, path, frame)
         return None if file is None else read_mask(file)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, listed_pictures
-from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, probe_video
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
+from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 
