@@ -275,7 +275,7 @@ PREPROCESSED_MISTAKES = {
     "missing pictures": (lambda f: [path.unlink() for path in (f / "images").iterdir()], "images", "no .png"),
     "one picture missing": (lambda f: (f / "images" / "image_0002.png").unlink(), "masks", "8 masks"),
     "mask of another size": (_small_mask, "mask_0000.npy", "10x10"),
-    "broken picture": (lambda f: (f / "images" / "image_0000.png").write_bytes(b"x"), "image_0000.png", "no 8-bit"),
+    "broken picture": (lambda f: (f / "images" / "image_0000.png").write_bytes(b"x"), "image_0000.png", "no picture"),
     "no poses": (lambda f: (f / "poses.npz").unlink(), "poses.npz", "no such file"),
     "no intrinsics": (lambda f: np.savez(f / "cameras.npz", extrinsic=np.eye(4)), "cameras.npz", "intrinsic"),
 }
