@@ -28,8 +28,8 @@ class VideoFile:
     Threads that share it hold its `lock` while they read.
 
     Args:
-        path: of the video.
-        fix: what errors advise.
+        path: the video.
+        fix: the advice that errors give.
     """
 
     def __init__(self, path: Path, fix: str = COPY_AGAIN) -> None:
@@ -72,9 +72,7 @@ class VideoFile:
             self.close()
 
     def walk_to(self, frame: int) -> Iterator[tuple[int, VideoFrame]]:
-        """Decodes from the nearest possible place; the last frame given, of all those passed by, is the wanted one.
-
-        For whoever has a use for the frames on the way.
+        """Decodes from the nearest possible position, and yields all frames passed; the last one is the wanted one.
 
         Raises:
             DataError: there is no such frame, or it cannot be decoded.

@@ -53,7 +53,7 @@ class VideoIndex:
 
 
 def probe_video(path: Path, fix: str = COPY_AGAIN) -> VideoFacts:
-    """Counts the frames, without decoding them, and where the file has a table of them without reading it through.
+    """Counts the frames without decoding them and, if the file has a table of them, without reading it all.
 
     Raises:
         DataError: the file is missing or not a video; `fix` is the advice to give.
