@@ -5,14 +5,9 @@ This is a reader of its own, because trimesh, the only common glTF reader, drops
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import re
 import struct
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import torch
@@ -26,13 +21,13 @@ from nerfstudio_avatars.bodies.rotations import (
     slerp_axis_angle,
 )
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion.gltf_file import FIX, GltfFile
+from nerfstudio_avatars.motion.joint_map import JointMap
+from nerfstudio_avatars.motion.joint_names import match_joints
 from nerfstudio_avatars.motion.motion_file import MotionFile
-from nerfstudio_avatars.motion.retarget import SkeletonMotion, SkeletonPose, ancestors, match_joints, retarget
+from nerfstudio_avatars.motion.retarget import ancestors, retarget
+from nerfstudio_avatars.motion.skeleton import SkeletonMotion, SkeletonPose, find_joints
 
-_FIX = "export the file again as glTF 2.0 with its animation, from Blender for example"
-_JSON, _BIN = 0x4E4F534A, 0x004E4942
-_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
-_WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _DEFAULT_FPS, _FASTEST, _MOST_FRAMES, _DEEPEST = 30.0, 240.0, 200_000, 1000
 
 
@@ -42,37 +37,42 @@ def is_gltf(head: bytes) -> bool:
     return head.startswith(b"glTF") or (head.lstrip().startswith(b"{") and any(key in head for key in keys))
 
 
-def read_gltf(path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None = None) -> MotionFile:
-    """Reads the motion of a person in the longest animation, retargeted to SMPL's joints by node names.
+def read_gltf(
+    path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None = None, *, joint_map: JointMap | None = None
+) -> MotionFile:
+    """The person's motion in the longest animation, retargeted to SMPL's joints by the nodes' names.
 
     Translations, rotations and scales may have any interpolation. They are sampled at the rate of the keys if it is
     even, otherwise at 30 frames per second. Buffers may be in the file, in data URIs, or in files beside it.
 
     Args:
         path: the file.
-        rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
-            the stand-in.
+        rest_joints: joints of the T-pose of the body that will move, `body.rest(betas)[1]`, metres; the stand-in's by
+            default.
+        joint_map: the file's names of SMPL's joints, where they are known.
 
     Raises:
         DataError: the file is not a complete glTF file, names files elsewhere, or does not move a person.
     """
     try:
-        return _read(Path(path), rest_joints)
+        return _read(Path(path), rest_joints, joint_map)
     except DataError:
         raise
     except OSError as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "a readable file", "check the path") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
         # Whatever a broken file's JSON says where something else should be.
-        raise DataError(path, f"{type(error).__name__}: {error}", "glTF 2.0, as its schema says", _FIX) from error
+        raise DataError(path, f"{type(error).__name__}: {error}", "glTF 2.0, as its schema says", FIX) from error
 
 
-def _read(path: Path, rest_joints: torch.Tensor | None) -> MotionFile:
-    file = _File(path)
+def _read(path: Path, rest_joints: torch.Tensor | None, joint_map: JointMap | None) -> MotionFile:
+    file = GltfFile(path)
     nodes = file.json.get("nodes", [])
     parents = _parents(path, nodes)
     names, bind = _people(file, nodes)
-    joints = match_joints(tuple(names))
+    # The skin's pose is a rest pose even where the nodes are not; the tree alone is needed here.
+    every = sorted(range(len(nodes)), key=lambda node: len(ancestors(parents, node)))
+    joints = _skeleton_joints(path, nodes, names, parents, every, joint_map)
     animation, notes = _animation(file, set(joints.values()))
     tracks = _tracks(file, animation)
     times, fps = _times([keys for keys, _, _ in tracks.values()])
@@ -96,97 +96,36 @@ def _read(path: Path, rest_joints: torch.Tensor | None) -> MotionFile:
     source = SkeletonMotion(
         tuple(names[node] for node in order), tuple(index[parents[node]] for node in order), rests, moved, fps
     )
-    return retarget(source, path, "glTF", notes, rest_joints)
+    return retarget(source, path, "glTF", notes, rest_joints, joint_map)
 
 
-class _File:
-    """The JSON and the buffers of a glTF file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.binary = path, None  # type: Path, bytes | None
-        data = path.read_bytes()
-        if data.startswith(b"glTF"):
-            data = self._unpack(data)
-        try:
-            self.json: dict[str, Any] = json.loads(data)
-        except ValueError as error:
-            raise DataError(path, f"no JSON: {error}", "glTF 2.0", _FIX) from error
-        version = str(self.json["asset"]["version"])
-        if not version.startswith("2"):
-            raise DataError(path, f"glTF {version}", "glTF 2.0", _FIX)
-        self._buffers: dict[int, bytes] = {}
-
-    def _unpack(self, data: bytes) -> bytes:
-        version, length = struct.unpack_from("<II", data, 4)
-        if version != 2 or length > len(data):  # noqa: PLR2004
-            found = f"a GLB of version {version}, {len(data)} bytes of {length}"
-            raise DataError(self.path, found, "a whole GLB of version 2", "copy or export the file again")
-        chunks: dict[int, bytes] = {}
-        place = 12
-        while place + 8 <= length:
-            size, kind = struct.unpack_from("<II", data, place)
-            if place + 8 + size > length:
-                raise DataError(self.path, "a chunk that ends behind the file", "a whole GLB", "copy the file again")
-            chunks.setdefault(kind, data[place + 8 : place + 8 + size])
-            place += 8 + size
-        self.binary = chunks.get(_BIN)
-        return chunks[_JSON]
-
-    def _buffer(self, number: int) -> bytes:
-        if number not in self._buffers:
-            buffer = self.json["buffers"][number]
-            data = self._load(buffer.get("uri"), number)
-            if len(data) < buffer["byteLength"]:
-                found = f"buffer {number} of {len(data)} bytes"
-                raise DataError(
-                    self.path, found, f"{buffer['byteLength']} bytes", "copy all of the motion's files again"
-                )
-            self._buffers[number] = data
-        return self._buffers[number]
-
-    def _load(self, uri: str | None, number: int) -> bytes:
-        if uri is None:
-            if self.binary is None or number:
-                raise DataError(self.path, f"buffer {number} without data", "a URI or a GLB's binary part", _FIX)
-            return self.binary
-        if uri.startswith("data:"):
-            header, _, text = uri.partition(",")
-            try:
-                return base64.b64decode(text, validate=True) if header.endswith(";base64") else unquote(text).encode()
-            except binascii.Error as error:
-                raise DataError(self.path, f"buffer {number}: {error}", "base64", _FIX) from error
-        name, folder = unquote(uri), self.path.parent.resolve()
-        elsewhere = re.search(r"^[\\/]|\\|:|\0", name) or ".." in name.split("/")
-        file = folder if elsewhere else (folder / name).resolve()  # links followed
-        if elsewhere or not file.is_relative_to(folder):
-            raise DataError(self.path, f"a buffer at {uri[:100]!r}", "a file beside it", "export it as one .glb file")
-        if not file.is_file():
-            raise DataError(self.path, f"no file {name!r} beside it", "the buffer that it names", "copy that file too")
-        return file.read_bytes()
-
-    def array(self, number: int) -> np.ndarray:
-        """Values of an accessor as float64, (count, width); normalised integers become -1..1 or 0..1."""
-        accessor = self.json["accessors"][number]
-        kind, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
-        view = self.json["bufferViews"][accessor["bufferView"]] if "bufferView" in accessor else None
-        if view is None or "sparse" in accessor or set(view.get("extensions", {})) & {"EXT_meshopt_compression"}:
-            what = "compressed by meshopt" if view and "extensions" in view else "sparse or empty"
-            fix = "export the file without compression (`gltf-transform copy`, or Blender)"
-            raise DataError(self.path, f"accessor {number}, {what}", "plain numbers", fix)
-        count, step = int(accessor["count"]), int(view.get("byteStride", kind.itemsize * width))
-        data, start = self._buffer(view["buffer"]), int(view.get("byteOffset", 0))
-        inside = int(accessor.get("byteOffset", 0))
-        end = inside + (count - 1) * step + kind.itemsize * width
-        if count < 1 or min(start, inside) < 0 or step < kind.itemsize * width or end > view["byteLength"]:
-            raise DataError(self.path, f"accessor {number} of {count} elements", "elements inside its buffer", _FIX)
-        if start + end > len(data):
-            raise DataError(self.path, f"accessor {number} behind the end of its buffer", "a whole file", _FIX)
-        values = np.ndarray((count, width), kind, data, start + inside, (step, kind.itemsize)).astype(np.float64)
-        if accessor.get("normalized") and kind.kind in "iu":
-            values = np.maximum(values / np.iinfo(kind).max, -1.0)
-        if not np.isfinite(values).all():
-            raise DataError(self.path, f"NaN or infinity in accessor {number}", "finite numbers", _FIX)
-        return values
+def _skeleton_joints(  # noqa: PLR0913
+    path: Path,
+    nodes: list[dict[str, Any]],
+    names: list[str],
+    parents: tuple[int, ...],
+    order: list[int],
+    joint_map: JointMap | None,
+) -> dict[str, int]:
+    """SMPL's joints -> nodes, in the nodes' own pose; what the names tell where that is no person's."""
+    if not nodes:
+        return {}
+    pose = _globals(nodes, order, parents, {}, 1)
+    place = {node: index for index, node in enumerate(order)} | {-1: -1}
+    source = SkeletonMotion(
+        tuple(names[node] for node in order),
+        tuple(place[parents[node]] for node in order),
+        (SkeletonPose(pose.rotations[0], pose.positions[0]),),
+        pose,
+        1.0,
+    )
+    try:
+        found = find_joints(source, path, joint_map).joints
+    except DataError:
+        if joint_map:
+            raise
+        return match_joints(tuple(names))
+    return {joint: order[node] for joint, node in found.items()}
 
 
 def _parents(path: Path, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
@@ -194,20 +133,20 @@ def _parents(path: Path, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
     for node, content in enumerate(nodes):
         for child in content.get("children", []):
             if not 0 <= child < len(nodes) or parents[child] >= 0:
-                raise DataError(path, f"node {child} as a child of node {node}", "a tree of nodes", _FIX)
+                raise DataError(path, f"node {child} as a child of node {node}", "a tree of nodes", FIX)
             parents[child] = node
     for node in range(len(nodes)):
         depth, above = 0, parents[node]
         while above >= 0:
             depth, above = depth + 1, parents[above]
             if depth > _DEEPEST:
-                raise DataError(path, f"node {node} deeper than {_DEEPEST} others, or in a ring", "a tree", _FIX)
+                raise DataError(path, f"node {node} deeper than {_DEEPEST} others, or in a ring", "a tree", FIX)
     return tuple(parents)
 
 
-def _people(file: _File, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[int, np.ndarray]]:
-    """Names of nodes that can be joints (of the largest skin, or in a VRM's own list), and their bind transforms."""
-    names = [str(node.get("name", "")) for node in nodes]
+def _people(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[int, np.ndarray]]:
+    """Names of the nodes that can be joints (the largest skin's, or a VRM's own list), and their bind transforms."""
+    names = [str(node.get("name") or f"node {number}") for number, node in enumerate(nodes)]
     skin: dict[str, Any] = max(file.json.get("skins", []), key=lambda skin: len(skin["joints"]), default={})
     bind: dict[int, np.ndarray] = {}
     if skin:
@@ -228,8 +167,8 @@ def _people(file: _File, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[i
     return names, bind
 
 
-def _animation(file: _File, joints: set[int]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The longest animation that rotates joints of the person."""
+def _animation(file: GltfFile, joints: set[int]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The longest of the animations that turn the person's joints."""
     animations = file.json.get("animations", [])
     lengths = {}
     for number, animation in enumerate(animations):
@@ -239,7 +178,7 @@ def _animation(file: _File, joints: set[int]) -> tuple[dict[str, Any], tuple[str
             lengths[number] = max(float(times.max()) for times in keys) - min(float(times.min()) for times in keys)
     if not lengths:
         found = f"{len(animations)} animations, none of which turns a joint of a person"
-        raise DataError(file.path, found, "an animated skeleton with joints named as CMU, Mixamo, VRM or SMPL do", _FIX)
+        raise DataError(file.path, found, "an animated skeleton with joints named as CMU, Mixamo, VRM or SMPL do", FIX)
     names = {number: str(animations[number].get("name", f"number {number}")) for number in lengths}
     best = max(lengths, key=lambda number: lengths[number])
     others = ", ".join(repr(name) for number, name in names.items() if number != best)
@@ -251,8 +190,8 @@ _Track = tuple[np.ndarray, np.ndarray, str]
 _REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 
 
-def _tracks(file: _File, animation: dict[str, Any]) -> dict[tuple[int, str], _Track]:
-    """Maps node and path to keys (in seconds), values and interpolation. Morph targets and extensions are left out."""
+def _tracks(file: GltfFile, animation: dict[str, Any]) -> dict[tuple[int, str], _Track]:
+    """Node and path -> keys (seconds), values, interpolation. Morph targets and extensions' paths are left out."""
     tracks = {}
     for channel in animation["channels"]:
         target, sampler = channel["target"], animation["samplers"][channel["sampler"]]
@@ -263,7 +202,7 @@ def _tracks(file: _File, animation: dict[str, Any]) -> dict[tuple[int, str], _Tr
         expected = (len(keys) * (3 if kind == "CUBICSPLINE" else 1), len(_REST[target["path"]]))
         if kind not in ("LINEAR", "STEP", "CUBICSPLINE") or values.shape != expected or (np.diff(keys) < 0).any():
             found = f"{kind}, {len(keys)} keys and values of shape {values.shape} for {target['path']}"
-            raise DataError(file.path, found, f"rising keys and values of shape {expected}", _FIX)
+            raise DataError(file.path, found, f"rising keys and values of shape {expected}", FIX)
         tracks[target["node"], target["path"]] = keys, values, kind
     return tracks
 

@@ -17,6 +17,7 @@ from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion import aist, easymocap, gvhmr, npz, phalp, romp, threedpw, up_axis, wham
+from nerfstudio_avatars.motion.joint_map import JointMap
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.plain_contents import Unreadable, frame_files, read_contents
 
@@ -57,6 +58,7 @@ def read_motion(
     pelvis_rest: Float[Tensor, "3"] | None = None,
     *,
     rest_joints: Float[Tensor, "24 3"] | None = None,
+    joint_map: JointMap | None = None,
 ) -> MotionFile:
     """Reads a motion in the frame of its file. Nothing in the file is executed.
 
@@ -69,12 +71,13 @@ def read_motion(
         pelvis_rest: rest pelvis of the body that the motion was fitted to, metres, for tools that place something else
             than SMPL's origin (EasyMocap, ROMP, WHAM); the stand-in's by default, which lies within 2 cm of SMPL's.
         rest_joints: all rest joints of the body that will move, for BVH and glTF; the stand-in's by default.
+        joint_map: the file's names of SMPL's joints, for BVH and glTF; found by default.
 
     Raises:
         DataError: no reader recognises the contents, or they cannot be used.
     """
     path = Path(path)
-    motion = _read_scene(path, person, rest_joints)
+    motion = _read_scene(path, person, rest_joints, joint_map)
     if motion is None:
         if path.is_dir() and not frame_files(path):
             raise DataError(path, "a folder without JSON or npy files", "a motion file", "name the file in it")
@@ -128,7 +131,9 @@ def _reader(source: MotionSource) -> Reader:
     raise DataError(source.path, found, expected, fix)
 
 
-def _read_scene(path: Path, person: str | int | None, rest_joints: Tensor | None) -> MotionFile | None:
+def _read_scene(
+    path: Path, person: str | int | None, rest_joints: Tensor | None, joint_map: JointMap | None
+) -> MotionFile | None:
     """BVH and glTF, which tell of joints by name instead of SMPL's parameters."""
     if not path.is_file():
         return None
@@ -140,8 +145,10 @@ def _read_scene(path: Path, person: str | int | None, rest_joints: Tensor | None
     refuse_other_kinds(path, head, "a motion file: BVH, glTF, npz, npy, a pickle, torch or JSON file", motion=True)
     from nerfstudio_avatars.motion import bvh, gltf
 
-    read = bvh.read_bvh if bvh.is_bvh(head) else gltf.read_gltf if gltf.is_gltf(head) else None
-    motion = read(path, rest_joints) if read is not None else None
-    if motion is not None and person not in (None, 0, "0"):
+    if bvh.is_bvh(head):
+        return bvh.read_bvh(path, rest_joints, person=person, joint_map=joint_map)
+    if not gltf.is_gltf(head):
+        return None
+    if person not in (None, 0, "0"):
         raise DataError(path, f"no person {person}", "0: such a file holds one", "leave `person` out")
-    return motion
+    return gltf.read_gltf(path, rest_joints, joint_map=joint_map)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,98 +21,17 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion.joint_map import JointMap
 from nerfstudio_avatars.motion.motion_file import MotionFile
+from nerfstudio_avatars.motion.skeleton import SkeletonMotion, SkeletonPose, find_joints
 
-# A joint takes the first of its aliases that no joint above it has taken: `LeftShoulder` is the upper arm where nothing
-# else is (Poser), the collar otherwise (CMU, Mixamo); `LeftFoot` is the ankle (CMU) unless there is one (SMPL).
-_SIDED = {
-    "hip": "upleg upperleg thigh thighbend femur hip",
-    "knee": "knee lowerleg lowleg shin calf leg",
-    "shoulder": "upperarm uparm arm shldr shldrbend humerus shoulder",
-    "elbow": "elbow forearm forearmbend lowerarm lowarm",
-    "ankle": "ankle foot",
-    "foot": "toebase toes toe toe0 toe1 ball foot",
-    "wrist": "wrist hand",
-    "hand": "hand palm",
-    "collar": "collar clavicle thorax shoulder innershoulder",
-}
-_MIDDLE = {"pelvis": "pelvis hips hip", "neck": "neck neck1 neck01 necklower", "head": "head"}
-_SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
-_PREFIXES = set("mixamorig bip valvebiped valve biped j c def org character jnt joint bone model m f avg".split())
 _FINGER = re.compile(r"thumb|index|middle|mid\d|ring|pinky|little|finger", re.IGNORECASE)
-_REQUIRED = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow")]
 _LIMBS = [(f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in (("hip", "knee"), ("knee", "ankle"))]
 _LIMBS += [(f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))]
-_FIX = "rename the joints as CMU, Mixamo, VRM or SMPL do, or retarget the motion in Blender first"
 
 _WIDE = 12.0  # degrees
 _OTHER = {"left": "right", "right": "left"}
 _SWAP = re.compile("^(left|right)(?=_)")
-
-
-@dataclass(frozen=True)
-class SkeletonPose:
-    """Global rotations and positions of the nodes of a skeleton, in float64, in the axes and unit of the file."""
-
-    rotations: Float[Tensor, "*batch nodes 3 3"]
-    positions: Float[Tensor, "*batch nodes 3"]
-
-
-@dataclass(frozen=True)
-class SkeletonMotion:
-    """A moving skeleton of any kind."""
-
-    names: tuple[str, ...]
-    """Names of the nodes; empty for those that are not joints of the person."""
-    parents: tuple[int, ...]
-    """Indices of parents, which come before their children; -1 for roots."""
-    rests: tuple[SkeletonPose, ...]
-    """Candidate rest poses, best first; the last has the same axes as the frames."""
-    frames: SkeletonPose
-    fps: float
-
-
-def match_joints(names: tuple[str, ...]) -> dict[str, int]:
-    """Maps SMPL's joints to nodes; joints that are not found are left out."""
-    nodes: dict[tuple[str, str], int] = {}
-    for node, key in enumerate(_keys(names)):
-        if key[1]:
-            nodes.setdefault(key, node)
-    wanted = [("", joint, aliases) for joint, aliases in _MIDDLE.items()]
-    wanted += [(side, joint, aliases) for side in ("left", "right") for joint, aliases in _SIDED.items()]
-    joints: dict[str, int] = {}
-    for side, joint, aliases in wanted:
-        found = [alias for alias in aliases.split() if (side, alias) in nodes]
-        if found:
-            joints[f"{side}_{joint}" if side else joint] = nodes.pop((side, found[0]))
-    return joints
-
-
-def _keys(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Splits each name into its side and the rest, in lower case, without namespaces, prefixes and separators."""
-    words = [re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", re.split("[:|]", name)[-1]) for name in names]
-    words = [[word.lower() for word in name] for name in words]
-    prefixes = set(_PREFIXES)
-    for place in (0, 1):  # what most names begin with is the character's name
-        begins = Counter(name[place] for name in words if len(name) > place + 1)
-        prefixes |= {word for word, count in begins.items() if 2 * count > len(words) > 5 and word not in _SIDES}  # noqa: PLR2004
-    limbs = {alias for aliases in _SIDED.values() for alias in aliases.split()}
-    return [_key(name, prefixes, limbs) for name in words]
-
-
-def _key(words: list[str], prefixes: set[str], limbs: set[str]) -> tuple[str, str]:
-    start = 0
-    while start < len(words) - 1 and (words[start] in prefixes or (start and words[start].isdigit())):
-        start += 1
-    words = words[start:]
-    for end in (0, -1):
-        if len(words) > 1 and words[end] in _SIDES:
-            return _SIDES[words.pop(end)], "".join(words)
-    text = "".join(words)
-    for short, side in (("left", "left"), ("right", "right"), ("l", "left"), ("r", "right")):
-        if text.startswith(short) and text[len(short) :] in limbs:
-            return side, text[len(short) :]
-    return "", text
 
 
 def retarget(
@@ -122,6 +40,7 @@ def retarget(
     layout: str,
     notes: tuple[str, ...] = (),
     rest_joints: Float[Tensor, "24 3"] | None = None,
+    joint_map: JointMap | None = None,
 ) -> MotionFile:
     """Retargets a motion to SMPL's joints, in metres, y up; forward at rest is +z.
 
@@ -133,15 +52,19 @@ def retarget(
         layout: the `format` of the result.
         notes: notes of the reader.
         rest_joints: joints of the T-pose of the body that will move, metres; the stand-in's by default.
+        joint_map: the file's names of SMPL's joints, where they are known.
 
     Raises:
-        DataError: names or bones are not those of a person.
+        DataError: the joints or the bones are not those of a person.
     """
     standin = load_standin()
     rest = (standin.rest(torch.zeros(10))[1] if rest_joints is None else rest_joints).detach().cpu().double()
     target = dict(zip(JOINT_NAMES, rest, strict=True))
-    joints = match_joints(source.names)
-    _check(joints, source, path)
+    _check_numbers(source, path)
+    matched = find_joints(source, path, joint_map)
+    joints = matched.joints
+    if not _leg(source.frames.positions, joints) > 0:
+        raise DataError(path, "legs of no length", "offsets between hip, knee and ankle", "export the skeleton again")
     reference = _reference(source, joints, target)
     joints = reference.joints
     turns = _global_turns(source, reference, target)
@@ -160,22 +83,15 @@ def retarget(
         fps=source.fps,
     )
     scale = f"lengths times {wanted / length:.4g}: legs of {length:.4g} units become the body's {wanted:.2f} m"
-    notes = (*notes, scale, *reference.notes, *_left_out(source, joints))
-    return MotionFile(sequence, layout, "y", notes, "rest pose")
+    found = (matched.note,) if matched.note else ()
+    notes = (*notes, scale, *found, *reference.notes, *_left_out(source, joints))
+    named = tuple((name, source.names[joints[name]]) for name in JOINT_NAMES if name in joints)
+    return MotionFile(sequence, layout, "y", notes, "rest pose", named)
 
 
-def _check(joints: dict[str, int], source: SkeletonMotion, path: str | Path) -> None:
-    missing = [name for name in _REQUIRED if name not in joints]
-    names = [name for name in source.names if name]
-    if "pelvis" not in joints or missing:
-        missing = ([] if "pelvis" in joints else ["pelvis"]) + missing
-        found = f"no joint for {', '.join(missing)} among {', '.join(names[:40]) or 'none'}"
-        raise DataError(path, found, "the joints of a person, by name (CMU, Mixamo, VRM, SMPL ...)", _FIX)
-    frames = source.frames.positions
-    if not (torch.isfinite(frames).all() and torch.isfinite(source.frames.rotations).all()):
+def _check_numbers(source: SkeletonMotion, path: str | Path) -> None:
+    if not (torch.isfinite(source.frames.positions).all() and torch.isfinite(source.frames.rotations).all()):
         raise DataError(path, "joints at NaN or infinity", "finite numbers", "export the motion again")
-    if not _leg(frames, joints) > 0:
-        raise DataError(path, "legs of no length", "offsets between hip, knee and ankle", "export the skeleton again")
 
 
 def _left_out(source: SkeletonMotion, joints: dict[str, int]) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 from skeletons import STYLES
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
-from nerfstudio_avatars.motion.retarget import match_joints
+from nerfstudio_avatars.motion.joint_names import match_joints
 
 NAMES = {
     "CMU": "Hips LeftUpLeg LeftLeg LeftFoot LeftToeBase LeftShoulder LeftArm LeftForeArm LeftHand Neck Head",

@@ -98,11 +98,12 @@ def test_scenes_go_to_their_own_readers(tmp_path, monkeypatch, tool):
     module = importlib.import_module(f"nerfstudio_avatars.motion.{tool}")
     sequence = BodySequence(torch.zeros(10), torch.zeros(2, 3), torch.zeros(2, 69), torch.zeros(2, 3))
     monkeypatch.setattr(module, f"is_{tool}", lambda head: head == b"a scene")
-    monkeypatch.setattr(module, f"read_{tool}", lambda path, rest_joints: MotionFile(sequence, path.name))
+    monkeypatch.setattr(module, f"read_{tool}", lambda path, rest_joints, **_: MotionFile(sequence, path.name))
     (tmp_path / "motion.txt").write_bytes(b"a scene")
     assert read_motion(tmp_path / "motion.txt").format == "motion.txt"
-    with pytest.raises(DataError, match="no person 1"):
-        read_motion(tmp_path / "motion.txt", 1)
+    if tool == "gltf":
+        with pytest.raises(DataError, match="no person 1"):
+            read_motion(tmp_path / "motion.txt", 1)
 
 
 def test_asking_a_file_of_one_person_for_another_is_refused(tmp_path, lively_poses):

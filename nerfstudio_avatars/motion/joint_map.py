@@ -1,0 +1,50 @@
+"""Joint maps: which of a file's joints is which of SMPL's, as a JSON file that people write or correct by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
+from nerfstudio_avatars.errors import DataError
+
+JointMap = Mapping[str, str]
+"""SMPL's joint -> the file's name of it."""
+REQUIRED = (
+    "pelvis",
+    *(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow")),
+)
+"""Joints without which no body moves."""
+_MAPPED = tuple(name for name in JOINT_NAMES if "spine" not in name)
+_MOST_BYTES = 1 << 20
+_FIX = "let `ns-avatar inspect FILE --write-joint-map map.json` write one and correct that"
+
+
+def read_joint_map(path: Path) -> dict[str, str]:
+    """Reads a joint map: a JSON object, `{"pelvis": "Hips", "left_hip": "LeftUpLeg", ...}`.
+
+    Joints that it leaves out, or sets to null, are found as if there were no map.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    expected = f"a JSON object from SMPL's joints ({', '.join(_MAPPED[:4])}, ...) to the file's names"
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(path, "more than 1 MB", expected, _FIX)
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(path, f"{type(error).__name__}: {error}", expected, _FIX) from error
+    if not isinstance(content, dict) or not all(isinstance(name, str | None) for name in content.values()):
+        raise DataError(path, f"a {type(content).__name__} of other values than text", expected, _FIX)
+    unknown = [name for name in content if name not in _MAPPED]
+    if unknown:
+        raise DataError(path, f"`{unknown[0]}`", f"names among {', '.join(_MAPPED)}", _FIX)
+    return {joint: name for joint, name in content.items() if name}
+
+
+def joint_map_text(joints: tuple[tuple[str, str], ...]) -> str:
+    """A joint map as JSON: what was matched, and null for what was not."""
+    known = dict(joints)
+    return json.dumps({name: known.get(name) for name in _MAPPED}, indent=2, ensure_ascii=False) + "\n"
