@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.identity import ENDING, find_identity, load_identity, volanim_model
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +83,6 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
     Raises:
         UserError: if identity or clip is missing or unknown, or if the options cannot be combined.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from nerfstudio_avatars.media.frame_writer import FrameWriter
 
     model = volanim_model(run)
@@ -92,12 +91,10 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
     cube, own = _identity(run, model, shot)
     if shot.relative:
         poses = relative_motion(poses, own)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with FrameWriter(output, max(round(fps), 1)) as writer, Progress(*columns, transient=True) as progress:
-        task = progress.add_task("Rendering", total=len(poses))
-        for frame in _frames(model, cube, poses, shot):
+    with FrameWriter(output, max(round(fps), 1)) as writer, progress_bar("Rendering") as bar:
+        for count, frame in enumerate(_frames(model, cube, poses, shot), 1):
             writer.write(frame)
-            progress.advance(task)
+            bar(count, len(poses))
     return len(poses)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion.choices import Root, UpOrAuto
+from nerfstudio_avatars.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,18 +110,14 @@ def film(run: LoadedRun, shot: Shot, output: Path) -> int:
     Returns:
         The number of frames.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from nerfstudio_avatars.media.frame_writer import FrameWriter
 
     count = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with FrameWriter(output, shot.fps) as writer, Progress(*columns, transient=True) as progress:
-        task = progress.add_task(f"Rendering {shot.motion}", total=None)
+    with FrameWriter(output, shot.fps) as writer, progress_bar(f"Rendering {shot.motion}") as bar:
         for total, frame in frames(run, shot):
             writer.write(frame)
             count += 1
-            progress.update(task, total=total, completed=count)
+            bar(count, total)
     return count
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,14 +54,10 @@ def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, .
     Args:
         masks: one for each image, or none.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     model = volanim_model(run)
     pictures, objects = _read_pictures(model, images, masks)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
-        task = progress.add_task("Finding the identity", total=None)
-        return model.invert(pictures, lambda done, total: progress.update(task, completed=done, total=total), objects)
+    with progress_bar("Finding the identity") as bar:
+        return model.invert(pictures, bar, objects)
 
 
 def _read_pictures(

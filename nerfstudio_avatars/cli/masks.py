@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.progress import progress_bar
 
 
 @dataclass
@@ -23,8 +24,6 @@ class Masks:
 
     def run(self) -> None:
         """Writes the masks, with a progress bar."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         from nerfstudio_avatars.process.person_masks import write_person_masks
 
         if not self.data.is_dir():
@@ -34,13 +33,9 @@ class Masks:
                 "ns-avatar masks FOLDER."
             )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, transient=True) as progress:
-            task = progress.add_task("Clips", total=None)
+        with progress_bar("Clips") as bar:
             try:
-                count = write_person_masks(
-                    self.data, lambda done, total: progress.update(task, completed=done, total=total)
-                )
+                count = write_person_masks(self.data, bar)
             except ModuleNotFoundError as error:
                 raise UserError(str(error)) from error
         print(f"Wrote {count} masks: {self.data / 'masks'}")

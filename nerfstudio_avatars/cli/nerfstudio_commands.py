@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.progress import progress_bar
 
 PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
 """The progress in each line of ns-train's table."""
@@ -45,13 +46,9 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
     Raises:
         UserError: if it fails, with the end of its log.
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with log.open("wb") as out, Progress(*columns, transient=True) as progress:
-        task = progress.add_task(title, total=None)
+    with log.open("wb") as out, progress_bar(title) as bar:
         command = [sys.executable, "-m", f"nerfstudio.scripts.{script}", *arguments]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
@@ -59,7 +56,7 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
                 time.sleep(0.25)
                 found = PROGRESS.findall(_tail(log, 4000))
                 if found:
-                    progress.update(task, total=100, completed=float(found[-1]))
+                    bar(float(found[-1]), 100)
         finally:
             if process.poll() is None:
                 process.terminate()

@@ -10,6 +10,7 @@ import tyro
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder
+from nerfstudio_avatars.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,8 +53,6 @@ class Process:
 
     def run(self) -> None:
         """Writes the subject, and a sheet that shows the body over the pictures."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         from nerfstudio_avatars.bodies.smpl import load_body
         from nerfstudio_avatars.process import subject
         from nerfstudio_avatars.tflite import RuntimeMissing
@@ -63,12 +62,10 @@ class Process:
         if output.exists():
             raise UserError(f"{output}: exists. Remove it, or choose another --output.")
         check_folder(output.parent)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, transient=True) as progress:
-            task = progress.add_task("", total=None)
+        with progress_bar("") as bar:
 
             def report(what: str, done: int, of: int) -> None:
-                progress.update(task, description=what, completed=done, total=of)
+                bar(done, of, what)
 
             try:
                 footage = subject.look_at(self.video, self.frames, (self.start, self.end), self.size, report)

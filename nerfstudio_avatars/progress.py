@@ -1,0 +1,48 @@
+"""The progress bar of everything that takes more than a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class ProgressBar:
+    """A bar that is told how far the work is. See `progress_bar`."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def __call__(self, done: float, total: float, title: str | None = None) -> None:
+        """Shows the work done so far.
+
+        Args:
+            done: amount of work done.
+            total: amount of all work, in the same unit.
+            title: what is done from now on, if that changes.
+        """
+        self._progress.update(self._task, completed=done, total=total, description=title)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressBar]:
+    """A bar in the terminal, gone when the block ends. Nothing is printed where the output is no terminal.
+
+    >>> with progress_bar("Rendering") as bar:
+    ...     for done in range(10):
+    ...         bar(done + 1, 10)
+
+    Args:
+        title: what is done.
+    """
+    from rich import get_console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = get_console()
+    shown = console.is_terminal or console.is_jupyter
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
+        yield ProgressBar(progress, progress.add_task(title, total=None))

@@ -1,0 +1,45 @@
+"""A bar in a terminal, and silence elsewhere."""
+
+import io
+
+import pytest
+import rich
+from rich.console import Console
+
+from nerfstudio_avatars.progress import progress_bar
+
+
+@pytest.fixture
+def console(monkeypatch):
+    def replace(terminal):
+        console = Console(file=io.StringIO(), force_terminal=terminal, force_jupyter=False, width=80)
+        monkeypatch.setattr(rich, "_console", console)
+        return console.file
+
+    return replace
+
+
+def work():
+    with progress_bar("Rendering") as bar:
+        bar(0, 4)
+        bar(1, 4)
+        bar(3, 4, "Encoding")
+
+
+def test_a_terminal_shows_what_is_done_and_how_far(console):
+    shown = console(True)
+    work()
+    assert "Rendering" in shown.getvalue() or "Encoding" in shown.getvalue()
+    assert "3/4" in shown.getvalue()
+
+
+def test_files_and_pipes_get_nothing(console):
+    written = console(False)
+    work()
+    assert written.getvalue() == ""
+
+
+def test_an_error_passes_through(console):
+    console(False)
+    with pytest.raises(ValueError, match="mine"), progress_bar("Rendering"):
+        raise ValueError("mine")
