@@ -2,6 +2,7 @@
 # make demo-volanim   learn to move heads from their videos alone: outputs/demo-volanim/index.html
 # make check  style, types and the fast tests: what to run while working
 # make test   all tests
+# make docs   the documentation site: site/index.html
 # make lint   style, format, types and which way imports run
 # Each creates .venv and installs the pinned set of packages first, once.
 
@@ -18,7 +19,7 @@ export GOMP_SPINCOUNT ?= 0
 WORKERS ?= logical
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo demo-volanim check test lint clean
+.PHONY: install demo demo-volanim check test lint docs clean
 
 install: $(STAMP)
 
@@ -28,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing nerfstudio-avatars and its pinned packages into $(VENV) (minutes the first time)"
 	@# viser requires pyliblzfse, which PyPI has as C source only; its placeholder spares the compiler.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check packaging/pyliblzfse
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,faces,heic,perceptual]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,faces,heic,perceptual]"
 	@touch $@
 
 demo: $(STAMP)
@@ -49,5 +50,9 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) outputs site .pytest_cache .mypy_cache .ruff_cache .coverage
