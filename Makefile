@@ -52,7 +52,7 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "Open site/index.html"
+	@echo "Open site/index.html; with search: $(BIN)/python -m http.server --directory site"
 
 clean:
 	rm -rf $(VENV) outputs site .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,7 +1,7 @@
 """Every command and every snippet in the README and in docs/ is one that works.
 
-Commands are read by the parsers that the programs themselves use; those that need neither data nor time are run. A renamed
-flag, a method, an extra or a target that is gone, a script that was moved: each fails here.
+Commands are read by the parsers that the programs themselves use; those that need neither data nor time are run. A
+renamed flag, a method, an extra or a target that is gone, a script that was moved: each fails here.
 """
 
 import ast
@@ -20,6 +20,7 @@ import tyro
 
 from nerfstudio_avatars import cli, methods
 from nerfstudio_avatars.cli import verbs
+from nerfstudio_avatars.errors import UserError
 from tests.helpers.documented import PAGES, ROOT, Block, blocks, commands
 
 if sys.version_info >= (3, 11):
@@ -55,6 +56,8 @@ def _ns_avatar(words: list[str]) -> None:
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             verbs.parse(words)
+    except UserError as error:
+        pytest.fail(str(error))
     except SystemExit as end:
         if end.code:
             pytest.fail(said.getvalue())
