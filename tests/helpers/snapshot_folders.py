@@ -19,6 +19,7 @@ def poses(frames=FRAMES):
     pose = np.zeros((frames, 72), np.float32)
     pose[:, 0] = np.pi
     pose[:, 3:] = np.random.default_rng(0).normal(0, 0.1, (frames, 69))
+    pose[:, 3 * 16 + 2], pose[:, 3 * 17 + 2] = -1.2, 1.2  # arms down: so the body fits into the mask
     transl = np.tile(np.float32([0.1, 0.3, 3.0]), (frames, 1)) + np.linspace(0, 0.1, frames, dtype=np.float32)[:, None]
     return pose, transl
 

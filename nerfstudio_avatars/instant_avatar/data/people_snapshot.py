@@ -1,4 +1,4 @@
-"""`people-snapshot`: one person turning in front of a camera, raw as distributed or in InstantAvatar's layout."""
+"""`people-snapshot`: one person in front of a camera, as PeopleSnapshot or NeuMan, or in InstantAvatar's layout."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 
 from nerfstudio_avatars.bodies.smpl import load_body
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data import neuman, preprocessed
 from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
-from nerfstudio_avatars.instant_avatar.data import preprocessed
+from nerfstudio_avatars.instant_avatar.data.consistency import GENDERS
 from nerfstudio_avatars.instant_avatar.data.person_scene import Scene, build_scene
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
@@ -23,11 +24,12 @@ from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
     parse_range,
     published_split,
 )
+from nerfstudio_avatars.media.folder_layouts import name_layout
 
 
 @dataclass
 class PeopleSnapshotDataParserConfig(DataParserConfig):
-    """Reads PeopleSnapshot as distributed, or InstantAvatar's preprocessed layout, whichever the folder holds."""
+    """Reads PeopleSnapshot or NeuMan as distributed, or InstantAvatar's layout, whichever the folder holds."""
 
     _target: type = field(default_factory=lambda: PeopleSnapshotDataParser)
     data: Path = Path("data/people-snapshot")
@@ -72,7 +74,7 @@ class PeopleSnapshotDataParser(DataParser):
 
     def _scene(self) -> Scene:
         if getattr(self, "_built", None) is None:
-            self._built = _build_scene(self.config)
+            self._built = read_scene(self.config)
         return self._built
 
 
@@ -85,12 +87,10 @@ def _group(recording: Recording, frame: int) -> str:
 
 def find_subject(data: Path, subject: str | None) -> Path:
     """The folder of one subject, from it or from the folder of all."""
-    expected = "camera.pkl, masks.hdf5, ... as distributed, or cameras.npz, images/, masks/, poses.npz"
-    if _is_subject(data) and subject in (None, data.name):
+    expected = "camera.pkl, masks.hdf5, ... as distributed, or cameras.npz, images/, masks/, poses.npz, or NeuMan's"
+    if is_subject(data) and subject in (None, data.name):
         return data
-    inside = (
-        sorted(path.name for path in data.iterdir() if path.is_dir() and _is_subject(path)) if data.is_dir() else []
-    )
+    inside = sorted(path.name for path in data.iterdir() if path.is_dir() and is_subject(path)) if data.is_dir() else []
     if subject is None and len(inside) == 1:
         return data / inside[0]
     if subject in inside:
@@ -99,27 +99,42 @@ def find_subject(data: Path, subject: str | None) -> Path:
         found = f"the subjects {', '.join(inside)}" + (f", no {subject}" if subject else "")
         raise DataError(data, found, "the name of one of them", f"add --subject {inside[0]} after people-snapshot")
     if not data.is_dir():
-        raise DataError(data, "no such folder", expected, "give the subject's folder with --data")
+        found = "a file" if data.exists() else "no such folder"
+        raise DataError(data, found, expected, "give the subject's folder with --data")
+    layout = name_layout(data)
+    if layout is not None:
+        what, way = layout
+        raise DataError(data, what, expected, way)
     contents = ", ".join(sorted(path.name for path in data.iterdir())[:8]) or "nothing"
     raise DataError(data, contents, expected, "give the subject's folder with --data, or the folder that holds it")
 
 
-def _is_subject(folder: Path) -> bool:
-    return raw.is_raw(folder) or preprocessed.is_preprocessed(folder)
+def is_subject(folder: Path) -> bool:
+    """Whether a folder is one person's, in one of the layouts."""
+    return raw.is_raw(folder) or preprocessed.is_preprocessed(folder) or neuman.is_neuman(folder)
 
 
-def _build_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
+def read_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
+    """Reads a subject, compares its parts with each other, and turns it upright.
+
+    Raises:
+        DataError: a part is missing, damaged, or cannot belong to the others.
+    """
     folder = find_subject(Path(config.data), config.subject)
-    reader = raw if raw.is_raw(folder) else preprocessed
-    notes = raw.read_splits(folder)
-    splits = _splits(config, folder, notes, reader.count_frames(folder))
-    recording = raw.read_raw(folder, splits) if reader is raw else preprocessed.read_preprocessed(folder, splits)
-    gender = _gender(config, recording, notes)
-    body = load_body(_body_name(config, notes), gender)
-    motion = replace(recording.motion, gender=gender, body=str(body.name))
+    noted = raw.read_splits(folder)
+    reader = next((one for one in (raw, preprocessed) if _is(one, folder)), neuman)
+    splits, told = _splits(config, folder, noted, reader.count_frames(folder))
+    if reader is neuman:
+        gender = _gender(config, "", noted, "neutral")
+        body = load_body(_body_name(config, noted), gender)
+        recording = neuman.read_neuman(folder, splits, lambda betas: body.rest(betas)[1][0])
+    else:
+        recording = raw.read_raw(folder, splits) if reader is raw else preprocessed.read_preprocessed(folder, splits)
+        gender = _gender(config, recording.subject, noted, recording.motion.gender)
+        body = load_body(_body_name(config, noted), gender)
     return build_scene(
-        recording,
-        motion,
+        replace(recording, notes=(*recording.notes, *told)),
+        replace(recording.motion, gender=gender, body=str(body.name)),
         body,
         downscale_factor=config.downscale_factor,
         decontaminate_edges=config.decontaminate_edges,
@@ -127,23 +142,42 @@ def _build_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
     )
 
 
-def _splits(config: PeopleSnapshotDataParserConfig, folder: Path, notes: dict[str, Any], count: int) -> Splits:
-    if notes:
-        splits = {name: sorted(notes[name]) for name in SPLITS}
-    else:
-        splits = published_split(folder.name) or held_out_split(count, config.holdout_every)
+def _is(reader: Any, folder: Path) -> bool:
+    return raw.is_raw(folder) if reader is raw else preprocessed.is_preprocessed(folder)
+
+
+def _splits(
+    config: PeopleSnapshotDataParserConfig, folder: Path, noted: dict[str, Any], count: int
+) -> tuple[Splits, tuple[str, ...]]:
+    """The frames of each split, and what is to be told of them."""
+    known = {name: sorted(noted[name]) for name in SPLITS} if noted else published_split(folder.name)
+    if known is None and neuman.is_neuman(folder) and not preprocessed.is_preprocessed(folder):
+        known = neuman.read_neuman_splits(folder) or None
+    splits = known or held_out_split(count, config.holdout_every)
     given = {name: text for name in SPLITS if (text := getattr(config, name)) is not None}
+    within = {name: [frame for frame in frames if frame < count] for name, frames in splits.items()}
+    told = [
+        f"{len(frames) - len(within[name])} of {len(frames)} {name} frames come after the last, {count - 1}: left out"
+        for name, frames in splits.items()
+        if name not in given and len(within[name]) < len(frames)
+    ]
+    # Of a recording that is cut, the last frame is shown where none of those published is left.
+    instead = {"train": splits["train"], "val": [count - 1], "test": [count - 1]}
+    splits = {name: frames or instead[name] for name, frames in within.items()}
     splits |= {name: parse_range(text, f"--{name}") for name, text in given.items()}
     check_split(splits, count, folder)
-    return splits
+    return splits, tuple(told)
 
 
-def _gender(config: PeopleSnapshotDataParserConfig, recording: Recording, notes: dict[str, Any]) -> str:
+def _gender(config: PeopleSnapshotDataParserConfig, subject: str, noted: dict[str, Any], of_motion: str) -> str:
     if config.gender != "auto":
         return config.gender
-    named = recording.subject.split("-")[0]
-    told = notes.get("gender", named if named in ("male", "female") else recording.motion.gender)
-    return told if told in ("male", "female", "neutral") else "neutral"
+    named = subject.split("-", maxsplit=1)[0]
+    told = str(noted.get("gender", named if named in GENDERS else of_motion)).lower()
+    if told not in (*GENDERS, "", "none", "unknown"):
+        found = f"the gender {told!r}"
+        raise DataError(config.data, found, ", ".join(GENDERS), "correct it in the data, or give --gender neutral")
+    return told if told in GENDERS else "neutral"
 
 
 def _body_name(config: PeopleSnapshotDataParserConfig, notes: dict[str, Any]) -> str:

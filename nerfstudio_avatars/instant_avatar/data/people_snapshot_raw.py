@@ -11,17 +11,24 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data.preprocessed import read_cameras, rgba_picture
+from nerfstudio_avatars.files import read_bytes, regular_file
+from nerfstudio_avatars.instant_avatar.data.masked_pictures import rgba_picture
+from nerfstudio_avatars.instant_avatar.data.recorded_cameras import check_cameras, read_cameras
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits, check_split
-from nerfstudio_avatars.media.video_file import VideoFile
+from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.motion.npz import read_npz
 
+MOST_NOTES = 1 << 26
+"""Bytes of `splits.json`."""
+SOFT = "soft_masks"
+"""What `ns-avatar demo-data` writes besides `masks`."""
 COPY_AGAIN = "copy the subject's folder again from the distribution"
 
 
@@ -31,45 +38,71 @@ def is_raw(folder: Path) -> bool:
 
 
 def read_poses(folder: Path) -> BodySequence:
-    """The fitted poses of all frames of the video."""
+    """The fitted poses; as distributed, there is one more than the video has frames.
+
+    Raises:
+        DataError: they are missing, of other shapes, or not finite.
+    """
     path = folder / "reconstructed_poses.hdf5"
     fields = _read_hdf5(path, ("pose", "trans", "betas"))
+    for name, value in fields.items():
+        if value.dtype.kind not in "fiu":
+            raise DataError(path, f"{name} of type {value.dtype}", "numbers", COPY_AGAIN)
     pose, transl, betas = (np.asarray(fields[name], np.float32) for name in ("pose", "trans", "betas"))
     shapes = (pose.shape, transl.shape, betas.shape)
-    if pose.shape[1:] != (72,) or transl.shape != (len(pose), 3) or betas.shape[-1:] != (10,) or len(pose) == 0:
+    fits = pose.shape[1:] == (72,) and transl.shape[1:] == (3,) and betas.size == 10  # noqa: PLR2004
+    count = min(len(pose), len(transl)) if fits else 0
+    if not count:
         expected = "pose (F,72), trans (F,3), betas (10)"
         raise DataError(path, "pose {}, trans {}, betas {}".format(*shapes), expected, COPY_AGAIN)
-    for name, value in (("pose", pose), ("trans", transl), ("betas", betas)):
+    for name, value in (("pose", pose[:count]), ("trans", transl[:count]), ("betas", betas)):
         if not np.isfinite(value).all():
             bad = np.flatnonzero(~np.isfinite(value).reshape(len(value), -1).all(1))
             found = f"NaN or infinity in {name}, first at row {bad[0]}, {len(bad)} rows in all"
             raise DataError(path, found, "finite numbers", "fill those frames from their neighbours, or leave them out")
-    poses = torch.from_numpy(pose)
+    poses = torch.from_numpy(pose[:count])
     return BodySequence(
         betas=torch.from_numpy(betas.reshape(10)),
         global_orient=poses[:, :3],
         body_pose=poses[:, 3:],
-        transl=torch.from_numpy(transl),
+        transl=torch.from_numpy(transl[:count]),
     )
 
 
 def count_frames(folder: Path) -> int:
-    """Frames of the video that have a pose."""
-    return len(read_poses(folder))
+    """Frames that have a picture, a mask and a pose. All are counted from the first."""
+    return min(_counts(folder).values())
+
+
+def _counts(folder: Path) -> dict[str, int]:
+    return {
+        "frames in the video": probe_video(_video(folder)).frames,
+        "masks": _masks_shape(folder / "masks.hdf5")[0],
+        "poses": len(read_poses(folder)),
+    }
+
+
+def _told(counts: dict[str, int]) -> tuple[str, ...]:
+    """What does not have a partner is left out; as distributed, that is the last pose."""
+    used = min(counts.values())
+    if set(counts.values()) == {used}:
+        return ()
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return (f"{told}: they belong together one by one from the first, so the first {used} are used",)
 
 
 def read_splits(folder: Path) -> dict[str, Any]:
     """`splits.json`: frame ids of the splits, gender and body; empty where there is none."""
     path = folder / "splits.json"
-    if not path.is_file():
+    if not path.exists():
         return {}
     fix = 'write {"train": [0, ...], "val": [...], "test": [...], "gender": "neutral", "body": "standin"}'
     try:
-        notes = json.loads(path.read_text("utf8"))
+        notes = json.loads(read_bytes(path, "frame ids of train, val and test", fix, MOST_NOTES))
         for name in SPLITS:
-            if not all(isinstance(frame, int) for frame in notes[name]):
-                raise TypeError(f"{name} holds something else than whole numbers")
-    except (ValueError, KeyError, TypeError) as error:
+            if not all(type(frame) is int and frame >= 0 for frame in notes[name]):
+                raise TypeError(f"{name} holds something else than whole numbers from 0")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "frame ids of train, val and test", fix) from error
     return notes
 
@@ -82,14 +115,15 @@ def read_raw(folder: Path, splits: Splits) -> Recording:
         splits: frame ids of each split.
     """
     video, masks = _video(folder), folder / "masks.hdf5"
-    motion = read_poses(folder)
-    count = len(motion)
+    counts = _counts(folder)
+    count = min(counts.values())
     intrinsic, extrinsic, distortion, height, width = _camera(folder / "camera.pkl")
-    _check_masks(masks, count, height, width)
-    frames, fps = _check_video(video, count, height, width)
-    motion = replace(motion, fps=fps)
-    exact = folder / "ground_truth"
-    read = SnapshotPictures(video, masks, intrinsic, distortion, _exact_pictures(exact, splits), height, width, frames)
+    if _masks_shape(masks)[1:] != (height, width):
+        found, expected = f"masks of shape {_masks_shape(masks)}", f"({count}, {height}, {width}): camera.pkl's size"
+        raise DataError(masks, found, expected, "write the masks at the size of the video")
+    motion = replace(read_poses(folder)[:count], fps=_check_video(video, height, width))
+    exact = _exact_pictures(folder / "ground_truth", splits)
+    read = SnapshotPictures(video, masks, intrinsic, distortion, exact, height, width)
     recording = Recording(
         folder=folder,
         subject=folder.name,
@@ -100,6 +134,8 @@ def read_raw(folder: Path, splits: Splits) -> Recording:
         width=width,
         splits=splits,
         read=read,
+        masks=read.masks_of,
+        notes=_told(counts),
     )
     check_split(splits, count, folder)
     novel = folder / "novel_poses"
@@ -110,7 +146,11 @@ def _with_novel_poses(recording: Recording, read: SnapshotPictures, folder: Path
     motion, extra = recording.motion, read_npz(folder / "poses.npz")
     first, count = len(motion), len(extra)
     paths = [folder / "images" / f"image_{i:04d}.png" for i in range(count)]
-    intrinsics, extrinsics, _, _ = read_cameras(folder / "cameras.npz", count, paths[0])
+    size = recording.height, recording.width
+    intrinsics, extrinsics, *size_there = read_cameras(folder / "cameras.npz", count, size)
+    if tuple(size_there) != size:
+        found, expected = f"pictures of {size_there[1]}x{size_there[0]} pixels", f"{size[1]}x{size[0]}, as the video"
+        raise DataError(folder / "cameras.npz", found, expected, "write the pictures at the size of the video")
     ids = range(first, first + count)
     return replace(
         recording,
@@ -124,7 +164,8 @@ def _with_novel_poses(recording: Recording, read: SnapshotPictures, folder: Path
         extrinsics=np.concatenate([recording.extrinsics, extrinsics]),
         splits=recording.splits | {"test": [*recording.splits["test"], *ids]},
         novel_poses=frozenset(ids),
-        read=replace(read, exact=read.exact | dict(zip(ids, paths, strict=True))),
+        read=(whole := replace(read, exact=read.exact | dict(zip(ids, paths, strict=True)))),
+        masks=whole.masks_of,
     )
 
 
@@ -136,12 +177,12 @@ def _exact_pictures(folder: Path, splits: Splits) -> dict[int, Path]:
 
 
 def _video(folder: Path) -> Path:
-    named = folder / f"{folder.name}.mp4"
-    videos = [named] if named.is_file() else sorted(folder.glob("*.mp4"))
-    if len(videos) != 1:
-        found = f"{len(videos)} .mp4 files, none of them {named.name}" if videos else "no .mp4 file"
-        raise DataError(folder, found, f"the subject's video, {named.name}", COPY_AGAIN)
-    return videos[0]
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != ".")
+    named = [path for path in videos if path.stem == folder.name]
+    if len(videos) != 1 and len(named) != 1:
+        found = f"{len(videos)} videos, not one of them named {folder.name}" if videos else "no video"
+        raise DataError(folder, found, f"the subject's video, {folder.name}.mp4", COPY_AGAIN)
+    return regular_file((named or videos)[0], "the subject's video", COPY_AGAIN)
 
 
 def _camera(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
@@ -155,53 +196,54 @@ def _camera(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
         height, width = int(camera["height"]), int(camera["width"])
     except DataError as error:
         raise DataError(path, error.found, error.expected, error.fix) from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
-    if not all(np.isfinite(value).all() for value in (focal, centre, rotation, shift, distortion)) or focal.min() <= 0:
-        raise DataError(path, f"focal length {focal}, centre {centre}", "finite, positive pixels", COPY_AGAIN)
+    if not all(np.isfinite(value).all() for value in (focal, centre, rotation, shift, distortion)):
+        found = f"NaN or infinity: focal length {focal}, centre {centre}, distortion {distortion}"
+        raise DataError(path, found, "finite numbers", COPY_AGAIN)
     extrinsic = np.eye(4)
     extrinsic[:3, :3], extrinsic[:3, 3] = cv2.Rodrigues(rotation)[0], shift
     intrinsic = np.diag([*focal, 1.0])
     intrinsic[:2, 2] = centre
+    check_cameras(path, intrinsic[None], extrinsic[None], height, width, COPY_AGAIN)
     return intrinsic, extrinsic, distortion, height, width
 
 
 def _read_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     import h5py
 
+    expected = f"an HDF5 file with {', '.join(names)}"
+    regular_file(path, expected, COPY_AGAIN)
     try:
         with h5py.File(path, "r") as file:
-            return {name: file[name][()] for name in names}
-    except (OSError, KeyError) as error:
-        found = "no such file" if not path.is_file() else f"{type(error).__name__}: {error}"
-        raise DataError(path, found, f"an HDF5 file with {', '.join(names)}", COPY_AGAIN) from error
+            return {name: np.asarray(file[name][()]) for name in names}
+    except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
 
 
-def _check_masks(path: Path, count: int, height: int, width: int) -> None:
+def _masks_shape(path: Path) -> tuple[int, int, int]:
+    """Frames, height and width."""
     import h5py
 
+    expected = "an HDF5 file with masks (F,H,W), whole numbers"
+    regular_file(path, expected, COPY_AGAIN)
     try:
         with h5py.File(path, "r") as file:
-            shape = file["soft_masks" if "soft_masks" in file else "masks"].shape
-    except (OSError, KeyError) as error:
-        found = "no such file" if not path.is_file() else f"{type(error).__name__}: {error}"
-        raise DataError(path, found, "an HDF5 file with masks (F,H,W)", COPY_AGAIN) from error
-    if shape != (count, height, width):
-        found = f"masks of shape {shape}"
-        expected = f"({count}, {height}, {width}): a pose per frame in reconstructed_poses.hdf5, camera.pkl's size"
-        raise DataError(path, found, expected, "write one mask per pose, at the size of the video")
+            masks = file[SOFT if SOFT in file else "masks"]
+            shape, kind = masks.shape, masks.dtype.kind
+    except (OSError, KeyError, AttributeError, RuntimeError) as error:
+        raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
+    if len(shape) != 3 or 0 in shape or kind not in "iub":  # noqa: PLR2004
+        raise DataError(path, f"masks of shape {shape} and type {kind}", expected, COPY_AGAIN)
+    return shape
 
 
-def _check_video(path: Path, count: int, height: int, width: int) -> tuple[int, float]:
-    video, size = probe_video(path, COPY_AGAIN), VideoFile(path, COPY_AGAIN).size()
+def _check_video(path: Path, height: int, width: int) -> float:
+    size = VideoFile(path, COPY_AGAIN).size()
     if size != (height, width):
         found, expected = f"{size[1]}x{size[0]} pixels", f"{width}x{height}, as camera.pkl has it"
         raise DataError(path, found, expected, "calibrate at the size of the video, or scale the video")
-    if video.frames < count:
-        raise DataError(
-            path, f"{video.frames} frames", f"{count}, one per pose in reconstructed_poses.hdf5", COPY_AGAIN
-        )
-    return video.frames, video.fps
+    return probe_video(path, COPY_AGAIN).fps
 
 
 @dataclass(frozen=True)
@@ -216,24 +258,36 @@ class SnapshotPictures:
     """RGBA files that stand for frames of the video, or come after it."""
     height: int
     width: int
-    frames: int
 
     def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
         """One at a time, in rising order."""
+        wanted = [frame for frame in frames if frame not in self.exact]
+        from_video, of_video = VideoFile(self.video, COPY_AGAIN).pictures(wanted), self._masks_of_video(wanted)
+        for frame in frames:
+            if frame in self.exact:
+                yield rgba_picture(self.exact[frame], self.height, self.width)
+            else:
+                yield MaskedFrame(self._straight(next(from_video).rgb), next(of_video))
+
+    def masks_of(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width"]]:
+        """The masks alone: the video is not decoded."""
+        of_video = self._masks_of_video([frame for frame in frames if frame not in self.exact])
+        for frame in frames:
+            exact = self.exact.get(frame)
+            yield next(of_video) if exact is None else rgba_picture(exact, self.height, self.width).mask
+
+    def _masks_of_video(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width"]]:
         import h5py
 
-        wanted = [frame for frame in frames if frame not in self.exact]
-        from_video = VideoFile(self.video, COPY_AGAIN).pictures(wanted)
-        with h5py.File(self.masks, "r") as file:
-            soft = "soft_masks" in file
-            masks = file["soft_masks" if soft else "masks"]
-            for frame in frames:
-                if frame in self.exact:
-                    yield rgba_picture(self.exact[frame], self.height, self.width)
-                    continue
-                mask = masks[frame]
-                mask = mask.astype(np.uint8) if soft else (mask > 0).astype(np.uint8) * 255
-                yield MaskedFrame(self._straight(next(from_video).rgb), self._straight(mask))
+        try:
+            with h5py.File(self.masks, "r") as file:
+                soft = SOFT in file
+                masks = file[SOFT if soft else "masks"]
+                for frame in frames:
+                    mask = masks[frame]
+                    yield self._straight(mask.astype(np.uint8) if soft else (mask > 0).astype(np.uint8) * 255)
+        except (OSError, RuntimeError) as error:
+            raise DataError(self.masks, f"damaged: {error}", "a whole HDF5 file", COPY_AGAIN) from error
 
     def _straight(self, picture: np.ndarray) -> np.ndarray:
         return cv2.undistort(picture, self.intrinsic, self.distortion) if self.distortion.any() else picture

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import PosedBody
@@ -21,6 +22,7 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl import SmplBody
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data.consistency import checked
 from nerfstudio_avatars.instant_avatar.data.frame_source import FrameSource
 from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PreparedPictures
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
@@ -112,9 +114,13 @@ def build_scene(
         half_pixel: `reference` repeats InstantAvatar's rays through pixel corners.
 
     Raises:
-        DataError: if `downscale_factor` enlarges pictures or leaves too little of them.
+        DataError: if `downscale_factor` enlarges pictures or leaves too little of them, or if poses, masks and cameras
+            cannot belong together (`consistency`).
     """
     height, width = _picture_size(recording, downscale_factor)
+    recording = checked(recording, motion, body)
+    for note in recording.notes:
+        CONSOLE.print(f"{recording.folder}: {note}.", markup=False)
     pelvis_rest = body.rest(motion.betas)[1][0].detach()
     frames = torch.linspace(0, len(motion) - 1, min(len(motion), POSES)).round().long().unique().tolist()
     with torch.no_grad():

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from jaxtyping import Float
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import slerp_axis_angle
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
+from nerfstudio_avatars.instant_avatar.data.masked_pictures import PictureFiles, find_pictures, numberings, read_picture
+from nerfstudio_avatars.instant_avatar.data.recorded_cameras import read_cameras
+from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits
-from nerfstudio_avatars.media.mask_files import read_mask
-from nerfstudio_avatars.media.picture_files import by_number, read_values
 from nerfstudio_avatars.motion.npz import read_npz
 
-PICTURES = (".png", ".jpg", ".jpeg")
-MASKS = (".npy", *PICTURES)
-MATRIX_STACK = 3
-"""Dimensions of one matrix per frame."""
+POSES = ("poses_optimized.npz", "poses.npz")
+"""Of all frames. The first is what InstantAvatar's own fit writes beside the estimate that it began with."""
 
 
 def is_preprocessed(folder: Path) -> bool:
     """Whether a folder is laid out this way."""
-    return (folder / "cameras.npz").is_file()
+    return (folder / "cameras.npz").exists()
 
 
 def count_frames(folder: Path) -> int:
-    """Pictures of the sequence."""
-    return len(_listed(folder / "images", PICTURES))
+    """Pictures of the sequence, as far as poses go."""
+    images, _, _ = find_pictures(folder)
+    poses = _whole(folder)
+    refined = any(_first_file(folder / "poses", name) for name in SPLITS)
+    return len(images) if refined or not poses.is_file() else min(len(images), len(read_npz(poses)))
 
 
 def read_preprocessed(folder: Path, splits: Splits) -> Recording:
@@ -44,13 +40,13 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
         folder: of one subject.
         splits: frame ids of each split; rows of the per-split pose files belong to them in this order.
     """
-    images, masks = _listed(folder / "images", PICTURES), _listed(folder / "masks", MASKS)
-    if len(images) != len(masks):
-        fix = "write one mask per picture, in the same order"
-        raise DataError(folder / "masks", f"{len(masks)} masks", f"{len(images)}, as many as in images/", fix)
-    _check_pairs(images, masks)
-    intrinsics, extrinsics, height, width = read_cameras(folder / "cameras.npz", len(images), images[0])
-    motion = _motion(folder, splits, len(images))
+    images, masks, notes = find_pictures(folder)
+    motion, told = _motion(folder, splits, images)
+    images = images[: len(motion)]
+    size = read_picture(images[0]).shape[:2]
+    intrinsics, extrinsics, height, width = read_cameras(folder / "cameras.npz", len(images), (size[0], size[1]))
+    masks = None if masks is None else {frame: path for frame, path in masks.items() if frame < len(images)}
+    files = PictureFiles(images, masks, height, width)
     return Recording(
         folder=folder,
         subject=folder.name,
@@ -59,79 +55,51 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
         extrinsics=extrinsics,
         height=height,
         width=width,
-        splits=splits,
-        read=PictureFiles(images, masks, height, width),
+        splits=with_masks(splits, files.masked, folder),
+        read=files,
+        masks=files.masks_of,
+        notes=(*notes, *told),
     )
 
 
-def read_cameras(
-    path: Path, count: int, first_picture: Path
-) -> tuple[Float[np.ndarray, "frames 3 3"], Float[np.ndarray, "frames 4 4"], int, int]:
-    """One still camera or one per frame."""
-    fix = "write intrinsic (3,3) and extrinsic (4,4), or one of each per frame"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            fields = {name: file[name] for name in file.files}
-        intrinsic, extrinsic = (np.asarray(fields[name], np.float64) for name in ("intrinsic", "extrinsic"))
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(path, f"{type(error).__name__}: {error}", "an npz with intrinsic and extrinsic", fix) from error
-    stacked = []
-    for name, value, side in (("intrinsic", intrinsic, 3), ("extrinsic", extrinsic, 4)):
-        every = value if value.ndim == MATRIX_STACK else value[None]
-        if every.shape[1:] != (side, side) or len(every) not in (1, count) or not np.isfinite(every).all():
-            expected = f"finite ({side},{side}) or ({count},{side},{side})"
-            raise DataError(path, f"{name} of shape {value.shape}", expected, fix)
-        stacked.append(np.broadcast_to(every, (count, side, side)))
-    picture = read_8_bit(first_picture)
-    height, width = (int(fields.get(name, picture.shape[i])) for i, name in enumerate(("height", "width")))
-    return stacked[0], stacked[1], height, width
+def with_masks(splits: Splits, masked: list[int], folder: Path) -> Splits:
+    """The splits without frames that have no mask."""
+    left = {name: [frame for frame in frames if frame in set(masked)] for name, frames in splits.items()}
+    for name, frames in left.items():
+        if not frames:
+            found = f"no mask for any of the {len(splits[name])} {name} frames"
+            raise DataError(folder, found, "masks", f"write them, or give other frames with --{name}")
+    return left
 
 
-def _listed(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files by name; numbers in names count as numbers: 9.png comes before 10.png."""
-    listed = folder.iterdir() if folder.is_dir() else ()
-    files = [path for path in listed if path.suffix.lower() in suffixes and path.name[0] != "."]
-    if not files:
-        found = "no such folder" if not folder.is_dir() else f"no {', '.join(suffixes)} in it"
-        raise DataError(folder, found, "one file per frame, sorted by name", f"write them to {folder}")
-    return sorted(files, key=lambda path: by_number(path.name))
+def _whole(folder: Path) -> Path:
+    return next((folder / name for name in POSES if (folder / name).is_file()), folder / POSES[-1])
 
 
-def _check_pairs(images: list[Path], masks: list[Path]) -> None:
-    """Refuses masks whose numbers are not their pictures': one missing and another too many shift all between."""
-    of_images, of_masks = _numberings(images), _numberings(masks)
-    if not of_images or not of_masks or any(numbers in of_masks for numbers in of_images):
-        return
-    place = next(i for i, (a, b) in enumerate(zip(of_images[-1], of_masks[-1], strict=True)) if a != b)
-    found = f"{masks[place].name} in the place of the mask of {images[place].name}, the first that does not fit"
-    fix = "add the mask that is missing, remove the one too many, or give each mask its picture's number"
-    raise DataError(masks[place].parent, found, "masks that bear the numbers of their pictures", fix)
-
-
-def _numberings(files: list[Path]) -> list[list[int]]:
-    """Numbers in the names by which the files can be told apart; none where names are not alike."""
-    of_file = [[int(number) for number in re.findall(r"\d+", path.stem)] for path in files]
-    if len({len(numbers) for numbers in of_file}) > 1:
-        return []
-    columns = [list(column) for column in zip(*of_file, strict=True)]
-    return [column for column in columns if len(set(column)) == len(files) > 1]
-
-
-def _motion(folder: Path, splits: Splits, count: int) -> BodySequence:
+def _motion(folder: Path, splits: Splits, images: list[Path]) -> tuple[BodySequence, tuple[str, ...]]:
     # One person has one shape: the training file's. The test file's own betas, where they differ, are not used.
-    whole = folder / "poses.npz"
+    whole, count = _whole(folder), len(images)
     parts = {name: _first_file(folder / "poses", name) for name in SPLITS}
     refined = {name: read_npz(path) for name, path in parts.items() if path is not None}
+    if list(refined) == ["train"] and len(refined["train"]) == count != len(splits["train"]):
+        return refined["train"], ()
     for name, sequence in refined.items():
         if len(sequence) != len(splits[name]):
             fix = f"give the frames that the file belongs to, --{name} start:end:step"
             raise DataError(str(parts[name]), f"{len(sequence)} poses", f"{len(splits[name])}, the {name} frames", fix)
     if "train" not in refined:
         motion = read_npz(whole)
-        if len(motion) != count:
-            fix = "write one pose per picture, or remove the pictures without a pose"
-            raise DataError(whole, f"{len(motion)} poses", f"{count}, as many as pictures in images/", fix)
-        return motion
+        if len(motion) == count:
+            return motion, ()
+        for numbers in numberings(images):
+            if numbers[-1] - numbers[0] + 1 == len(motion):
+                told = (
+                    f"{count} pictures, {len(motion)} poses in {whole.name}: the pictures' numbers say whose they are"
+                )
+                return _at(motion, [number - numbers[0] for number in numbers]), (told,)
+        used = min(len(motion), count)
+        told = f"{count} pictures, {len(motion)} poses in {whole.name}: the first {used} of each are used"
+        return motion[:used], (told,)
     motion = read_npz(whole) if whole.is_file() else refined["train"]
     rows: dict[int, torch.Tensor] = {}
     for name in ("test", "val", "train"):
@@ -144,6 +112,15 @@ def _motion(folder: Path, splits: Splits, count: int) -> BodySequence:
         global_orient=frames[:, :3],
         body_pose=frames[:, 3:72],
         transl=frames[:, 72:],
+    ), ()
+
+
+def _at(motion: BodySequence, frames: list[int]) -> BodySequence:
+    return replace(
+        motion,
+        global_orient=motion.global_orient[frames],
+        body_pose=motion.body_pose[frames],
+        transl=motion.transl[frames],
     )
 
 
@@ -167,47 +144,3 @@ def _filled(rows: dict[int, torch.Tensor], count: int) -> torch.Tensor:
         pose = slerp_axis_angle(a[:72].view(-1, 3), b[:72].view(-1, 3), share).flatten()
         filled.append(torch.cat([pose, torch.lerp(a[72:], b[72:], share)]))
     return torch.stack(filled)
-
-
-def read_8_bit(path: Path) -> np.ndarray:
-    """A picture as cv2 has it (BGR or BGRA, uint8), turned upright."""
-    picture = read_values(path)
-    if picture.dtype != np.uint8:
-        found = "something that is no 8-bit picture"
-        raise DataError(path, found, "a PNG or JPEG picture", "write the picture again")
-    return picture
-
-
-def check_size(path: Path, picture: np.ndarray, height: int, width: int) -> None:
-    """Refuses a picture or mask of another size than the camera's."""
-    if picture.shape[:2] != (height, width):
-        fix = "write pictures, masks and cameras at one resolution"
-        raise DataError(path, f"{picture.shape[1]}x{picture.shape[0]} pixels", f"{width}x{height}", fix)
-
-
-def rgba_picture(path: Path, height: int, width: int) -> MaskedFrame:
-    """An exact RGBA file."""
-    picture = read_8_bit(path)
-    if picture.ndim != MATRIX_STACK or picture.shape[2] != 4:  # noqa: PLR2004
-        raise DataError(path, f"an array of shape {picture.shape}", "RGBA", "write colour and mask in one PNG")
-    check_size(path, picture, height, width)
-    return MaskedFrame(np.ascontiguousarray(picture[..., 2::-1]), np.ascontiguousarray(picture[..., 3]), clean=True)
-
-
-@dataclass(frozen=True)
-class PictureFiles:
-    """Pictures and masks as files, one each per frame."""
-
-    images: list[Path]
-    masks: list[Path]
-    height: int
-    width: int
-
-    def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
-        """One at a time."""
-        for frame in frames:
-            image, mask = read_8_bit(self.images[frame]), read_mask(self.masks[frame])
-            check_size(self.images[frame], image, self.height, self.width)
-            check_size(self.masks[frame], mask, self.height, self.width)
-            rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image[..., 2::-1]  # noqa: PLR2004
-            yield MaskedFrame(np.ascontiguousarray(rgb), mask)

@@ -40,5 +40,9 @@ class Recording:
     splits: Splits
     read: Callable[[Sequence[int]], Iterator[MaskedFrame]]
     """Pictures of frame ids given in rising order."""
+    masks: Callable[[Sequence[int]], Iterator[UInt8[np.ndarray, "height width"]]]
+    """Their masks alone, which is quicker where pictures come out of a video."""
     novel_poses: frozenset[int] = field(default_factory=frozenset)
     """Frames whose pose belongs to another motion than the video's."""
+    notes: tuple[str, ...] = ()
+    """What was dropped, guessed or is odd; users are told."""

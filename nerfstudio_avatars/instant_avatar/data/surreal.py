@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
@@ -107,7 +108,8 @@ def _build(config: SurrealDataParserConfig) -> Scene:
         height=clips[0].height,
         width=clips[0].width,
         splits=splits,
-        read=ClipPictures(clips),
+        read=(pictures := ClipPictures(clips)),
+        masks=pictures.masks_of,
         novel_poses=novel,
     )
     return build_scene(
@@ -163,12 +165,19 @@ class ClipPictures:
 
     def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
         """One at a time, in rising order."""
+        masks = self.masks_of(frames)
+        for clip, wanted in self._by_clip(frames):
+            for picture in VideoFile(clip.beside(".mp4"), COPY_AGAIN).pictures(wanted):
+                yield MaskedFrame(np.ascontiguousarray(picture.rgb[:, ::-1]), next(masks))
+
+    def masks_of(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width"]]:
+        """The masks alone."""
+        for clip, wanted in self._by_clip(frames):
+            for parts in clip.layers("segm", wanted):
+                yield np.ascontiguousarray(np.where(parts > 0, 255, 0).astype(np.uint8)[:, ::-1])
+
+    def _by_clip(self, frames: Sequence[int]) -> Iterator[tuple[SurrealClip, list[int]]]:
         first = 0
         for clip in self.clips:
-            wanted = [frame - first for frame in frames if first <= frame < first + len(clip)]
-            labels = clip.layers("segm", wanted)
-            pictures = VideoFile(clip.beside(".mp4"), COPY_AGAIN).pictures(wanted)
-            for picture, parts in zip(pictures, labels, strict=True):
-                mask = np.where(parts > 0, 255, 0).astype(np.uint8)
-                yield MaskedFrame(np.ascontiguousarray(picture.rgb[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
+            yield clip, [frame - first for frame in frames if first <= frame < first + len(clip)]
             first += len(clip)

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from snapshot_folders import FRAMES, SIZE, picture, write_preprocessed
+from snapshot_folders import FRAMES, SIZE, picture, poses, write_preprocessed
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data.preprocessed import read_preprocessed, rgba_picture
+from nerfstudio_avatars.instant_avatar.data.masked_pictures import rgba_picture
+from nerfstudio_avatars.instant_avatar.data.preprocessed import read_preprocessed
 
 SPLITS = {"train": list(range(FRAMES)), "val": [0], "test": [0]}
 
@@ -84,11 +85,73 @@ def test_photographs_and_masks_taken_upright_are_read_upright(tmp_path):
     assert np.abs(shown.rgb[..., 0].astype(int) - picture(0)[0][:, :32, 2]).mean() < 8
 
 
-def test_sixteen_bit_pictures_are_refused(tmp_path):
+def test_sixteen_bit_pictures_are_read_as_eight(tmp_path):
     folder = write_preprocessed(tmp_path / "one")
-    cv2.imwrite(str(folder / "images" / "image_0000.png"), picture(0)[0].astype(np.uint16))
-    with pytest.raises(DataError, match=r"(?s)image_0000.*no 8-bit"):
-        _read(folder)
+    before = _read(folder)[0].rgb
+    cv2.imwrite(str(folder / "images" / "image_0000.png"), picture(0)[0].astype(np.uint16) * 257)
+    np.testing.assert_array_equal(_read(folder)[0].rgb, before)
+
+
+@pytest.mark.parametrize("name", ["mask", "segmentations", "sam_masks", "masks_sam_images", "Matting", "his_masks_v2"])
+def test_masks_are_found_under_their_usual_names(tmp_path, name):
+    folder = write_preprocessed(tmp_path / "one")
+    expected = [shown.mask for shown in _read(folder)]
+    (folder / "masks").rename(folder / name)
+    recording = read_preprocessed(folder, SPLITS)
+    np.testing.assert_array_equal([shown.mask for shown in recording.read(range(FRAMES))], expected)
+    np.testing.assert_array_equal(list(recording.masks(range(FRAMES))), expected)
+    assert recording.notes == (f"masks are taken from {name}/",)
+
+
+@pytest.mark.parametrize("ending", ["_mask", "-alpha", ".mask"])
+def test_masks_beside_their_pictures_are_found(tmp_path, ending):
+    folder = write_preprocessed(tmp_path / "one")
+    expected = [shown.mask for shown in _read(folder)]
+    for frame, mask in enumerate(expected):
+        cv2.imwrite(str(folder / "images" / f"image_{frame:04d}{ending}.png"), mask)
+        (folder / "masks" / f"mask_{frame:04d}.npy").unlink()
+    np.testing.assert_array_equal([shown.mask for shown in _read(folder)], expected)
+
+
+def test_masks_in_the_pictures_transparency_are_found(tmp_path):
+    folder = write_preprocessed(tmp_path / "one")
+    expected = _read(folder)
+    for frame, shown in enumerate(expected):
+        bgra = np.dstack([shown.rgb[..., ::-1], shown.mask])
+        cv2.imwrite(str(folder / "images" / f"image_{frame:04d}.png"), bgra)
+        (folder / "masks" / f"mask_{frame:04d}.npy").unlink()
+    for found, known in zip(_read(folder), expected, strict=True):
+        np.testing.assert_array_equal(found.mask, known.mask)
+        np.testing.assert_array_equal(found.rgb, known.rgb)
+
+
+@pytest.mark.parametrize("part", ["images", "masks"])
+def test_pictures_without_a_mask_and_masks_without_a_picture_are_left_out_and_told(tmp_path, part):
+    folder = write_preprocessed(tmp_path / "one")
+    sorted((folder / part).iterdir())[2].unlink()
+    count = FRAMES - (part == "images")
+    recording = read_preprocessed(folder, {"train": list(range(count)), "val": [0], "test": [0]})
+    assert recording.splits["train"] == ([0, 1, 3, 4, 5, 6, 7] if part == "masks" else list(range(7)))
+    assert any("the 7 that share a number are used" in note for note in recording.notes)
+    greens = [shown.rgb[20, 20, 1] // 30 for shown in recording.read(recording.splits["train"])]
+    assert greens == [0, 1, 3, 4, 5, 6, 7]
+    assert all(mask.any() for mask in recording.masks(recording.splits["train"]))
+
+
+def test_poses_follow_the_numbers_of_pictures_when_one_is_missing(tmp_path):
+    folder = write_preprocessed(tmp_path / "one")
+    expected = read_preprocessed(folder, SPLITS).motion.transl
+    for part, ending in (("images", "png"), ("masks", "npy")):
+        (folder / part / f"{part[:-1]}_0002.{ending}").unlink()
+    motion = read_preprocessed(folder, {"train": list(range(7)), "val": [0], "test": [0]}).motion
+    np.testing.assert_array_equal(motion.transl, expected[[0, 1, 3, 4, 5, 6, 7]])
+
+
+def test_the_optimised_poses_of_instantavatar_come_before_the_first_estimate(tmp_path):
+    folder = write_preprocessed(tmp_path / "one")
+    pose, transl = poses()
+    np.savez(folder / "poses_optimized.npz", betas=np.zeros(10), thetas=pose, transl=transl + 0.01)
+    np.testing.assert_allclose(read_preprocessed(folder, SPLITS).motion.transl, transl + 0.01, atol=1e-6)
 
 
 def test_pictures_without_alpha_are_no_exact_pictures(tmp_path):

@@ -1,0 +1,123 @@
+"""The cameras of a recording: read from InstantAvatar's npz, and checked whatever they come from."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
+
+FEWEST_PIXELS, MOST_PIXELS = 16, 16384
+"""Along each side of a picture."""
+SHORTEST_FOCAL, LONGEST_FOCAL = 0.05, 100.0
+"""Focal lengths over the picture's longer side: fields of view of 169 and 0.6 degrees."""
+ROUNDED = 1e-2
+"""How far rounding may take the entries of a rotation times its transpose from the identity."""
+MATRIX_STACK = 3
+"""Dimensions of one matrix per frame."""
+_FIX = "write intrinsic (3,3) and extrinsic (4,4), or one of each per frame; height and width, whole numbers of pixels"
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
+
+
+def read_cameras(
+    path: Path, count: int, picture_size: tuple[int, int]
+) -> tuple[Float[np.ndarray, "frames 3 3"], Float[np.ndarray, "frames 4 4"], int, int]:
+    """One still camera or one per frame.
+
+    Args:
+        path: an npz with `intrinsic`, `extrinsic` (OpenCV's, world -> camera) and, where they are known, `height` and
+            `width`, pixels.
+        count: frames.
+        picture_size: height and width where the file does not say them.
+
+    Raises:
+        DataError: no such file, or cameras that cannot be.
+    """
+    fields = _fields(path)
+    stacked = []
+    for name, side in (("intrinsic", 3), ("extrinsic", 4)):
+        if name not in fields:
+            found = f"the fields {', '.join(sorted(fields)) or '(none)'}"
+            raise DataError(path, found, "an npz with intrinsic and extrinsic", _FIX)
+        value = fields[name]
+        every = value if value.ndim == MATRIX_STACK else value[None]
+        expected = f"finite numbers of shape ({side},{side}) or ({count},{side},{side})"
+        if value.dtype.kind not in "fiu" or every.shape[1:] != (side, side) or len(every) not in (1, count):
+            raise DataError(path, f"{name} of shape {value.shape} and type {value.dtype}", expected, _FIX)
+        stacked.append(np.broadcast_to(every.astype(np.float64), (count, side, side)))
+    height, width = (
+        _pixels(path, name, fields.get(name), own) for name, own in zip(("height", "width"), picture_size, strict=True)
+    )
+    check_cameras(path, *stacked, height, width, _FIX)
+    return stacked[0], stacked[1], height, width
+
+
+def check_cameras(  # noqa: PLR0913
+    path: Path,
+    intrinsics: Float[np.ndarray, "frames 3 3"],
+    extrinsics: Float[np.ndarray, "frames 4 4"],
+    height: int,
+    width: int,
+    fix: str,
+) -> None:
+    """Refuses cameras that no lens and no tripod make.
+
+    Raises:
+        DataError: pictures of no size, focal lengths that are not positive, matrices that turn nothing. It names the
+            frame.
+    """
+    if not all(FEWEST_PIXELS <= size <= MOST_PIXELS for size in (height, width)):
+        found = f"pictures of {width}x{height} pixels"
+        raise DataError(path, found, f"{FEWEST_PIXELS} to {MOST_PIXELS} pixels a side", fix)
+    for name, matrices in (("intrinsic", intrinsics), ("extrinsic", extrinsics)):
+        _refuse(path, ~np.isfinite(matrices).all((1, 2)), f"{name} with NaN or infinity", "finite numbers", fix)
+    longer = max(height, width)
+    focal, centre = intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2]
+    shown = f"focal lengths of {focal[0, 0]:g} and {focal[0, 1]:g} pixels"
+    expected = f"{SHORTEST_FOCAL * longer:.0f} to {LONGEST_FOCAL * longer:.0f} pixels for pictures of {width}x{height}"
+    strange = ((focal < SHORTEST_FOCAL * longer) | (focal > LONGEST_FOCAL * longer)).any(1)
+    _refuse(path, strange, shown, expected + ": focal lengths are in pixels, not millimetres", fix)
+    outside = (np.abs(centre - np.array([width, height]) / 2) > 2 * longer).any(1)
+    _refuse(path, outside, f"a principal point at {centre[0]}", "one near the middle of the picture, pixels", fix)
+    last = (np.abs(intrinsics[:, 2] - [0, 0, 1]) > ROUNDED).any(1)
+    _refuse(path, last, f"intrinsic with the last row {intrinsics[0, 2]}", "0 0 1", fix)
+    turn = extrinsics[:, :3, :3]
+    away = np.abs(turn @ turn.swapaxes(1, 2) - np.eye(3)).max((1, 2))
+    bent = (away > ROUNDED) | (np.linalg.det(turn) < 0) | (np.abs(extrinsics[:, 3] - [0, 0, 0, 1]) > ROUNDED).any(1)
+    told = f"extrinsic that is no rotation (determinant {np.linalg.det(turn[bent.argmax()]):.3g})"
+    _refuse(path, bent, told, "a rotation and a translation, world -> camera, last row 0 0 0 1", fix)
+
+
+def _refuse(path: Path, bad: np.ndarray, found: str, expected: str, fix: str) -> None:
+    if bad.any():
+        where = f" in {bad.sum()} of {len(bad)} cameras, first of frame {bad.argmax()}" if len(bad) > 1 else ""
+        raise DataError(path, found + where, expected, fix)
+
+
+def _pixels(path: Path, name: str, value: np.ndarray | None, own: int) -> int:
+    if value is None:
+        return own
+    whole = value.size == 1 and value.dtype.kind in "fiu" and np.isfinite(value).all()
+    if not whole or float(value.reshape(())) != int(value.reshape(())):
+        shown = value.ravel()[0] if value.size == 1 else f"an array of shape {value.shape}"
+        raise DataError(path, f"{name}: {shown!r}", "a whole number of pixels", _FIX)
+    return int(value.reshape(()))
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    regular_file(path, "an npz with intrinsic and extrinsic", _FIX)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if isinstance(file, np.ndarray):
+                raise ValueError("one npy array")
+            wanted = ("intrinsic", "extrinsic", "height", "width")
+            return {name: file[name] for name in file.files if name in wanted}
+    except _DAMAGED as error:
+        found = f"{type(error).__name__}: {error}"
+        raise DataError(path, found, "an npz with intrinsic and extrinsic", _FIX) from error
