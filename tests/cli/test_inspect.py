@@ -157,7 +157,7 @@ def test_a_damaged_data_folder_is_not_taken_for_another_kind(tmp_path):
     (subject / "camera.pkl").write_bytes(b"nothing")
     Image.new("RGB", (8, 8)).save(subject / "picture.png")
     refusal = read_anything(subject)
-    assert isinstance(refusal, Refusal) and list(refusal.reasons) == ["run", "people-snapshot"]
+    assert isinstance(refusal, Refusal) and list(refusal.reasons) == ["people-snapshot"]
     assert "reconstructed_poses.hdf5" in refusal.reasons["people-snapshot"]
 
 

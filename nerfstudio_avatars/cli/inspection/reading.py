@@ -46,7 +46,7 @@ def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") 
             place = "" if str(error.file) == str(path) else f"{error.file}: "
             reasons[name] = f"{place}{error.found}; expected {error.expected}. To fix it: {error.fix}"
             if name != "motion":
-                break
+                return Refusal(path, {name: reasons[name]})
         except OSError as error:
             reasons[name] = f"{error.filename or path}: {error.strerror or error}"
     return Refusal(path, reasons)

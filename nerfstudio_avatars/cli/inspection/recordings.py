@@ -13,17 +13,18 @@ from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
 from nerfstudio_avatars.instant_avatar.data import preprocessed
-from nerfstudio_avatars.instant_avatar.data.recording import Recording
-from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
-    HELD_OUT_EVERY,
-    SPLITS,
-    Splits,
-    held_out_split,
-    published_split,
+from nerfstudio_avatars.instant_avatar.data.people_snapshot import (
+    PeopleSnapshotDataParserConfig,
+    is_subject,
+    read_scene,
 )
+from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.surreal import ClipPictures
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
+from nerfstudio_avatars.media.folder_layouts import name_layout
 
+LOOKED_AT = 4
+"""Pictures of each subject that are decoded."""
 MOST_CLIPS = 30
 """Maximum number of SURREAL clips to read."""
 
@@ -35,8 +36,11 @@ def read_people_snapshot(path: Path) -> Report:
         Unfamiliar: the folder has none.
         DataError: none of them can be used.
     """
-    folders = [path] if _is_subject(path) else sorted(inside for inside in path.iterdir() if _is_subject(inside))
+    folders = [path] if is_subject(path) else sorted(inside for inside in path.iterdir() if is_subject(inside))
     if not folders:
+        layout = name_layout(path)
+        if layout is not None and "dataparser" not in layout[1]:
+            raise DataError(path, layout[0], "data that can be learnt from", layout[1])
         raise Unfamiliar("neither camera.pkl and reconstructed_poses.hdf5 nor cameras.npz, in it or one folder below")
     usable: dict[str, Recording] = {}
     errors: list[DataError] = []
@@ -47,25 +51,27 @@ def read_people_snapshot(path: Path) -> Report:
             errors.append(error)
     if not usable:
         raise errors[0]
-    layouts = sorted({"PeopleSnapshot's" if raw.is_raw(folder) else "InstantAvatar's" for folder in folders})
+    layouts = sorted({_layout(folder) for folder in folders})
     facts = [Fact("dataparser", "people-snapshot"), Fact("layout", " and ".join(layouts))]
     facts += [Fact("subjects", sorted(usable))]
     facts += [Fact(name, _told(recording)) for name, recording in usable.items()]
-    notes = tuple(f"{error.file}: {error.found}; expected {error.expected}" for error in errors)
-    return Report(path, "data", tuple(facts), notes, lambda: [_row(*item) for item in usable.items()])
-
-
-def _is_subject(folder: Path) -> bool:
-    return folder.is_dir() and (raw.is_raw(folder) or preprocessed.is_preprocessed(folder))
+    notes = [f"{error.file}: {error.found}; expected {error.expected}. To fix it: {error.fix}" for error in errors]
+    notes += [f"{name}: {note}" for name, recording in usable.items() for note in recording.notes]
+    return Report(path, "data", tuple(facts), tuple(notes), lambda: [_row(*item) for item in usable.items()])
 
 
 def _recording(folder: Path) -> Recording:
-    is_raw = raw.is_raw(folder)
-    notes = raw.read_splits(folder)
-    count = (raw if is_raw else preprocessed).count_frames(folder)
-    splits: Splits = {name: sorted(notes[name]) for name in SPLITS} if notes else {}
-    splits = splits or published_split(folder.name) or held_out_split(count, HELD_OUT_EVERY)
-    return raw.read_raw(folder, splits) if is_raw else preprocessed.read_preprocessed(folder, splits)
+    """As `ns-train` would take it: read, compared, and a few of its pictures decoded."""
+    recording = read_scene(PeopleSnapshotDataParserConfig(data=folder)).recording
+    for _ in recording.read(sorted(set(spread(len(recording.motion) - len(recording.novel_poses), LOOKED_AT)))):
+        pass
+    return recording
+
+
+def _layout(folder: Path) -> str:
+    if raw.is_raw(folder):
+        return "PeopleSnapshot's"
+    return "InstantAvatar's" if preprocessed.is_preprocessed(folder) else "NeuMan's"
 
 
 def _told(recording: Recording) -> dict[str, Any]:

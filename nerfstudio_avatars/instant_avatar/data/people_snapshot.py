@@ -74,7 +74,7 @@ class PeopleSnapshotDataParser(DataParser):
 
     def _scene(self) -> Scene:
         if getattr(self, "_built", None) is None:
-            self._built = read_scene(self.config)
+            self._built = read_scene(self.config).tell()
         return self._built
 
 

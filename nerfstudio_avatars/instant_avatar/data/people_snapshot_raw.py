@@ -75,11 +75,8 @@ def count_frames(folder: Path) -> int:
 
 
 def _counts(folder: Path) -> dict[str, int]:
-    return {
-        "frames in the video": probe_video(_video(folder)).frames,
-        "masks": _masks_shape(folder / "masks.hdf5")[0],
-        "poses": len(read_poses(folder)),
-    }
+    poses, masks = len(read_poses(folder)), _masks_shape(folder / "masks.hdf5")[0]
+    return {"frames in the video": probe_video(_video(folder)).frames, "masks": masks, "poses": poses}
 
 
 def _told(counts: dict[str, int]) -> tuple[str, ...]:

@@ -93,9 +93,7 @@ def _motion(folder: Path, splits: Splits, images: list[Path]) -> tuple[BodySeque
             return motion, ()
         for numbers in numberings(images):
             if numbers[-1] - numbers[0] + 1 == len(motion):
-                told = (
-                    f"{count} pictures, {len(motion)} poses in {whole.name}: the pictures' numbers say whose they are"
-                )
+                told = f"{count} pictures, {len(motion)} poses in {whole.name}: the pictures' numbers tell whose"
                 return _at(motion, [number - numbers[0] for number in numbers]), (told,)
         used = min(len(motion), count)
         told = f"{count} pictures, {len(motion)} poses in {whole.name}: the first {used} of each are used"

@@ -69,7 +69,7 @@ class SurrealDataParser(DataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
         if getattr(self, "_built", None) is None:
-            self._built = _build(self.config)
+            self._built = _build(self.config).tell()
         recording = self._built.recording
         learned = set(recording.splits["train"])
         groups = ["training_pose" if frame in learned else "between_frames" for frame in recording.splits[split]]
