@@ -70,32 +70,12 @@ class Scene:
     intrinsics: Tensor
     """fx, fy, cx, cy of every frame, in nerfstudio's convention: the centre of the first pixel is (0.5, 0.5)."""
 
-<<<<<<< HEAD
-=======
     def tell(self) -> Scene:
         """Prints what was dropped, guessed or is odd."""
         for note in self.recording.notes:
             CONSOLE.print(f"{self.recording.folder}: {note}.", markup=False)
         return self
 
-    def cameras(self, frames: list[int]) -> Cameras:
-        """float32 throughout, because `ns-render spiral` mixes the intrinsics with float32."""
-        index = torch.tensor(frames)
-        fx, fy, cx, cy = self.intrinsics[index].split(1, -1)
-        return Cameras(
-            camera_to_worlds=self.camera_to_worlds[index],
-            fx=fx,
-            fy=fy,
-            cx=cx,
-            cy=cy,
-            width=self.pictures.width,
-            height=self.pictures.height,
-            camera_type=CameraType.PERSPECTIVE,
-            times=(index / max(len(self.motion) - 1, 1))[:, None].float(),
-            metadata={"frame": index[:, None]},
-        )
-
->>>>>>> 04ca90c (inspect reads a subject as training does, and tells what is odd)
     def outputs(self, split: str, groups: list[str]) -> DataparserOutputs:
         """What nerfstudio is given of one split: `metadata["person"]`, a `Person`, is for the model, and
         `metadata["pictures"]`, a `SplitPictures`, for the data set.

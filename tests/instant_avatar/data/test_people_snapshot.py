@@ -259,7 +259,7 @@ def test_frames_masks_and_poses_belong_together_from_the_first(tmp_path, name, c
     spoil, count, told = UNEVEN[name]
     spoil(folder)
     outputs = parse(folder, holdout_every=0)
-    assert outputs.metadata["frame_ids"].tolist() == list(range(count))
+    assert list(outputs.metadata["pictures"].frames) == list(range(count))
     assert torch.equal(pictures(outputs), before[:count])
     shown = " ".join(capsys.readouterr().out.split())
     assert told in shown and f"the first {count} are used" in shown
@@ -267,7 +267,7 @@ def test_frames_masks_and_poses_belong_together_from_the_first(tmp_path, name, c
 
 def test_published_frames_that_a_cut_recording_lacks_are_left_out_and_told(tmp_path, capsys):
     folder = write_raw(tmp_path / "male-2-casual")  # published: 1 to 455, every fourth
-    assert parse(folder, gender="neutral").metadata["frame_ids"].tolist() == [1, 5]
+    assert list(parse(folder, gender="neutral").metadata["pictures"].frames) == [1, 5]
     assert "112 of 114 train frames" in " ".join(capsys.readouterr().out.split())
 
 
@@ -275,9 +275,9 @@ def test_poses_and_pictures_of_the_preprocessed_layout_belong_together_from_the_
     folder = write_preprocessed(tmp_path / "one")
     pose, transl = poses(FRAMES + 1)
     np.savez(folder / "poses.npz", betas=np.zeros(10, np.float32), thetas=pose, transl=transl)
-    assert len(parse(folder, holdout_every=0).metadata["frame_ids"]) == FRAMES
+    assert len(parse(folder, holdout_every=0).metadata["pictures"].frames) == FRAMES
     np.savez(folder / "poses.npz", betas=np.zeros(10, np.float32), thetas=pose[:5], transl=transl[:5])
-    assert len(parse(folder, holdout_every=0).metadata["frame_ids"]) == 5
+    assert len(parse(folder, holdout_every=0).metadata["pictures"].frames) == 5
     assert "8 pictures, 5 poses in poses.npz: the first 5" in " ".join(capsys.readouterr().out.split())
 
 
