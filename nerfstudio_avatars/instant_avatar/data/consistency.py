@@ -281,15 +281,8 @@ def _check_overlap(
             recording.folder, f"{shown}; {reading}, by {better:.2f}", "parts of one recording", _WAYS[reading]
         )
     if fit < LEAST_OVERLAP:
-        heights = (
-            [(np.ptp(np.nonzero(one)[0]) + 1) for one in masks],
-            [(np.ptp(np.nonzero(one)[0]) + 1) if one.any() else 0 for one in bodies],
-        )
         scale = max(recording.height, recording.width) / SIDE
-        tall = ", ".join(
-            f"{name} {np.median(one) * scale:.0f} pixels tall"
-            for name, one in zip(("masks are", "the body is"), heights, strict=True)
-        )
+        tall = f"masks are {scale * _height(masks):.0f} pixels tall, the body is {scale * _height(bodies):.0f}"
         focal = float(np.median(recording.intrinsics[frames, 0, 0]))
         view = math.degrees(2 * math.atan(max(recording.height, recording.width) / 2 / focal))
         found = f"{shown}: {tall}; the camera's field of view is {view:.0f} degrees"
@@ -301,6 +294,11 @@ def _check_overlap(
     elif abs(upright) < 0.5:  # noqa: PLR2004
         notes.append("the person lies across the picture, and so do the poses: was the camera held sideways?")
     return notes
+
+
+def _height(shapes: list[np.ndarray]) -> float:
+    """Median number of rows between the uppermost and the lowest pixel, both counted."""
+    return float(np.median([np.ptp(np.flatnonzero(shape.any(1))) + 1 if shape.any() else 0 for shape in shapes]))
 
 
 _UPSIDE_DOWN = "with the masks upside down"

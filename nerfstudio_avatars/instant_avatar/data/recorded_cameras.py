@@ -54,7 +54,7 @@ def read_cameras(
     height, width = (
         _pixels(path, name, fields.get(name), own) for name, own in zip(("height", "width"), picture_size, strict=True)
     )
-    check_cameras(path, *stacked, height, width, _FIX)
+    check_cameras(path, stacked[0], stacked[1], height, width, _FIX)
     return stacked[0], stacked[1], height, width
 
 
