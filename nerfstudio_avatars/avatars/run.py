@@ -210,6 +210,11 @@ def load_run(path: Path | str, trust: bool = False, need_data: bool = False) -> 
     """
     import torch
 
+    from nerfstudio_avatars.nerfstudio_glue.patches import spare_tensorboard
+
+    # Before anything of nerfstudio's is imported.
+    spare_tensorboard()
+
     from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, kept_state, load_weights, read_checkpoint
 
     path = find_config(Path(path))

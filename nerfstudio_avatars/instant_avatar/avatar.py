@@ -112,16 +112,17 @@ class CanonicalAvatar(nn.Module):
     Args:
         config: sizes.
         mesh: the template body in the canonical pose.
+        volume: of a finished avatar, whose weights will be loaded; found from the mesh by default.
     """
 
     skinning_basis: Tensor
     occupied_cells: Tensor
     cached_density: Tensor
 
-    def __init__(self, config: CanonicalAvatarConfig, mesh: Mesh) -> None:
+    def __init__(self, config: CanonicalAvatarConfig, mesh: Mesh, volume: SkinningVolume | None = None) -> None:
         super().__init__()
         self.config = config
-        self.volume = SkinningVolume(
+        self.volume = volume or SkinningVolume(
             mesh,
             spacing=config.cell_size,
             band=config.band,
@@ -136,7 +137,8 @@ class CanonicalAvatar(nn.Module):
         self.field = HashField(config.field, (low + high) / 2, float((high - low).max()) / 2 * 1.2)
         self.density_rule = picture.DensityRule(config.density, config.template_prior)
         self.occupancy = CanonicalOccupancy(self.volume)
-        self.occupancy.start(self.density)
+        if volume is None:
+            self.occupancy.start(self.density)
         self.march_settings = MarchSettings(config.step, config.max_samples, config.ray_cut)
         self.paper_weights: WeightVolume | None = None
         if config.articulation == "broyden":

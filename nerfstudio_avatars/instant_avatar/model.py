@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh
+from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh, SkinningVolume
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar, RenderedRays
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
@@ -102,6 +102,16 @@ class InstantAvatarModelConfig(ModelConfig):
     """Whether to use nerfstudio's collider; rays start at the box of the posed body, so none is needed."""
 
 
+@dataclass(frozen=True)
+class FinishedParts:
+    """What need not be found again when a finished avatar is opened."""
+
+    volume: SkinningVolume | None
+    """None: found again, since SMPL's weights lie in no checkpoint."""
+    jumping_frames: list[int]
+    """Training frames whose pose jumps."""
+
+
 class InstantAvatarModel(Model):
     """Glue between nerfstudio and the avatar: which pose, which rays, which loss."""
 
@@ -112,12 +122,13 @@ class InstantAvatarModel(Model):
         super().populate_modules()
         self.person: Person = self.kwargs["metadata"]["person"]
         motion, body, train_frames = self.person.motion, self.person.body, self.person.train_frames
-        start, self._jumping = None, list[int]()
-        if self.config.refine_poses and self.config.smooth_poses:
+        finished: FinishedParts | None = self.kwargs["metadata"].get("finished")
+        start, self._jumping = None, finished.jumping_frames if finished else list[int]()
+        if finished is None and self.config.refine_poses and self.config.smooth_poses:
             start, self._jumping = smoothing_correction(motion, train_frames)
         posed = body.pose(canonical_state(motion.betas))
         mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
-        self.avatar = CanonicalAvatar(self.config.avatar, mesh)
+        self.avatar = CanonicalAvatar(self.config.avatar, mesh, finished.volume if finished else None)
         self.poses = BodyPoseTable(motion, body, train_frames, start)
         self.frame_errors = FrameErrors(len(motion), train_frames)
         self.resolver = PoseResolver(self.poses, train_frames)
@@ -394,7 +405,9 @@ class InstantAvatarModel(Model):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Whom the avatar shows: with it, a checkpoint renders without its training data."""
-        return {"person": self.person.state()}
+        # Of SMPL, whose weights may not be passed on, nothing that was made from its files.
+        volume = {"volume": self.avatar.volume.state()} if self.person.body.name == "standin" else {}
+        return {"person": self.person.state(), "jumping_frames": self._jumping} | volume
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Nothing to keep: the model was built around a person already."""
@@ -405,4 +418,6 @@ class InstantAvatarModel(Model):
         if "person" not in state:
             raise UserError("the checkpoint holds nobody: it was written before checkpoints did. Train the run again.")
         person = Person.from_state(state["person"])
-        return KeptScene(person.box, person.cameras, {"person": person})
+        volume = SkinningVolume.from_state(state["volume"]) if "volume" in state else None
+        finished = FinishedParts(volume, state["jumping_frames"])
+        return KeptScene(person.box, person.cameras, {"person": person, "finished": finished})

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from scipy.spatial.transform import Rotation
 
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.smpl_arrays import (
@@ -77,6 +76,9 @@ def _persons(data: Any) -> Iterator[tuple[int, dict]]:
 
 def _frames(source: MotionSource, person: dict) -> tuple[ndarray, ndarray]:
     """Poses with the whole orientation in the root, and the translation of SMPL."""
+    # Imported here: scipy takes half a second, and few files need it.
+    from scipy.spatial.transform import Rotation
+
     poses = _full_width(person["poses"])
     poses, _ = smpl_poses(source, "poses", poses)
     turns, shifts = (rows(source, name, person[name], 3) for name in ("Rh", "Th"))

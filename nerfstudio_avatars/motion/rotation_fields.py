@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.spatial.transform import Rotation
 
 from nerfstudio_avatars.errors import DataError
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 Kind = Literal["axis-angle", "matrices", "quaternions", "6D"]
 _WIDTHS: dict[Kind, int] = {"axis-angle": 3, "matrices": 9, "quaternions": 4, "6D": 6}
@@ -60,6 +62,9 @@ class Rotations:
         return result.reshape(*self.values.shape[:2], 3)
 
     def _rotation(self, flat: Float[ndarray, "n numbers"]) -> Rotation:
+        # Imported here: scipy takes half a second, and few files need it.
+        from scipy.spatial.transform import Rotation
+
         if self.kind == "matrices":
             return Rotation.from_matrix(flat.reshape(-1, 3, 3))
         if self.kind == "quaternions":

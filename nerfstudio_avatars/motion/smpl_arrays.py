@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.spatial.transform import Rotation
 
 from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion.motion_file import MotionSource
 from nerfstudio_avatars.motion.rotation_fields import whole_body
+
+if TYPE_CHECKING:
+    from scipy.spatial.transform import Rotation
 
 _FIX = "give the file as its tool wrote it; if you changed it, see docs/motion-files.md"
 BODY_ANGLES, SMPL_ANGLES = 66, 72
@@ -100,6 +102,9 @@ def hips_at(
     hips: Float[ndarray, "frames 3"], global_orient: Float[ndarray, "frames 3"], pelvis_rest: Float[ndarray, "3"]
 ) -> Float[ndarray, "frames 3"]:
     """SMPL's translation that puts the middle of the hips at `hips`: t = hips - p0 - R (h0 - p0), in metres."""
+    # Imported here: scipy takes half a second, and few files need it.
+    from scipy.spatial.transform import Rotation
+
     return hips - pelvis_rest - Rotation.from_rotvec(global_orient).apply(hips_from_pelvis())
 
 

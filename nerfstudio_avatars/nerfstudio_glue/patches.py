@@ -7,10 +7,14 @@ entry modules that run before torch; called later, it only affects child process
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import stat
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 
 def heal() -> None:
@@ -78,6 +82,31 @@ def keep_viewer_local() -> None:
             cls.websocket_host = "127.0.0.1"  # type: ignore[attr-defined]
 
     ViewerConfig.__init_subclass__ = classmethod(listen_here)  # type: ignore[assignment]
+
+
+def spare_tensorboard() -> None:
+    """Lets nerfstudio's modules be imported without TensorBoard, which takes a second and serves trainings only.
+
+    nerfstudio's writer imports it with everything else. Whoever makes a `SummaryWriter` still gets TensorBoard's.
+    """
+    place = "torch.utils.tensorboard"
+    if place in sys.modules or "nerfstudio.utils.writer" in sys.modules:
+        return
+
+    class SummaryWriter:
+        """Stands for TensorBoard's until one is made."""
+
+        def __new__(cls, *arguments: Any, **options: Any) -> Any:
+            return importlib.import_module(place).SummaryWriter(*arguments, **options)
+
+    stand_in = types.ModuleType(place)
+    stand_in.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    sys.modules[place] = stand_in
+    try:
+        # Which imports the writer; the other way around they would meet half-made.
+        importlib.import_module("nerfstudio.configs.base_config")
+    finally:
+        del sys.modules[place]
 
 
 def _cache_folder() -> Path:

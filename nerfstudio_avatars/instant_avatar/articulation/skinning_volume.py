@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -32,6 +32,9 @@ def signed_distance(mesh: Mesh, points: np.ndarray) -> np.ndarray:
     The surface is sampled densely; a point's sign is that of its offset along the normal of the nearest sample, whose
     tangent plane also gives the distance when the foot point lies between samples.
     """
+    # Imported here: a finished avatar has its volume already.
+    from scipy.spatial import cKDTree
+
     vertices, faces = mesh.vertices.cpu().double().numpy(), mesh.faces.cpu().numpy()
     corners = vertices[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -92,6 +95,8 @@ class SkinningVolume(nn.Module):
     def __init__(
         self, mesh: Mesh, spacing: float, band: float, margin: float = 0.12, neighbours: int = 4, sweeps: int = 1
     ) -> None:
+        from scipy.spatial import cKDTree
+
         super().__init__()
         vertices = mesh.vertices.detach().cpu().double().numpy()
         low, high = vertices.min(0) - margin, vertices.max(0) + margin
@@ -132,16 +137,36 @@ class SkinningVolume(nn.Module):
         corner_nodes = cell_index[:, None] + _CORNERS
         flat = (corner_nodes[..., 0] * shape[1] + corner_nodes[..., 1]) * shape[2] + corner_nodes[..., 2]
         used, cells = flat.unique(return_inverse=True)
-        self.register_buffer("origin", torch.from_numpy(low).float(), persistent=False)
-        self.register_buffer("cell_index", cell_index.int(), persistent=False)
-        self.register_buffer("cells", cells.int(), persistent=False)
-        positions = torch.from_numpy(nodes.reshape(-1, 3))[used].float()
-        self.register_buffer("node_positions", positions, persistent=False)
-        self.register_buffer(
-            "node_weights", torch.from_numpy(weights.reshape(-1, weights.shape[-1]))[used].float(), persistent=False
+        self._keep(
+            {
+                "origin": torch.from_numpy(low).float(),
+                "cell_index": cell_index.int(),
+                "cells": cells.int(),
+                "node_positions": torch.from_numpy(nodes.reshape(-1, 3))[used].float(),
+                "node_weights": torch.from_numpy(weights.reshape(-1, weights.shape[-1]))[used].float(),
+                "distance": torch.from_numpy(distance),
+                "distance_cells": torch.tensor(distance.shape) - 1,
+            }
         )
-        self.register_buffer("distance", torch.from_numpy(distance), persistent=False)
-        self.register_buffer("distance_cells", torch.tensor(distance.shape) - 1, persistent=False)
+
+    def _keep(self, buffers: dict[str, Tensor]) -> None:
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers, from which `from_state` has the volume at once: finding distances takes seconds."""
+        buffers = {name: buffer.cpu() for name, buffer in self.named_buffers()}
+        return {"shape": self.shape, "spacing": self.spacing, "band": self.band, "buffers": buffers}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> SkinningVolume:
+        """What `state` described."""
+        volume = cls.__new__(cls)
+        nn.Module.__init__(volume)
+        volume.shape, volume.spacing, volume.band = tuple(state["shape"]), state["spacing"], state["band"]
+        # Not the checkpoint's own memory, which is a file.
+        volume._keep({name: buffer.clone() for name, buffer in state["buffers"].items()})
+        return volume
 
     def pose_nodes(self, transforms: Float[Tensor, "joints 4 4"]) -> Float[Tensor, "nodes 3"]:
         """Where each node lies after linear blend skinning (canonical -> posed transforms); differentiable in them."""

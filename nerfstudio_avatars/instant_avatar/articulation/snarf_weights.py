@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 PAPER_RESOLUTION = (32, 128, 128)
@@ -86,6 +85,8 @@ def inverse_distance_weights(
     neighbours: int,
 ) -> Float[Tensor, "points joints"]:
     """Mean of the nearest vertices' weights, each counted by one over its distance (clamped to 0.1 mm .. 1 m)."""
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(vertices.detach().cpu().double().numpy())
     distances, indices = tree.query(points.detach().cpu().double().numpy(), k=neighbours, workers=-1)
     influence = 1 / torch.from_numpy(distances).to(weights).clamp(1e-4, 1.0)

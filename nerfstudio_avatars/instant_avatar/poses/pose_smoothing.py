@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -59,6 +58,9 @@ def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "f
     Args:
         poses: orientation, 23 joints (rotation vectors, radians), translation, in the order of time.
     """
+    # Imported here: a finished avatar smooths nothing, and scipy takes half a second.
+    from scipy.spatial.transform import Rotation
+
     if len(poses) < FEWEST_FRAMES:
         return np.zeros(len(poses), bool)
     turns = Rotation.from_rotvec(poses[:, :72].reshape(-1, 3)).as_quat().reshape(-1, 24, 4)
@@ -96,6 +98,8 @@ def smooth_poses(poses: Float[np.ndarray, "frames 75"], times: Int[np.ndarray, "
 
 
 def _smooth(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
     kept = ~jumping_frames(poses)
     smoother = _Smoother(times[kept])
     result = np.empty_like(poses)
@@ -131,6 +135,8 @@ class _Smoother:
 
 def _continuous_quaternions(turns: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 4"]:
     """Of the two quaternions of a rotation the one nearer to the frame before's."""
+    from scipy.spatial.transform import Rotation
+
     quaternions = Rotation.from_rotvec(turns).as_quat()
     flips = np.sign((quaternions[1:] * quaternions[:-1]).sum(1) + 1e-12)
     quaternions[1:] *= np.cumprod(flips)[:, None]
