@@ -6,11 +6,15 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
 from nerfstudio_avatars.instant_avatar.data.surreal import SurrealDataParserConfig
+from nerfstudio_avatars.nerfstudio_glue import patches
 from nerfstudio_avatars.unsup_volanim.data.dataparsers import (
     ImageFoldersDataParserConfig,
     TedxPeopleDataParserConfig,
     VoxCelebDataParserConfig,
 )
+
+# Here, because nerfstudio asks for dataparsers before it imports the models that this is about.
+patches.compile_when_called()
 
 people_snapshot = DataParserSpecification(
     config=PeopleSnapshotDataParserConfig(),

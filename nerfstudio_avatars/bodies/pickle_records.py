@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse
 
 _MOST_ENTRIES = 500_000_000
 """Limit on the entries of an array, above any that a body has, against attacks on memory."""
@@ -107,24 +106,27 @@ class _Select(Record):
 class _Sparse(Record):
     """`scipy.sparse.csc_matrix` or `csr_matrix`, of any version of scipy."""
 
-    kind: Any = None
+    kind = ""
 
     def plain(self, memo: dict[int, Any]) -> np.ndarray:
         shape = tuple(int(size) for size in self.field("_shape", memo))
         check_size(shape)
         parts = tuple(np.asarray(self.field(name, memo)) for name in ("data", "indices", "indptr"))
-        matrix = self.kind(parts, shape=shape)
+        # Imported here: it takes long, and few pickles hold such a matrix.
+        import scipy.sparse
+
+        matrix = getattr(scipy.sparse, self.kind)(parts, shape=shape)
         # Indices out of bounds would make scipy write outside its memory.
         matrix.check_format(full_check=True)
         return matrix.toarray()
 
 
 class _SparseColumns(_Sparse):
-    kind = scipy.sparse.csc_matrix
+    kind = "csc_matrix"
 
 
 class _SparseRows(_Sparse):
-    kind = scipy.sparse.csr_matrix
+    kind = "csr_matrix"
 
 
 def _encode(text: str, encoding: str = "utf-8") -> bytes:

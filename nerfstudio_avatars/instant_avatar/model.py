@@ -110,6 +110,14 @@ class FinishedParts:
     """None: found again, since SMPL's weights lie in no checkpoint."""
     jumping_frames: list[int]
     """Training frames whose pose jumps."""
+    person: Person
+    """Whose they are."""
+
+    def fit(self, person: Person) -> bool:
+        """Whether they are this person's: the data may have been changed since."""
+        ours, theirs = self.person, person
+        same_body = (ours.body.name, ours.body.gender) == (theirs.body.name, theirs.body.gender)
+        return same_body and torch.equal(ours.motion.betas, theirs.motion.betas)
 
 
 class InstantAvatarModel(Model):
@@ -123,6 +131,7 @@ class InstantAvatarModel(Model):
         self.person: Person = self.kwargs["metadata"]["person"]
         motion, body, train_frames = self.person.motion, self.person.body, self.person.train_frames
         finished: FinishedParts | None = self.kwargs["metadata"].get("finished")
+        finished = finished if finished and finished.fit(self.person) else None
         start, self._jumping = None, finished.jumping_frames if finished else list[int]()
         if finished is None and self.config.refine_poses and self.config.smooth_poses:
             start, self._jumping = smoothing_correction(motion, train_frames)
@@ -419,5 +428,5 @@ class InstantAvatarModel(Model):
             raise UserError("the checkpoint holds nobody: it was written before checkpoints did. Train the run again.")
         person = Person.from_state(state["person"])
         volume = SkinningVolume.from_state(state["volume"]) if "volume" in state else None
-        finished = FinishedParts(volume, state["jumping_frames"])
+        finished = FinishedParts(volume, state["jumping_frames"], person)
         return KeptScene(person.box, person.cameras, {"person": person, "finished": finished})

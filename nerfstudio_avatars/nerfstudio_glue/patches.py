@@ -7,6 +7,7 @@ entry modules that run before torch; called later, it only affects child process
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import shutil
@@ -82,6 +83,38 @@ def keep_viewer_local() -> None:
             cls.websocket_host = "127.0.0.1"  # type: ignore[attr-defined]
 
     ViewerConfig.__init_subclass__ = classmethod(listen_here)  # type: ignore[assignment]
+
+
+def compile_when_called() -> None:
+    """Lets nerfstudio's modules be imported without torch's compiler, which takes two seconds.
+
+    `splatfacto` compiles a function the moment it is imported, and every `ns-*` command imports it. From here on, what
+    `torch_compile` decorates is compiled when it is first called.
+    """
+    from nerfstudio.utils import misc
+
+    compile_now = misc.torch_compile
+    if hasattr(compile_now, "__wrapped__"):
+        return
+
+    @functools.wraps(compile_now)
+    def torch_compile(*arguments: Any, **options: Any) -> Any:
+        if arguments:
+            return compile_now(*arguments, **options)
+
+        def decorated(function: Any) -> Any:
+            @functools.wraps(function)
+            def call(*values: Any, **named: Any) -> Any:
+                nonlocal compiled
+                compiled = compiled or compile_now(**options)(function)
+                return compiled(*values, **named)
+
+            compiled = None
+            return call
+
+        return decorated
+
+    misc.torch_compile = torch_compile
 
 
 def spare_tensorboard() -> None:

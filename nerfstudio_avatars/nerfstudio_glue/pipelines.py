@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from nerfstudio.data.datamanagers.base_datamanager import DataManager
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model
 from nerfstudio.pipelines.base_pipeline import Pipeline, VanillaPipeline, VanillaPipelineConfig
@@ -15,7 +16,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from nerfstudio_avatars.nerfstudio_glue.kept_data_manager import KeptDataManager
-from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, kept_state, read_checkpoint
+from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene, built_model, kept_state, read_checkpoint
 
 
 @dataclass
@@ -41,14 +42,22 @@ class OpenedPipeline(VanillaPipeline):
         local_rank: int = 0,
         grad_scaler: Any = None,
     ) -> None:
-        data = config.datamanager.data
-        if config.checkpoint is None or (test_mode != "inference" and data is not None and data.exists()):
+        if config.checkpoint is None:
             super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
             return
         Pipeline.__init__(self)
         self.config, self.test_mode, self.world_size = config, test_mode, 1
+        data = config.datamanager.data
         scene = config.model._target.kept_scene(kept_state(read_checkpoint(config.checkpoint)), data)
-        self.datamanager = KeptDataManager(config.datamanager, scene, device)
+        if test_mode != "inference" and data is not None and data.exists():
+            self.datamanager: DataManager = config.datamanager.setup(device=device, test_mode=test_mode)
+            self.datamanager.to(device)
+            trained_on = self.datamanager.train_dataset
+            # What the data say comes before what was kept of them.
+            metadata = scene.metadata | trained_on.metadata
+            scene = KeptScene(trained_on.scene_box, trained_on.cameras, metadata)
+        else:
+            self.datamanager = KeptDataManager(config.datamanager, scene, device)
         self._model = built_model(config.model, scene, device)
 
 
