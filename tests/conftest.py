@@ -161,3 +161,54 @@ def compile_kernels(tmp_path):
         assert found.returncode == 0, found.stderr
 
     return run
+
+
+@pytest.fixture(scope="session")
+def person_config(tmp_path_factory) -> Path:
+    """The config.yml of a person who was hardly trained, by nerfstudio's trainer."""
+    from nerfstudio_avatars.demo import draw_demo_sequence
+    from nerfstudio_avatars.methods import instant_avatar_cpu
+
+    folder = tmp_path_factory.mktemp("person")
+    data = draw_demo_sequence(folder / "data", size=96, frames=16)
+    config = deepcopy(instant_avatar_cpu.config)
+    config.output_dir, config.experiment_name, config.timestamp = folder / "runs", "person", "run"
+    config.max_num_iterations, config.vis = 24, "tensorboard"
+    config.steps_per_eval_image, config.steps_per_save = 0, 1000
+    config.logging.local_writer.enable = False
+    manager, model = config.pipeline.datamanager, config.pipeline.model
+    manager.data, manager.rays_per_frame = data, 128
+    model.avatar.cell_size, model.avatar.field.levels, model.avatar.field.log2_table_size = 0.05, 6, 12
+    model.occupancy_warmup, model.smooth_poses = 8, False
+    config.save_config()
+    trainer = config.setup()
+    trainer.setup()
+    trainer.train()
+    return config.get_base_dir() / "config.yml"
+
+
+@pytest.fixture(scope="session")
+def orphan(person_config, tmp_path_factory) -> Path:
+    """A copy of that run's folder under another name, and no data anywhere."""
+    return without_data(person_config, tmp_path_factory.mktemp("orphan") / "my friend")
+
+
+@pytest.fixture(scope="session")
+def volanim_orphan(volanim_config, tmp_path_factory) -> Path:
+    """The same of a run of `unsup-volanim-tiny`."""
+    return without_data(volanim_config, tmp_path_factory.mktemp("orphan") / "heads of friends")
+
+
+def without_data(config_path: Path, copy: Path) -> Path:
+    """Copies a run, as if its data had been deleted: their path leads nowhere."""
+    import shutil
+
+    import yaml
+
+    shutil.copytree(config_path.parent, copy)
+    config = yaml.load((copy / "config.yml").read_text("utf8"), Loader=yaml.Loader)
+    manager = config.pipeline.datamanager
+    config.data = manager.data = manager.dataparser.data = copy / "gone"
+    config.output_dir = copy / "gone"
+    (copy / "config.yml").write_text(yaml.dump(config), "utf8")
+    return copy

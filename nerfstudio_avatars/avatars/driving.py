@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.avatars.identity import ENDING, find_identity, load_identity, volanim_model
+from nerfstudio_avatars.avatars.identity import ENDING, Identity, find_identity, load_identity, volanim_model
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
 
@@ -83,16 +83,49 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
     Raises:
         UserError: if identity or clip is missing or unknown, or if the options cannot be combined.
     """
-    from nerfstudio_avatars.media.frame_writer import FrameWriter
-
     model = volanim_model(run)
     shot.check()
-    poses, fps = _driving_poses(model, shot.driving, shot.seconds)
-    cube, own = _identity(run, model, shot)
-    if shot.relative:
-        poses = relative_motion(poses, own)
-    with FrameWriter(output, max(round(fps), 1)) as writer, progress_bar("Rendering") as bar:
-        for count, frame in enumerate(_frames(model, cube, poses, shot), 1):
+    if shot.image:
+        found = find_identity(run, shot.image, shot.mask)
+        identity = Identity(found.cube, found.pose, found)
+    else:
+        identity = chosen_identity(model, shot.identity)
+    return film_driven(model, identity, shot, output)
+
+
+@dataclass(frozen=True)
+class DrivingClip:
+    """The motion of a clip."""
+
+    poses: list[PartPoses]
+    """(1, parts) of each frame."""
+    fps: float
+    """Frames per second."""
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def __getitem__(self, frame: int) -> PartPoses:
+        return self.poses[frame]
+
+
+def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, output: Path) -> int:
+    """Renders an identity moved by a shot's clip; see `drive`.
+
+    Args:
+        model: trained.
+        identity: whom to show, whatever the shot says.
+        shot: what to show.
+        output: an .mp4 file, or a folder for PNGs.
+    """
+    from nerfstudio_avatars.media.frame_writer import FrameWriter
+
+    if shot.relative and identity.pose is None:
+        raise UserError("--relative: a random identity has no picture, whose pose the motion could start from.")
+    clip = driving_poses(model, shot.driving, shot.seconds)
+    poses = relative_motion(clip.poses, identity.pose) if shot.relative and identity.pose else clip.poses
+    with FrameWriter(output, max(round(clip.fps), 1)) as writer, progress_bar("Rendering") as bar:
+        for count, frame in enumerate(_frames(model, identity.cube, poses, shot), 1):
             writer.write(frame)
             bar(count, len(poses))
     return len(poses)
@@ -112,24 +145,39 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
         pose = poses[number if share is None else round(float(share) * (len(poses) - 1))]
         swing = SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
         turned = model.turned(pose, math.radians(shot.yaw) + swing)
-        seen = model.render_identity(cameras[number : number + 1], cube, turned, normals=False)
-        yield (seen["rgb"].clamp(0, 1) * 255).round().byte().cpu().numpy()
+        yield picture(model, cameras[number : number + 1], cube, turned)
+
+
+def picture(model: UnsupVolanimModel, camera: Cameras, cube: Tensor, pose: PartPoses) -> np.ndarray:
+    """One picture, (height, width, 3), 8 bits per channel."""
+    seen = model.render_identity(camera, cube, pose, normals=False)
+    return (seen["rgb"].clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def _cameras(model: UnsupVolanimModel, shot: DrivenShot, count: int) -> Cameras:
     """One camera per frame: the method's own, whose pictures are square, or those of a camera path."""
-    import torch
-
     from nerfstudio_avatars.avatars.cameras import read_camera_file
-    from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
     if shot.camera not in ("still", "turning"):
         return read_camera_file(Path(shot.camera), shot.height, shot.width).resampled(count)
-    side = min(shot.height or SIDE, shot.width or SIDE)
-    return clip_cameras(model.clips.table, torch.zeros(count, 2, dtype=torch.long), side)
+    return still_cameras(model, count, min(shot.height or SIDE, shot.width or SIDE))
 
 
-def _driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None) -> tuple[list[PartPoses], float]:
+def still_cameras(model: UnsupVolanimModel, count: int, size: int) -> Cameras:
+    """The method's own camera, so many times; pictures are `size` pixels high and wide."""
+    import torch
+
+    from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
+
+    return clip_cameras(model.clips.table, torch.zeros(count, 2, dtype=torch.long), size)
+
+
+def driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None = None) -> DrivingClip:
+    """The poses in a clip: a file or folder, or a clip of the data set by name.
+
+    Raises:
+        DataError: no such clip, or it cannot be read.
+    """
     from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
 
     clips = model.clips.table
@@ -138,30 +186,29 @@ def _driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None
         number = names.index(driving)
         clip = clips[number]
         count = clip.frames if seconds is None else min(clip.frames, max(1, round(seconds * clip.fps)))
-        return [model.driving_pose(number, frame) for frame in range(count)], clip.fps
+        return DrivingClip([model.driving_pose(number, frame) for frame in range(count)], clip.fps)
     frames, fps = read_loose_clip(Path(driving), model.clips.size, seconds)
-    return [model.pose_of_picture(frame.float() / 255) for frame in frames], fps
+    return DrivingClip([model.pose_of_picture(frame.float() / 255) for frame in frames], fps)
 
 
-def _identity(run: LoadedRun, model: UnsupVolanimModel, shot: DrivenShot) -> tuple[Tensor, PartPoses]:
-    """The cube, and the pose in the identity's first picture."""
-    if shot.image:
-        found = find_identity(run, shot.image, shot.mask)
-        return found.cube, found.pose
+def chosen_identity(model: UnsupVolanimModel, name: str | None) -> Identity:
+    """An identity by name: of the data set, of a file, or a random one.
+
+    Raises:
+        UserError: there is none of this name.
+    """
     names = model.clips.identities
-    if shot.identity in names:
-        number = names.index(shot.identity)
-        return model.cube_of_identity(number), model.driving_pose(model.clips.clip_of_identity(number), 0)
-    if shot.identity is not None and shot.identity.endswith(ENDING):
-        cube, pose = load_identity(Path(shot.identity), model.network.parts, model.network.fingerprint())
-        return cube.to(model.device), pose.to(model.device)
-    kind, _, seed = (shot.identity or "").partition(":")
+    if name in names:
+        number = names.index(name)
+        return Identity(model.cube_of_identity(number), model.driving_pose(model.clips.clip_of_identity(number), 0))
+    if name is not None and name.endswith(ENDING):
+        cube, pose = load_identity(Path(name), model.network.parts, model.network.fingerprint())
+        return Identity(cube.to(model.device), pose.to(model.device))
+    kind, _, seed = (name or "").partition(":")
     if kind == RANDOM and seed.isdecimal():
-        if shot.relative:
-            raise UserError(f"--relative: {shot.identity} has no picture, whose pose the motion could start from.")
-        return model.random_cube(int(seed)), model.driving_pose(0, 0)
+        return Identity(model.random_cube(int(seed)))
     raise UserError(
-        f"--identity {shot.identity}: expected a file of `ns-avatar invert` ({ENDING}), a name of the data set: "
+        f"--identity {name}: expected a file of `ns-avatar invert` ({ENDING}), a name of the data set: "
         f"{_some(names)}; or {RANDOM}:NUMBER for nobody who exists; or give --image with a picture of somebody new."
     )
 

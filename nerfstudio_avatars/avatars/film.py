@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion.choices import Root, UpOrAuto
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
 
     from nerfstudio_avatars.avatars.cameras import CameraFile
-    from nerfstudio_avatars.avatars.run import LoadedRun
     from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
+    from nerfstudio_avatars.bodies.body_sequence import BodySequence
+    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 
 
 HELD_SECONDS = 6.0
@@ -104,8 +105,21 @@ class Shot:
                 )
 
 
-def film(run: LoadedRun, shot: Shot, output: Path) -> int:
-    """Renders a shot of a trained run into a video or a folder.
+class _Filmed(Protocol):
+    """Whoever holds a model of a person, such as an `Avatar`."""
+
+    @property
+    def model(self) -> InstantAvatarModel: ...
+
+
+def film(avatar: _Filmed, shot: Shot, output: Path, motion: BodySequence | None = None) -> int:
+    """Renders a shot of a trained person into a video or a folder.
+
+    Args:
+        avatar: the person.
+        shot: what to show.
+        output: an .mp4 file, or a folder for PNG files.
+        motion: to show in place of the shot's, in the world frame.
 
     Returns:
         The number of frames.
@@ -114,26 +128,22 @@ def film(run: LoadedRun, shot: Shot, output: Path) -> int:
 
     count = 0
     with FrameWriter(output, shot.fps) as writer, progress_bar(f"Rendering {shot.motion}") as bar:
-        for total, frame in frames(run, shot):
+        for total, frame in frames(avatar, shot, motion):
             writer.write(frame)
             count += 1
             bar(count, total)
     return count
 
 
-def frames(run: LoadedRun, shot: Shot) -> Iterator[tuple[int, np.ndarray]]:
+def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the pictures of a shot, with 8 bits per channel, each with the total number."""
     from nerfstudio_avatars.motion.loading import choose_motion, stage
 
-    person = getattr(run.model, "person", None)
-    if person is None:
-        raise UserError(
-            f"{run.checkpoint}: a run of {run.config.method}, which has no skeleton. Expected one of "
-            "instant-avatar; a learnt face is moved by a clip: ns-avatar drive."
-        )
     path = _camera_path(shot)
+    person = avatar.model.person
     body = person.body
-    motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person)
+    if motion is None:
+        motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person)
     motion = replace(motion, fps=shot.source_fps) if shot.source_fps else motion
     # At this rate, each frame of the video shows one of the motion's.
     motion = stage(motion, body, shot.fps / shot.speed, shot.root, shot.loop, shot.blend_from_rest)
@@ -146,9 +156,9 @@ def frames(run: LoadedRun, shot: Shot) -> Iterator[tuple[int, np.ndarray]]:
     else:
         states = [motion.state(_repeated(frame, shot.blend_from_rest, len(motion) - 1)) for frame in range(total)]
     if cameras is None:
-        cameras = _cameras_around(body, states, shot)
+        cameras = cameras_around(body, states, shot)
     for index, state in enumerate(states):
-        yield total, _picture(run, cameras[index : index + 1], state, shot)
+        yield total, picture(avatar.model, cameras[index : index + 1], state, shot)
 
 
 def _repeated(frame: int, intro: int, last: int) -> int:
@@ -164,7 +174,7 @@ def _camera_path(shot: Shot) -> CameraFile | None:
     return None if orbits else read_camera_file(Path(shot.camera), shot.height, shot.width)
 
 
-def _cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Cameras:
+def cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Cameras:
     """Cameras that look at the person and keep all joints of all states in the picture."""
     import torch
 
@@ -180,10 +190,11 @@ def _cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Cam
     return camera_path.cameras(views, focal, height, width)
 
 
-def _picture(run: LoadedRun, camera: Cameras, state: BodyState, shot: Shot) -> np.ndarray:
+def picture(model: InstantAvatarModel, camera: Cameras, pose: BodyState, shot: Shot) -> np.ndarray:
+    """One picture, 8 bits per channel: on the shot's background, or RGBA with straight colours if it is transparent."""
     import torch
 
-    outputs = run.model.render_pose(camera, state)
+    outputs = model.render_pose(camera, pose)
     premultiplied, accumulation = outputs["premultiplied"], outputs["accumulation"]
     if shot.transparent:
         image = torch.cat([premultiplied / accumulation.clamp(min=1e-6), accumulation], dim=-1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jaxtyping import Float
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
@@ -29,6 +32,29 @@ GHOSTS = "the background may keep ghosts of the object"
 
 LEAST_PERSON = 0.03
 """Share of the pictures below which no person counts as found."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An individual of a learnt kind: its appearance, and the pose in its first picture."""
+
+    cube: Float[Tensor, "channels n n n"]
+    """Canonical voxels."""
+    pose: PartPoses | None = None
+    """(1, parts); None for somebody of whom there is no picture."""
+    found: InvertedIdentity | None = None
+    """How it was found in pictures, if it was."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a file that `LearntKind.identity` and `ns-avatar drive` read.
+
+        Raises:
+            UserError: if it was not found in pictures: then its name says who it is.
+        """
+        if self.found is None:
+            raise UserError(f"{path}: only an identity that was found in pictures is kept in a file.")
+        save_identity(self.found, Path(path))
+        return Path(path)
 
 
 def volanim_model(run: LoadedRun) -> UnsupVolanimModel:

@@ -14,7 +14,7 @@ from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, find_config,
 
 if TYPE_CHECKING:
     from nerfstudio.data.datamanagers.base_datamanager import DataManager
-    from nerfstudio.models.base_model import Model, ModelConfig
+    from nerfstudio.models.base_model import ModelConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
 
     from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
@@ -172,7 +172,8 @@ class LoadedRun:
     """A trained run, ready to render."""
 
     config: RunConfig
-    model: Model
+    model: Any
+    """An `InstantAvatarModel` or an `UnsupVolanimModel`."""
     checkpoint: Path
     step: int
     """The last one that was trained, counted from 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -48,11 +49,16 @@ class BodySequence:
     def __len__(self) -> int:
         return len(self.transl)
 
-    def __getitem__(self, frames: int | slice) -> BodySequence:
-        """Some of the frames; a single index gives a sequence of one (`state` gives the frame itself)."""
+    @overload
+    def __getitem__(self, frames: int) -> BodyState: ...
+
+    @overload
+    def __getitem__(self, frames: slice) -> BodySequence: ...
+
+    def __getitem__(self, frames: int | slice) -> BodyState | BodySequence:
+        """The pose of one frame, as `state` gives it, or a motion of some frames."""
         if isinstance(frames, int):
-            start = range(len(self))[frames]
-            frames = slice(start, start + 1)
+            return self.state(frames)
         return replace(
             self,
             global_orient=self.global_orient[frames],

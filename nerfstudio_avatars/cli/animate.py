@@ -20,12 +20,12 @@ class Animate(Shot, RunOption):
 
     def run(self) -> None:
         """Renders with a progress bar that tells the time left."""
-        from nerfstudio_avatars.avatars.run import find_config, load_run
+        from nerfstudio_avatars.avatars.avatar import Avatar
+        from nerfstudio_avatars.avatars.run import find_config
         from nerfstudio_avatars.media.frame_writer import check_output
 
         self.check()
         config = find_config(self.load_config)
         check_output(self.output, self.transparent)
-        run = load_run(config, self.trust)
-        count = film(run, self, self.output)
+        count = film(Avatar.load(config, self.trust), self, self.output)
         print(f"Rendered {count} frames of {self.motion!r}, {self.camera} camera: {self.output}")

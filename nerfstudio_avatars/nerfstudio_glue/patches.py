@@ -103,13 +103,14 @@ def compile_when_called() -> None:
             return compile_now(*arguments, **options)
 
         def decorated(function: Any) -> Any:
+            compiled: Any = None
+
             @functools.wraps(function)
             def call(*values: Any, **named: Any) -> Any:
                 nonlocal compiled
                 compiled = compiled or compile_now(**options)(function)
                 return compiled(*values, **named)
 
-            compiled = None
             return call
 
         return decorated

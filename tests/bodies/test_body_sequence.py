@@ -83,14 +83,14 @@ def test_at_a_frames_own_time_the_frame_is_met(sequence, time, frame):
 
 
 def test_a_sequence_of_one_frame_has_one_pose(sequence):
-    torch.testing.assert_close(sequence[3].at(0.7).transl, sequence.transl[3])
+    torch.testing.assert_close(sequence[3:4].at(0.7).transl, sequence.transl[3])
 
 
 def test_slices_keep_the_shape_and_the_speed(sequence):
     every_other = sequence[1::2]
     assert len(every_other) == 2 and every_other.fps == 12.0 and torch.equal(every_other.betas, sequence.betas)
     assert torch.equal(every_other.transl, sequence.transl[[1, 3]])
-    assert torch.equal(sequence[-1].transl, sequence.transl[4:])
+    assert torch.equal(sequence[-1].transl, sequence.transl[4]), "a single frame is a pose"
     with pytest.raises(IndexError):
         sequence[5]
 

@@ -1,0 +1,112 @@
+"""A kind of object that was learnt from many clips, such as heads: identities found in pictures, and moved by clips."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfstudio_avatars.avatars.driving import DrivenShot, chosen_identity, driving_poses, film_driven
+from nerfstudio_avatars.avatars.identity import Identity, find_identity, volanim_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nerfstudio_avatars.avatars.driving import DrivingClip
+    from nerfstudio_avatars.avatars.run import LoadedRun
+    from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+__all__ = ["LearntKind"]
+
+
+class LearntKind:
+    """What `unsup-volanim` has learnt: one kind of object, of which each identity moves as any clip does.
+
+    Args:
+        run: opened; `LearntKind.load` opens one.
+
+    Raises:
+        UserError: if the run is of another method.
+    """
+
+    def __init__(self, run: LoadedRun) -> None:
+        self.run = run
+        self.model = volanim_model(run)
+
+    @classmethod
+    def load(cls, path: str | Path, trust: bool = False) -> LearntKind:
+        """Opens a finished run. The clips that it was trained on are needed only where they themselves drive.
+
+        Args:
+            path: the run's folder, or the config.yml in it.
+            trust: whether to open a configuration that names objects outside nerfstudio and this package.
+
+        Raises:
+            UserError: no run, no checkpoint, or one of another method.
+        """
+        from nerfstudio_avatars.avatars.run import load_run
+
+        return cls(load_run(path, trust))
+
+    @property
+    def identities(self) -> list[str]:
+        """Names of the identities that were trained on."""
+        return list(self.model.clips.identities)
+
+    def identity(self, *source: str | Path, masks: tuple[str | Path, ...] = ()) -> Identity:
+        """Whom to show.
+
+        Args:
+            source: one or several pictures, or a clip, of somebody new, who is found in a minute; or one name of
+                somebody who was trained on, a file of `Identity.save`, or `random:NUMBER` for nobody who exists.
+            masks: one for each picture, white where the object is; people are found where none are given.
+
+        Raises:
+            UserError: nobody is called so, or a picture cannot be read.
+        """
+        name = str(source[0]) if len(source) == 1 else ""
+        known = name in self.model.clips.identities or name.startswith("random:") or name.endswith(".npz")
+        if known:
+            return chosen_identity(self.model, name)
+        found = find_identity(self.run, tuple(map(Path, source)), tuple(map(Path, masks)))
+        return Identity(found.cube, found.pose, found)
+
+    def drive(self, clip: str | Path, seconds: float | None = None) -> DrivingClip:
+        """The poses in a clip, frame by frame.
+
+        Args:
+            clip: a video, a GIF, a folder of pictures, a picture, or the name of a clip of the data set.
+            seconds: how much of its beginning; by default all of it.
+        """
+        return driving_poses(self.model, str(clip), seconds)
+
+    def render(self, identity: Identity, pose: PartPoses, *, yaw: float = 0.0, size: int = 256) -> np.ndarray:
+        """A picture of an identity in a pose, (size, size, 3), 8 bits.
+
+        Args:
+            identity: whom to show.
+            pose: one of `drive`'s.
+            yaw: degrees by which the object is turned to the side.
+            size: height and width in pixels.
+        """
+        from nerfstudio_avatars.avatars.driving import picture, still_cameras
+
+        turned = self.model.turned(pose, math.radians(yaw))
+        return picture(self.model, still_cameras(self.model, 1, size), identity.cube, turned)
+
+    def film(self, identity: Identity, clip: str | Path, output: str | Path, **shot: Any) -> int:
+        """Films an identity that moves as a clip does.
+
+        Args:
+            identity: whom to show.
+            clip: as in `drive`.
+            output: an .mp4 file, or a folder for PNG files.
+            shot: options of `DrivenShot`, such as `relative=True`, `yaw`, `camera="turning"`, `seconds` and `height`.
+
+        Returns:
+            The number of pictures.
+        """
+        chosen = replace(DrivenShot(driving=str(clip)), **shot)
+        chosen.check()
+        return film_driven(self.model, identity, chosen, Path(output))

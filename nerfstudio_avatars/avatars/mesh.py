@@ -1,0 +1,77 @@
+"""Coloured triangle meshes, and the files they are written to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.whole_files import whole_file
+
+__all__ = ["ColouredMesh"]
+
+
+@dataclass(frozen=True)
+class ColouredMesh:
+    """Triangles with a colour at each corner.
+
+    >>> corners = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    >>> mesh = ColouredMesh(corners, np.int32([[0, 1, 2]]), np.uint8([[255, 0, 0]] * 3))
+    >>> mesh.save("triangle.obj").read_text().splitlines()[-1]
+    'f 1 2 3'
+    """
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    """Metres, z up."""
+    faces: Int[np.ndarray, "faces 3"]
+    """Indices of vertices, counter-clockwise from outside."""
+    colours: UInt8[np.ndarray, "vertices 3"]
+    """RGB."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a Wavefront file (.obj) or a Stanford file (.ply), both with colours at the vertices.
+
+        Args:
+            path: its ending says which.
+
+        Returns:
+            The path.
+
+        Raises:
+            UserError: another ending, or nothing can be written there.
+        """
+        path = Path(path)
+        writers = {".obj": self._obj, ".ply": self._ply}
+        if path.suffix.lower() not in writers:
+            raise UserError(f"{path}: expected a file name that ends in .obj or .ply.")
+        with whole_file(path) as partial:
+            partial.write_bytes(writers[path.suffix.lower()]())
+        return path
+
+    def _obj(self) -> bytes:
+        corners = zip(self.vertices.tolist(), (self.colours / 255).tolist(), strict=True)
+        lines = ["# Metres, z up. Colours follow the coordinates."]
+        lines += ["v {:.6f} {:.6f} {:.6f} {:.4f} {:.4f} {:.4f}".format(*place, *colour) for place, colour in corners]
+        lines += ["f {} {} {}".format(*face) for face in (self.faces + 1).tolist()]
+        return ("\n".join(lines) + "\n").encode()
+
+    def _ply(self) -> bytes:
+        header = [
+            "ply",
+            "format binary_little_endian 1.0",
+            "comment metres, z up",
+            f"element vertex {len(self.vertices)}",
+            *(f"property float {axis}" for axis in "xyz"),
+            *(f"property uchar {name}" for name in ("red", "green", "blue")),
+            f"element face {len(self.faces)}",
+            "property list uchar int vertex_indices",
+            "end_header\n",
+        ]
+        corners = np.empty(len(self.vertices), [("place", "<f4", 3), ("colour", "u1", 3)])
+        corners["place"], corners["colour"] = self.vertices, self.colours
+        triangles = np.empty(len(self.faces), [("count", "u1"), ("corners", "<i4", 3)])
+        triangles["count"], triangles["corners"] = 3, self.faces
+        return "\n".join(header).encode() + corners.tobytes() + triangles.tobytes()
