@@ -8,12 +8,14 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import re
 import shlex
 import sys
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
@@ -235,15 +237,57 @@ def test_variables_are_read_somewhere():
     assert names and [name for name in names if name not in code] == []
 
 
-@pytest.mark.parametrize("block", [one for one in blocks() if one.language == "python"], ids=lambda one: one.page)
-def test_a_python_snippet_imports_what_exists(block):
-    for node in ast.walk(ast.parse(block.text)):
+def _check_snippet(text: str) -> None:
+    """Imports exist; so do the methods that are called on what was imported, and their keywords."""
+    known: dict[str, Any] = {}
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            for name in node.names:
-                importlib.import_module(name.name)
+            known |= {name.asname or name.name: importlib.import_module(name.name) for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = importlib.import_module(str(node.module))
-            assert all(hasattr(module, name.name) for name in node.names)
+            known |= {name.asname or name.name: getattr(module, name.name) for name in node.names}
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    for node in ast.walk(ast.parse(text)):  # `avatar = Avatar.load(...)`: one of these.
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            maker = node.value.func.value if isinstance(node.value.func, ast.Attribute) else node.value.func
+            if isinstance(maker, ast.Name) and isinstance(known.get(maker.id), type):
+                known[node.targets[0].id] = known[maker.id]
+    for call in calls:
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            called = getattr(known[call.func.value.id], call.func.attr) if call.func.value.id in known else None
+        else:
+            called = known.get(call.func.id) if isinstance(call.func, ast.Name) else None
+        if called is not None:
+            taken = inspect.signature(called).parameters
+            loose = any(one.kind is one.VAR_KEYWORD for one in taken.values())
+            assert loose or {keyword.arg for keyword in call.keywords} <= set(taken), ast.unparse(call)
+
+
+@pytest.mark.parametrize("block", [one for one in blocks() if one.language == "python"], ids=lambda one: one.page)
+def test_a_python_snippet_uses_what_exists(block):
+    _check_snippet(block.text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import nerfstudio_avatars.nothing",
+        "from nerfstudio_avatars.errors import NoError",
+        "from nerfstudio_avatars.avatars.film import Shot\nShot(motoin='walk')",
+        "from nerfstudio_avatars.avatars.film import Shot\nshot = Shot()\nshot.chek()",
+    ],
+)
+def test_a_snippet_that_does_not_work_is_found(text):
+    with pytest.raises((ImportError, AttributeError, AssertionError)):
+        _check_snippet(text)
+
+
+def test_every_layout_of_motion_files_is_in_the_table():
+    from nerfstudio_avatars.motion.readers import READERS
+
+    page = (ROOT / "docs" / "move.md").read_text("utf8")
+    names = [name for reader in READERS for name in re.split(r", | / ", reader.name)]
+    assert [name for name in names if name not in page] == []
 
 
 def test_every_block_says_its_language():
