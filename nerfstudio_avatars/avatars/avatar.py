@@ -47,19 +47,18 @@ class Avatar:
         self.model: InstantAvatarModel = run.model
 
     @classmethod
-    def load(cls, path: str | Path, trust: bool = False) -> Avatar:
+    def load(cls, path: str | Path) -> Avatar:
         """Opens a finished run. The data that it was trained on are not needed.
 
         Args:
             path: the run's folder, or the config.yml in it.
-            trust: whether to open a configuration that names objects outside nerfstudio and this package.
 
         Raises:
             UserError: no run, no checkpoint, one of another method, or an SMPL body that is not found.
         """
         from nerfstudio_avatars.avatars.run import load_run
 
-        return cls(load_run(path, trust))
+        return cls(load_run(path))
 
     @property
     def body(self) -> BodyModel:

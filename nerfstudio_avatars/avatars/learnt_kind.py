@@ -35,19 +35,18 @@ class LearntKind:
         self.model = volanim_model(run)
 
     @classmethod
-    def load(cls, path: str | Path, trust: bool = False) -> LearntKind:
+    def load(cls, path: str | Path) -> LearntKind:
         """Opens a finished run. The clips that it was trained on are needed only where they themselves drive.
 
         Args:
             path: the run's folder, or the config.yml in it.
-            trust: whether to open a configuration that names objects outside nerfstudio and this package.
 
         Raises:
             UserError: no run, no checkpoint, or one of another method.
         """
         from nerfstudio_avatars.avatars.run import load_run
 
-        return cls(load_run(path, trust))
+        return cls(load_run(path))
 
     @property
     def identities(self) -> list[str]:

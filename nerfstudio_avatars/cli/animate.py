@@ -15,8 +15,6 @@ class Animate(Shot, RunOption):
 
     output: Path = Path("renders/animation.mp4")
     """File to write an mp4 video to, or folder to write PNG files to."""
-    trust: bool = False
-    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Renders with a progress bar that tells the time left."""
@@ -27,5 +25,5 @@ class Animate(Shot, RunOption):
         self.check()
         config = find_config(self.load_config)
         check_output(self.output, self.transparent)
-        count = film(Avatar.load(config, self.trust), self, self.output)
+        count = film(Avatar.load(config), self, self.output)
         print(f"Rendered {count} frames of {self.motion!r}, {self.camera} camera: {self.output}")

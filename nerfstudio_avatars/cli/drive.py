@@ -15,8 +15,6 @@ class Drive(DrivenShot, RunOption):
 
     output: Path = Path("renders/driven.mp4")
     """File to write an mp4 video to, or folder to write PNG files to."""
-    trust: bool = False
-    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Renders with a progress bar that tells the time left."""
@@ -26,5 +24,5 @@ class Drive(DrivenShot, RunOption):
         self.check()
         config = find_config(self.load_config)
         check_output(self.output, transparent=False)
-        count = drive(load_run(config, self.trust), self, self.output)
+        count = drive(load_run(config), self, self.output)
         print(f"Rendered {count} frames: {self.output}")

@@ -40,8 +40,6 @@ class Evaluate:
     By default this is the folder `evaluation`, or `evaluation-PROTOCOL`, in the folder of the first run."""
     pictures: bool = True
     """Whether to write each held-out picture beside its rendering and error (x 4), in poses that use no test pixel."""
-    trust: bool = False
-    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Measures the runs, and writes and prints the figures."""
@@ -59,7 +57,7 @@ class Evaluate:
         check_file(file)
         pictures = folder / "pictures" if self.pictures and not alone else None
         places = [pictures / f"run-{n}" if pictures and configs[1:] else pictures for n in range(1, len(configs) + 1)]
-        runs = [report_on(config, protocol, place, self.trust) for config, place in zip(configs, places, strict=True)]
+        runs = [report_on(config, protocol, place) for config, place in zip(configs, places, strict=True)]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(as_json(runs, protocol), indent=2) + "\n", "utf8")
         text = as_markdown(runs, protocol)
@@ -69,14 +67,13 @@ class Evaluate:
         print(f"Evaluated {', '.join(labels(runs))} ({protocol.name}): {folder}")
 
 
-def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, trust: bool = False) -> RunReport:
+def report_on(config: Path, protocol: Protocol, pictures: Path | None = None) -> RunReport:
     """Opens a run and measures it under a protocol.
 
     Args:
         config: the run's config.yml.
         protocol: what to render and how.
         pictures: the folder for comparison pictures.
-        trust: whether to open configurations that name foreign objects.
     """
     from nerfstudio_avatars.avatars.measure import follow, measure
     from nerfstudio_avatars.avatars.run import load_run
@@ -84,7 +81,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, tr
     from nerfstudio_avatars.cli.evaluation.report import RunReport
     from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
-    run = load_run(config, trust, need_data=True)
+    run = load_run(config, need_data=True)
     if isinstance(run.model, UnsupVolanimModel):
         raise UserError(
             f"{config}: a run of {run.config.method}. Expected one of instant-avatar, whose pictures these "

@@ -28,8 +28,6 @@ class EvaluateAnimation:
     output: Path | None = None
     """JSON file to write the figures to; a figure that too few frames allow is null.
     By default this is animation.json, or animation-people.json, in the folder of the run."""
-    trust: bool = False
-    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Measures the run, and writes and prints the figures."""
@@ -41,7 +39,7 @@ class EvaluateAnimation:
         config = find_config(self.load_config)
         output = self.output or config.parent / ("animation-people.json" if self.people else "animation.json")
         check_file(output)
-        run = load_run(config, self.trust, need_data=True)
+        run = load_run(config, need_data=True)
         figures = animation_figures(run, self.frames, self.people)
         write_json(output, figures)
         for name, value in figures.items():

@@ -33,8 +33,6 @@ class Invert:
     """Number of steps in the first stage, which fits the identity code; by default that of the run."""
     tune_steps: int | None = None
     """Number of steps in the second stage, which tunes the generator; by default that of the run."""
-    trust: bool = False
-    """Whether to open a configuration that names objects outside nerfstudio and this package; it can run any code."""
 
     def run(self) -> None:
         """Fits the identity, with a progress bar."""
@@ -51,7 +49,7 @@ class Invert:
                 raise UserError(f"--{name.replace('_', '-')} {steps}: expected a number of steps, 0 or more.")
         config = find_config(self.load_config)
         check_file(self.output)
-        run = load_run(config, self.trust)
+        run = load_run(config)
         model = volanim_model(run)
         if self.code_steps is not None:
             model.config.inversion.code_steps = self.code_steps

@@ -176,6 +176,10 @@ class InstantAvatarModel(Model):
         self._step = step
         self._schedule()
 
+    def forget_what_a_checkpoint_lacks(self) -> None:
+        """Drops cells posed with an earlier occupancy: the run goes on as one that is resumed from its checkpoint."""
+        self._posed_frames.clear()
+
     @property
     def _progress(self) -> float:
         return min(self._step / max(self.config.max_steps, 1), 1.0)

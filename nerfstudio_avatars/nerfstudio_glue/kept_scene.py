@@ -12,7 +12,6 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.models.base_model import Model, ModelConfig
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.nerfstudio_glue.patches import allow_scheduler_scalars
 
 MODEL = "_model."
 """What the names of a model's weights begin with in a checkpoint."""
@@ -30,29 +29,10 @@ class KeptScene:
     """What the dataparser would give the model."""
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint, as plain data: nothing in it is executed. Its tensors are read from the file when they are used.
-
-    Raises:
-        DataError: if it is no whole checkpoint.
-    """
-    allow_scheduler_scalars()
-    fix = "take an earlier checkpoint, or train the run again"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise DataError(path, "no such file", "a checkpoint of ns-train", fix) from error
-    except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise DataError(path, found, "a checkpoint of ns-train", fix) from error
-    if not isinstance(state, dict) or not isinstance(state.get("pipeline"), dict) or "step" not in state:
-        raise DataError(path, "neither step nor pipeline in it", "a checkpoint of ns-train", fix)
-    return state
-
-
 def kept_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What the model told about its data when the checkpoint was written; empty where it told nothing."""
-    return model_weights(checkpoint).get("_extra_state") or {}
+    kept = model_weights(checkpoint).get("_extra_state")
+    return kept if isinstance(kept, dict) else {}
 
 
 def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +41,27 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     # Of several processes, nerfstudio keeps the model's wrapper too.
     prefix = f"{MODEL}module." if all(key.startswith(f"{MODEL}module.") for key in pipeline) else MODEL
     return {key.removeprefix(prefix): value for key, value in pipeline.items() if key.startswith(prefix)}
+
+
+def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None, path: Path) -> KeptScene:
+    """What a checkpoint keeps of the data, for a model.
+
+    Args:
+        config: of the model.
+        checkpoint: of its training.
+        data: the folder that the run was trained on; it need not exist.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        UserError: if there is nothing, or it is damaged, or something that it names is not there.
+    """
+    kind: Any = config._target
+    try:
+        return kind.kept_scene(kept_state(checkpoint), data)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        expected = f"what a {kind.__name__} keeps of its data"
+        raise DataError(path, found, expected, "take another checkpoint of the run, or train it again") from error
 
 
 def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | str) -> Model:
@@ -73,22 +74,6 @@ def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | st
         grad_scaler=None,
     )
     return model.to(device)
-
-
-def load_weights(model: Model, checkpoint: dict[str, Any], path: Path) -> None:
-    """Gives a model its weights.
-
-    Raises:
-        DataError: if the checkpoint is of a model built otherwise.
-    """
-    # In nerfstudio's order: schedules first, then what was learnt.
-    model.update_to_step(checkpoint["step"])
-    try:
-        model.load_state_dict(model_weights(checkpoint))
-    except RuntimeError as error:
-        found = " ".join(str(error).split())[:400]
-        fix = "take the config.yml that was written with it"
-        raise DataError(path, found, "weights of the model that config.yml describes", fix) from error
 
 
 class KeepsScene(Protocol):

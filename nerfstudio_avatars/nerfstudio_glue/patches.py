@@ -17,6 +17,10 @@ import types
 from pathlib import Path
 from typing import Any
 
+from nerfstudio_avatars.nerfstudio_glue.checkpoints import allow_scheduler_scalars
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_our_runs_as_plain_data
+from nerfstudio_avatars.nerfstudio_glue.stock_commands import tell_users_errors_alone
+
 
 def heal() -> None:
     """Applies every patch that stock `ns-*` commands need; called when the methods are registered."""
@@ -24,25 +28,14 @@ def heal() -> None:
     allow_scheduler_scalars()
     provide_ffmpeg()
     keep_viewer_local()
+    tell_users_errors_alone()
+    read_our_runs_as_plain_data()
 
 
 def calm_openmp() -> None:
     """Makes waiting OpenMP threads sleep: on few cores, spinning threads slow down those that work."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
-
-def allow_scheduler_scalars() -> None:
-    """Lets torch >= 2.6 load nerfstudio's checkpoints, whose schedulers hold numpy scalars (nerfstudio issue 3683).
-
-    Three harmless names are allowed; loading is still restricted to plain data.
-    """
-    import numpy as np
-    import torch
-
-    # The place of `scalar` differs between numpy 1 and 2; an actual scalar knows it.
-    scalar = np.float64(0).__reduce__()[0]
-    torch.serialization.add_safe_globals([scalar, np.dtype, type(np.dtype("float64"))])  # type: ignore[list-item]
 
 
 def provide_ffmpeg(cache: Path | None = None) -> None:

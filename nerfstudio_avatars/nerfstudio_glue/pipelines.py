@@ -15,8 +15,9 @@ from nerfstudio.pipelines.base_pipeline import Pipeline, VanillaPipeline, Vanill
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from nerfstudio_avatars.nerfstudio_glue.checkpoints import load_weights, read_checkpoint
 from nerfstudio_avatars.nerfstudio_glue.kept_data_manager import KeptDataManager
-from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene, built_model, kept_state, read_checkpoint
+from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene, built_model, scene_of
 
 
 @dataclass
@@ -48,7 +49,8 @@ class OpenedPipeline(VanillaPipeline):
         Pipeline.__init__(self)
         self.config, self.test_mode, self.world_size = config, test_mode, 1
         data = config.datamanager.data
-        scene = config.model._target.kept_scene(kept_state(read_checkpoint(config.checkpoint)), data)
+        state = read_checkpoint(config.checkpoint, mapped=True).state
+        scene = scene_of(config.model, state, data, config.checkpoint)
         if test_mode != "inference" and data is not None and data.exists():
             self.datamanager: DataManager = config.datamanager.setup(device=device, test_mode=test_mode)
             self.datamanager.to(device)
@@ -59,6 +61,19 @@ class OpenedPipeline(VanillaPipeline):
         else:
             self.datamanager = KeptDataManager(config.datamanager, scene, device)
         self._model = built_model(config.model, scene, device)
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        """Gives the model the weights of a checkpoint, all of them; nerfstudio's own takes what has a known name.
+
+        Args:
+            loaded_state: its entry `pipeline`.
+            step: the last one done.
+
+        Raises:
+            UserError: if names or sizes are not the model's.
+        """
+        self.model.update_to_step(step)
+        load_weights(self.model, loaded_state, f"the checkpoint of step {step}", f"a {type(self.model).__name__}")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Where a run lies: its config.yml, its checkpoints, its data. Paths only; nothing is read."""
+"""Where a run lies: its config.yml, its checkpoints, its data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, last_whole
 
 
 def find_config(path: Path) -> Path:
@@ -18,16 +19,6 @@ def find_config(path: Path) -> Path:
     if not config.is_file():
         raise UserError(f"{config}: no such file. Expected the config.yml that ns-train writes into a run's folder.")
     return config
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that nerfstudio wrote to a folder, in order of steps; empty if there is no such folder."""
-    return sorted(folder.glob(f"step-{'[0-9]' * 9}.ckpt"))
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a file such as `step-000001499.ckpt` was saved at."""
-    return int(checkpoint.stem.removeprefix("step-"))
 
 
 def last_checkpoint(config: Path, relative_model_dir: Path, named: Path) -> Path:
@@ -48,7 +39,7 @@ def last_checkpoint(config: Path, relative_model_dir: Path, named: Path) -> Path
         if not checkpoints:
             raise UserError(f"{own}: no checkpoint there. Expected step-*.ckpt; train the run to its end first.")
         print(f"No checkpoint beside {config}; taken from where its training wrote them: {checkpoints[-1]}")
-    return checkpoints[-1].absolute()
+    return last_whole(checkpoints).absolute()
 
 
 def anchored(data: Path, config: Path, method: str, output_dir: Path) -> Path:

@@ -1,18 +1,30 @@
-"""nerfstudio's trainer, which also runs without a GPU, and writes checkpoints whole or not at all."""
+"""nerfstudio's trainer, made to last: without a GPU where there is none, stopped and resumed without a trace."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 import torch
+import yaml
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being_opened, last_checkpoint, step_of
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue import checkpoints
+from nerfstudio_avatars.nerfstudio_glue.random_state import random_state, restore_random_state
+from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being_opened, last_checkpoint
+from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
+from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints
+from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UnsoundSteps, WatchingScaler
 
 
 @dataclass
@@ -31,6 +43,7 @@ class AvatarTrainerConfig(TrainerConfig):
         """Where the checkpoints are: a finished run is found by its config.yml, whatever its folder is called now."""
         config = config_being_opened()
         if config is not None:
+            check_checkpoints()
             self.open(config)
         return super().get_checkpoint_dir()
 
@@ -52,14 +65,45 @@ class AvatarTrainerConfig(TrainerConfig):
         self.opened_in = config.absolute().parent
         # An absolute folder stands for itself, whatever run's folder nerfstudio puts before it.
         self.relative_model_dir: Path = checkpoint.parent
-        self.load_step = step_of(checkpoint)
+        self.load_step = checkpoints.step_of(checkpoint)
         self.pipeline.checkpoint = checkpoint
+
+    def save_config(self) -> None:
+        """Writes `config.yml` whole or not at all, and only where no other training is at work.
+
+        Raises:
+            UserError: if another training runs in the folder, or nothing can be written there.
+        """
+        folder = self.get_base_dir()
+        path = folder / "config.yml"
+        partial = folder / f".config.yml.{os.getpid()}.partial"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            RunLock.check(folder)
+            CONSOLE.log(f"Saving config to: {path}")
+            partial.write_text(yaml.dump(self), "utf8")
+            os.replace(partial, path)
+        except OSError as error:
+            raise UserError(
+                f"{path}: could not be written: {error.strerror or error}. Make room or choose another --output-dir."
+            ) from error
+        finally:
+            partial.unlink(missing_ok=True) if folder.is_dir() else None
+
+
+class _AskedToStopError(Exception):
+    """Between two steps: the training was asked to end."""
 
 
 class AvatarTrainer(Trainer):
-    """Trains on the CPU if there is no GPU, and keeps all schedules as long as the training."""
+    """Trains on the CPU if there is no GPU, and keeps all schedules as long as the training.
+
+    Ctrl-C and SIGTERM end the training after the step at hand, with a checkpoint. A run that goes on from a checkpoint
+    (`--load-dir`) does the very steps that it would have done: random numbers and the order of frames go along.
+    """
 
     config: AvatarTrainerConfig
+    callbacks: list[TrainingCallback]
 
     def __init__(self, config: AvatarTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
         if config.machine.device_type == "cuda" and not torch.cuda.is_available():
@@ -68,7 +112,26 @@ class AvatarTrainer(Trainer):
             )
             config.machine.device_type = "cpu"
         fit_schedules(config)
+        self._lock = RunLock(config.get_base_dir()) if local_rank == 0 else None
         super().__init__(config, local_rank, world_size)
+        self.grad_scaler = WatchingScaler(enabled=self.use_grad_scaler)
+        self._stop_signal: int | None = None
+        self._steps_done = 0
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Reads the data and builds the model; Ctrl-C ends it without a word of the code's."""
+        try:
+            super().setup(test_mode)
+        except BaseException as error:
+            self._release()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            CONSOLE.print("Stopped before the first step.")
+            raise SystemExit(130) from None
+        self._unsound = UnsoundSteps(self)
+        begin = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._between_steps)
+        end = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_step)
+        self.callbacks = [begin, *self.callbacks, end]
 
     def train(self) -> None:
         """Trains up to `max_num_iterations` steps in total: a resumed run takes the rest, on the same schedules."""
@@ -80,38 +143,174 @@ class AvatarTrainer(Trainer):
             )
             return
         self.config.max_num_iterations = total - self._start_step
+        self._steps_done = self._start_step
         try:
-            super().train()
+            with self._signals():
+                super().train()
+            self._unsound.report()
+        except (_AskedToStopError, KeyboardInterrupt) as error:
+            self._end_early(whole=isinstance(error, _AskedToStopError) or self.training_state == "paused")
+        except torch.cuda.OutOfMemoryError as error:
+            self._save_what_is_done()
+            raise UserError(
+                f"The GPU's memory is full ({str(error).split('.')[0]}). Take fewer at a time: "
+                "--pipeline.datamanager.rays-per-frame for instant-avatar, "
+                "--pipeline.datamanager.identities-per-batch for unsup-volanim."
+            ) from error
+        except (UserError, OSError) as error:
+            # Data that have gone, for one: what has been learnt so far has not.
+            self._save_what_is_done()
+            if isinstance(error, UserError):
+                raise
+            place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+            raise UserError(f"{place}{error.strerror or error}. The training cannot go on without it.") from error
         finally:
             self.config.max_num_iterations = total
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    # Being stopped ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Lets Ctrl-C and SIGTERM end the training between two steps, where all of its state fits together.
+
+        With several processes the one that started them ends them.
+        """
+        if self.world_size > 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {one: signal.signal(one, self._ask_to_stop) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def _ask_to_stop(self, number: int, _: Any) -> None:
+        if self._stop_signal is not None or self.training_state != "training":
+            self._stop_signal = number
+            raise KeyboardInterrupt
+        self._stop_signal = number
+        # Written past rich, which may hold its own lock in the very moment that the signal comes.
+        os.write(2, b"\nStopping after this step, with a checkpoint. Once more stops at once.\n")
+
+    def _between_steps(self, step: int) -> None:
+        """Runs before anything of a step has happened."""
+        if self._stop_signal is not None:
+            raise _AskedToStopError
+        self._unsound.look(step)
+
+    def _after_step(self, step: int) -> None:
+        self._steps_done = step + 1
+
+    def _end_early(self, whole: bool) -> None:
+        """Saves, says how to go on, and ends the process with the code that its signal is known by.
+
+        Args:
+            whole: whether no step was under way.
+        """
+        if self.training_state == "completed":
+            return  # The viewer had stayed open after the last step.
+        if whole:
+            self._save_what_is_done()
+        else:
+            CONSOLE.print("Stopped in the middle of a step, without a checkpoint.")
+        raise SystemExit(128 + (self._stop_signal or signal.SIGINT))
+
+    def _save_what_is_done(self) -> None:
+        """A checkpoint of the last step that was done whole, unless there is one already."""
+        step = self._steps_done - 1
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        if step < self._start_step:
+            CONSOLE.print("Stopped before the first step was done: there is nothing to save.")
+            return
+        if not path.exists():
+            self.save_checkpoint(step)
+        print(f"Stopped after step {step}; saved {path}\nGo on with: --load-dir {self.checkpoint_dir}", flush=True)
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Writes a checkpoint to a temporary file, moves it into place, and only then deletes older ones."""
-        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        pipeline = getattr(self.pipeline, "module", self.pipeline)
-        assert pipeline is not None
+        """Writes a checkpoint that resumes exactly here; of older ones the last stays, should this one get lost."""
+        pipeline: Any = getattr(self.pipeline, "module", self.pipeline)
+        weights = pipeline.state_dict()
+        if not all(bool(one.isfinite().all()) for one in _floating(weights)):
+            CONSOLE.print(f"Step {step}: weights are not finite numbers, so no checkpoint is written.")
+            return
         state = {
             "step": step,
-            "pipeline": pipeline.state_dict(),
+            "method": self.config.method_name,
+            "pipeline": weights,
             "optimizers": {name: one.state_dict() for name, one in self.optimizers.optimizers.items()},
             "schedulers": {name: one.state_dict() for name, one in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
+            "random": random_state(),
+            "order": _call(pipeline, "order_of_frames"),
         }
+        _call(pipeline, "forget_what_a_checkpoint_lacks")
+        checkpoints.write_checkpoint(self.checkpoint_dir, step, state, self.config.save_only_latest_checkpoint)
+
+    def _load_checkpoint(self) -> None:
+        """Takes up the checkpoint that `--load-dir` or `--load-checkpoint` names.
+
+        Raises:
+            UserError: if it cannot be read, or is of another method, or of other sizes.
+        """
+        if self._lock is not None:
+            checkpoints.remove_leftovers(self.checkpoint_dir)
+        config = self.config
+        if config.load_dir is not None:
+            read = checkpoints.read_latest(Path(config.load_dir), config.load_step)
+        elif config.load_checkpoint is not None:
+            read = checkpoints.read_checkpoint(Path(config.load_checkpoint))
+        else:
+            CONSOLE.print("No Nerfstudio checkpoint to load, so training from scratch.")
+            return
+        self._take_up(read.state, f"{read.path} ({checkpoints.method_of(read.state)})")
+        self._start_step = read.step + 1
+        CONSOLE.print(f"Done loading Nerfstudio checkpoint from {read.path}")
+
+    def _take_up(self, state: dict[str, Any], source: str) -> None:
+        pipeline: Any = getattr(self.pipeline, "module", self.pipeline)
+        model = getattr(pipeline.model, "module", pipeline.model)
+        target = f"this training's {self.config.method_name}"
+        model.update_to_step(state["step"])
+        checkpoints.load_weights(model, state["pipeline"], source, target)
         try:
-            with partial.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
-                    other.unlink()
+            self.optimizers.load_optimizers(state["optimizers"])
+            if "schedulers" in state and self.config.load_scheduler:
+                self.optimizers.load_schedulers(state["schedulers"])
+            self.grad_scaler.load_state_dict(state["scalers"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            found = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise UserError(
+                f"{source}: the state of its optimizers does not fit {target} ({found}). "
+                "Take a checkpoint of the same method and sizes."
+            ) from error
+        if self.world_size == 1:
+            restore_random_state(state.get("random"))
+            order = state.get("order")
+            if order is not None:
+                _call(pipeline, "restore_order_of_frames", order)
+
+
+def _floating(weights: dict[str, Any]) -> Iterator[torch.Tensor]:
+    return (one for one in weights.values() if isinstance(one, torch.Tensor) and one.is_floating_point())
+
+
+def _call(pipeline: Any, name: str, *arguments: Any) -> Any:
+    """Calls what a pipeline's parts may have."""
+    result = None
+    for part in (getattr(pipeline, "datamanager", None), getattr(pipeline, "model", None)):
+        method = getattr(getattr(part, "module", part), name, None)
+        if method is not None:
+            result = method(*arguments)
+    return result
 
 
 def fit_schedules(config: AvatarTrainerConfig) -> None:

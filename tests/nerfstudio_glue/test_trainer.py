@@ -1,5 +1,7 @@
 """The trainer's own parts, without a pipeline."""
 
+import subprocess
+import sys
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.methods import instant_avatar, unsup_volanim, unsup_volanim_paper
 from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainer, fit_schedules
 
@@ -41,24 +44,46 @@ def test_schedules_are_as_long_as_the_training(config):
     assert {one["scheduler"].max_steps for one in config.optimizers.values()} == {123}
 
 
-def test_only_the_latest_checkpoint_stays(trainer):
-    for step in (1, 2):
+def test_the_two_latest_checkpoints_stay(trainer):
+    for step in (1, 2, 3):
         trainer.save_checkpoint(step)
-    assert [file.name for file in trainer.checkpoint_dir.iterdir()] == ["step-000000002.ckpt"]
-    assert torch.load(trainer.checkpoint_dir / "step-000000002.ckpt")["step"] == 2
+    names = sorted(file.name for file in trainer.checkpoint_dir.iterdir())
+    assert names == ["step-000000002.ckpt", "step-000000003.ckpt"]
+    assert torch.load(trainer.checkpoint_dir / names[1])["step"] == 3
 
 
-def test_a_failed_save_leaves_the_previous_checkpoint(trainer, monkeypatch):
+def test_weights_that_are_not_finite_are_not_written(trainer, capsys):
     trainer.save_checkpoint(1)
-
-    def full(state, file):
-        file.write(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
-        trainer.save_checkpoint(2)
+    with torch.no_grad():
+        trainer.pipeline.weight[0, 0] = torch.nan
+    trainer.save_checkpoint(2)
     assert [file.name for file in trainer.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]
+    assert "not finite" in capsys.readouterr().out
+
+
+def test_a_second_training_in_the_folder_is_refused_while_the_first_one_runs(config, tmp_path):
+    """In a process of its own; when that is killed, nobody has to clean up."""
+    code = f"""
+import time
+from pathlib import Path
+from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
+lock = RunLock(Path({str(config.get_base_dir())!r}))
+print("held", flush=True)
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        for begin in (config.save_config, lambda: AvatarTrainer(config)):
+            with pytest.raises(UserError, match=f"another training is at work in this folder .process {other.pid}"):
+                begin()
+        assert not (config.get_base_dir() / "config.yml").exists()
+    finally:
+        other.kill()
+        other.wait()
+    config.save_config()
+    AvatarTrainer(config)._release()
+    assert [one.name for one in config.get_base_dir().iterdir()] == ["config.yml"]
 
 
 @pytest.mark.parametrize(

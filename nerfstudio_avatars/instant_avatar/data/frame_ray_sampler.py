@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,12 +62,26 @@ class FrameRaySampler:
         self._order = torch.Generator().manual_seed(seed)
         self._draw = torch.Generator(device).manual_seed(seed)
         self._queue: list[int] = []
+        self.last_frames: list[int] = []
+        """Frames of the last sample."""
         self._inside, self._outside = self._regions(images[..., 3])
+
+    def state(self) -> dict[str, Any]:
+        """Where it is in its order: a sampler of as many images goes on from there."""
+        states = {"order": self._order.get_state(), "draw": self._draw.get_state()}
+        return states | {"queue": list(self._queue), "images": len(self._frame_ids)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave; begins anew where it is of other images."""
+        if state.get("images") == len(self._frame_ids):
+            self._order.set_state(state["order"])
+            self._draw.set_state(state["draw"])
+            self._queue = [int(image) for image in state["queue"]]
 
     def sample(self) -> tuple[RayBundle, dict[str, Tensor]]:
         """Rays of the next frames, those of one frame together, and their pixels."""
         images = self._next_images()
-        frames = [self._frame_ids[image] for image in images]
+        frames = self.last_frames = [self._frame_ids[image] for image in images]
         device = self._origins.device
         chosen = send(images, device)
         flat = self._pick_patches(chosen) if self.sampling.kind == "patch" else self._pick_pixels(chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.data.frame_ray_sampler import FrameRaySampler, Sampling
 from nerfstudio_avatars.instant_avatar.data.person_scene import SplitPictures
+
+REMEMBERED_STEPS = 100
+"""Steps whose frames can be named."""
 
 
 @dataclass
@@ -67,6 +70,11 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
     config: FrameRaysDataManagerConfig
     _train_sampler: FrameRaySampler | None = None
     _eval_sampler: FrameRaySampler | None = None
+    _order: dict[str, Any] | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._frames_of_steps: dict[int, list[int]] = {}
 
     def setup_train(self) -> None:
         """Nothing: the sampler is built with the first batch."""
@@ -82,7 +90,26 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
         self.train_count += 1
         if self._train_sampler is None:
             self._train_sampler = self._sampler(self.train_dataset)
-        return self._train_sampler.sample()
+            if self._order is not None:
+                self._train_sampler.restore(self._order)
+        rays = self._train_sampler.sample()
+        self._frames_of_steps[step] = self._train_sampler.last_frames
+        self._frames_of_steps.pop(step - REMEMBERED_STEPS, None)
+        return rays
+
+    def order_of_frames(self) -> dict[str, Any] | None:
+        """Where training is in its order of frames, for the checkpoint; None before the first step."""
+        return self._order if self._train_sampler is None else self._train_sampler.state()
+
+    def restore_order_of_frames(self, order: dict[str, Any]) -> None:
+        """Goes on from where a checkpoint was."""
+        self._order = order
+        if self._train_sampler is not None:
+            self._train_sampler.restore(order)
+
+    def frames_of_step(self, step: int) -> list[str]:
+        """The frames that a recent step learnt from, for messages."""
+        return [f"frame {frame}" for frame in self._frames_of_steps.get(step, [])]
 
     def next_eval(self, step: int) -> tuple[RayBundle, dict[str, Tensor]]:
         """Rays of the next held-out frames."""

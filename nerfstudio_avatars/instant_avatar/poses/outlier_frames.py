@@ -57,7 +57,8 @@ class FrameErrors(nn.Module):
 
     @torch.no_grad()
     def update(self, frames: Int[Tensor, "k"], errors: Float[Tensor, "k"]) -> None:
-        """Takes in the errors of frames just seen."""
+        """Takes in the errors of frames just seen. One that is not finite teaches nothing: its step is left out."""
+        errors = torch.where(errors.isfinite(), errors, self.error[frames])
         memory = torch.where(self.visits[frames] == 0, 0.0, MEMORY)
         self.error[frames] = memory * self.error[frames] + (1 - memory) * errors
         self.visits[frames] += 1

@@ -166,6 +166,11 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
             self._ahead = step + 1, self._background.submit(self._train_batch, step + 1)
         return self._on_device(*batch)
 
+    def frames_of_step(self, step: int) -> list[str]:
+        """The frames that a step learns from, for messages."""
+        rows = self.clip_sampler.rows(step, self._rank(), self.world_size)[:, 1:].tolist()
+        return [f"{self.reader.table[clip].name}, frame {frame}" for clip, frame in rows]
+
     def next_eval(self, step: int) -> Batch:
         """As many frames as in training, of those evaluated on, sorted by clip."""
         self.eval_count += 1

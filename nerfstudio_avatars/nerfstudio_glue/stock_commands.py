@@ -1,0 +1,79 @@
+"""What nerfstudio's own commands (`ns-train`, `ns-eval`, `ns-render`, `ns-viewer`) do differently for our methods.
+
+A user's mistake ends in its message alone, and checkpoints are compared with the model before they are taken up. Runs
+of other methods are none of this module's business.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.errors import UserError
+
+if TYPE_CHECKING:
+    from nerfstudio.engine.trainer import TrainerConfig
+    from nerfstudio.pipelines.base_pipeline import Pipeline
+
+
+def tell_users_errors_alone() -> None:
+    """Prints the message of a `UserError` that nobody caught, and of it no more; other errors keep their traceback.
+
+    The exit code stays Python's own for an uncaught error, 1.
+    """
+    before = sys.excepthook
+    if getattr(before, "tells_users_errors_alone", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, UserError):
+            print(f"{_command()}: {error}", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt):
+            print(f"{_command()}: stopped.", file=sys.stderr)
+        else:
+            before(kind, error, trace)
+
+    hook.tells_users_errors_alone = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def _command() -> str:
+    """The name of the command as it was typed: `ns-train`, also for `python -m nerfstudio.scripts.train`."""
+    name = Path(sys.argv[0] or "python").stem
+    return name if name.startswith("ns-") else f"ns-{name}" if "nerfstudio" in sys.argv[0] else name or "python"
+
+
+def check_checkpoints() -> None:
+    """Lets nerfstudio's `eval_setup` read runs of our methods as this package does: weights only, whole, fitting."""
+    from nerfstudio.utils import eval_utils
+
+    stock = eval_utils.eval_load_checkpoint
+    if getattr(stock, "checks_checkpoints", False):
+        return
+
+    def load(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path, int]:
+        return load_for_rendering(config, pipeline) if hasattr(config, "opened_in") else stock(config, pipeline)
+
+    load.checks_checkpoints = True  # type: ignore[attr-defined]
+    eval_utils.eval_load_checkpoint = load
+
+
+def load_for_rendering(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path, int]:
+    """Gives a pipeline the weights of its run's last readable checkpoint, or of `config.load_step`.
+
+    Raises:
+        UserError: if there is none, or it is of another method or of other sizes.
+    """
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    from nerfstudio_avatars.nerfstudio_glue import checkpoints
+
+    assert config.load_dir is not None
+    read = checkpoints.read_latest(Path(config.load_dir), config.load_step)
+    pipeline.model.update_to_step(read.step)
+    source = f"{read.path} ({checkpoints.method_of(read.state)})"
+    checkpoints.load_weights(pipeline.model, read.state["pipeline"], source, f"the run's {config.method_name}")
+    CONSOLE.print(f":white_check_mark: Done loading checkpoint from {read.path}")
+    return read.path, read.step
