@@ -42,6 +42,9 @@ def orbit(
         azimuth: in radians; 0 is at +y, which the person in a training video faces at the start; grows towards -x.
         elevation: in radians above the horizon, less than a right angle.
         distance: from camera to target, in metres.
+
+    >>> orbit(torch.zeros(1, 3), torch.zeros(1), 0.0)[0, :, 3].tolist()
+    [0.0, 4.5, 0.0]
     """
     back = torch.stack(
         [

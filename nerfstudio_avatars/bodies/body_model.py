@@ -42,7 +42,13 @@ JOINT_NAMES = (
 
 @dataclass(frozen=True)
 class BodyState:
-    """One frame of SMPL parameters."""
+    """One frame of SMPL parameters.
+
+    >>> standing = BodyState(torch.zeros(10), torch.zeros(3), torch.zeros(69), torch.zeros(3))
+    >>> there = BodyState(torch.zeros(10), torch.zeros(3), torch.zeros(69), torch.ones(3))
+    >>> standing.towards(there, 0.25).transl.tolist()
+    [0.25, 0.25, 0.25]
+    """
 
     betas: Float[Tensor, "10"]
     """Shape coefficients in the shape space of the body."""

@@ -20,7 +20,15 @@ __all__ = ["BodySequence", "slerp_axis_angle"]
 
 @dataclass(frozen=True)
 class BodySequence:
-    """SMPL parameters of consecutive frames: one shape, and a pose per frame (float32)."""
+    """SMPL parameters of consecutive frames: one shape, and a pose per frame (float32).
+
+    >>> from nerfstudio_avatars.motion import load_motion
+    >>> walk = load_motion("walk")
+    >>> len(walk), round(walk.fps)
+    (39, 30)
+    >>> walk[10].body_pose.shape, len(walk[10:20]), len(walk.resampled(60))
+    (torch.Size([69]), 10, 77)
+    """
 
     betas: Float[Tensor, "10"]
     """Shape coefficients in the shape space of `body`."""

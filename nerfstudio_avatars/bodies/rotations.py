@@ -12,7 +12,12 @@ _SMALL = 1e-5
 
 
 def axis_angle_to_matrix(rotation: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rodrigues' formula: R = cos a I + (sin a / a) [r]x + ((1 - cos a) / a^2) r r^T, with a = |r| in radians."""
+    """Rodrigues' formula: R = cos a I + (sin a / a) [r]x + ((1 - cos a) / a^2) r r^T, with a = |r| in radians.
+
+    >>> quarter_turn_about_z = torch.tensor([0.0, 0.0, torch.pi / 2])
+    >>> (axis_angle_to_matrix(quarter_turn_about_z) @ torch.tensor([1.0, 0.0, 0.0])).round().int().tolist()
+    [0, 1, 0]
+    """
     squared = rotation.square().sum(-1)[..., None, None]
     small = squared < _SMALL
     # Both branches must stay finite in the backward pass, so the unused one gets an argument of one.

@@ -17,6 +17,9 @@ _SEARCHED = ("auto", "smpl")
 def load_body(name_or_path: str | Path = "auto", gender: str = "neutral") -> SmplBody:
     """Loads a body by name, on the CPU.
 
+    >>> load_body("standin").faces.shape[1]
+    3
+
     Args:
         name_or_path: `standin` (ships with the package), `smpl` (the user's SMPL file, from the usual places), `auto`
             (SMPL if it is found, otherwise the stand-in, with a warning), or the path of an SMPL file or of its folder.

@@ -18,6 +18,12 @@ STANDIN_FILE = Path(__file__).parents[1] / "assets" / "standin_smpl_neutral.npz"
 def load_standin() -> SmplBody:
     """The stand-in body, on the CPU.
 
+    >>> import torch
+    >>> body = load_standin()
+    >>> vertices, joints = body.rest(torch.zeros(10))
+    >>> joints.shape, body.joint_names[15]
+    (torch.Size([24, 3]), 'head')
+
     It moves correctly in poses of SMPL. It has a shape space of its own, in which betas fitted to SMPL mean nothing,
     and zeros are the average adult.
     """

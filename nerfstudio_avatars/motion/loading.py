@@ -28,7 +28,11 @@ _TO_Z_UP = {
 
 
 def shipped_motions() -> dict[str, Path]:
-    """Names and files of the motions that ship with the package (DeepMimic's clips, MIT licence)."""
+    """Names and files of the motions that ship with the package (DeepMimic's clips, MIT licence).
+
+    >>> list(shipped_motions())
+    ['cartwheel', 'crawl', 'dance_a', 'run', 'spinkick', 'walk']
+    """
     return {path.stem: path for path in sorted(SHIPPED.glob("*.npz"))}
 
 

@@ -64,7 +64,15 @@ def stage_motion(
 
 
 def in_place(sequence: BodySequence, body: BodyModel) -> BodySequence:
-    """Removes the distance covered: the pelvis stays above the origin, and still moves up and down."""
+    """Removes the distance covered: the pelvis stays above the origin, and still moves up and down.
+
+    >>> from nerfstudio_avatars.bodies.standin import load_standin
+    >>> from nerfstudio_avatars.motion import load_motion
+    >>> walk, body = load_motion("walk"), load_standin()
+    >>> covered = lambda motion: (motion.transl[-1] - motion.transl[0])[:2].norm().item()
+    >>> round(covered(walk), 1), round(covered(in_place(walk, body)), 1)
+    (1.2, 0.0)
+    """
     pelvis_rest = _pelvis_rest(sequence, body)
     horizontal = torch.tensor([1.0, 1.0, 0.0], device=sequence.transl.device)
     return replace(sequence, transl=sequence.transl - sequence.pelvis(pelvis_rest) * horizontal)
