@@ -36,7 +36,7 @@ def regular_file(path: Path, expected: str = "a file", fix: str = "check the pat
         The path.
 
     Raises:
-        DataError: it is no regular file.
+        DataError: it is not a regular file.
     """
     try:
         mode = os.stat(path).st_mode
@@ -45,7 +45,7 @@ def regular_file(path: Path, expected: str = "a file", fix: str = "check the pat
     except (OSError, ValueError) as error:
         raise DataError(path, getattr(error, "strerror", None) or str(error), expected, fix) from error
     if not stat.S_ISREG(mode):
-        raise DataError(path, _KINDS.get(stat.S_IFMT(mode), "no regular file"), expected, fix)
+        raise DataError(path, _KINDS.get(stat.S_IFMT(mode), "not a regular file"), expected, fix)
     return path
 
 
@@ -59,7 +59,7 @@ def read_bytes(path: Path, expected: str = "a file", fix: str = "check the path"
         most: bytes that it may have.
 
     Raises:
-        DataError: it is no regular file, cannot be read, or is larger than that.
+        DataError: it is not a regular file, cannot be read, or is larger than that.
     """
     regular_file(path, expected, fix)
     try:
@@ -115,7 +115,7 @@ def check_folder(folder: Path, option: str = "--output") -> None:
         in_the_way = next((place for place in (folder, *folder.parents) if os.path.isfile(place)), None)
         found = f"{in_the_way} is a file" if in_the_way else error.strerror or type(error).__name__
         raise UserError(
-            f"{folder}: nothing can be written there: {found}. Expected a folder, or a free name for one. "
+            f"{folder}: cannot be written to: {found}. Expected a folder, or a new name for one. "
             f"Choose another {option}."
         ) from error
 
@@ -127,5 +127,5 @@ def check_file(file: Path, option: str = "--output") -> None:
         UserError: if the name is a folder's, or nothing can be written into the folder it lies in.
     """
     if file.is_dir():
-        raise UserError(f"{file}: is already a folder. Expected a file's name. Choose another {option}.")
+        raise UserError(f"{file}: is a folder. Expected the name of a file. Choose another {option}.")
     check_folder(file.parent, option)

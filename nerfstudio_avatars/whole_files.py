@@ -68,7 +68,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         UserError: its name is a file's, there is no room for it, or it cannot be put in its place.
     """
     if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file. Expected a free name, or a folder to replace. Choose another name.")
+        raise UserError(f"{path}: is a file. Expected a new name, or a folder to replace. Choose another name.")
     path = path if path.name else path.absolute()
     partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
     with _complaining(path):
@@ -124,7 +124,7 @@ def _noticing_a_full_disk(path: Path, folder: Path) -> Iterator[None]:
 
 
 def _unwritten(path: Path, why: str) -> UserError:
-    return UserError(f"{why}: {path}: nothing was written. Make room or choose another place, and try again.")
+    return UserError(f"{why}: {path}: nothing was written. Free some space or choose another place, and try again.")
 
 
 def _has_room(folder: Path) -> bool:

@@ -47,7 +47,7 @@ def test_what_is_in_the_way_is_named(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
         with pytest.raises(UserError, match=f"{place}: .*{tmp_path / 'file'} is a file.*--sheet"):
             check_folder(place, "--sheet")
-    with pytest.raises(UserError, match="already a folder"):
+    with pytest.raises(UserError, match="is a folder. Expected the name of a file"):
         check_file(tmp_path)
     with pytest.raises(UserError, match="name too long"):
         check_folder(tmp_path / ("a" * 300))

@@ -145,7 +145,7 @@ def read_camera_file(path: Path, height: int | None = None, width: int | None = 
     except (OSError, UnicodeDecodeError) as error:
         found = "no such file" if not path.exists() else str(error)
         raise UserError(
-            f"--camera {path}: {found}. Expected still, turning, or a camera path (.json). {FIX}"
+            f"--camera {path}: {found}. Expected `still`, `turning` or a camera path (.json). {FIX}"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(
@@ -157,7 +157,8 @@ def read_camera_file(path: Path, height: int | None = None, width: int | None = 
     values = (cameras.camera_to_worlds, cameras.fx, cameras.fy)
     if not seconds > 0 or not all(value.isfinite().all() for value in values) or not (cameras.fx > 0).all():
         raise UserError(
-            f"{path}: {seconds:g} seconds, or cameras at NaN or without a field of view. Expected a path that takes "
-            f"time, of cameras that see. {FIX}"
+            f"{path}: {seconds:g} seconds long, or cameras with NaN or without a field of view. Expected finite "
+            f"cameras "
+            f"and a length above zero. {FIX}"
         )
     return CameraFile(cameras, seconds)

@@ -62,11 +62,11 @@ class DrivenShot:
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name} {value}: expected a number above zero.")
         if not math.isfinite(self.yaw):
-            raise UserError(f"--yaw {self.yaw}: expected degrees.")
+            raise UserError(f"--yaw {self.yaw}: expected an angle in degrees.")
         if self.image and self.identity is not None:
-            raise UserError("--identity and --image: expected one of them; each says who is moved.")
+            raise UserError("--identity and --image: expected only one of them, because each says who is moved.")
         if self.mask and not self.image:
-            raise UserError("--mask: is for --image; it says where in these pictures the object is.")
+            raise UserError("--mask: expected --image as well; a mask shows where the object is in these pictures.")
 
 
 def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
@@ -121,7 +121,7 @@ def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, 
     from nerfstudio_avatars.media.frame_writer import FrameWriter
 
     if shot.relative and identity.pose is None:
-        raise UserError("--relative: a random identity has no picture, whose pose the motion could start from.")
+        raise UserError("--relative: a random identity has no picture, so there is no pose to start from.")
     clip = driving_poses(model, shot.driving, shot.seconds)
     poses = relative_motion(clip.poses, identity.pose) if shot.relative and identity.pose else clip.poses
     with FrameWriter(output, max(round(clip.fps), 1)) as writer, progress_bar("Rendering") as bar:

@@ -27,7 +27,7 @@ MOST_PICTURES = 64
 """Maximum number of frames to take from a clip, evenly spread."""
 
 
-GHOSTS = "the background may keep ghosts of the object"
+GHOSTS = "so ghosts of the object may remain in the background"
 
 
 LEAST_PERSON = 0.03
@@ -68,8 +68,8 @@ def volanim_model(run: LoadedRun) -> UnsupVolanimModel:
     model = run.model
     if not isinstance(model, UnsupVolanimModel):
         raise UserError(
-            f"{run.checkpoint}: a run of {run.config.method}. Expected one of unsup-volanim(-tiny): "
-            "only these find identities in pictures and take a driving clip."
+            f"{run.checkpoint}: a run of {run.config.method}. Expected a run of unsup-volanim: "
+            "only this method fits identities to pictures and is driven by clips."
         )
     return model
 
@@ -96,7 +96,9 @@ def _read_pictures(
     from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip, read_loose_masks
 
     if masks and len(masks) != len(images):
-        raise UserError(f"--mask: {len(masks)} for {len(images)} --image. Expected one for each, or none.")
+        raise UserError(
+            f"--mask: {len(masks)} masks for {len(images)} pictures. Expected one for each --image, or none."
+        )
     size = model.clips.size
     pictures = torch.cat([read_loose_clip(path, size)[0] for path in images]).float() / 255
     chosen = torch.arange(len(pictures))
@@ -109,17 +111,17 @@ def _read_pictures(
     if len(known) == len(images):
         return pictures[chosen], torch.cat(known)[chosen].float() / 255
     if not model.clips.has_masks:
-        print(f"Without masks ({GHOSTS}); the run was trained without, too. Give some with --mask.")
+        print(f"The pictures are used without masks, as in training, {GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
     try:
         found = person_masks(torch.cat([read_loose_clip(path, SIDE)[0] for path in images])[chosen], size)
     except ModuleNotFoundError as error:
-        print(f"Without masks ({GHOSTS}): {error}. Or give some with --mask.")
+        print(f"The pictures are used without masks, {GHOSTS}: {error}. Or use --mask to give masks.")
         return pictures[chosen], None
     if found.float().mean() < LEAST_PERSON * 255:
-        print(f"Without masks ({GHOSTS}): no person was found. Give some with --mask.")
+        print(f"No person was found: the pictures are used without masks, {GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
-    print("What looks like a person is taken for the object; say otherwise with --mask.")
+    print("The person found in the pictures is used as the object. Use --mask to choose another one.")
     return pictures[chosen], found.float() / 255
 
 
@@ -185,5 +187,5 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
         raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)
     if network not in (None, maker):
         found = "an identity of another run, or of this run before it was trained further"
-        raise DataError(path, found, "one found with the run's last checkpoint", fix)
+        raise DataError(path, found, "one fitted with the last checkpoint of this run", fix)
     return cube, PartPoses(rotation[None], translation[None])

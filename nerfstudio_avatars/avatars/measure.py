@@ -83,7 +83,8 @@ def measure(
     if not figures:
         found = ", ".join(sorted(set(group_of)))
         raise UserError(
-            f"{run.checkpoint.parent.parent}: its held-out pictures are {found}; expected some of {', '.join(groups)}. "
+            f"{run.checkpoint.parent.parent}: its held-out pictures belong to {found}. Expected some of "
+            f"{', '.join(groups)}. "
             "Take another --protocol, or data with such pictures."
         )
     timed = seconds[1:] or seconds

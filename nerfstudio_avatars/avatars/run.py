@@ -55,16 +55,16 @@ def check_data(data: Path | None, path: Path) -> None:
 
     Args:
         data: of the run.
-        path: of its config.yml.
+        path: the path of its config.yml.
 
     Raises:
         UserError: if they do not exist.
     """
     if data is not None and not data.exists():
-        typed = f" That is a path from {Path.cwd()}: start the command where ns-train was started."
+        typed = f" The path is relative to {Path.cwd()}: run the command in the folder that ns-train was started in."
         raise UserError(
-            f"{data}: no such file or folder. Expected the data that {path} was trained on, where they were then."
-            f"{'' if data.is_absolute() else typed} Put them back, or a link to them."
+            f"{data}: no such file or folder. Expected the data that {path} was trained on, in their original place."
+            f"{'' if data.is_absolute() else typed} Move them back, or link to them."
         )
 
 
@@ -95,10 +95,10 @@ class LoadedRun:
 
 
 def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
-    """Opens a trained run with its last checkpoint, from whatever folder the command is given in.
+    """Opens a trained run with its last checkpoint, from any working directory.
 
-    The checkpoints beside the configuration are the run's, whatever its folder is called and wherever it was moved to;
-    the folder that the configuration names is looked into only if there are none. Whoever wants pictures of an avatar
+    Checkpoints beside the configuration belong to the run, even if its folder was renamed or moved; the folder that the
+    configuration names is only used if there are none. Whoever wants pictures of an avatar
     needs nothing else.
 
     Args:

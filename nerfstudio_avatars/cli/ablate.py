@@ -84,7 +84,7 @@ class Ablate:
         if self.pictures is not None and self.pictures < 1:
             raise UserError(f"--pictures {self.pictures}: expected at least 1.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"--seeds {self.seeds}: expected different whole numbers.")
+            raise UserError(f"--seeds {self.seeds}: expected whole numbers that differ.")
         if not self.data.is_dir():
             raise UserError(
                 f"{self.data}: no such folder. Expected one person's data; `ns-avatar demo-data` draws some."
@@ -145,10 +145,13 @@ def choose(only: tuple[str, ...], method: str, refine_poses: bool = True) -> tup
     names = {variant.name for variant in VARIANTS}
     unknown = [name for name in only if name not in names]
     if unknown:
-        raise UserError(f"--only {' '.join(unknown)}: no such variant. Expected some of {', '.join(sorted(names))}.")
+        raise UserError(
+            f"--only {' '.join(unknown)}: there is there is no such variant. Expected some of "
+            f"{', '.join(sorted(names))}."
+        )
     wanted = tuple(variant for variant in VARIANTS if not only or variant.name in only)
     poses = "poses-refined" if refine_poses else "poses-fixed"
     chosen = tuple(variant for variant in wanted if method not in variant.already and variant.name != poses)
     if not chosen:
-        raise UserError(f"--only {' '.join(only)}: {method} is so already. Add another variant, or `{FULL}`.")
+        raise UserError(f"--only {' '.join(only)}: {method} already works like this. Add another variant, or `{FULL}`.")
     return chosen

@@ -59,7 +59,7 @@ class Demo:
             or list(self.seconds_list) != sorted(set(self.seconds_list))
             or self.seconds_list[0] < 1
         ):
-            raise UserError(f"--seconds-list {self.seconds_list}: expected rising whole numbers of seconds.")
+            raise UserError(f"--seconds-list {self.seconds_list}: expected whole numbers of seconds in rising order.")
         import torch
 
         from nerfstudio_avatars.demo.page import write_page

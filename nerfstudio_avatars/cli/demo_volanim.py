@@ -75,7 +75,7 @@ class DemoVolanim:
 
         data = self.output / "data"
         draw_head_clips(data, identities=self.identities)
-        print(f"Drew {self.identities} toy heads, and two more that are never trained on: {data}")
+        print(f"Drew {self.identities} toy heads for training, and two for testing: {data}")
         return data
 
     def _measured(self, trained: TrainedRun, data: Path) -> dict:

@@ -48,7 +48,7 @@ class Evaluate:
         from nerfstudio_avatars.files import check_file
 
         if not self.load_config:
-            raise UserError("--load-config: no run was named. Expected one or more config.yml.")
+            raise UserError("--load-config: expected one or more runs.")
         protocol = PROTOCOLS[self.protocol]
         configs = [find_config(path) for path in self.load_config]
         alone = self.output is not None and self.output.suffix == ".json"
@@ -84,8 +84,8 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None) ->
     run = load_run(config, need_data=True)
     if isinstance(run.model, UnsupVolanimModel):
         raise UserError(
-            f"{config}: a run of {run.config.method}. Expected one of instant-avatar, whose pictures these "
-            "protocols are about. Use ns-avatar evaluate-animation, or ns-eval."
+            f"{config}: a run of {run.config.method}. Expected a run of instant-avatar, which these "
+            "protocols are made for. Use `ns-avatar evaluate-animation` or `ns-eval`."
         )
     facts = facts_of(run)
     follow(protocol, run.model)

@@ -47,7 +47,7 @@ class Inspect:
         from nerfstudio_avatars.cli.inspection.report import Refusal, Report
 
         if not self.files:
-            raise UserError("inspect: expected at least one file or folder.")
+            raise UserError("ns-avatar ns-avatar inspect: expected at least one file or folder.")
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise UserError(f"--sheet {self.sheet}: expected a file name that ends in .png.")
         if self.sheet is not None:
@@ -91,7 +91,7 @@ def _draw(path: Path, reports: list[Report]) -> None:
 
     rows = [row for report in reports if report.draw is not None for row in report.draw()]
     if not rows:
-        print(f"{path}: nothing to draw in these files; expected a motion, a body or data.", file=sys.stderr)
+        print(f"{path}: there is nothing to draw in these files. Expected a motion, a body or data.", file=sys.stderr)
         return
     write_sheet(path, rows)
     print(f"Drew a contact sheet: {path}", file=sys.stderr)

@@ -42,11 +42,11 @@ class Invert:
         if self.output.suffix != ENDING:
             raise UserError(f"{self.output}: expected a file name that ends in {ENDING}.")
         if not self.image:
-            raise UserError("--image: no picture was named. Expected one or several, or a clip.")
+            raise UserError("--image: expected one or more pictures, or a clip.")
         for name in ("code_steps", "tune_steps"):
             steps = getattr(self, name)
             if steps is not None and steps < 0:
-                raise UserError(f"--{name.replace('_', '-')} {steps}: expected a number of steps, 0 or more.")
+                raise UserError(f"--{name.replace('_', '-')} {steps}: expected 0 or more steps.")
         config = find_config(self.load_config)
         check_file(self.output)
         run = load_run(config)
@@ -59,5 +59,8 @@ class Invert:
         save_identity(found, self.output)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.errors.items())
         if found.errors["tuned"] > FAR_OFF:
-            print("The run can hardly draw these pictures: do they show its kind of object, framed as its clips are?")
+            print(
+                "The pictures are reconstructed badly. Check that they show the kind of object that the run was "
+                "trained on, framed alike."
+            )
         print(f"Mean absolute error of the pictures: {shown}. Identity: {self.output}")

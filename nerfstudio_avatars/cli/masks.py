@@ -29,7 +29,7 @@ class Masks:
         if not self.data.is_dir():
             found = "is a file" if self.data.exists() else "no such folder"
             raise UserError(
-                f"{self.data}: {found}. Expected the folder of a data set, as ns-train --data has it: "
+                f"{self.data}: {found}. Expected the folder of a data set, as given to ns-train --data: "
                 "ns-avatar masks FOLDER."
             )
 

@@ -97,6 +97,6 @@ def train(  # noqa: PLR0913
     begin = folder / "dataparser_transforms.json"
     for file in (checkpoint, begin):
         if not file.is_file():
-            raise UserError(f"{file}: ns-train ended without writing it. Its output is in {log}.")
+            raise UserError(f"{file}: ns-train ended without writing this file. Its output is in {log}.")
     train_seconds = checkpoint.stat().st_mtime - begin.stat().st_mtime
     return TrainedRun(folder / "config.yml", steps, train_seconds, command_seconds)

@@ -60,7 +60,7 @@ class Process:
         self._check()
         output = self.output or Path("data") / self.video.stem
         if output.exists():
-            raise UserError(f"{output}: exists. Remove it, or choose another --output.")
+            raise UserError(f"{output}: exists already. Remove it, or choose another --output.")
         check_folder(output.parent)
         with progress_bar("") as bar:
 
@@ -75,7 +75,7 @@ class Process:
         subject.write_subject(output, footage, fitted, self.field_of_view)
         _draw(output / "fit.png", footage, fitted)
         print(f"Wrote {len(footage.pictures)} frames, each with a mask and a pose: {output}")
-        print(f"The body over the pictures, to be looked at: {output / 'fit.png'}")
+        print(f"Check how the body fits the pictures: {output / 'fit.png'}")
         for line in remarks(footage, fitted):
             print(line)
         named = "" if self.body in ("auto", "standin", "smpl") else f" people-snapshot --body {self.body}"
@@ -95,20 +95,22 @@ def remarks(footage: Footage, fitted: FittedBody) -> list[str]:
 
     turn = turned_by(fitted)
     lines = [
-        f"Landmarks are met within {fitted.landmark_error:.1f} pixels, masks by {100 * fitted.overlaps.mean():.0f} % "
-        f"(clothes and hair keep it below 100); the person turns by {turn:.0f} degrees."
+        f"The body is within {fitted.landmark_error:.1f} pixels of the landmarks and covers "
+        f"{100 * fitted.overlaps.mean():.0f} % "
+        f"of the masks (less than 100 because of clothes and hair). The person turns by {turn:.0f} degrees."
     ]
     if footage.empty:
-        lines.append(f"Left out, because nobody was found in them: frames {_listed(footage.empty)}.")
+        lines.append(f"No person was found in these frames, which are left out: {_listed(footage.empty)}.")
     doubtful = [n for n, overlap in zip(footage.numbers, fitted.overlaps, strict=True) if overlap < LEAST_OVERLAP]
     if doubtful:
-        lines.append(f"Doubtful poses, which meet their masks badly: frames {_listed(doubtful)}.")
+        lines.append(f"The pose does not fit the mask well in these frames: {_listed(doubtful)}.")
     if footage.cut_off:
         lines.append(
-            f"The person reaches the picture's border: frames {_listed(footage.cut_off)}. Film from farther away."
+            f"The person reaches the border of the picture in these frames: {_listed(footage.cut_off)}. Film from "
+            f"farther away."
         )
     if turn < LEAST_TURN:
-        lines.append("Sides that the video does not show will be guessed. Film a whole turn.")
+        lines.append("Sides that the video does not show will be guessed. Film a whole turn to avoid this.")
     return lines
 
 

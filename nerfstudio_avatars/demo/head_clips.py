@@ -173,9 +173,7 @@ def _appearing(final: Path) -> Iterator[Path]:
     """A folder to write to, which takes its name, and replaces an older one of ours, once it is complete."""
     ours = (final / MARKER).exists() or (final.is_dir() and not any(final.iterdir()))
     if final.exists() and not ours:
-        raise DataError(
-            final, "a folder that is no demo data", "a new name, or an earlier demo", "choose another folder"
-        )
+        raise DataError(final, "a folder without demo data", "a new name, or an earlier demo", "choose another folder")
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)

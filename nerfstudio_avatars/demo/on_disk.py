@@ -44,7 +44,7 @@ class DemoFolder:
         if self.final.exists() and not (self.final / MARKER).exists():
             raise DataError(
                 self.final,
-                "a folder that is no demo sequence",
+                "a folder without a demo sequence",
                 "a new name, or an earlier demo",
                 "choose another folder",
             )

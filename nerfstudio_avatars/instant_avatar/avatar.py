@@ -33,7 +33,7 @@ from nerfstudio_avatars.instant_avatar.rendering.union_grid import UnionGrid, ma
 
 @dataclass
 class CanonicalAvatarConfig:
-    """Geometry of the canonical space and of the march."""
+    """Options of the canonical space and of marching."""
 
     field: HashFieldConfig = field(default_factory=HashFieldConfig)
     """Options of the canonical field, which holds density and colour."""
@@ -75,9 +75,9 @@ class PosedAvatar:
     """The avatar's canonical space in one pose."""
 
     transforms: Float[Tensor, "24 4 4"]
-    """Canonical -> posed, metres."""
+    """Transforms from canonical space to the pose, in metres."""
     nodes: Float[Tensor, "nodes 3"]
-    """Posed nodes of the skinning volume, with the gradient to the pose."""
+    """Posed nodes of the skinning volume, with gradients to the pose."""
     cells: PosedCells
     grid: TransformGrid | None = None
     """The paper's transforms, for Broyden's search."""
@@ -87,20 +87,20 @@ class PosedAvatar:
 
 @dataclass(frozen=True)
 class RenderedRays:
-    """What a bundle of rays sees."""
+    """The rendering of a bundle of rays."""
 
     premultiplied: Float[Tensor, "rays 3"]
     accumulation: Float[Tensor, "rays 1"]
     depth: Float[Tensor, "rays 1"]
-    """Mean distance along the ray, metres; 0 where nothing was hit."""
+    """Mean distance along the ray in metres; 0 where nothing was hit."""
     canonical: Float[Tensor, "rays 3"]
-    """Mean canonical position, in the field's unit cube."""
+    """Mean canonical position, in the unit cube of the field."""
     weights: Float[Tensor, "samples"] | None = None
-    """Rendering weights of all samples, where they were asked for."""
+    """Rendering weights of all samples, if requested."""
 
     @classmethod
     def of(cls, sums: Float[Tensor, "rays 8"], weights: Tensor | None = None) -> RenderedRays:
-        """From sums along the rays, as in `rendering.picture`."""
+        """Builds it from sums along the rays, as in `rendering.picture`."""
         accumulation = sums[:, 3:4]
         mean = sums[:, 4:] / accumulation.clamp(min=1e-6)
         return cls(sums[:, :3], accumulation, mean[:, :1], mean[:, 1:], weights)
@@ -159,28 +159,29 @@ class CanonicalAvatar(nn.Module):
         return self.density_rule(self.field.density(x_canonical)[0], x_canonical, self.volume)
 
     def occupancy_changed(self) -> None:
-        """Call after every change of the occupancy: cells posed before it are out of date."""
+        """Must be called after every change of the occupancy, because cells posed earlier are out of date."""
         self.occupied_cells.copy_(self.occupancy.occupied_cells(self.volume))
         self.cached_density.copy_(self.occupancy.cached())
 
     def update_occupancy(self) -> None:
-        """One training-time refresh of a quarter of the band."""
+        """Updates the occupancy of a quarter of the band during training."""
         self.occupancy.update(self.density, fraction=0.25)
         self.occupancy_changed()
 
     def finish(self, levels: int) -> None:
-        """After training: all levels open, and the occupancy as the finished field has it."""
+        """Ends training: opens all levels, and recomputes the occupancy from the finished field."""
         self.field.open_levels(levels)
         self.occupancy.recompute(self.density)
         self.occupancy_changed()
 
     def update_union(self, posed: PosedAvatar, settling: bool, period: float) -> Float[Tensor, ""]:
-        """Takes a pose into the paper's grid and returns the paper's regulariser, with gradient.
+        """Adds a pose to the paper's grid and returns the paper's regulariser, with gradient.
 
         Args:
-            posed: the current frame's.
-            settling: in the first steps the regulariser follows the new grid and half of it acts everywhere.
-            period: steps between two updates, the factor that makes up for them.
+            posed: the pose of the current frame.
+            settling: whether these are the first steps, in which the regulariser follows the new grid and half acts
+            everywhere.
+            period: steps between two updates, and the factor that compensates for them.
         """
         density = self._density_in_cells(posed, self.union)
         before = self.union.update(density.detach())
@@ -188,7 +189,8 @@ class CanonicalAvatar(nn.Module):
         return occupancy_regulariser(density, ~occupied.flatten(), period, everywhere=0.5 if settling else 0.0)
 
     def _density_in_cells(self, posed: PosedAvatar, grid: UnionGrid) -> Float[Tensor, "cells"]:
-        """Density at a random point of each cell of the paper's grid, in a pose: the densest root, 0 off the body."""
+        """Density at a random point in each cell of the paper's grid, in a pose: that of the densest root, 0 off the
+        body."""
         to_world = posed.transforms[0].detach()
         x = grid.sample_cells() @ to_world[:3, :3].T + to_world[:3, 3]
         roots, point = self.canonical_roots(x, posed)
@@ -196,7 +198,7 @@ class CanonicalAvatar(nn.Module):
         return found.scatter_reduce(0, point, self.density_with_gradient(roots), "amax")
 
     def pose_for_rendering(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
-        """As `pose`, and with the paper's occupancy of this pose where that is asked for (five queries a cell)."""
+        """Like `pose`, with the paper's occupancy of this pose if configured (five queries per cell)."""
         posed = self.pose(transforms)
         if self.union is None:
             return posed
@@ -207,32 +209,32 @@ class CanonicalAvatar(nn.Module):
         return replace(posed, union=grid)
 
     def make_budget(self) -> Budget | None:
-        """For the sizes of training steps, so that a GPU is not waited for. None where nothing is to be waited
-        for, as in numba, and none for the paper's searches, which wait all the time.
+        """A budget for the sizes in training steps, to avoid waiting for the GPU. None if nothing has to wait, as in
+        numba, and for the paper's searches, which always wait.
         """
         is_paper = self.paper_weights is not None or self.union is not None
         return None if is_paper or use_numba(self.skinning_basis) else Budget()
 
     def pose(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
-        """Moves the avatar's canonical space into a pose (canonical -> posed transforms, metres)."""
+        """Moves canonical space into a pose (transforms from canonical to posed, in metres)."""
         return self.pose_all(transforms[None])[0]
 
     def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"], budget: Budget | None = None) -> list[PosedAvatar]:
-        """As `pose`, for several poses: a GPU is waited for once, or not at all where there is a budget."""
+        """Like `pose`, for several poses; waits for the GPU once, or not at all with a budget."""
         nodes = self._posed_nodes(transforms)
         bins = bin_all(nodes, self.volume.cells, self.occupied_cells, self.config.bin_size, budget)
         grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
         return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
 
     def _posed_nodes(self, transforms: Float[Tensor, "poses 24 4 4"]) -> Float[Tensor, "poses nodes 3"]:
-        """Equals `volume.pose_nodes` of each pose. One product of all poses, and one in the backward pass, reads the
-        long basis once: on the CPU a sixth of the time of a product for each pose.
+        """Equals `volume.pose_nodes` for each pose. A single product for all poses, and one in the backward pass, read
+        the long basis once, which on the CPU takes a sixth of the time.
         """
         rows = transforms[:, :, :3].transpose(1, 2).flatten(2).flatten(0, 1)
         return (rows @ self.skinning_basis.T).unflatten(0, (-1, 3)).mT.contiguous()
 
     def canonical_roots(self, x_posed: Float[Tensor, "points 3"], posed: PosedAvatar) -> tuple[Tensor, Tensor]:
-        """Canonical roots of posed points, differentiable in the pose, and the point of each (ascending)."""
+        """Finds canonical roots of posed points, differentiable in the pose, and the point of each (ascending)."""
         if posed.grid is not None:
             grid = posed.grid
             with torch.no_grad():
@@ -252,14 +254,14 @@ class CanonicalAvatar(nn.Module):
         noise: float = 0.0,
         budget: Budget | None = None,
     ) -> RenderedRays:
-        """Renders rays, each slice of them in a pose of its own.
+        """Renders rays, with a separate pose for each slice of them.
 
         Args:
             directions: unit vectors.
-            jitter: start within the first step, [0, 1).
-            poses: which rays see which pose: consecutive slices covering all rays.
-            noise: standard deviation of noise on the raw density (the reference's early steps), 1/m.
-            budget: for the samples of each pose, if `make_budget` gave one.
+            jitter: start in the first step, in [0, 1).
+            poses: the pose of each slice; slices are consecutive and cover all rays.
+            noise: standard deviation in 1/m of noise on the raw density (used early by the published code).
+            budget: for the samples of each pose, if there is one (see `make_budget`).
         """
         return RenderedRays.of(*self._sums(origins, directions, jitter, poses, noise, budget))
 
@@ -272,7 +274,7 @@ class CanonicalAvatar(nn.Module):
         noise: float = 0.0,
         budget: Budget | None = None,
     ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
-        """Sums along rays, and the samples' weights."""
+        """Sums along rays, and the weights of samples."""
         parts, samples = [], 0
         marches = [self._marching(origins[rays], directions[rays], jitter[rays], posed) for rays, posed in poses]
         for (rays, _), (in_slice, t, x, point) in zip(poses, run_together(marches, budget), strict=True):
@@ -294,7 +296,7 @@ class CanonicalAvatar(nn.Module):
         posed: PosedAvatar,
         rays_at_a_time: int = 1 << 15,
     ) -> RenderedRays:
-        """Renders rays in one pose, samples in the middle of their steps, without gradient and without weights."""
+        """Renders rays in one pose with samples in the middle of steps, without gradient and weights."""
         if posed.grid is None and self.union is None:
             settings, cached = self.march_settings, self.cached_density
             sums = picture.render(

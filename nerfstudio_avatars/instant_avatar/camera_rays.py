@@ -11,7 +11,7 @@ from nerfstudio_avatars.pinhole import pinhole_rays
 
 
 def camera_rays(camera: Cameras) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]]:
-    """Origins and unit directions of a single camera's pixels."""
+    """Origins and unit directions of the pixels of one camera."""
     distortion = camera.distortion_params
     bent = distortion is not None and bool(distortion.any())
     if bent or int(camera.camera_type.flatten()[0]) != CameraType.PERSPECTIVE.value:

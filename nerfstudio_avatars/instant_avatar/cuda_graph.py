@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 
 Learned: TypeAlias = tuple[dict[str, Tensor], dict[str, Tensor]]
-"""Losses and metrics."""
+"""Losses and metrics of a step."""
 
 
 def recordable(model: InstantAvatarModel, budget: Budget | None, trainer: Trainer) -> Budget:
-    """The budget, if training steps can be recorded.
+    """Returns the budget if training steps can be recorded.
 
     Raises:
-        ValueError: they cannot.
+        ValueError: they cannot be recorded.
     """
     asked = "--pipeline.model.cuda-graph True"
     if model.device.type != "cuda":
-        raise ValueError(
-            f"{asked} records what a CUDA GPU does, but this training runs on {model.device}. Leave it out."
-        )
+        raise ValueError(f"{asked} needs a CUDA GPU, but this training runs on {model.device}. Leave it out.")
     if budget is None:
-        raise ValueError(f"{asked} records steps that do not wait for the GPU; the paper's searches do. Leave out one.")
+        raise ValueError(
+            f"{asked} needs steps that do not wait for the GPU, but the paper's searches do. Leave out one of them."
+        )
     if trainer.world_size > 1 or trainer.mixed_precision or set(trainer.gradient_accumulation_steps.values()) - {1}:
         raise ValueError(
             f"{asked} works on one GPU, without gradient accumulation and with --mixed-precision False (networks are "
@@ -47,12 +47,12 @@ def recordable(model: InstantAvatarModel, budget: Budget | None, trainer: Traine
 
 
 class RecordedSteps:
-    """Training steps of an avatar, one recorded for each kind of step when it is first asked for.
+    """Training steps of an avatar; each kind of step is recorded when it is first needed.
 
     Args:
-        model: reads nothing from the GPU in a step once the budget is set, and decides nothing by numbers: whatever the
-            host decides is part of the step's kind.
-        budget: the model's. When its sizes change, steps are recorded anew.
+        model: a model that reads nothing from the GPU during a step once the budget is set; whatever the host decides
+            is part of the kind of the step.
+        budget: the budget of the model. When its sizes change, steps are recorded again.
     """
 
     def __init__(self, model: InstantAvatarModel, budget: Budget) -> None:
@@ -65,7 +65,7 @@ class RecordedSteps:
         """Losses and metrics of a step; the next step overwrites them.
 
         Args:
-            rays: as many of each frame, those of one frame together.
+            rays: the same number for each frame, grouped by frame.
             batch: `image` as straight RGBA, and `frame`.
         """
         inputs = rays.origins, rays.directions, batch["image"], batch["frame"]

@@ -21,15 +21,15 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 SLACK = 1.25
-"""The budget, as a multiple of the most that was needed lately."""
+"""Budget as a multiple of the largest size needed recently."""
 LEAST_SLACK, MOST_SLACK = 1.1, 1.6
-"""A budget is set anew where the slack is less or more: steps of the same sizes can be recorded and replayed."""
+"""A budget is set again if the slack is outside this range: steps of the same sizes can be recorded and replayed."""
 
 Result = TypeVar("Result")
 
 
 class Sizes(NamedTuple):
-    """What a program asks for."""
+    """The sizes that a program asks for."""
 
     name: str
     numbers: Int[Tensor, "n"]
@@ -39,9 +39,9 @@ Program = Generator[Sizes, list[int], Result]
 
 
 class Budget:
-    """Sizes set beforehand. Until the first `settle` the numbers themselves are read.
+    """Sizes set beforehand. Until the first `settle`, the actual numbers are read.
 
-    What it keeps on the device stays in its place, and is only ever written to there: steps may be replayed.
+    Its tensors on the device are only modified in place, so that steps can be replayed.
     """
 
     def __init__(self) -> None:
@@ -55,13 +55,13 @@ class Budget:
 
     @property
     def is_set(self) -> bool:
-        """Whether everything that was ever asked has a size."""
+        """Whether everything requested so far has a size."""
         return bool(self.sizes) and self._needed.keys() <= self.sizes.keys()
 
     def settle(self) -> None:
-        """Makes room for what was needed since the last time. A GPU is waited for once.
+        """Adapts sizes to those needed since the last time. Waits for the GPU once.
 
-        Where something did not fit, what followed from it is not known: numbers are read again until the next time.
+        If something did not fit, sizes that depend on it are unknown, so actual numbers are read until the next time.
         """
         kept = list(self._needed.values()) + ([] if self._overflow is None else [self._overflow])
         questions = [Sizes("", numbers.long().flatten()) for numbers in kept]
@@ -106,7 +106,7 @@ def run(program: Program[Result]) -> Result:
 
 
 def run_together(programs: Sequence[Program[Result]], budget: Budget | None = None) -> list[Result]:
-    """Runs programs side by side; what all of them ask for at a time is one read, or none where there is a budget."""
+    """Runs programs side by side; all their requests at a time take a single read, or none with a budget."""
     results: dict[int, Result] = {}
     answers: dict[int, list[int] | None] = dict.fromkeys(range(len(programs)))
     while True:
@@ -129,14 +129,14 @@ def _read(asked: list[Sizes]) -> list[list[int]]:
 
 
 def owners(counts: Int[Tensor, "n"] | Bool[Tensor, "n"], size: int) -> Int[Tensor, "size"]:
-    """Which element each of `size` entries belongs to, where element i has `counts[i]` of them; n past the last entry.
+    """The element that each of `size` entries belongs to, if element i has `counts[i]` of them; n after the last entry.
 
-    Of a mask: the rows where it is true, as `nonzero` without waiting for the device.
+    For a mask, these are the rows where it is true, like `nonzero` but without waiting for the device.
     """
     return torch.searchsorted(counts.cumsum(0), torch.arange(size, device=counts.device), right=True)
 
 
 def send(numbers: Sequence[int], device: torch.device) -> Int[Tensor, "n"]:
-    """A few numbers to the device, without waiting for it."""
+    """Sends a few numbers to the device without waiting for it."""
     there = torch.tensor(numbers)
     return there.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else there.to(device)

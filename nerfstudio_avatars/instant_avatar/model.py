@@ -39,16 +39,16 @@ from nerfstudio_avatars.metrics.image import image_metrics
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
 EMPTY_SPACE_PERIOD = 4
-"""Steps between two looks at random points where nobody is."""
+"""Number of steps between two evaluations of random points in empty space."""
 UNION_PERIOD = 20
-"""Steps between two updates of the paper's grid."""
+"""Number of steps between two updates of the paper's grid."""
 UNION_WARMUP = 500
-"""Steps in which the paper's regulariser follows the grid's newest state."""
+"""Number of steps in which the paper's regulariser uses the newest state of the grid."""
 
 
 @dataclass
 class InstantAvatarModelConfig(ModelConfig):
-    """Options of the method; the defaults are the recommended values."""
+    """Options of InstantAvatar; the defaults are the recommended values."""
 
     _target: type = field(default_factory=lambda: InstantAvatarModel)
     avatar: CanonicalAvatarConfig = field(default_factory=CanonicalAvatarConfig)
@@ -121,12 +121,12 @@ class FinishedParts:
 
 
 class InstantAvatarModel(Model):
-    """Glue between nerfstudio and the avatar: which pose, which rays, which loss."""
+    """Connects nerfstudio and the avatar: which pose, which rays, which loss."""
 
     config: InstantAvatarModelConfig
 
     def populate_modules(self) -> None:
-        """Builds the avatar around the body of the data."""
+        """Builds the avatar from the body in the data."""
         super().populate_modules()
         self.person: Person = self.kwargs["metadata"]["person"]
         motion, body, train_frames = self.person.motion, self.person.body, self.person.train_frames
@@ -153,7 +153,7 @@ class InstantAvatarModel(Model):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`field` (hash table and networks), `pose` (corrections of frames), `bones` (corrections that all share)."""
+        """`field` (hash table and networks), `pose` (corrections of frames), `bones` (corrections shared by all)."""
         return {
             "field": list(self.avatar.field.parameters()),
             "pose": [self.poses.frame_correction],
@@ -161,7 +161,7 @@ class InstantAvatarModel(Model):
         }
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """Keeps step, occupancy and level schedule up to date."""
+        """Callbacks that update step, occupancy and open levels."""
         self._in_training = True
         self._budget = self.avatar.make_budget()
         if self.config.cuda_graph:
@@ -172,7 +172,7 @@ class InstantAvatarModel(Model):
         ]
 
     def update_to_step(self, step: int) -> None:
-        """After loading a checkpoint: schedules as they were at that step."""
+        """Sets schedules to the step of a checkpoint, after it is loaded."""
         self._step = step
         self._schedule()
 
@@ -210,7 +210,7 @@ class InstantAvatarModel(Model):
             self._posed_frames.clear()
 
     def _pose_frames(self, frames: list[int], budget: Budget | None) -> list[PosedAvatar]:
-        """Posed cells of training frames; kept while poses are fixed."""
+        """Posed cells of training frames, which are kept while poses are fixed."""
         if self._moving_poses():
             pose = self.training_poses(send(frames, self.device))
             return self.avatar.pose_all(self.poses.transforms(pose), budget)
@@ -223,12 +223,12 @@ class InstantAvatarModel(Model):
         return [self._posed_frames[frame] for frame in frames]
 
     def training_poses(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
-        """Poses of training frames: orientation, body pose, translation; corrected once poses move."""
+        """Poses of training frames (orientation, body pose, translation), corrected once poses are refined."""
         pose = self.poses.stored(frames)
         return pose + self.poses.frame_correction[frames] if self._moving_poses() else pose
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
-        """Renders training rays; rays of one frame stand together, and their frames' numbers lie on the host."""
+        """Renders training rays, which are grouped by frame, with frame numbers on the host."""
         frame = ray_bundle.metadata["frame"][:, 0].numpy()
         starts = [0, *(np.flatnonzero(np.diff(frame)) + 1).tolist()]
         slices = [slice(*ends) for ends in itertools.pairwise([*starts, len(frame)])]
@@ -242,7 +242,7 @@ class InstantAvatarModel(Model):
     def render_rays(
         self, origins: Tensor, directions: Tensor, poses: list[tuple[slice, PosedAvatar]], budget: Budget | None
     ) -> dict[str, Tensor | list]:
-        """What slices of the rays see, each of a pose of its own, with samples at random places in their steps."""
+        """Renders slices of rays, each in a pose of its own, with samples at random places in their steps."""
         jitter = torch.rand(len(origins), device=self.device)
         rendered = self.avatar.render(origins, directions, jitter, poses, self._density_noise(), budget)
         outputs = self._outputs(rendered)
@@ -254,7 +254,7 @@ class InstantAvatarModel(Model):
         return float(self.training and self._step < self.config.density_noise_steps)
 
     def step_kind(self) -> tuple[bool, bool, float]:
-        """What the host decides about a training step: steps of a kind differ in their numbers only."""
+        """The decisions of the host about a training step: steps of one kind only differ in their values."""
         return self._moving_poses(), self._step % EMPTY_SPACE_PERIOD == 0, self._density_noise()
 
     def _background(self) -> Tensor:
@@ -283,7 +283,7 @@ class InstantAvatarModel(Model):
         return metrics
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
-        """Section 3.4 of the paper; each term already weighted."""
+        """The weighted losses of section 3.4 of the paper."""
         config = self.config
         truth = batch["image"].to(self.device)
         mask = truth[:, 3:]
@@ -313,11 +313,11 @@ class InstantAvatarModel(Model):
 
     @property
     def _fits(self) -> Tensor | None:
-        """Whether the step's samples fit their budget; None where nothing had to."""
+        """Whether the samples of the step fit their budget; None without a budget."""
         return self._budget.fits if self._budget else None
 
     def _frame_weights(self, frames: Tensor, errors: Tensor) -> Float[Tensor, "rays 1"]:
-        """What each ray counts, by how well its frame has fitted so far; rays of one frame stand together."""
+        """Weight of each ray, from how well its frame has fit so far; rays are grouped by frame."""
         if self.config.outlier_weight == 1:
             return torch.ones_like(errors)[:, None]
         seen = errors.view(len(frames), -1).mean(1)
@@ -328,7 +328,7 @@ class InstantAvatarModel(Model):
         return weight.repeat_interleave(len(errors) // len(frames))[:, None]
 
     def _empty_space_loss(self) -> Tensor | None:
-        """Mean opacity where nobody is: a few random points every fourth step, or the reference's grid update."""
+        """Mean opacity in empty space: at a few random points every fourth step, or in the paper's grid update."""
         if self.avatar.union is not None:
             if self._step % UNION_PERIOD:
                 return None
@@ -358,27 +358,29 @@ class InstantAvatarModel(Model):
         return outputs
 
     def _finish_training(self, step: int) -> None:
-        """Recomputes the occupancy from the finished field: pictures skip just what is empty. Names outliers."""
+        """Recomputes the occupancy from the finished field, so that pictures skip all empty space, and reports
+        outliers."""
         if step < self.config.max_steps - 1:
             return
         self.avatar.finish(self.config.avatar.field.levels)
         outliers = self.outlier_frames()
         if outliers:
             CONSOLE.print(
-                f"Frames whose pose jumps or that fit far worse than the others: {', '.join(map(str, outliers))}. "
-                f"Jumps were put between the frames around, misfits count {self.config.outlier_weight:g}. Look at them."
+                f"Check these frames, whose pose jumps or which fit far worse than the others: "
+                f"{', '.join(map(str, outliers))}. "
+                f"Jumps were interpolated, and bad fits have a weight of {self.config.outlier_weight:g}."
             )
 
     def outlier_frames(self) -> list[int]:
-        """Training frames whose pose jumps, or that fit far worse than the others; empty where none was looked for."""
+        """Training frames whose pose jumps, or which fit far worse than the others; empty if none were searched for."""
         return sorted({*self._jumping, *self.frame_errors.outlier_frames().tolist()})
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Figures of one held-out picture; every key says poses, measure, pixels and background.
+        """Figures of a held-out picture; each key names poses, measure, pixels and background.
 
-        `given_*`: the pose as the data give it; `neighbours_*`: corrected by what its neighbours in the training frames
-        needed (uses no test pixel; this is what `outputs` shows); `refined_*`: fitted to the test image itself, as the
-        original does, in `ns-eval` only. `*_psnr_white`, `*_ssim_box_black`, ...: see `metrics.image`.
+        `given_*`: the pose as in the data; `neighbours_*`: corrected like its neighbours among the training frames
+        (uses no test pixel, and is shown in `outputs`); `refined_*`: fitted to the test image itself, as in the paper,
+        only in `ns-eval`. `*_psnr_white`, `*_ssim_box_black`, ...: see `metrics.image`.
         """
         truth = batch["image"].to(self.device)
         metrics = {}
@@ -417,19 +419,19 @@ class InstantAvatarModel(Model):
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Whom the avatar shows: with it, a checkpoint renders without its training data."""
+        """The person that the avatar shows, with which a checkpoint renders without its training data."""
         # Of SMPL, whose weights may not be passed on, nothing that was made from its files.
         volume = {"volume": self.avatar.volume.state()} if self.person.body.name == "standin" else {}
         return {"person": self.person.state(), "jumping_frames": self._jumping} | volume
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing to keep: the model was built around a person already."""
+        """Does nothing, because the model is already built from a person."""
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
-        """What `get_extra_state` kept; see `KeepsScene`. The data are not looked at."""
+        """The scene from `get_extra_state`; see `KeepsScene`. The data are not used."""
         if "person" not in state:
-            raise UserError("the checkpoint holds nobody: it was written before checkpoints did. Train the run again.")
+            raise UserError("the checkpoint holds no person, because an earlier version wrote it. Train the run again.")
         person = Person.from_state(state["person"])
         volume = SkinningVolume.from_state(state["volume"]) if "volume" in state else None
         finished = FinishedParts(volume, state["jumping_frames"], person)

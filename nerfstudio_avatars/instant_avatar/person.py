@@ -22,24 +22,24 @@ class Person:
     """One person in the world frame: metres, z up, the median pelvis at the origin."""
 
     motion: BodySequence
-    """Poses of all frames, held-out ones too, as the data give them."""
+    """Poses of all frames, including held-out ones, as in the data."""
     body: SmplBody
-    """Poses the motion."""
+    """The body that the motion poses."""
     train_frames: Int[Tensor, "images"]
-    """Frames that are learned from."""
+    """Frames to train on."""
     box: SceneBox
-    """Holds the person in all frames."""
+    """A box that contains the person in all frames."""
     cameras: Cameras
-    """Of the training frames, in their order; `metadata["frame"]` says which frame each stands for."""
+    """Cameras of the training frames, in order; `metadata["frame"]` is the frame of each."""
 
     def __deepcopy__(self, memo: dict) -> Person:
         # nerfstudio deep-copies a data set's metadata; nothing in here is ever changed.
         return self
 
     def state(self) -> dict[str, Any]:
-        """Tensors, numbers and words, from which `from_state` builds the person again: what a checkpoint keeps.
+        """Tensors, numbers and text for a checkpoint, from which `from_state` rebuilds the person.
 
-        The body is in it by name only: SMPL's files may not be passed on.
+        It only holds the name of the body, because files of SMPL may not be passed on.
         """
         cameras, motion = self.cameras, self.motion
         moved = {name: getattr(motion, name).cpu() for name in ("betas", "global_orient", "body_pose", "transl")}
@@ -55,10 +55,10 @@ class Person:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Person:
-        """What `state` described.
+        """Rebuilds the person from `state`.
 
         Raises:
-            DataError: if the body is one of the user's SMPL files, and is not found.
+            DataError: if the body is an SMPL file of the user that is not found.
         """
         motion, frames = BodySequence(**state["motion"]), state["train_frames"]
         return cls(
@@ -71,12 +71,13 @@ class Person:
 
 
 def frame_cameras(count: int, frames: Int[Tensor, "images"], **cameras: Any) -> Cameras:
-    """Cameras that know which of a motion's frames they stand for.
+    """Cameras that know their frame in a motion.
 
     Args:
-        count: frames of the whole motion.
-        frames: one for each camera.
-        cameras: nerfstudio's arguments. Everything is float32, because `ns-render spiral` mixes intrinsics with it.
+        count: the number of frames in the whole motion.
+        frames: the frame of each camera.
+        cameras: arguments of nerfstudio's cameras. All are float32, because `ns-render spiral` mixes intrinsics with
+        them.
     """
     return Cameras(
         **cameras,

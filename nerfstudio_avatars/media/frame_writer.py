@@ -106,10 +106,10 @@ def check_output(output: Path, transparent: bool) -> None:
     """
     is_video = output.suffix.lower() in VIDEO_SUFFIXES
     if transparent and is_video:
-        raise UserError(f"{output}: an mp4 holds no transparency. Give --output a folder, which gets RGBA PNGs.")
+        raise UserError(f"{output}: an mp4 video cannot be transparent. Give a folder as --output to write RGBA PNGs.")
     if not is_video and output.suffix:
         raise UserError(
-            f"{output}: unknown ending {output.suffix!r}. Expected .mp4 for a video, or a folder's name for PNGs."
+            f"{output}: unknown ending {output.suffix!r}. Expected .mp4 for a video, or the name of a folder for PNGs."
         )
     if output.is_file() != is_video and output.exists():
         raise UserError(f"{output}: is already a {'folder' if is_video else 'file'}. Choose another --output.")

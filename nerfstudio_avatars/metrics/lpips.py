@@ -52,7 +52,7 @@ def _network(_trunk: str, device: str) -> nn.Module:
 @functools.lru_cache
 def _say_trunk_is_absent(path: str) -> None:
     logger.warning(
-        "LPIPS is left out: its AlexNet trunk is not at %s. To have it, put torchvision's %s there. "
+        "LPIPS is left out, because its AlexNet trunk is not at %s. To add it, put torchvision's %s there. "
         "ST-LPIPS works offline: pip install 'nerfstudio-avatars[stlpips]'.",
         path,
         TRUNK,

@@ -81,7 +81,7 @@ def _load(path: str, device: str) -> dict[str, Tensor]:
 @functools.lru_cache
 def _say_weights_are_absent() -> None:
     logger.warning(
-        "ST-LPIPS is left out: the package %s, which holds its weights, is not installed. To have it: "
+        "ST-LPIPS is left out, because the package %s, which holds its weights, is not installed. To add it: "
         "pip install 'nerfstudio-avatars[stlpips]'.",
         PACKAGE,
     )

@@ -32,8 +32,8 @@ def read_bvh(
 
     Args:
         path: the file.
-        rest_joints: joints of the T-pose of the body that will move, `body.rest(betas)[1]`, metres; the stand-in's by
-            default.
+        rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
+            the stand-in.
         person: which of several ROOTs, by its number or name; by default the first that is a person.
         joint_map: the file's names of SMPL's joints, where they are known.
 

@@ -40,15 +40,15 @@ def is_gltf(head: bytes) -> bool:
 def read_gltf(
     path: str | Path, rest_joints: Float[torch.Tensor, "24 3"] | None = None, *, joint_map: JointMap | None = None
 ) -> MotionFile:
-    """The person's motion in the longest animation, retargeted to SMPL's joints by the nodes' names.
+    """Reads the motion of a person in the longest animation, retargeted to SMPL's joints by node names.
 
     Translations, rotations and scales may have any interpolation. They are sampled at the rate of the keys if it is
     even, otherwise at 30 frames per second. Buffers may be in the file, in data URIs, or in files beside it.
 
     Args:
         path: the file.
-        rest_joints: joints of the T-pose of the body that will move, `body.rest(betas)[1]`, metres; the stand-in's by
-            default.
+        rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
+            the stand-in.
         joint_map: the file's names of SMPL's joints, where they are known.
 
     Raises:
@@ -145,7 +145,7 @@ def _parents(path: Path, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
 
 
 def _people(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[int, np.ndarray]]:
-    """Names of the nodes that can be joints (the largest skin's, or a VRM's own list), and their bind transforms."""
+    """Names of nodes that can be joints (of the largest skin, or in a VRM's own list), and their bind transforms."""
     names = [str(node.get("name") or f"node {number}") for number, node in enumerate(nodes)]
     skin: dict[str, Any] = max(file.json.get("skins", []), key=lambda skin: len(skin["joints"]), default={})
     bind: dict[int, np.ndarray] = {}
@@ -168,7 +168,7 @@ def _people(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[list[str], dic
 
 
 def _animation(file: GltfFile, joints: set[int]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The longest of the animations that turn the person's joints."""
+    """The longest animation that rotates joints of the person."""
     animations = file.json.get("animations", [])
     lengths = {}
     for number, animation in enumerate(animations):
@@ -191,7 +191,7 @@ _REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scal
 
 
 def _tracks(file: GltfFile, animation: dict[str, Any]) -> dict[tuple[int, str], _Track]:
-    """Node and path -> keys (seconds), values, interpolation. Morph targets and extensions' paths are left out."""
+    """Maps node and path to keys (in seconds), values and interpolation. Morph targets and extensions are left out."""
     tracks = {}
     for channel in animation["channels"]:
         target, sampler = channel["target"], animation["samplers"][channel["sampler"]]

@@ -108,7 +108,8 @@ class AvatarTrainer(Trainer):
     def __init__(self, config: AvatarTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
         if config.machine.device_type == "cuda" and not torch.cuda.is_available():
             CONSOLE.print(
-                "No CUDA device found: training on the CPU; instant-avatar-cpu and unsup-volanim-tiny are sized for it."
+                "No CUDA device was found, so training runs on the CPU, which instant-avatar-cpu and "
+                "unsup-volanim-tiny are made for."
             )
             config.machine.device_type = "cpu"
         fit_schedules(config)
@@ -138,8 +139,8 @@ class AvatarTrainer(Trainer):
         total = self.config.max_num_iterations
         if self._start_step >= total:
             CONSOLE.print(
-                f"Nothing to train: the checkpoint has done {self._start_step} steps already. "
-                "Ask for more with --max-num-iterations, which counts from the very start."
+                f"Nothing to train: the checkpoint is already at step {self._start_step}. "
+                "Use a larger --max-num-iterations, which counts from the first step."
             )
             return
         self.config.max_num_iterations = total - self._start_step

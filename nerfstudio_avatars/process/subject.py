@@ -82,7 +82,7 @@ def look_at(
         else:
             found.append((number, picture, seen))
         if progress:
-            progress("Looking at frames", done + 1, len(wanted))
+            progress("Detecting people", done + 1, len(wanted))
     if len(found) < FEWEST:
         told = f"a person in {len(found)} of {len(wanted)} frames"
         fix = "film one person, from head to feet, who turns around slowly; or choose --start and --end"

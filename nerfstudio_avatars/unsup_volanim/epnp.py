@@ -24,13 +24,13 @@ _WANTED = (
 )
 """Which of the products beta_a beta_b (11, 12, 13, 14, 22, 23, 24, 33, 34, 44) three of the four guesses solve for."""
 _SAME_EIGENVALUE = 1e-13
-"""Relative to the largest one: nearer than this, float64 does not tell the eigenvectors from one another."""
+"""Relative difference of eigenvalues below which float64 cannot distinguish their eigenvectors."""
 _TINY = 1e-12
 _GAIN = 10.0
-"""Longest gradient of a pose, in multiples of what the depth's is without noise (see `_LimitedGradient`)."""
+"""Largest gradient of a pose, relative to that of the depth without noise (see `_LimitedGradient`)."""
 _PREFERENCE = 1e-9
-"""By how much (slope of rays) another candidate must beat the first one, which has the smallest gradient: without
-noise all four are right."""
+"""Margin (in slopes of rays) by which another candidate must beat the first, which has the smallest gradient: without
+noise, all four are right."""
 
 
 def epnp(
@@ -39,7 +39,7 @@ def epnp(
     focal: float,
     weights: Float[Tensor, "*batch points"] | None = None,
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
-    """The pose under which the points appear nearest to where they were seen; in float64 whatever the input.
+    """Finds the pose that projects points closest to where they were seen; computed in float64 for any input.
 
     Differentiable once, in the image points, the points and the weights, through the best of four candidates alone.
     Where keypoints have collapsed the gradient does not exist or may have any length. There, terms that divide by the
@@ -48,7 +48,7 @@ def epnp(
 
     Args:
         image_points: principal point at the origin, x right, y down; finite.
-        points: six at least, in any unit; finite.
+        points: at least six, in any unit; finite.
         focal: in the unit of the image points.
         weights: of the squared residuals, non-negative; only their ratios matter. All alike when None.
 
@@ -71,7 +71,7 @@ def epnp(
 def _middle_and_size(
     points: Float[Tensor, "*batch n 3"], weights: Float[Tensor, "*batch n"]
 ) -> tuple[Float[Tensor, "*batch 1 3"], Float[Tensor, "*batch 1 1"]]:
-    """Mean and root mean square distance from it; one where all points are the same but for rounding."""
+    """Mean, and root mean square distance from it (one if all points coincide up to rounding)."""
     weights = weights[..., None]
     middle = (weights * points).sum(-2, keepdim=True)
     squared = (weights * (points - middle).square()).sum((-2, -1), keepdim=True)
@@ -84,8 +84,8 @@ def _solve(
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
     """EPnP for rays (X / Z, Y / Z) and weights of sum one.
 
-    The control points are the points' middle and one step of their size from there along each axis; so neither the
-    unit nor the origin matters, and points in one plane do no harm, as they would to principal axes.
+    The control points are the middle of the points, and one step of their size from there along each axis. So unit and
+    origin do not matter, and neither do points in one plane, which would with principal axes.
     """
     middle, unit = _middle_and_size(points, weights)
     points = (points - middle) / unit
@@ -128,7 +128,7 @@ def _errors(
     points: Float[Tensor, "*batch n 3"],
     weights: Float[Tensor, "*batch n"],
 ) -> Float[Tensor, "*batch 4"]:
-    """Mean distance between where a candidate puts the points and where they were seen; in favour of the first."""
+    """Mean distance between projected and observed points for each candidate, with a bonus for the first."""
     seen = points[..., None, :, :] @ rotation.mT + translation[..., None, :]
     # A point behind the camera must not look well placed by being mirrored.
     seen = seen[..., :2] / seen[..., 2:].clamp_min(_TINY)
@@ -221,7 +221,7 @@ class _LimitedGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """Keeps the graph of `_solve` for the way back."""
+        """Keeps the graph of `_solve` for the backward pass."""
         with torch.enable_grad():
             ctx.given = [value.detach().requires_grad_() for value in given]
             ctx.pose = _solve(*ctx.given)
@@ -230,7 +230,7 @@ class _LimitedGradient(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *incoming: Tensor) -> tuple[Tensor, ...]:
-        """Limits what the graph returns."""
+        """Limits the gradients of the graph."""
         gradients = torch.autograd.grad(ctx.pose, ctx.given, incoming, retain_graph=True)
         rank, n = incoming[1].dim() - 1, ctx.given[0].shape[-2]
         limit = _GAIN * ctx.pose[1][..., 2].detach().square() / n**0.5 * _length(incoming, rank)
@@ -240,5 +240,5 @@ class _LimitedGradient(torch.autograd.Function):
 
 
 def _length(values: Sequence[Tensor], rank: int) -> Float[Tensor, "*batch"]:
-    """Norm over all values of each of a batch of `rank` dimensions."""
+    """Norm over all values of each item in a batch of `rank` dimensions."""
     return torch.cat([value.flatten(rank) for value in values], -1).norm(dim=-1)

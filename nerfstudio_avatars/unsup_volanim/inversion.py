@@ -22,7 +22,7 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class IdentityInversionConfig:
-    """Two stages, as in pivotal tuning: first the code alone, then the generator around it."""
+    """Options of an inversion in two stages, as in pivotal tuning: first the code, then the generator around it."""
 
     code_steps: int = 300
     """Number of steps in the first stage, which fits the whitened code; the paper uses 3000."""
@@ -58,20 +58,20 @@ class IdentityInversionConfig:
 
 @dataclass(frozen=True)
 class InvertedIdentity:
-    """Somebody new."""
+    """An identity fitted to pictures."""
 
     code: Float[Tensor, "size"]
-    """Whitened."""
+    """Whitened code."""
     cube: Float[Tensor, "channels n n n"]
-    """Canonical voxels, from the tuned generator."""
+    """Canonical voxels of the tuned generator."""
     first_cube: Float[Tensor, "channels n n n"]
-    """From the code alone."""
+    """Canonical voxels of the code, before tuning."""
     pose: PartPoses
-    """In the first picture (1, parts)."""
+    """Pose in the first picture (1, parts)."""
     errors: dict[str, float]
     """Mean absolute error of colours: `start` (the average identity), `code`, `tuned`."""
     network: str = ""
-    """Fingerprint of the network that it was found with, whose poses alone can move it."""
+    """Fingerprint of the network it was fitted with, whose poses are the only ones that can move it."""
 
 
 def invert_identity(
@@ -82,19 +82,19 @@ def invert_identity(
     progress: Callable[[int, int], None] | None = None,
     masks: Float[Tensor, "pictures 1 size size"] | None = None,
 ) -> InvertedIdentity:
-    """Fits an identity; the network itself stays as it is.
+    """Fits an identity; the network itself is not changed.
 
-    Unsupervised Volumetric Animation, section 3.6, without the faults of its release: one whitened vector is optimised
-    instead of the whole table, and batch statistics are those of the training.
+    Unsupervised Volumetric Animation, section 3.6, without the errors of its release: one whitened vector is optimised
+    instead of the whole table, and batch statistics are those of training.
 
-    With masks (ours) the object is drawn over the pictures' own background, continued smoothly behind it, and the
-    identity's background is fitted to that alone. Else it takes up what the object's outline misses, which stays where
-    it is when the object moves.
+    With masks (not in the paper), the object is rendered over the background of the pictures, which is continued
+    smoothly behind it, and the background of the identity is fitted to that alone. Without masks, the background also
+    absorbs what the outline of the object misses, which stays in place when the object moves.
 
     Args:
         perceptual: compares pictures (n, size, size, 3); see `losses.perceptual`.
-        progress: told the steps done and the number of them.
-        masks: share of each pixel that is the object.
+        progress: called with the number of steps done, and their total.
+        masks: share of each pixel that the object covers.
     """
     if network.config.render.background == "none":
         masks = None
@@ -147,7 +147,7 @@ def invert_identity(
 
 
 class _Fit:
-    """Compares renders of a cube with pictures, in the poses that the detector finds in them."""
+    """Compares renderings of a cube with pictures, in the poses that the detector finds."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Fit:
 
     @torch.no_grad()
     def remember_object(self, cube: Tensor) -> None:
-        """Where the object is in each picture, unless masks say it."""
+        """Finds the object in each picture, unless there are masks."""
         if self.masks is not None:
             return
         poses = self.network.estimate(self.pictures).poses
@@ -179,7 +179,7 @@ class _Fit:
         self.object = accumulation.unflatten(1, self.pictures.shape[-2:])[:, None]
 
     def loss(self, cube: Tensor, pyramid: float, pixel: float = 0.0, mask: float = 0.0, moved: bool = False) -> Tensor:
-        """Weighted error of some of the pictures, perhaps moved in their plane."""
+        """Weighted error of some pictures, which may be moved in their plane."""
         chosen = torch.randperm(len(self.pictures))[: self.config.pictures_per_step]
         target = self.pictures[chosen]
         seen: Tensor | None = None
@@ -213,7 +213,7 @@ class _Fit:
         return loss
 
     def _render(self, cube: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Colours, and the object's accumulation."""
+        """Colours, and the accumulation of the object."""
         with torch.no_grad():
             poses = self.network.estimate(pictures).poses
         seen = self.network.render(cube, poses, self.rays)
@@ -221,7 +221,7 @@ class _Fit:
         return seen.rgb.mT.unflatten(2, size), seen.accumulation.unflatten(1, size)[:, None]
 
     def _background(self, cube: Tensor) -> Tensor:
-        """What is seen where all parts are hidden."""
+        """The background, seen with all parts hidden."""
         parts = self.network.parts
         nobody = torch.zeros(parts, device=cube.device)
         seen = self.network.render(cube, identity_poses(1, parts, device=cube.device), self.rays, visible=nobody)
@@ -231,7 +231,8 @@ class _Fit:
 def background_behind(
     pictures: Float[Tensor, "pictures 3 size size"], masks: Float[Tensor, "pictures 1 size size"]
 ) -> Float[Tensor, "1 3 size size"]:
-    """What the pictures show outside the masks, on average; where none shows it, what is around, ever more blurred."""
+    """The mean of the pictures outside their masks, filled with increasingly blurred surroundings where none shows
+    it."""
     # A little away from the outline, where a mask may miss hair.
     reach = masks.shape[-1] // 32
     clear = 1 - F.max_pool2d(masks, 2 * reach + 1, 1, reach)
@@ -252,7 +253,8 @@ def _last(pictures: Float[Tensor, "pictures 3 h w"]) -> Float[Tensor, "pictures 
 
 
 def _move_in_plane(pictures: Float[Tensor, "pictures channels size size"]) -> Tensor:
-    """Turned by N(0, 0.15^2) radians and shifted by N(0, 0.15^2) half pictures, black where nothing is."""
+    """Turns pictures by N(0, 0.15^2) radians and shifts them by N(0, 0.15^2) half pictures; uncovered pixels are
+    black."""
     angle, shift = 0.15 * torch.randn(len(pictures)), 0.15 * torch.randn(len(pictures), 2)
     cosine, sine = angle.cos(), angle.sin()
     turn = torch.stack([cosine, -sine, sine, cosine], -1).unflatten(-1, (2, 2)).to(pictures)

@@ -11,15 +11,15 @@ from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 LONGEST = 256
-"""Frames of the first clip, which is what a camera's time stands for; of longer ones so many, evenly spread."""
+"""Maximum number of frames to keep of the first clip, evenly spread; times of cameras refer to it."""
 PEOPLE = 64
-"""Identities whose first frame is kept: the pose that their motion may start from."""
+"""Maximum number of identities whose first frame is kept, as the pose that their motion may start from."""
 
 Row = tuple[int, int]
 
 
 def rows_to_keep(clips: Clips) -> list[Row]:
-    """(clip, frame) of the poses that are kept."""
+    """(clip, frame) of the poses to keep."""
     count = clips.table[0].frames
     spread = torch.linspace(0, count - 1, min(count, LONGEST)).round().long().tolist()
     first = [(clips.clip_of_identity(number), 0) for number in range(min(len(clips.identities), PEOPLE))]
@@ -33,13 +33,13 @@ class KeptPoses:
     poses: dict[Row, PartPoses] = field(default_factory=dict)
 
     def find(self, clip: int, frame: int) -> PartPoses | None:
-        """Of a frame; of the first clip, if it is long, of the nearest one that is kept. None where nothing is."""
+        """The pose of a frame or, in a long first clip, of the nearest frame that is kept; None if there is none."""
         if clip == 0 and self.poses:
             frame = min((known for of, known in self.poses if of == 0), key=lambda known: abs(known - frame))
         return self.poses.get((clip, frame))
 
     def state(self) -> dict[str, Any]:
-        """Tensors, for a checkpoint."""
+        """Tensors for a checkpoint."""
         if not self.poses:
             return {}
         return {
@@ -50,7 +50,7 @@ class KeptPoses:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> KeptPoses:
-        """What `state` gave."""
+        """Rebuilds the poses from `state`."""
         if not state:
             return cls()
         every = PartPoses(state["rotation"], state["translation"])

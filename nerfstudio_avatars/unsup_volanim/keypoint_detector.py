@@ -15,7 +15,7 @@ from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_re
 
 @dataclass
 class KeypointDetectorConfig:
-    """Size of the keypoint network."""
+    """Options of the keypoint network."""
 
     input_size: int = 64
     """Side length in pixels of the square picture that the detector is given, and of its heat maps."""
@@ -37,7 +37,7 @@ class KeypointDetector(nn.Module):
 
     def __init__(self, config: KeypointDetectorConfig, keypoints: Float[Tensor, "parts points 2"]) -> None:
         """Args:
-        keypoints: where an unmoved object's keypoints appear, for the positional bias.
+        keypoints: positions of the keypoints of an unmoved object, for the positional bias.
         """
         super().__init__()
         self.config = config
@@ -62,13 +62,13 @@ class KeypointDetector(nn.Module):
         self.register_buffer("grid", grid.flatten(0, 1), persistent=False)
 
     def per_part(self) -> list[Tensor]:
-        """Parameters whose rows belong to the parts in turn."""
+        """Parameters whose rows belong to one part after the other."""
         return [self.head.weight, self.head.bias] + ([] if self.bias is None else [self.bias])
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], parts: int | None = None
     ) -> Float[Tensor, "batch parts points 2"]:
-        """Keypoints of the first parts (all by default), x right, y down, edges of the picture at -1 and 1."""
+        """Keypoints of the first parts (by default all): x right, y down, with picture edges at -1 and 1."""
         parts = parts or self.parts
         rows = parts * self.points
         x = antialiased_resize(images, self.config.input_size)

@@ -37,16 +37,16 @@ from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import as_images
 
 PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
-"""Its features are far larger than VGG19's; a weight is meant for the latter."""
+"""Scales of the losses: weights are meant for VGG19, whose features are far smaller than EfficientNet's."""
 REMEMBERED_POSES = 512
-"""Driving frames whose poses are kept."""
+"""Number of driving frames whose poses are kept."""
 REMEMBERED_CUBES = 16
-"""Identities whose cubes are kept, and as many of people never trained on."""
+"""Number of identities whose cubes are kept, and of held-out people too."""
 
 
 @dataclass
 class UnsupVolanimModelConfig(ModelConfig):
-    """Options of the method; the defaults are the recommended values."""
+    """Options of Unsupervised Volumetric Animation; the defaults are the recommended values."""
 
     _target: type = field(default_factory=lambda: UnsupVolanimModel)
     network: VolumetricAnimationConfig = field(default_factory=VolumetricAnimationConfig)
@@ -75,7 +75,7 @@ class UnsupVolanimModelConfig(ModelConfig):
 
 
 class UnsupVolanimModel(Model):
-    """Glue between nerfstudio and the network: which identity, which driving frame, which loss."""
+    """Connects nerfstudio and the network: which identity, which driving frame, which loss."""
 
     config: UnsupVolanimModelConfig
 
@@ -107,14 +107,14 @@ class UnsupVolanimModel(Model):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """One group: everything is learnt at one rate."""
+        """A single group, because everything has the same learning rate."""
         return {"network": list(self.network.parameters())}
 
     def begin_step(self, step: int) -> bool:
         """Prepares a training step.
 
         Returns:
-            Whether the object became articulated, so that the optimizer should forget what it knew.
+            Whether the object has just been articulated, so that the optimizer should reset its state.
         """
         self._step = step
         self._poses.clear()
@@ -130,11 +130,11 @@ class UnsupVolanimModel(Model):
         return True
 
     def update_to_step(self, step: int) -> None:
-        """After loading a checkpoint."""
+        """Sets schedules to the step of a checkpoint, after it is loaded."""
         self._step = step
 
     def forget_pictures(self) -> None:
-        """Drops poses and cubes that an earlier state of the network gave."""
+        """Drops poses and cubes from an earlier state of the network."""
         self._poses.clear()
         self._cubes.clear()
         self._inverted.clear()
@@ -144,14 +144,15 @@ class UnsupVolanimModel(Model):
         return min(self._step / max(self.config.max_steps, 1), 1.0)
 
     def forward(self, ray_bundle: Any, batch: dict[str, Tensor] | None = None) -> dict[str, Any]:
-        """Losses of a training batch (see `ClipFramesDataManager.next_train`); of a camera alone, a picture."""
+        """Losses of a training batch (see `ClipFramesDataManager.next_train`), or a picture if given only a camera."""
         if batch is None:
             return self.get_outputs_for_camera(ray_bundle)
         config, device = self.config, self.device
         if not config.losses.pixel and self._perceptual[0] is None:
             raise RuntimeError(
-                "No loss is left that compares pictures: losses.pixel is 0 (as the paper has it), and the perceptual "
-                "loss is off or without weights, see above. Get them, or ask for --pipeline.model.losses.pixel 10."
+                "No loss compares pictures: losses.pixel is 0 (as the paper has it), and the perceptual "
+                "loss is off or without weights, see above. Install the weights, or use "
+                "--pipeline.model.losses.pixel 10."
             )
         masked = bool(batch["has_mask"].all())
         frames = batch["image"].to(device).permute(0, 3, 1, 2)
@@ -178,17 +179,17 @@ class UnsupVolanimModel(Model):
         }
 
     def _compare(self, rendered: Tensor, target: Tensor) -> Tensor:
-        """The perceptual loss (pictures with channels last), at VGG19's scale whatever its network."""
+        """The perceptual loss (for pictures with channels last), at VGG19's scale for any network."""
         perceptual = self._perceptual[0]
         assert perceptual is not None
         return PERCEPTUAL_SCALE.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
 
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
-        """Not used: pictures depend on driving frames, so whole cameras are rendered."""
-        raise NotImplementedError("unsup-volanim renders cameras, not bundles of rays: use get_outputs_for_camera")
+        """Not used, because pictures depend on driving frames: whole cameras are rendered."""
+        raise NotImplementedError("unsup-volanim renders cameras, not ray bundles: use get_outputs_for_camera")
 
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
-        """How much of the picture is object, and the share of the largest part."""
+        """Share of the picture that the object covers, and share of the largest part."""
         parts = outputs["parts"].mean((0, 1))
         return {
             "accumulation": outputs["accumulation"].mean(),
@@ -196,14 +197,14 @@ class UnsupVolanimModel(Model):
         }
 
     def get_loss_dict(self, outputs: dict, batch: dict, metrics_dict: dict | None = None) -> dict[str, Tensor]:
-        """Each term already weighted."""
+        """The weighted losses."""
         return outputs["losses"]
 
     # Pictures ---------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
-        """Renders one camera: the identity and the driving frame that the controls or the camera ask for."""
+        """Renders one camera, with the identity and driving frame that the controls or the camera ask for."""
         clip, frame = self._asked_for(camera)
         identity, nobody = self.controls.identity_number(), self.controls.random_number()
         if nobody is not None:
@@ -227,17 +228,17 @@ class UnsupVolanimModel(Model):
         visible: Float[Tensor, "parts"] | None = None,
         normals: bool = True,
     ) -> dict[str, Tensor]:
-        """A picture of a cube in a pose (1, parts), from any camera.
+        """Renders a cube in a pose (1, parts) from any camera.
 
         Args:
-            camera: of one picture.
+            camera: a single camera.
             cube: canonical voxels.
-            poses: of the parts.
-            visible: factor of each part's density.
-            normals: whether they are wanted; they take half of the time.
+            poses: the poses of the parts.
+            visible: factor on the density of each part.
+            normals: whether to compute normals, which take half of the time.
 
         Returns:
-            What `as_images` gives.
+            The result of `as_images`.
         """
         rays, height, width = scene_rays(camera.to(self.device))
         seen = [
@@ -255,22 +256,22 @@ class UnsupVolanimModel(Model):
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
 
     def turned(self, poses: PartPoses, yaw: float) -> PartPoses:
-        """The object turned further about the camera's vertical, where it stands.
+        """Turns the object further in place, about the vertical of the camera.
 
         Args:
-            yaw: radians; positive turns the nose to the picture's right.
+            yaw: in radians; positive turns the nose to the right of the picture.
         """
         turn = axis_angle_to_matrix(torch.tensor([0.0, -float(yaw), 0.0], device=self.device))
         middle = poses.translation.mean(-2, keepdim=True)
         return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
 
     def driving_pose(self, clip: int, frame: int) -> PartPoses:
-        """Poses (1, parts) of a frame of a clip, found by the detector or remembered.
+        """Poses (1, parts) in a frame of a clip, from the detector or from memory.
 
-        Where the data are gone, the checkpoint still has those of a few frames (`KeptPoses`).
+        Without the data, the checkpoint still has those of a few frames (`KeptPoses`).
 
         Raises:
-            DataError: if the frame is not there.
+            DataError: if the frame does not exist.
         """
         key = clip, frame
         kept = None if self.clips.is_there(clip) else self._kept_poses.find(clip, frame)
@@ -290,9 +291,9 @@ class UnsupVolanimModel(Model):
             return self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None]).poses
 
     def cube_of_clip(self, clip: int) -> Float[Tensor, "channels n n n"]:
-        """Canonical voxels of whom a clip shows; of people never trained on, found from its first frame.
+        """Canonical voxels of the identity in a clip, which is fitted to its first frame if it was not trained on.
 
-        That takes long: while the network learns, what was found stays until another clip has been asked for.
+        Fitting takes long: during training, the result is kept until another clip is requested.
         """
         identity = self.clips.identity_of_clip[clip]
         asked_again, self._last_clip = clip != self._last_clip, clip
@@ -315,7 +316,7 @@ class UnsupVolanimModel(Model):
         progress: Callable[[int, int], None] | None = None,
         masks: Float[Tensor, "pictures size size"] | None = None,
     ) -> InvertedIdentity:
-        """Somebody new, from one or several pictures (0 to 1), and what of them is the object, if that is known."""
+        """Fits an identity to one or several pictures (from 0 to 1), with masks of the object if known."""
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
             images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
@@ -324,7 +325,7 @@ class UnsupVolanimModel(Model):
             return invert_identity(self.network, images, self.config.inversion, compare, progress, objects)
 
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
-        """Canonical voxels of somebody trained on."""
+        """Canonical voxels of an identity that was trained on."""
         if identity not in self._cubes:
             with torch.no_grad(), self.network.evaluating():
                 self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
@@ -335,7 +336,7 @@ class UnsupVolanimModel(Model):
 
     @torch.no_grad()
     def random_cube(self, seed: int) -> Float[Tensor, "channels n n n"]:
-        """Canonical voxels of somebody who does not exist: codes are spread as N(0, I)."""
+        """Canonical voxels of a random identity: codes are distributed as N(0, I)."""
         code = torch.randn(self.config.network.generator.code_size, generator=torch.Generator().manual_seed(seed))
         with self.network.evaluating():
             return self.network.cubes_of(code[None].to(self.device))[0]
@@ -345,7 +346,7 @@ class UnsupVolanimModel(Model):
         return self.clips.train_rows()
 
     def _asked_for(self, camera: Cameras) -> tuple[int, int]:
-        """Driving clip and frame: the controls', the camera's own, its time in the first clip, the clicked camera's."""
+        """Driving clip and frame: from the controls, the camera, its time in the first clip, or the clicked camera."""
         chosen = self.controls.driving()
         if chosen is not None:
             clip, share = chosen
@@ -361,9 +362,9 @@ class UnsupVolanimModel(Model):
         return 0, 0
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Reconstruction of a held-out frame: L1, PSNR, SSIM, and with masks the overlap of the object.
+        """Measures the reconstruction of a held-out frame: L1, PSNR, SSIM and, with masks, the overlap of the object.
 
-        The overlap is not a number for a frame without a mask in data with masks.
+        The overlap is NaN for a frame without a mask in data with masks.
         """
         truth = batch["image"].to(self.device)
         metrics = {
@@ -381,14 +382,14 @@ class UnsupVolanimModel(Model):
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Whom the clips show, and some poses: with them, a checkpoint renders without its training data.
+        """The identities in the clips, and some poses, with which a checkpoint renders without its training data.
 
-        Rows of the embedding are found by the identities' names, not by their place.
+        Rows of the embedding are matched by the names of identities, not by position.
         """
         return {"clips": self.clips.state(), "poses": self._poses_to_keep().state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Takes the poses; `_match_identities` has used the names."""
+        """Loads the poses; `_match_identities` has used the names."""
         self._kept_poses = KeptPoses.from_state(state["poses"])
 
     def _poses_to_keep(self) -> KeptPoses:
@@ -400,7 +401,7 @@ class UnsupVolanimModel(Model):
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
-        """What `get_extra_state` kept; see `KeepsScene`."""
+        """The scene from `get_extra_state`; see `KeepsScene`."""
         if "clips" not in state:
             raise UserError("the checkpoint names no clips: it was written before checkpoints did. Train again.")
         clips = Clips.from_state(state["clips"], data or Path())
@@ -408,7 +409,7 @@ class UnsupVolanimModel(Model):
         return KeptScene(clip_scene_box(), cameras, {"clips": clips})
 
     def _match_identities(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Gives every identity its row, though clips were added to the data or taken away."""
+        """Assigns each identity its row, even if clips were added to the data or removed."""
         names = state.get(f"{prefix}_extra_state", {}).get("clips", {}).get("identities")
         key = f"{prefix}network.embedding.table"
         searched = state.get(f"{prefix}search.rotation")

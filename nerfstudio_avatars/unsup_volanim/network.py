@@ -33,7 +33,7 @@ PoseMethod = Literal["gn", "epnp", "epnp-gn", "direct"]
 
 @dataclass
 class VolumetricAnimationConfig:
-    """The network's parts and sizes."""
+    """Options of the network."""
 
     parts: int = 10
     """Number of rigid parts that the object has once it is articulated."""
@@ -60,20 +60,20 @@ class VolumetricAnimationConfig:
 
 @dataclass(frozen=True)
 class PoseEstimate:
-    """What the detector says about pictures."""
+    """The output of the detector for pictures."""
 
     keypoints: Float[Tensor, "frames parts points 2"]
-    """Found in the picture."""
+    """Keypoints found in the picture."""
     projected: Float[Tensor, "frames parts points 2"]
-    """The canonical keypoints as the poses project them."""
+    """Canonical keypoints projected by the poses."""
     poses: PartPoses
-    """(frames, parts)."""
+    """Poses (frames, parts)."""
 
 
 class VolumetricAnimation(nn.Module):
-    """Identity codes, canonical cubes, keypoints and poses; knows nothing of losses or data.
+    """Identity codes, canonical cubes, keypoints and poses, independent of losses and data.
 
-    Until `articulate` is called the object is one rigid part (the paper's G-phase), whatever `parts` says.
+    Until `articulate` is called, the object is one rigid part (the paper's G-phase), regardless of `parts`.
     """
 
     articulated: Tensor
@@ -101,16 +101,16 @@ class VolumetricAnimation(nn.Module):
 
     @property
     def parts(self) -> int:
-        """Rigid parts in use."""
+        """Number of rigid parts in use."""
         return self.config.parts if bool(self.articulated) else 1
 
     @property
     def keypoints_3d(self) -> Float[Tensor, "parts points 3"]:
-        """Canonical keypoints, shared by all identities, about the object's middle."""
+        """Canonical keypoints, shared by all identities, relative to the middle of the object."""
         return (2 * self.point_logits[: self.parts].sigmoid() - 1) * self.scene
 
     def fingerprint(self) -> str:
-        """Tells networks apart by what gives cubes and poses their common frame; adding identities changes nothing."""
+        """Identifies networks by what relates cubes to poses; adding identities does not change it."""
         digest = hashlib.sha256()
         for tensor in (*self.generator.state_dict().values(), self.point_logits):
             digest.update(tensor.detach().cpu().numpy().tobytes())
@@ -118,7 +118,7 @@ class VolumetricAnimation(nn.Module):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """For a while not in training mode, whatever it was in."""
+        """Leaves training mode for a while."""
         was_training = self.training
         self.eval()
         try:
@@ -128,9 +128,9 @@ class VolumetricAnimation(nn.Module):
 
     @torch.no_grad()
     def articulate(self, noise: float = 0.0) -> None:
-        """Lets the one part become many, all alike but for some noise (the paper's step from G- to A-phase).
+        """Splits the single part into many, which only differ by some noise (the paper's step from G- to A-phase).
 
-        Pictures stay the same. Without noise the parts are told apart by rounding errors alone.
+        Pictures do not change. Without noise, parts only differ by rounding errors.
         """
 
         def spread(rows: Tensor, scale: float) -> None:
@@ -153,7 +153,7 @@ class VolumetricAnimation(nn.Module):
         return self.cubes_of(self.embedding(identities), detail=self.detail_of(identities))
 
     def detail_of(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
-        """Their own volumes (RGB, density), if they have any."""
+        """The identities' own volumes (RGB, density), if they have any."""
         return None if self.detail is None else self.detail[identities]
 
     def cubes_of(
@@ -166,9 +166,9 @@ class VolumetricAnimation(nn.Module):
         """Canonical voxels of whitened codes: part logits, RGB, density before its activation.
 
         Args:
-            levels: how many of the generator's resolutions take part; all by default.
-            shape_scale: of what the generator says about the density beside the prior.
-            detail: what `detail_of` gave; left out while not all levels take part.
+            levels: the number of resolutions of the generator to use; by default all.
+            shape_scale: factor on the density of the generator, compared with the prior.
+            detail: from `detail_of`; left out while not all levels are used.
         """
         cubes = self.generator(codes, levels)
         shape, parts = cubes[:, -1:] * shape_scale, self.config.parts
@@ -188,7 +188,7 @@ class VolumetricAnimation(nn.Module):
         return self.poses_of(self.detector(images, self.parts))
 
     def poses_of(self, keypoints: Float[Tensor, "frames parts points 2"]) -> PoseEstimate:
-        """Poses that bring the canonical keypoints to places in pictures."""
+        """Poses that project canonical keypoints to positions in pictures."""
         if self.config.pose == "direct":
             poses = _read_as_pose(keypoints)
         else:
@@ -197,7 +197,7 @@ class VolumetricAnimation(nn.Module):
         return PoseEstimate(keypoints, self.project(poses), poses)
 
     def project(self, poses: PartPoses) -> Float[Tensor, "frames parts points 2"]:
-        """Where the canonical keypoints appear under poses."""
+        """Projects canonical keypoints under poses."""
         points = self.keypoints_3d.expand(*poses.rotation.shape[:2], -1, -1)
         return project(points, poses.rotation, poses.translation, FOCAL, DISTANCE)
 
@@ -212,12 +212,12 @@ class VolumetricAnimation(nn.Module):
         normals: bool = False,
         visible: Float[Tensor, "parts"] | None = None,
     ) -> VoxelPictures:
-        """Pictures of moved cubes; frames of one identity follow each other. See `render_voxels`."""
+        """Renders moved cubes, with frames grouped by identity. See `render_voxels`."""
         config = replace(self.config.render, samples=samples) if samples else self.config.render
         return render_voxels(cubes, poses, rays, config, jitter, density_noise, normals, visible)
 
 
 def _read_as_pose(keypoints: Float[Tensor, "frames parts points 2"]) -> PartPoses:
-    """A pose straight from the network's first three outputs: turn (radians) and shift (half pictures)."""
+    """Reads a pose from the first three outputs of the network: rotation (radians) and shift (half pictures)."""
     numbers = keypoints[..., :3, :].flatten(-2)
     return PartPoses(axis_angle_to_matrix(numbers[..., :3]), 0.5 * numbers[..., 3:])

@@ -13,7 +13,7 @@ from nerfstudio_avatars.unsup_volanim.epnp import epnp
 
 PnpMethod = Literal["gn", "epnp", "epnp-gn"]
 _NEAREST, _FARTHEST = 0.75, 1.35
-"""Depths that a start may have, in expected depths: an object out of sight gives no gradient."""
+"""Limits of the initial depth relative to the expected one, because an object out of sight gives no gradient."""
 
 
 def solve_poses(
@@ -25,7 +25,7 @@ def solve_poses(
     steps: int = 5,
     prior: float = 0.01,
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
-    """Poses of rigid parts from 2D-3D correspondences, in float64 whatever the input.
+    """Finds poses of rigid parts from 2D-3D correspondences; computed in float64 for any input.
 
     `gn` starts from the closed-form weak-perspective pose and refines it by damped Gauss-Newton without gradient; one
     last step with a constant Jacobian carries the gradient, which at the solution is the implicit derivative up to
@@ -33,12 +33,12 @@ def solve_poses(
     as Unsupervised Volumetric Animation uses it; `epnp-gn` refines that.
 
     Args:
-        image_points: x right, y down, the picture's edges at -1 and 1.
-        points: about the object's middle, axes as the camera's.
+        image_points: x right, y down, with picture edges at -1 and 1.
+        points: relative to the middle of the object, in camera axes.
         focal: in half pictures.
-        depth: expected distance of the object's middle from the camera.
+        depth: expected distance of the middle of the object from the camera.
         prior: pull of the object towards (0, 0, depth), in image units per unit of displacement: a ridge for what
-            keypoints say little of, its depth above all. Not used by `epnp`.
+            keypoints hardly determine, above all depth. Not used by `epnp`.
 
     Returns:
         Rotation and translation: x_camera = R x + t + (0, 0, depth).
@@ -68,7 +68,7 @@ def project(
     focal: float,
     depth: float,
 ) -> Float[Tensor, "*batch points 2"]:
-    """Where the points appear in the picture."""
+    """Projects the points to the picture."""
     x_camera = points @ rotation.mT + translation[..., None, :]
     return focal * x_camera[..., :2] / (x_camera[..., 2:] + depth)
 
@@ -77,7 +77,7 @@ def project(
 def _weak_perspective(
     y: Float[Tensor, "*batch n 2"], x: Float[Tensor, "*batch n 3"], focal: float, depth: float
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
-    """Closed form for an object far away: an affine fit, made orthonormal."""
+    """Closed form for a distant object: an affine fit, made orthonormal."""
     x_mean, y_mean = x.mean(-2, keepdim=True), y.mean(-2, keepdim=True)
     x_centred = x - x_mean
     ridge = 1e-6 * torch.eye(3, dtype=y.dtype, device=y.device)

@@ -18,7 +18,7 @@ from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
 @dataclass
 class PoseSearchConfig:
-    """How poses are tried."""
+    """Options of the search for poses."""
 
     candidates: int = 8
     """Number of poses to compare for a frame at each visit."""
@@ -39,10 +39,10 @@ class PoseSearchConfig:
 class PoseSearch(nn.Module):
     """One remembered pose per training frame, improved whenever the frame is visited.
 
-    The gradient of a picture with respect to a pose says little while the cube is a blur: the yaw of a head never
-    starts to turn. Trying a few poses and keeping the best does start it. Among those tried are the detector's, the
-    remembered ones of the frames before and after (a video is smooth), some around no turn at all (to leave dead ends),
-    and the rest around the remembered one.
+    While the cube is blurred, the gradient with respect to a pose is of little use: heads never start to turn. Trying a
+    few poses and keeping the best does start it. They include the pose from the detector, the remembered ones of the
+    frames before and after (a video is smooth), some near no rotation (to leave dead ends), and others near the
+    remembered one.
     """
 
     rotation: Tensor
@@ -57,7 +57,7 @@ class PoseSearch(nn.Module):
         self.register_buffer("shift_spread", torch.tensor(config.shift_spread), persistent=False)
 
     def remembered(self, rows: Int[Tensor, "frames"]) -> PartPoses:
-        """(frames, 1)."""
+        """Best poses so far (frames, 1)."""
         return PartPoses(self.rotation[rows][:, None], self.translation[rows][:, None])
 
     @torch.no_grad()
@@ -71,12 +71,12 @@ class PoseSearch(nn.Module):
         progress: float,
         detected: PartPoses | None = None,
     ) -> PartPoses:
-        """Tries poses, remembers and returns the best.
+        """Tries poses, then stores and returns the best.
 
         Args:
-            rows: numbers of the frames; those of a clip follow each other in time.
+            rows: numbers of the frames, in which frames of a clip are consecutive.
             progress: share of the search that has passed, 0 to 1.
-            detected: what the detector says (frames, 1).
+            detected: poses from the detector (frames, 1).
         """
         config, frames, count = self.config, len(rows), self.config.candidates
         spread = 1 + (config.last_spread - 1) * min(max(progress, 0.0), 1.0)
@@ -123,7 +123,7 @@ class PoseSearch(nn.Module):
 
 
 def _everywhere(rows: Tensor, *values: Tensor) -> list[tuple[Tensor, ...]]:
-    """What every process found, so that all remember the same."""
+    """Shares the poses found by all processes, so that all store the same."""
     if not torch.distributed.is_initialized():
         return [(rows, *values)]
     world = torch.distributed.get_world_size()

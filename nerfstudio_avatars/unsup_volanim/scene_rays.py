@@ -10,13 +10,13 @@ from nerfstudio_avatars.unsup_volanim.standard_camera import REACH
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays
 
 WORLD_TO_SCENE = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
-"""nerfstudio's world (z up, the person faces +y) to the scene's axes."""
+"""Rotation from nerfstudio's world (z up, the person faces +y) to the axes of the scene."""
 
 
 def scene_rays(camera: Cameras) -> tuple[SceneRays, int, int]:
-    """Rays of one perspective camera's pixels, row by row, and the picture's height and width.
+    """Rays of the pixels of a perspective camera, row by row, and the height and width of the picture.
 
-    They run from before the object's middle to behind it, along the camera's axis.
+    They run from in front of the middle of the object to behind it, along the camera axis.
 
     """
     height, width = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])

@@ -13,7 +13,7 @@ Phase = Literal["bootstrap", "geometry", "articulation"]
 
 @dataclass
 class AnimationScheduleConfig:
-    """Shares of the training, 0 to 1, and what holds in them."""
+    """Options of the training schedule, as shares of the training from 0 to 1."""
 
     bootstrap_until: float = 0.0
     """Share of the training at which the bootstrap ends, from 0 to 1; 0 leaves it out.
@@ -50,7 +50,7 @@ class AnimationScheduleConfig:
         return tuple(sorted({0.0, self.bootstrap_until, min(self.articulate_from, 1.0)} - {1.0}))
 
     def phase(self, progress: float) -> Phase:
-        """What is going on after a share of the training."""
+        """The phase after a share of the training."""
         if progress < self.bootstrap_until:
             return "bootstrap"
         return "geometry" if progress < self.articulate_from else "articulation"
@@ -63,7 +63,7 @@ class AnimationScheduleConfig:
         return min((progress - begun) / (end - begun), 1.0)
 
     def aids(self, progress: float, search: PoseSearch | None) -> AnimationAids:
-        """Help at a share of the training."""
+        """The aids to use at a share of the training."""
         share = self.within_phase(progress)
         searching = search if progress < min(self.search_until, self.articulate_from) else None
         searched = progress / self.search_until if searching is not None else 1.0

@@ -21,7 +21,7 @@ from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictur
 
 @dataclass
 class AnimationLossConfig:
-    """Weights of the losses; a weight of 0 spares the work."""
+    """Weights of the losses; losses with a weight of 0 are not computed."""
 
     pixel: float = 10.0
     """Weight of the mean absolute colour error, measured at several sizes; the paper has no such loss."""
@@ -51,7 +51,7 @@ class AnimationLossConfig:
     """Weight of the loss that puts keypoints where poses found by the search project them, used during the search."""
 
     def when_articulated(self) -> AnimationLossConfig:
-        """What holds in the last phase."""
+        """The weights in the last phase."""
         names = ("pull", "pull_threshold", "mask")
         then = {name: getattr(self, f"articulated_{name}") for name in names}
         return replace(self, **{name: value for name, value in then.items() if value is not None})
@@ -59,12 +59,12 @@ class AnimationLossConfig:
 
 @dataclass(frozen=True)
 class AnimationBatch:
-    """Frames of some identities; those of one follow each other, equally many for each."""
+    """Frames grouped by identity, with the same number for each."""
 
     images: Float[Tensor, "frames 3 size size"]
-    """0 to 1."""
+    """Images from 0 to 1."""
     masks: Float[Tensor, "frames 1 size size"] | None
-    """Share of each pixel that is the object; None without masks."""
+    """Share of each pixel that the object covers; None without masks."""
     identities: Int[Tensor, "identities"]
     rows: Int[Tensor, "frames"]
     """Numbers of the frames, for the pose search."""
@@ -72,37 +72,37 @@ class AnimationBatch:
 
 @dataclass(frozen=True)
 class AnimationAids:
-    """What helps at this step, and how far the help has got."""
+    """The aids used in a step, and their progress."""
 
     search: PoseSearch | None = None
-    """Render with poses that it finds instead of the detector's."""
+    """Whether to render with poses found by the search instead of the detector."""
     progress: float = 0.0
     """Share of the search that has passed."""
     detect: bool = True
-    """Whether the detector takes part."""
+    """Whether the detector is trained."""
     code_scale: float = 1.0
-    """Multiplies the identity codes: near 0 all identities are one, and share one canonical frame."""
+    """Factor on the identity codes: near 0, all identities are the same, and share one canonical frame."""
     levels: int | None = None
-    """Resolutions of the generator that take part; all by default."""
+    """Number of resolutions of the generator to use; by default all."""
     shape_scale: float = 1.0
-    """Of what the generator says about the density beside the prior: near 0 the object keeps the prior's shape."""
+    """Factor on the density of the generator: near 0, the object keeps the shape of the prior."""
     density_noise: float = 0.0
-    """Standard deviation of noise on the density, while the shape forms."""
+    """Standard deviation of the noise added to density while the shape forms."""
     render_size: int | None = None
-    """Side of the rendered pictures, pixels; the images' by default."""
+    """Side of the rendered pictures in pixels; by default that of the images."""
     patch: int | None = None
-    """Side of the square cut out of them at random, pixels; all by default."""
+    """Side in pixels of the square to cut out of them at random; by default all of it."""
 
 
 @dataclass(frozen=True)
 class AnimationStep:
-    """Everything a step computed."""
+    """The results of a step."""
 
     losses: dict[str, Tensor]
-    """Weighted."""
+    """Weighted losses."""
     pictures: VoxelPictures
     poses: PartPoses
-    """That the pictures were drawn with."""
+    """Poses that the pictures were rendered with."""
 
 
 def animation_step(
@@ -117,7 +117,7 @@ def animation_step(
 
     Args:
         perceptual: compares pictures (frames, size, size, 3); see `losses.perceptual`.
-        true_poses: use these instead of any others (the ceiling, in benchmarks).
+        true_poses: poses to use instead of any others (as an upper bound in benchmarks).
     """
     images = batch.images
     size, seen_size = aids.render_size or images.shape[-1], network.config.detector.input_size
@@ -166,7 +166,7 @@ def animation_step(
 
 @dataclass(frozen=True)
 class _Window:
-    """A square part of square pictures."""
+    """A square region of square pictures."""
 
     size: int
     side: int
@@ -175,17 +175,17 @@ class _Window:
 
     @classmethod
     def somewhere(cls, size: int, side: int) -> _Window:
-        """At random."""
+        """A random region."""
         side = min(side, size)
         top, left = torch.randint(0, size - side + 1, (2,)).tolist()
         return cls(size, side, top, left)
 
     def of(self, pictures: Float[Tensor, "frames channels size size"]) -> Float[Tensor, "frames channels side side"]:
-        """What it shows."""
+        """The region of pictures."""
         return pictures[..., self.top : self.top + self.side, self.left : self.left + self.side]
 
     def rays(self, device: torch.device) -> SceneRays:
-        """Of its pixels, row by row."""
+        """Rays of its pixels, row by row."""
         rays = standard_rays(self.size, device)
         pixels = torch.arange(len(rays), device=device).reshape(1, 1, self.size, self.size)
         return rays[self.of(pixels).flatten()]
@@ -202,7 +202,7 @@ def mask_loss(
 
 
 def pull_loss(part_density: Float[Tensor, "frames parts"], poses: PartPoses, threshold: float) -> Float[Tensor, ""]:
-    """Distance of unseen parts' poses from the most visible part's, or from no motion where nothing is seen.
+    """Distance of poses of unseen parts from that of the most visible part, or from no motion if nothing is seen.
 
     Unsupervised Volumetric Animation, section 3.5, with C = [R | t]. Densities are averaged over all processes.
     """
@@ -223,12 +223,12 @@ def pull_loss(part_density: Float[Tensor, "frames parts"], poses: PartPoses, thr
 
 
 def _last(pictures: Float[Tensor, "frames 3 h w"]) -> Float[Tensor, "frames h w 3"]:
-    """Channels last, as the losses take pictures."""
+    """Moves channels last, as the losses need."""
     return pictures.permute(0, 2, 3, 1)
 
 
 def _random_warp(images: Float[Tensor, "frames 3 size size"]) -> tuple[Tensor, Float[Tensor, "frames 2 3"]]:
-    """Warped pictures, and the affine map from places in them to places in the originals."""
+    """Warps pictures at random; also returns the affine map from warped to original positions."""
     matrix = torch.eye(2, 3, device=images.device) + 0.1 * torch.randn(len(images), 2, 3, device=images.device)
     grid = pixel_grid(images.shape[-1], images.device)
     places = grid @ matrix[:, None, :, :2].mT + matrix[:, None, None, :, 2]

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 AS_DRIVEN, BY_CAMERA = "as driven", "the camera's"
 RANDOM = [f"random:{number}" for number in range(1, 7)]
-"""People who do not exist."""
+"""Number of random identities."""
 LISTED = 500
-"""Names in a dropdown; a data set may have twenty thousand."""
+"""Maximum number of names in a dropdown; a data set may have twenty thousand."""
 
 
 class AnimationControls(nn.Module):
-    """Identity, driving clip and frame, yaw, parts. Without a viewer they keep what they start with."""
+    """Controls for identity, driving clip and frame, yaw and parts. Without a viewer they keep their initial values."""
 
     def __init__(self, identities: list[str], clips: list[str], parts: int) -> None:
         super().__init__()
@@ -32,25 +32,25 @@ class AnimationControls(nn.Module):
             setattr(self, f"part_{part}", ViewerCheckbox(f"Part {part}", True))
 
     def identity_number(self) -> int | None:
-        """The one chosen; None: whoever the driving clip shows."""
+        """The chosen identity; None for the one in the driving clip."""
         return self._identities.get(self.identity.value)
 
     def random_number(self) -> int | None:
-        """Of the person who does not exist that was chosen; None: somebody else was."""
+        """Number of the random identity, if one is chosen."""
         name = self.identity.value
         return int(name.partition(":")[2]) if name in RANDOM and name not in self._identities else None
 
     def driving(self) -> tuple[int, float] | None:
-        """Clip, and place in it from 0 to 1; None: what the camera stands for."""
+        """Clip and position in it from 0 to 1; None for that of the camera."""
         clip = self._clips.get(self.clip.value)
         return None if clip is None else (clip, self.frame.value / 100)
 
     def yaw_radians(self) -> float:
-        """Further turn of the object."""
+        """Further turn of the object, in radians."""
         return math.radians(self.yaw.value)
 
     def visible_parts(self) -> Float[Tensor, "parts"] | None:
-        """1 for each part that is shown, 0 for the others; None if all are."""
+        """1 for each visible part, 0 for hidden ones; None if all are visible."""
         shown = (
             [getattr(self, f"part_{part}").value for part in range(self._part_count)] if self._part_count > 1 else []
         )

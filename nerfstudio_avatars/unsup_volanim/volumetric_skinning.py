@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PartPoses:
-    """How each rigid part has moved: x_posed = R x_canonical + t, both about the object's middle.
+    """Motions of the rigid parts: x_posed = R x_canonical + t, both relative to the middle of the object.
 
     Unsupervised Volumetric Animation writes the inverse, C = [R^T | -R^T t]. The identity shows the object frontally.
     """
@@ -20,11 +20,11 @@ class PartPoses:
     translation: Float[Tensor, "*batch parts 3"]
 
     def canonical(self, x_posed: Float[Tensor, "*batch points 3"]) -> Float[Tensor, "*batch parts points 3"]:
-        """Where the points were before each part moved: R^T (x - t)."""
+        """Positions of the points before each part moved: R^T (x - t)."""
         return (x_posed[..., None, :, :] - self.translation[..., None, :]) @ self.rotation
 
     def after(self, first: PartPoses) -> PartPoses:
-        """This motion following another one."""
+        """This motion after another one."""
         translation = (self.rotation @ first.translation[..., None])[..., 0] + self.translation
         return PartPoses(self.rotation @ first.rotation, translation)
 
@@ -37,7 +37,7 @@ class PartPoses:
         return PartPoses(self.rotation.to(device), self.translation.to(device))
 
     def inverse(self) -> PartPoses:
-        """The motion back."""
+        """The inverse motion."""
         back = self.rotation.mT
         return PartPoses(back, -(back @ self.translation[..., None])[..., 0])
 
@@ -57,8 +57,8 @@ def blend(
     """Canonical points and part weights (UVA, section 3.3; HumanNeRF's approximation of inverse skinning).
 
     Args:
-        hypotheses: each part's canonical place of the same posed points, `PartPoses.canonical`.
-        logits: each part's skinning logit, looked up at its own hypothesis.
+        hypotheses: canonical positions of the same posed points for each part, from `PartPoses.canonical`.
+        logits: the skinning logit of each part, sampled at its own hypothesis.
     """
     weights = logits.softmax(-2)
     return (weights[..., None] * hypotheses).sum(-3), weights

@@ -43,7 +43,7 @@ class IdentityEmbedding(nn.Module):
 
 @dataclass
 class VoxelGeneratorConfig:
-    """Size of the decoder from codes to voxels."""
+    """Options of the decoder from codes to voxels."""
 
     code_size: int = 64
     """Number of values that the code of an identity has."""
@@ -65,7 +65,7 @@ class VoxelGeneratorConfig:
 
 
 class VoxelGenerator(nn.Module):
-    """3D convolutions from a code to a cube; channels are part logits, RGB, density, nothing squashed.
+    """3D convolutions from a code to a cube, whose channels are part logits, RGB and density, without activations.
 
     Unsupervised Volumetric Animation, section 3.2.
     """
@@ -98,7 +98,7 @@ class VoxelGenerator(nn.Module):
 
     @property
     def resolution(self) -> int:
-        """Voxels along an edge."""
+        """Number of voxels along an edge."""
         return 4 * 2 ** len(self.levels)
 
     def forward(
@@ -107,7 +107,7 @@ class VoxelGenerator(nn.Module):
         """Cubes, indexed (z, y, x).
 
         Args:
-            levels: stop after this many doublings; only where every resolution has its own output.
+            levels: stop after this many doublings; only if every resolution has its own output.
         """
         if len(codes) == 1 and codes.device.type == "cpu":
             # torch sends small convolutions of a single cube to a slow kernel: two cubes take a quarter of its time.
@@ -126,9 +126,10 @@ class VoxelGenerator(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """ReLU before the norm, as in the reference; doubles the resolution by repeating voxels.
+    """A block with ReLU before the norm, as in the published code; doubles the resolution by repeating voxels.
 
-    What treats every voxel alike is done before the repetition, which gives the same numbers for an eighth of the work.
+    Operations that treat all voxels alike are done before repeating, which gives the same result for an eighth of the
+    work.
     """
 
     def __init__(self, wide: int, narrow: int, norm: str, grow: bool = False) -> None:
@@ -170,10 +171,10 @@ def _norm(kind: str, width: int) -> nn.Module:
 
 
 def ellipsoid_prior(resolution: int, radii: Float[Tensor, "3"], slope: float) -> Float[Tensor, "n n n"]:
-    """Density before its activation that fills an ellipsoid in the cube's middle: slope * radius * (1 - distance).
+    """Density before activation that fills an ellipsoid in the middle: slope * radius * (1 - distance).
 
     Args:
-        radii: along x, y and z, in half cubes; distances are measured in them.
+        radii: along x, y and z, in half cubes; distances are relative to them.
     """
     axis = torch.linspace(-1, 1, resolution)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")

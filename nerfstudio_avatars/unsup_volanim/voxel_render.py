@@ -23,7 +23,8 @@ _SLAB = 2
 
 @dataclass(frozen=True)
 class SceneRays:
-    """Rays about the object's middle (x right, y down, z forward): origin + z * direction, for z from near to far."""
+    """Rays relative to the middle of the object (x right, y down, z forward): origin + z * direction, z from near to
+    far."""
 
     origins: Float[Tensor, "rays 3"]
     directions: Float[Tensor, "rays 3"]
@@ -31,7 +32,7 @@ class SceneRays:
     far: float
 
     def __getitem__(self, rays: slice | Tensor) -> SceneRays:
-        """Some of them."""
+        """Some of the rays."""
         return SceneRays(self.origins[rays], self.directions[rays], self.near, self.far)
 
     def __len__(self) -> int:
@@ -39,7 +40,7 @@ class SceneRays:
 
 
 def standard_rays(size: int, device: torch.device | str = "cpu") -> SceneRays:
-    """The pixels of a square picture of the standard camera, row by row."""
+    """Rays of the pixels of a square picture of the standard camera, row by row."""
     pixels = pixel_grid(size, device).flatten(0, 1) / FOCAL
     directions = torch.cat([pixels, torch.ones_like(pixels[:, :1])], -1)
     origins = torch.tensor([0.0, 0.0, -DISTANCE], device=device).expand_as(directions)
@@ -48,7 +49,7 @@ def standard_rays(size: int, device: torch.device | str = "cpu") -> SceneRays:
 
 @dataclass
 class VoxelRenderConfig:
-    """How cubes become pictures."""
+    """Options of rendering cubes."""
 
     samples: int = 48
     """Number of samples to take along each ray in training."""
@@ -65,24 +66,24 @@ class VoxelRenderConfig:
 
 @dataclass(frozen=True)
 class VoxelPictures:
-    """What rays see. Segmentations and depth sum over the ray, weighted as the colours are."""
+    """The rendering of rays. Segmentations and depth are summed along rays with the weights of colours."""
 
     rgb: Float[Tensor, "frames rays 3"]
-    """With the background."""
+    """Colours, including the background."""
     accumulation: Float[Tensor, "frames rays"]
-    """Of the object: 0 where the ray misses it, 1 where it sees nothing else."""
+    """Accumulation of the object: 0 where the ray misses it, 1 where it sees nothing else."""
     depth: Float[Tensor, "frames rays"]
-    """Of the object along the camera's axis, relative to its middle; not divided by the accumulation."""
+    """Depth of the object along the camera axis, relative to its middle; not divided by the accumulation."""
     parts: Float[Tensor, "frames rays parts"]
     """Share of each part in the accumulation."""
     normals: Float[Tensor, "frames rays 3"]
-    """Directions out of the object, x right, y down, z away, summed like colours; zeros where not asked for."""
+    """Outward directions (x right, y down, z away), summed like colours; zeros unless requested."""
     part_density: Float[Tensor, "frames parts"]
     """Mean density of each part over all samples, for the pull loss."""
 
 
 def half_extents(enlarge: float, device: torch.device | str = "cpu") -> Float[Tensor, "3"]:
-    """Of the canonical cube."""
+    """Half extents of the canonical cube."""
     return torch.tensor(SCENE, device=device) * enlarge
 
 
@@ -96,18 +97,18 @@ def render_voxels(
     normals: bool = False,
     visible: Float[Tensor, "parts"] | None = None,
 ) -> VoxelPictures:
-    """Renders frames; those of one identity follow each other, equally many for each.
+    """Renders frames, grouped by identity, with the same number for each.
 
-    UVA, sections 3.3 and 3.4: a sample is taken to every part's canonical frame, the parts' logits there decide how
-    the frames are blended, and the cube is read at the blended point.
+    UVA, sections 3.3 and 3.4: each sample is mapped to the canonical frame of every part, logits of the parts there
+    decide how the frames are blended, and the cube is sampled at the blended point.
 
     Args:
-        cubes: parts' logits, RGB, density before its activation.
+        cubes: part logits, RGB, and density before activation.
         poses: (frames, parts).
-        jitter: whether samples move at random within their share of the ray.
-        density_noise: standard deviation of noise added before the activation.
-        normals: whether they are wanted too; without gradient.
-        visible: factor of each part's density; all ones by default.
+        jitter: whether to move samples at random within their share of the ray.
+        density_noise: standard deviation of the noise added before activation.
+        normals: whether to compute normals too; without gradient.
+        visible: factor on the density of each part; by default ones.
     """
     parts = cubes.shape[1] - 4
     per_ray = len(poses.rotation) * config.samples * parts
@@ -186,7 +187,7 @@ def _render(
 def _normals(
     shape: Tensor, canonical: Tensor, weights: Float[Tensor, "frames parts points"], rotation: Tensor, extents: Tensor
 ) -> Float[Tensor, "frames 3 points"]:
-    """Where the density falls fastest, turned as the parts are (UVA, section 3.9)."""
+    """Directions in which density falls fastest, rotated with the parts (UVA, section 3.9)."""
     solid = F.relu(shape[:, 0])
     step = 2 / (solid.shape[-1] - 1)
     slopes = torch.stack([torch.gradient(solid, spacing=step, dim=axis)[0] for axis in (3, 2, 1)], 1)
@@ -206,7 +207,7 @@ def _look_up(cubes: Tensor, points: Float[Tensor, "frames points 3"]) -> Float[T
 
 
 def _look_up_parts(logits: Tensor, hypotheses: Float[Tensor, "frames parts points 3"]) -> Tensor:
-    """Each part's logit at its own hypothesis."""
+    """Logit of each part at its own hypothesis."""
     identities, parts = logits.shape[:2]
     frames, _, count, _ = hypotheses.shape
     grid = hypotheses.reshape(identities, frames // identities, parts, count, 3).transpose(1, 2)
@@ -220,7 +221,7 @@ def _look_up_parts(logits: Tensor, hypotheses: Float[Tensor, "frames parts point
 
 
 def _plate(colours: Tensor, points: Tensor, frames: int, noise: float) -> tuple[Tensor, Tensor]:
-    """The cube's far slices seen unmoved: their colours and a fixed density."""
+    """The far slices of the cube, seen unmoved: their colours and a fixed density."""
     n = colours.shape[-1]
     volume = colours.new_zeros(1, 1, n, n, n)
     volume[:, :, n - max(1, int(n * _PLATE_SHARE)) :] = _PLATE_DENSITY
@@ -232,7 +233,7 @@ def _plate(colours: Tensor, points: Tensor, frames: int, noise: float) -> tuple[
 
 
 def _slab(colours: Tensor, rays: SceneRays, extents: Tensor, frames: int) -> Float[Tensor, "frames rays 3"]:
-    """Colours behind everything: where the rays leave the scene."""
+    """Colours behind everything, where rays leave the scene."""
     reach = (REACH - rays.origins[:, 2]) / rays.directions[:, 2]
     place = ((rays.origins + reach[:, None] * rays.directions) / extents)[None, :, None, :2]
     picture = colours[:, :, -_SLAB:].mean(2)
@@ -242,17 +243,17 @@ def _slab(colours: Tensor, rays: SceneRays, extents: Tensor, frames: int) -> Flo
 
 
 SOLID = 0.5
-"""Accumulation from which a pixel has a depth and a normal."""
+"""Accumulation above which a pixel has depth and a normal."""
 
 
 def as_images(seen: Sequence[VoxelPictures], middle: float, height: int, width: int) -> dict[str, Tensor]:
     """Joins the pieces of one frame.
 
     Args:
-        seen: of successive rays, row by row; one frame each.
-        middle: depth of the object's middle, half pictures from the camera.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        seen: renderings of successive rays of one frame, row by row.
+        middle: distance of the middle of the object from the camera, in half pictures.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
 
     Returns:
         `rgb`, `accumulation`, `depth` (half pictures from the camera), `normal` (-1 to 1 as colours), `parts` (one
@@ -276,6 +277,6 @@ def as_images(seen: Sequence[VoxelPictures], middle: float, height: int, width: 
 
 
 def part_colours(parts: int) -> Float[Tensor, "parts 3"]:
-    """A colour for each part, evenly around the circle of hues."""
+    """A colour for each part, evenly spaced in hue."""
     hue = torch.arange(parts)[:, None] / max(parts, 1) + torch.tensor([0.0, 2 / 3, 1 / 3])
     return (0.5 + 0.5 * torch.cos(2 * torch.pi * hue)).clamp(0, 1)

@@ -105,4 +105,4 @@ def test_data_that_are_gone_are_told_without_an_option_that_there_is_not(data, o
         load_run(original(pathlib.Path(data)), need_data=True)
     said = str(error.value)
     assert said.startswith(f"{data}: no such") and "config.yml was trained on" in said and "--data" not in said
-    assert ("start the command where" in said) == (data == "gone")
+    assert ("run the command in the folder" in said) == (data == "gone")

@@ -68,7 +68,7 @@ def test_what_the_method_already_is_is_left_out():
 
 
 def test_unknown_and_empty_choices_are_refused():
-    with pytest.raises(UserError, match="--only nothing: no such variant. Expected some of .*full"):
+    with pytest.raises(UserError, match="--only nothing: there is no such variant. Expected some of .*full"):
         choose(("nothing",), "instant-avatar")
     with pytest.raises(UserError, match="is so already"):
         choose(("cells-20mm",), "instant-avatar")
@@ -101,7 +101,7 @@ def test_results_of_another_setting_are_refused(setting, tmp_path):
     with pytest.raises(UserError, match="steps 30, now 40"):
         kept_result(file, dataclasses.replace(setting, steps=40), FULL, 0)
     file.write_text("{")
-    with pytest.raises(UserError, match="result.json: no result that ablate wrote"):
+    with pytest.raises(UserError, match="result.json: not a result written by `ns-avatar ablate`"):
         kept_result(file, setting, FULL, 0)
 
 

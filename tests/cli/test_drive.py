@@ -17,7 +17,7 @@ def test_a_clip_of_the_data_moves_somebody_who_does_not_exist(volanim_config, he
     ("words", "said"),
     [
         (["--load-config", "nowhere.yml"], "nowhere.yml: no such file"),
-        (["--load-config", "nowhere.yml", "--mask", "a.png"], "--mask: is for --image"),
+        (["--load-config", "nowhere.yml", "--mask", "a.png"], "--mask: expected --image as well"),
         (["--load-config", "nowhere.yml", "--output", "a.txt"], "nowhere.yml: no such file"),
     ],
 )

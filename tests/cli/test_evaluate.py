@@ -65,7 +65,7 @@ def test_only_the_groups_asked_for_are_rendered_and_each_picture_is_kept(tmp_pat
 
 
 def test_data_without_the_groups_of_a_protocol_are_refused():
-    with pytest.raises(UserError, match="run: its held-out pictures are test; expected some of novel_pose"):
+    with pytest.raises(UserError, match="run: its held-out pictures belong to test. Expected some of novel_pose"):
         measure(_run({}), ("novel_pose",))
 
 
@@ -146,8 +146,8 @@ def test_the_papers_own_setting_differs_in_nothing():
         ({"size": (90, 120)}, "pictures: 120x90; the paper's are 540x540"),
         ({"paper_poses": False}, "poses: the data's own"),
         ({"body": "standin"}, "body: standin; the paper's is SMPL"),
-        ({"poses_corrected": True}, "poses: corrected in training"),
-        ({"method": "instant-avatar"}, "method: instant-avatar with this package's choices, 3420 steps"),
+        ({"poses_corrected": True}, "poses: refined in training"),
+        ({"method": "instant-avatar"}, "method: instant-avatar with this package's settings, 3420 steps"),
     ],
 )
 def test_each_difference_is_told(change, said):

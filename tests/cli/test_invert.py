@@ -145,7 +145,7 @@ def test_runs_of_other_methods_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"image": ()}, "--image: no picture"),
+        ({"image": ()}, "--image: expected one or more pictures"),
         ({"code_steps": -1}, "--code-steps -1"),
         ({"tune_steps": -3}, "--tune-steps -3"),
     ],
@@ -159,7 +159,7 @@ def test_pictures_that_the_run_cannot_draw_are_told_of(volanim_config, tmp_path,
     noise = np.random.default_rng(0).integers(0, 2, (32, 32, 3)).astype(np.uint8) * 255
     Image.fromarray(noise).save(tmp_path / "noise.png")
     Invert(volanim_config, (tmp_path / "noise.png",), tmp_path / "a.npz").run()
-    assert "can hardly draw" in capsys.readouterr().out
+    assert "reconstructed badly" in capsys.readouterr().out
 
 
 def test_of_a_long_clip_some_pictures_are_taken(volanim_config, head_clips, monkeypatch):
@@ -220,10 +220,10 @@ def test_transparency_is_a_mask(asked, tmp_path):
 @pytest.mark.parametrize(
     ("trained_with", "found", "said"),
     [
-        (True, torch.full((1, 32, 32), 255, dtype=torch.uint8), "looks like a person"),
-        (True, torch.zeros(1, 32, 32, dtype=torch.uint8), "keep ghosts.*no person was found"),
-        (True, ModuleNotFoundError("not installed"), "keep ghosts.*not installed"),
-        (False, None, "keep ghosts.*trained without"),
+        (True, torch.full((1, 32, 32), 255, dtype=torch.uint8), "person found in the pictures is used"),
+        (True, torch.zeros(1, 32, 32, dtype=torch.uint8), "No person was found.*ghosts"),
+        (True, ModuleNotFoundError("not installed"), "ghosts.*not installed"),
+        (False, None, "without masks, as in training, .*ghosts"),
     ],
 )
 def test_masks_are_found_where_they_can_be_and_it_is_said(

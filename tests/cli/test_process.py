@@ -31,7 +31,7 @@ def test_a_drawn_video_becomes_a_subject(tmp_path, capsys, monkeypatch):
     (video,) = drawn.glob("*.mp4")
     main(["process", str(video), "--output", str(output), "--frames", "12", "--body", "standin", "--end", "0.5"])
     said = capsys.readouterr().out
-    assert f"Next: ns-train instant-avatar --data {output} " in said and "Landmarks are met within" in said
+    assert f"Next: ns-train instant-avatar --data {output} " in said and "pixels of the landmarks" in said
     parser = PeopleSnapshotDataParserConfig(data=output, downscale_factor=2).setup()
     train = parser.get_dataparser_outputs("train")
     assert len(train.cameras) == 9 and train.metadata["pictures"].source.load([0]).shape == (1, 128, 128, 4)
@@ -72,9 +72,9 @@ def test_what_may_spoil_the_avatar_is_said(result):
     footage = dataclasses.replace(footage, empty=[33, 34], seen=[footage.seen[0], cut, *footage.seen[2:]])
     told = "\n".join(remarks(footage, half))
     for expected in (
-        "frames 33, 34.",
-        "Doubtful poses, which meet their masks badly: frames 20.",
-        "border: frames 10.",
+        "which are left out: 33, 34.",
+        "The pose does not fit the mask well in these frames: 20.",
+        "border of the picture in these frames: 10.",
     ):
         assert expected in told
     assert "Film a whole turn" in told
@@ -96,7 +96,7 @@ def test_values_that_make_no_sense_are_refused(option, message, tmp_path):
 
 def test_what_is_there_is_kept(tmp_path):
     (tmp_path / "there").mkdir()
-    with pytest.raises(UserError, match="exists. Remove it"):
+    with pytest.raises(UserError, match="exists already. Remove it"):
         Process(tmp_path / "a.mp4", output=tmp_path / "there").run()
 
 

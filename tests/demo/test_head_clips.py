@@ -123,7 +123,7 @@ def test_earlier_clips_are_replaced_whole_and_a_strangers_folder_is_not(tmp_path
     stranger = tmp_path / "thesis"
     stranger.mkdir()
     (stranger / "thesis.tex").write_text("years of work")
-    with pytest.raises(DataError, match="no demo data"):
+    with pytest.raises(DataError, match="without demo data"):
         draw(stranger)
     assert (stranger / "thesis.tex").read_text() == "years of work"
     assert {path.name for path in tmp_path.iterdir()} == {"vox", "thesis"}
@@ -134,7 +134,7 @@ def test_an_empty_folder_is_filled_and_a_file_is_not_replaced(tmp_path):
     draw(tmp_path / "empty", identities=1)
     assert (tmp_path / "empty" / "train").is_dir()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DataError, match="no demo data"):
+    with pytest.raises(DataError, match="without demo data"):
         draw(tmp_path / "file")
 
 

@@ -149,7 +149,7 @@ def test_an_earlier_demo_is_replaced_and_a_strangers_folder_is_not(folder, tmp_p
     stranger = tmp_path / "demo-casual"
     stranger.mkdir()
     (stranger / "thesis.tex").write_text("years of work")
-    with pytest.raises(DataError, match="no demo sequence"):
+    with pytest.raises(DataError, match="without a demo sequence"):
         draw_demo_sequence(tmp_path, size=SIZE, frames=FRAMES)
     assert (stranger / "thesis.tex").read_text() == "years of work"
     assert not list(tmp_path.glob(".*.partial"))

@@ -115,7 +115,7 @@ def test_an_earlier_demo_is_replaced_and_a_strangers_folder_is_not(folder, tmp_p
     stranger = tmp_path / "run0" / "demo_01"
     stranger.mkdir(parents=True)
     (stranger / "thesis.tex").write_text("years of work")
-    with pytest.raises(DataError, match="no demo"):
+    with pytest.raises(DataError, match="without a demo"):
         draw_surreal_demo(tmp_path, width=64, height=48, frames=1)
     assert (stranger / "thesis.tex").read_text() == "years of work"
 

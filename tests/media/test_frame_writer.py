@@ -48,7 +48,11 @@ def test_a_folder_gets_numbered_rgba_pictures(tmp_path):
 
 @pytest.mark.parametrize(
     ("output", "transparent", "message"),
-    [("a.mp4", True, "no transparency"), ("a.avi", False, "unknown ending"), ("folder.mp4", False, "already a folder")],
+    [
+        ("a.mp4", True, "cannot be transparent"),
+        ("a.avi", False, "unknown ending"),
+        ("folder.mp4", False, "already a folder"),
+    ],
 )
 def test_outputs_that_cannot_be_written_are_refused(output, transparent, message, tmp_path):
     (tmp_path / "folder.mp4").mkdir()
@@ -65,7 +69,7 @@ def test_places_below_a_file_are_refused(name, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no file, of whoever")
 def test_a_folder_that_takes_no_file_is_refused():
-    with pytest.raises(UserError, match="/proc: nothing can be written there"):
+    with pytest.raises(UserError, match="/proc: cannot be written to"):
         check_output(Path("/proc/x.mp4"), transparent=False)
 
 

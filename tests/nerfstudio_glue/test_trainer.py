@@ -34,7 +34,7 @@ def trainer(config, monkeypatch):
 def test_without_cuda_it_trains_on_the_cpu_and_says_so_in_a_line(config, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert AvatarTrainer(config).device == config.machine.device_type == "cpu"
-    assert capsys.readouterr().out.count("training on the CPU") == 1
+    assert capsys.readouterr().out.count("training runs on the CPU") == 1
 
 
 def test_schedules_are_as_long_as_the_training(config):

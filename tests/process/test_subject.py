@@ -59,7 +59,7 @@ def test_frames_without_a_person_are_left_out_and_named(folder):
     footage = look(folder, progress=lambda *what: told.append(what))
     assert footage.empty == [3] and footage.numbers == [0, 1, 2, *range(4, FRAMES)]
     assert [int(picture[0, 0, 0]) for picture in footage.pictures] == [10 * number for number in footage.numbers]
-    assert told[-1] == ("Looking at frames", FRAMES, FRAMES)
+    assert told[-1] == ("Detecting people", FRAMES, FRAMES)
 
 
 def test_frames_are_spread_over_the_moments_asked_for(folder):

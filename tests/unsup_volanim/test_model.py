@@ -291,7 +291,7 @@ def test_poses_and_cubes_are_kept_until_the_network_changes(model, monkeypatch):
 
 def test_without_any_loss_that_compares_pictures_there_is_no_training(pipeline):
     pipeline.model.config.losses.pixel = 0.0
-    with pytest.raises(RuntimeError, match="No loss is left that compares pictures"):
+    with pytest.raises(RuntimeError, match="No loss compares pictures"):
         pipeline.get_train_loss_dict(0)
 
 

@@ -64,13 +64,15 @@ def kept_result(file: Path, setting: Setting, variant: Variant, seed: int) -> di
         result = json.loads(file.read_text("utf8"))
         found = {name: result["setting"][name] for name in setting.key(variant, seed)}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: no result that ablate wrote ({error}). Delete it, or say --force.") from error
+        raise UserError(
+            f"{file}: not a result written by `ns-avatar ablate` ({error}). Delete it, or use --force."
+        ) from error
     expected = setting.key(variant, seed)
     other = [f"{name} {found[name]!r}, now {value!r}" for name, value in expected.items() if found[name] != value]
     if other:
         raise UserError(
-            f"{file}: a result of another setting: {'; '.join(other)}. "
-            "Take another --output, or --force to train again."
+            f"{file}: a result with other settings: {'; '.join(other)}. "
+            "Choose another --output, or use --force to train again."
         )
     return result
 

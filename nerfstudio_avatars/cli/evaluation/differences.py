@@ -34,7 +34,7 @@ class RunFacts:
 
 
 def facts_of(run: LoadedRun) -> RunFacts:
-    """Reads them off an opened run, before any protocol changed its options."""
+    """Reads the facts from an opened run, before a protocol changes its options."""
     dataset, model, person = run.datamanager.eval_dataset, run.model.config, run.model.person
     clip = Path(dataset.image_filenames[0]).parent
     height, width = (int(getattr(dataset.cameras, side)[0]) for side in ("height", "width"))
@@ -66,9 +66,11 @@ def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
     if not facts.body.startswith("smpl"):
         found.append(f"body: {facts.body}; the paper's is SMPL")
     if protocol.stored_poses and facts.poses_corrected:
-        found.append(f"poses: corrected in training together with the avatar; {TRAINED_POSES}")
+        found.append(f"poses: refined in training, together with the avatar; {TRAINED_POSES}")
     if facts.method != "instant-avatar-paper":
-        found.append(f"method: {facts.method} with this package's choices, {facts.steps} steps; not the reference's")
+        found.append(
+            f"method: {facts.method} with this package's settings, {facts.steps} steps; not the published code"
+        )
     return found
 
 

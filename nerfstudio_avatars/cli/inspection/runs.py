@@ -52,7 +52,9 @@ def read_run(path: Path) -> Report:
             Fact("date", written),
         ]
         if last.parent != folder:
-            notes.append(f"no checkpoint in {folder}: opening it takes the one above, where its training wrote it")
+            notes.append(f"no checkpoint in {folder}: the one above, where training wrote it, is used instead")
     else:
-        notes.append(f"no checkpoint (step-*.ckpt) in {folder}: not trained to a first checkpoint, or cleaned up")
+        notes.append(
+            f"no checkpoint (step-*.ckpt) in {folder}: training ended before the first one, or they were deleted"
+        )
     return Report(path, "run", tuple(facts), tuple(notes))

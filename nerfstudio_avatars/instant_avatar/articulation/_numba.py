@@ -19,19 +19,19 @@ _FAR = 1e30
 
 @dataclass(frozen=True)
 class MappedCells(PosedCells):
-    """Posed cells with what is needed to invert them quickly, per cell; of those in bins."""
+    """Posed cells in bins, with the values per cell that make inverting them fast."""
 
     bounds: np.ndarray
     """Bounding box: lower and upper corner."""
     guess: np.ndarray
-    """The map's affine part at the cell's centre, inverted: local = guess[:3] + guess[3:12] @ x. A point of the cell
-    is given a place within guess[12:] of the centre: what lies farther cannot be in the cell."""
+    """Inverse of the affine part of the map at the centre: local = guess[:3] + guess[3:12] @ x. It puts points of the
+    cell within guess[12:] of the centre; points that are farther cannot be in the cell."""
     polynomial: np.ndarray
     """Factors of 1, u, v, w, uv, uw, vw, uvw, for x, y, z."""
 
 
 class Search(NamedTuple):
-    """Arrays of one pose in which points' roots are searched."""
+    """The arrays of one pose that roots are searched in."""
 
     origin: np.ndarray
     bin_scale: float
@@ -51,7 +51,7 @@ class Search(NamedTuple):
 
     @classmethod
     def of(cls, posed: PosedCells, volume: SkinningVolume) -> Search:
-        """Of posed cells, whichever twin binned them."""
+        """Builds the search from posed cells, whichever twin binned them."""
         if isinstance(posed, MappedCells):
             maps = posed.bounds, posed.guess, posed.polynomial
         else:
@@ -101,7 +101,7 @@ def _map_cell(nodes, cells, c, bounds, polynomial, sides):
 
 @njit(inline="always")
 def _determinant(b, c, u, v, w):
-    """Of a cell's map, at a place in it."""
+    """Determinant of the map of a cell, at a place in it."""
     vw, uw, uv = v * w, u * w, u * v
     ax = b[c, 1, 0] + v * b[c, 4, 0] + w * b[c, 5, 0] + vw * b[c, 7, 0]
     ay = b[c, 1, 1] + v * b[c, 4, 1] + w * b[c, 5, 1] + vw * b[c, 7, 1]
@@ -131,7 +131,8 @@ def _at_centre(b, c, a):
 
 @njit(fastmath=True, cache=True, nogil=True)
 def _guess(b, c, residual, tolerance, far, out):
-    """Inverse of a cell's affine part at its centre, and how far from the centre it may put a point of the cell."""
+    """Inverse of the affine part of a cell at its centre, and the largest distance from the centre it gives a point of
+    it."""
     half = np.float32(0.5)
     x, y, z = _at_centre(b, c, 0), _at_centre(b, c, 1), _at_centre(b, c, 2)
     cofactors = (
@@ -178,7 +179,7 @@ def _enclose(bounds, rows, box):
 
 @njit(inline="always")
 def _bins_of(bounds, c, origin, scale, dims):
-    """First and last bin, along each axis, that a cell reaches into."""
+    """First and last bin along each axis that a cell overlaps."""
     i0, i1 = int((bounds[c, 0] - origin[0]) * scale), int((bounds[c, 3] - origin[0]) * scale)
     j0, j1 = int((bounds[c, 1] - origin[1]) * scale), int((bounds[c, 4] - origin[1]) * scale)
     k0, k1 = int((bounds[c, 2] - origin[2]) * scale), int((bounds[c, 5] - origin[2]) * scale)
@@ -187,7 +188,7 @@ def _bins_of(bounds, c, origin, scale, dims):
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _count(bounds, rows, box, scale, dims, starts, offsets):
-    """Where each bin's entries begin, pose by pose: those of a pose lie in `offsets` from `starts` on."""
+    """Start of the entries of each bin, pose by pose: those of a pose are in `offsets` from `starts` on."""
     for pose in prange(len(bounds)):
         of_bin = offsets[starts[pose] : starts[pose + 1]]
         of_bin[:] = 0
@@ -204,7 +205,7 @@ def _count(bounds, rows, box, scale, dims, starts, offsets):
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _fill(bounds, rows, box, scale, dims, starts, offsets, firsts, members):
-    """The entries themselves; those of a pose lie in `members` from `firsts` on."""
+    """The entries; those of a pose are in `members` from `firsts` on."""
     for pose in prange(len(bounds)):
         of_bin, entries = offsets[starts[pose] : starts[pose + 1]], members[firsts[pose] : firsts[pose + 1]]
         for c in rows:
@@ -223,7 +224,7 @@ def _fill(bounds, rows, box, scale, dims, starts, offsets, firsts, members):
 
 @njit(inline="always")
 def _invert(px, py, pz, b, c, u, v, w, steps, residual, tolerance):
-    """Newton in posed cell `c` from a place in it: (found, u, v, w)."""
+    """Newton's method in posed cell `c` from a place in it: (found, u, v, w)."""
     half = np.float32(0.5)
     # The map's polynomial in locals: slices of arrays would be counted, at every one of them.
     b00, b01, b02 = b[c, 0, 0] - px, b[c, 0, 1] - py, b[c, 0, 2] - pz
@@ -278,11 +279,12 @@ def bin_at(search, px, py, pz):
 
 @njit(inline="always")
 def roots_in_bin(search, at, px, py, pz, density, most, first, row, out_cell, out_local, out_density):
-    """All roots of a posed point in its bin's cells, at most `most`; returns their number.
+    """Finds all roots of a posed point in the cells of its bin, at most `most`; returns their number.
 
     Args:
         density: of the canonical half-size cells; roots in negative ones do not count. Empty: all roots count.
-        first: where the roots go: `out_cell[row, first]` and so on; their densities to `out_density[row, 0]` and on.
+        first: where roots are written: from `out_cell[row, first]` on, and their densities from `out_density[row, 0]`
+        on.
     """
     half = np.float32(0.5)
     found_here = 0

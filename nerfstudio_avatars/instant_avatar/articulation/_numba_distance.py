@@ -13,7 +13,7 @@ from torch import Tensor
 
 @njit(inline="always")
 def trilinear(grid, x, y, z):
-    """Value and slopes at a place in units of the grid's spacing; beyond the border the border's value, and level."""
+    """Value and slopes at a place in units of the grid spacing; beyond the border, the border's value and no slope."""
     n0, n1, n2 = grid.shape
     zero, one = np.float32(0), np.float32(1)
     ex, ey, ez = np.float32(n0 - 1), np.float32(n1 - 1), np.float32(n2 - 1)
@@ -46,10 +46,10 @@ def _look_up(points, grid, origin, scale, value, slope):
 def distance_and_slope(
     x: Tensor, grid: Tensor, origin: Tensor, spacing: float, with_slope: bool
 ) -> tuple[Tensor, Tensor]:
-    """Distance at points, and its gradient with respect to them: empty where it is not asked for.
+    """Distance at points, and its gradient with respect to them, empty unless asked for.
 
     Args:
-        spacing: of the grid's nodes, metres.
+        spacing: between the nodes of the grid, in metres.
     """
     value, slope = torch.empty(len(x)), torch.empty(len(x) if with_slope else 0, 3)
     arrays = (numbers.detach().numpy() for numbers in (x.contiguous(), grid, origin))

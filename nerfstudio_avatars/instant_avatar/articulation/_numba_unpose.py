@@ -13,7 +13,7 @@ from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 
 _MOST_ROOTS = 16
-"""Roots of one point that the buffers hold; a body folded sixteen times is no body."""
+"""Number of roots of one point that the buffers hold, more than a body can have."""
 _ANYWHERE = np.empty((0, 0, 0), np.float32)
 
 

@@ -16,9 +16,9 @@ from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Skinn
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Program, Sizes, owners
 
 _BLOCK = 32
-"""Points of a program: one warp. They wait for one another, so more would wait longer."""
+"""Points per program: one warp. Points wait for one another, so more of them would wait longer."""
 _MOST_ROOTS = 16
-"""Roots of one point that the buffers hold; a body folded sixteen times is no body."""
+"""Number of roots of one point that the buffers hold, more than a body can have."""
 
 
 @triton.jit
@@ -60,7 +60,7 @@ def _along(b0, b1, b2, b3, b4, b5, b6, b7, u, v, w):
 
 @triton.jit
 def _step(at, f0, f1, f2, r0, r1, r2, determinant):
-    """One coordinate's Newton step, kept near the cell."""
+    """The Newton step in one coordinate, kept near the cell."""
     return tl.minimum(tl.maximum(at - (r0 * f0 + r1 * f1 + r2 * f2) / determinant, -0.5), 1.5)
 
 

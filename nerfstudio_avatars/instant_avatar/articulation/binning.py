@@ -20,10 +20,10 @@ def bin_cells(
     """Sorts the occupied cells of a pose into cubic bins.
 
     Args:
-        nodes: posed nodes, metres.
+        nodes: posed nodes, in metres.
         cells: corners of all cells of the volume.
-        occupied: the cells to sort: those with something in them. At least one.
-        bin_size: edge of a bin, metres.
+        occupied: the cells to sort, which have something in them. At least one.
+        bin_size: edge length of a bin, in metres.
     """
     return bin_all(nodes[None], cells, occupied, bin_size)[0]
 
@@ -38,7 +38,7 @@ def bin_all(
     """`bin_cells` of several poses, side by side (specification: `_binning_torch`; numba twin on the CPU).
 
     Args:
-        budget: for the bins, so that a GPU is not waited for.
+        budget: sizes of the bins, to avoid waiting for the GPU.
     """
     nodes = nodes.detach()
     if use_numba(nodes):

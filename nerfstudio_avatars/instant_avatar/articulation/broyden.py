@@ -16,14 +16,14 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.articulation.snarf_weights import WeightVolume
 
 INIT_BONES = (0, 1, 2, 4, 5, 10, 11, 12, 15, 16, 17, 18, 19)
-"""InstantAvatar's first guesses: pelvis, hips, knees, feet, neck, head, shoulders and elbows move rigidly."""
+"""InstantAvatar's initial guesses: pelvis, hips, knees, feet, neck, head, shoulders and elbows move rigidly."""
 FAST_SNARF_INIT_BONES = (0, 1, 2, 4, 5, 16, 17, 18, 19)
 """Fast-SNARF's own nine."""
 
 
 @dataclass(frozen=True)
 class TransformGrid:
-    """The blended canonical -> posed transforms of one pose at the nodes of a weight volume."""
+    """Blended transforms from canonical space to one pose, at the nodes of a weight volume."""
 
     table: Float[Tensor, "padded_nodes 12"]
     """Rows of 3x4 matrices, z-y-x order, with a border of zero matrices: outside the volume everything is zero."""
@@ -68,7 +68,7 @@ class TransformGrid:
         return mixed.unflatten(-1, (3, 4))
 
     def warp(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
-        """Moves canonical points into the pose; zero outside the volume. Differentiable in pose and points."""
+        """Moves canonical points to the pose; zero outside the volume. Differentiable in pose and points."""
         return apply_affine(self.transforms(x_canonical), x_canonical)
 
 
@@ -89,17 +89,17 @@ def broyden_unpose(
     diverged: float = 1e-1,
     duplicate_distance: float = 1e-4,
 ) -> tuple[Float[Tensor, "points inits 3"], Bool[Tensor, "points inits"], Float[Tensor, "points inits 3 3"]]:
-    """Canonical roots of posed points, one search from each first guess. Carries no gradient.
+    """Finds canonical roots of posed points, with one search from each initial guess. Carries no gradient.
 
     Args:
-        x_posed: points in the frame that the transforms lead to, metres.
+        x_posed: points in the posed frame of the transforms, in metres.
         joint_transforms: canonical -> posed, rigid.
         volume: the skinning weights in canonical space.
-        init_bones: the bones whose rigid inverses are the first guesses.
+        init_bones: the bones whose rigid inverses are the initial guesses.
         max_iterations: Broyden steps before a search is given up.
         converged: residual, in metres, at which a search has succeeded.
         diverged: residual, in metres, beyond which a search is given up.
-        duplicate_distance: of two roots closer than this, in metres, the later guess's stays.
+        duplicate_distance: distance in metres below which two roots are one, and that of the later guess is kept.
 
     Returns:
         The roots, whether each is valid (inside the volume, no duplicate), and the inverse Jacobians held by the
@@ -117,7 +117,7 @@ def unpose_in_grid(
     init_bones: tuple[int, ...] = INIT_BONES,
     duplicate_distance: float = 1e-4,
 ) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, "roots"], Float[Tensor, "roots 3 3"]]:
-    """As `broyden_unpose` in a pose that is already blended, and packed: for many calls in one pose."""
+    """Like `broyden_unpose`, for many calls in one pose, which is already blended; the roots are packed."""
     roots, valid, jacobian_inverse = search_roots(x_posed, grid, init_bones)
     return pack_roots(roots, valid & ~later_duplicates(roots, valid, duplicate_distance), jacobian_inverse)
 
@@ -163,7 +163,7 @@ def search_roots(
 def later_duplicates(
     roots: Float[Tensor, "points inits 3"], valid: Bool[Tensor, "points inits"], distance: float
 ) -> Bool[Tensor, "points inits"]:
-    """Marks the valid roots that a later valid root of the same point repeats within `distance` metres."""
+    """Marks valid roots that have a later valid root of the same point within `distance` metres."""
     duplicate = torch.zeros_like(valid)
     several = (valid.sum(1) > 1).nonzero()[:, 0]
     some, is_root = roots[several], valid[several]
@@ -178,7 +178,7 @@ def pack_roots(
     valid: Bool[Tensor, "points inits"],
     jacobian_inverse: Float[Tensor, "points inits 3 3"],
 ) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, "roots"], Float[Tensor, "roots 3 3"]]:
-    """Only the valid roots, each with its point's index (ascending): the form that `ops.unpose` returns too."""
+    """Keeps only valid roots, each with the index of its point (ascending), as `snarf.unpose` returns them."""
     return roots[valid], valid.nonzero()[:, 0], jacobian_inverse[valid]
 
 

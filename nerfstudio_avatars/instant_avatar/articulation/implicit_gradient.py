@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Warp = Callable[[Tensor], Tensor]
-"""Canonical points (n, 3) -> posed points (n, 3), metres; differentiable in the points and in the pose."""
+"""Maps canonical points (n, 3) to posed points (n, 3), in metres; differentiable in points and pose."""
 
 
 def implicit_canonical(
@@ -24,13 +24,13 @@ def implicit_canonical(
     x_posed: Float[Tensor, "roots 3"],
     warp: Warp,
 ) -> Float[Tensor, "roots 3"]:
-    """The same roots, now carrying gradient to the pose inside `warp` and to the posed points.
+    """Attaches gradients to roots, with respect to the pose inside `warp` and to the posed points.
 
     Args:
-        x_canonical: roots of `warp(x) = x_posed`; a gradient they carry is dropped.
-        jacobian_inverse: d x_canonical / d x_posed at the roots. As exact as it is, so is the gradient.
-        x_posed: the points that were searched for, one for each root, with the gradient to the rays.
-        warp: the forward map of which they are roots.
+        x_canonical: roots of `warp(x) = x_posed`; their own gradients are dropped.
+        jacobian_inverse: d x_canonical / d x_posed at the roots, which the gradient is as exact as.
+        x_posed: the posed point of each root, with gradients to the rays.
+        warp: the forward map.
     """
     root = x_canonical.detach()
     mismatch = x_posed - warp(root)
@@ -41,12 +41,12 @@ def implicit_canonical(
 def inverse_jacobian(
     x_canonical: Float[Tensor, "roots 3"], warp: Warp, cap: float | None = None
 ) -> Float[Tensor, "roots 3 3"]:
-    """Exact inverse of the forward map's Jacobian, from three backward passes.
+    """Exact inverse of the Jacobian of the forward map, from three backward passes.
 
     Args:
-        x_canonical: where to take it.
+        x_canonical: the points to evaluate it at.
         warp: the forward map, acting on each point alone.
-        cap: largest Frobenius norm of an inverse; larger ones, in folds of the skin, are scaled down to it.
+        cap: largest Frobenius norm of an inverse; larger ones, in folds of the skin, are scaled down.
     """
     with torch.enable_grad():
         x = x_canonical.detach().requires_grad_(True)

@@ -12,21 +12,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PosedCells:
-    """Posed cells in bins (compressed sparse rows). A posed point can only come from the cells of its bin."""
+    """Posed cells in bins (compressed sparse rows). A posed point can only be in the cells of its bin."""
 
     nodes: Float[Tensor, "nodes 3"]
-    """Posed nodes, metres, detached."""
+    """Posed nodes in metres, detached."""
     cells: Int[Tensor, "cells 8"]
-    """Node indices of all the volume's cells (x fastest in the corner's number)."""
+    """Node indices of all cells of the volume (x is fastest in the number of a corner)."""
     lower: Float[Tensor, "cells 3"]
     upper: Float[Tensor, "cells 3"]
-    """Bounding box of each posed cell. What is said of single cells is said of those in bins; the numba twin leaves it
-    open for all others."""
+    """Bounding box of each posed cell. Values per cell are only defined for cells in bins."""
     sides: Int[Tensor, "cells 2"]
-    """Of cells that are turned inside out in a part of them, deep in a crease: the corner on either side of the fold,
-    where the map's determinant is highest and lowest. One point may have a root on each. All others: -1."""
+    """For cells that are partly inside out, deep in a crease: the corners on both sides of the fold, with the highest
+    and lowest determinant of the map. A point may have a root on each side. For other cells: -1."""
     box: Float[Tensor, "2 3"]
-    """Bounding box of the cells that are in bins, metres."""
+    """Bounding box of the cells in bins, in metres."""
     origin: Float[Tensor, "3"]
     bin_size: float
     dims: tuple[int, int, int]
@@ -36,11 +35,11 @@ class PosedCells:
 
     @property
     def diagonal(self) -> float:
-        """No ray is longer than this within the box, metres."""
+        """Length of the diagonal of the box in metres, which no ray in it exceeds."""
         return math.hypot(*self.dims) * self.bin_size
 
     def bin_of(self, x_posed: Float[Tensor, "points 3"]) -> tuple[Int[Tensor, "points"], Bool[Tensor, "points"]]:
-        """Bin of each point, and whether it lies in any (bin 0 where not)."""
+        """Bin of each point, and whether it is in any (bin 0 if not)."""
         at = ((x_posed - self.origin) / self.bin_size).floor().long()
         i, j, k = at.unbind(-1)
         d0, d1, d2 = self.dims

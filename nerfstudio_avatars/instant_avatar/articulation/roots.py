@@ -8,21 +8,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TOLERANCE = 1e-3
-"""A root may lie this far outside its cell (in cell units): the faces two cells share must not leak."""
+"""Distance that a root may be outside its cell, in cells, so that shared faces do not leak."""
 RESIDUAL = 1e-4
-"""Largest accepted distance between the point and the image of its root, metres."""
+"""Largest distance in metres between a point and the image of its root."""
 SAME_ROOT = 1e-4
-"""Roots of one point nearer to each other than this are one, metres."""
+"""Distance in metres below which two roots of a point are the same."""
 NEWTON_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Roots:
-    """All canonical roots of a set of posed points, sorted by point. In a `Budget`, padding of the last follows."""
+    """All canonical roots of a set of posed points, sorted by point. With a `Budget`, padding with the last point
+    follows."""
 
     x_canonical: Float[Tensor, "roots 3"]
     point: Int[Tensor, "roots"]
-    """Which posed point each root belongs to."""
+    """Index of the posed point of each root."""
     cell: Int[Tensor, "roots"]
     """Row of the active cell that holds the root; -1 for padding."""
     local: Float[Tensor, "roots 3"]

@@ -19,7 +19,7 @@ _CORNERS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
 
 @dataclass(frozen=True)
 class Mesh:
-    """A body in the canonical pose, metres."""
+    """A body in the canonical pose, in metres."""
 
     vertices: Float[Tensor, "vertices 3"]
     faces: Int[Tensor, "faces 3"]
@@ -29,8 +29,8 @@ class Mesh:
 def signed_distance(mesh: Mesh, points: np.ndarray) -> np.ndarray:
     """Distance to the surface in metres, negative inside, to about a millimetre.
 
-    The surface is sampled densely; a point's sign is that of its offset along the normal of the nearest sample, whose
-    tangent plane also gives the distance when the foot point lies between samples.
+    The surface is sampled densely. The sign of a point is that of its offset along the normal of the nearest sample,
+    whose tangent plane also gives the distance if the closest point is between samples.
     """
     # Imported here: a finished avatar has its volume already.
     from scipy.spatial import cKDTree
@@ -70,18 +70,18 @@ def _smooth(weights: np.ndarray, sweeps: int) -> np.ndarray:
 
 
 class SkinningVolume(nn.Module):
-    """Skinning weights on the nodes of a regular canonical grid, and the cells of it that lie near the body.
+    """Skinning weights on the nodes of a regular canonical grid, and its cells near the body.
 
-    Fast-SNARF (Chen et al. 2023), section 3.2, with a finer and far less smoothed grid: its 30 sweeps blur the weights
-    over centimetres, which new poses do not forgive.
+    Fast-SNARF (Chen et al. 2023), section 3.2, with a finer and far less smoothed grid: the original's 30 sweeps blur
+    the weights over centimetres, which spoils new poses.
 
     Args:
         mesh: the body in its canonical pose.
-        spacing: edge of a cell in metres.
-        band: cells farther than this from the body (metres, outside) do not exist for the method.
-        margin: how far the grid reaches beyond the body's box, metres.
-        neighbours: vertices averaged at a node, by inverse distance.
-        sweeps: smoothing sweeps.
+        spacing: edge length of a cell, in metres.
+        band: distance from the body, in metres, beyond which there are no cells.
+        margin: distance that the grid extends beyond the box of the body, in metres.
+        neighbours: number of vertices to average at a node, by inverse distance.
+        sweeps: number of smoothing sweeps.
     """
 
     origin: Tensor
@@ -169,7 +169,7 @@ class SkinningVolume(nn.Module):
         return volume
 
     def pose_nodes(self, transforms: Float[Tensor, "joints 4 4"]) -> Float[Tensor, "nodes 3"]:
-        """Where each node lies after linear blend skinning (canonical -> posed transforms); differentiable in them."""
+        """Positions of the nodes after linear blend skinning (canonical to posed); differentiable in the transforms."""
         blended = self.node_weights @ transforms[:, :3].flatten(1)
         blended = blended.unflatten(1, (3, 4))
         return (blended[..., :3] @ self.node_positions[..., None])[..., 0] + blended[..., 3]

@@ -18,18 +18,18 @@ from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Skinn
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Program, run
 
 LARGEST_INVERSE = 6.0
-"""Frobenius norm of the largest inverse Jacobian that a gradient is passed through."""
+"""Largest Frobenius norm of an inverse Jacobian that gradients are multiplied by."""
 
 
 def trilinear_weights(local: Float[Tensor, "points 3"]) -> Float[Tensor, "points 8"]:
-    """Weights of a cell's corners; corner `c` has bit 0 for x, 1 for y, 2 for z."""
+    """Weights of the corners of a cell; corner `c` has bit 0 for x, 1 for y, 2 for z."""
     x, y, z = local.unbind(-1)
     wx, wy, wz = (1 - x, x), (1 - y, y), (1 - z, z)
     return torch.stack([wx[c & 1] * wy[c >> 1 & 1] * wz[c >> 2 & 1] for c in range(8)], -1)
 
 
 def warp_in_cell(corners: Float[Tensor, "points 8 3"], local: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
-    """The forward map: canonical position in a cell -> posed position. Differentiable in both."""
+    """The forward map, from a canonical position in a cell to the posed position. Differentiable in both."""
     return (trilinear_weights(local)[..., None] * corners).sum(1)
 
 
@@ -50,7 +50,7 @@ def warp_jacobian(
 
 
 def inverse_3x3(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
-    """Closed-form inverse; a singular matrix gives a large finite one, not NaN."""
+    """Closed-form inverse; singular matrices give a large finite one, not NaN."""
     a, b, c = matrix.unbind(-1)
     rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
     determinant = (rows[..., 0, :] * a).sum(-1)
@@ -60,12 +60,12 @@ def inverse_3x3(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
 
 
 def unpose(x_posed: Float[Tensor, "points 3"], posed: PosedCells, volume: SkinningVolume) -> Roots:
-    """All canonical roots of posed points within the active cells, without gradient.
+    """Finds all canonical roots of posed points in the active cells, without gradient.
 
     The specification is `_unpose_torch`; on the CPU its numba twin runs, on CUDA its Triton twin.
 
     Returns:
-        Roots whose image lies within 0.1 mm of their point. Points off the body have none.
+        Roots whose image is within 0.1 mm of their point. Points away from the body have none.
     """
     return run(unposing(x_posed, posed, volume))
 
@@ -113,10 +113,10 @@ def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) ->
 def _invert_cells(
     corners: Float[Tensor, "points 8 3"], x: Float[Tensor, "points 3"], start: Int[Tensor, "points"]
 ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
-    """Newton in each cell: local positions (those already close enough rest) and residuals in metres.
+    """Newton's method in each cell: local positions (fixed once close enough) and residuals in metres.
 
     Args:
-        start: -1 for the cell's centre, 0 to 7 for near a corner.
+        start: -1 for the centre of the cell, 0 to 7 for a place near a corner.
     """
     c0, c1, c2, c3, c4, c5, c6, c7 = corners.unbind(1)
     # The trilinear map as a polynomial: factors of 1, u, v, w, uv, uw, vw, uvw.
@@ -151,7 +151,7 @@ def _invert_cells(
 
 
 def _repeated(x_canonical: Tensor, point: Tensor) -> Tensor:
-    """Marks roots that an earlier root of the same point already gave (a face shared by two cells)."""
+    """Marks roots that repeat an earlier root of the same point (on a face shared by two cells)."""
     repeated = torch.zeros(len(point), dtype=torch.bool, device=point.device)
     for back in range(1, len(point)):
         same = point[back:] == point[:-back]
@@ -174,9 +174,9 @@ def attach_pose_gradient(
     From `warp(x_canonical; pose) = x_posed` follows `dx_canonical = -J^-1 d warp` with the exact Jacobian at the root.
 
     Args:
-        corners: posed corners of each root's cell, carrying the gradient to pose, orientation and translation.
-        spacing: edge of a canonical cell, metres.
-        largest: entries of `J^-1` are scaled down to this Frobenius norm: folds inside joints must not shout.
+        corners: posed corners of the cell of each root, with gradients to pose, orientation and translation.
+        spacing: edge length of a canonical cell, in metres.
+        largest: Frobenius norm that `J^-1` is scaled down to, so that folds in joints do not dominate.
     """
     with torch.no_grad():
         inverse = spacing * inverse_3x3(warp_jacobian(corners.detach(), local))
@@ -192,9 +192,9 @@ def with_pose_gradient(
     """Canonical roots, differentiable in the posed nodes (specification: `attach_pose_gradient`; numba twin).
 
     Args:
-        nodes: posed, with the gradient to the pose; without one, the roots come back as they are.
+        nodes: posed nodes with gradients to the pose; without any, the roots are returned unchanged.
         cells: nodes of each cell.
-        spacing: edge of a canonical cell, metres.
+        spacing: edge length of a canonical cell, in metres.
     """
     if not nodes.requires_grad:
         return roots.x_canonical

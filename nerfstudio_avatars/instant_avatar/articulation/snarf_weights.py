@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 PAPER_RESOLUTION = (32, 128, 128)
-"""Nodes along z, y, x: a standing body is thin, so its depth gets a quarter of the nodes and of the extent."""
+"""Nodes along z, y and x: a standing body is thin, so its depth gets a quarter of the nodes and of the extent."""
 
 
 class WeightVolume(nn.Module):
@@ -15,8 +15,8 @@ class WeightVolume(nn.Module):
 
     Args:
         weights: axes after the joints: z, y, x. Non-negative, summing to one over the joints.
-        origin: position of the first node (x, y, z), metres.
-        spacing: distance between neighbouring nodes along x, y, z, metres.
+        origin: position of the first node (x, y, z), in metres.
+        spacing: distance between neighbouring nodes along x, y and z, in metres.
     """
 
     weights: Tensor
@@ -35,7 +35,7 @@ class WeightVolume(nn.Module):
         self.register_buffer("spacing", spacing, persistent=False)
 
     def nodes(self) -> Float[Tensor, "depth height width 3"]:
-        """Positions of all nodes, metres."""
+        """Positions of all nodes, in metres."""
         depth, height, width = self.weights.shape[1:]
         return node_positions((depth, height, width), self.origin, self.spacing)
 
@@ -56,17 +56,18 @@ def paper_weight_volume(
     neighbours: int = 30,
     sweeps: int = 30,
 ) -> WeightVolume:
-    """Spreads the skin's weights into a box around the canonical body, as InstantAvatar does.
+    """Spreads the weights of the skin into a box around the canonical body, as InstantAvatar does.
 
-    The box is centred on the vertices' bounding box, its half side is 1.2 times half the largest extent, and a quarter
-    of that along z. Each node takes the inverse-distance mean of its nearest vertices; sweeps of diffusion follow.
+    The box is centred on the bounding box of the vertices; half its side is 1.2 times half the largest extent, and a
+    quarter of that along z. Each node takes the inverse-distance mean of its nearest vertices; sweeps of diffusion
+    follow.
 
     Args:
-        vertices: the skin in canonical pose, metres.
+        vertices: the skin in the canonical pose, in metres.
         weights: its skinning weights.
         resolution: nodes along z, y, x.
         neighbours: nearest vertices that a node averages.
-        sweeps: smoothing sweeps. One sweep adds a variance of 0.1 spacing^2 per axis, so a coarser grid wants fewer.
+        sweeps: number of smoothing sweeps. Each adds a variance of 0.1 spacing^2 per axis, so coarser grids need fewer.
     """
     low, high = vertices.amin(0), vertices.amax(0)
     half = (high - low).max() / 2 * 1.2 * vertices.new_tensor([1.0, 1.0, 0.25])
@@ -84,7 +85,7 @@ def inverse_distance_weights(
     weights: Float[Tensor, "vertices joints"],
     neighbours: int,
 ) -> Float[Tensor, "points joints"]:
-    """Mean of the nearest vertices' weights, each counted by one over its distance (clamped to 0.1 mm .. 1 m)."""
+    """Mean weights of the nearest vertices, by inverse distance (clamped to 0.1 mm .. 1 m)."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(vertices.detach().cpu().double().numpy())

@@ -16,12 +16,12 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import send
 
 PATCH_BORDER_SHARE = 0.5
-"""Centres of patches stay half a patch away from the borders."""
+"""Share of a patch that its centre stays away from the borders."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many rays, and where."""
+    """How many rays to sample, and where."""
 
     frames: int
     rays: int
@@ -36,10 +36,10 @@ class FrameRaySampler:
     """Draws pixels of random frames and makes their rays, without leaving the device.
 
     Args:
-        images: straight RGBA; stays uint8.
+        images: straight RGBA, kept as uint8.
         cameras: one per image, without distortion.
-        frame_ids: of the images, in the body sequence.
-        sampling: how many rays, and where.
+        frame_ids: frames of the images in the body sequence.
+        sampling: how many rays to sample, and where.
         seed: the same seed draws the same rays.
     """
 
@@ -79,7 +79,7 @@ class FrameRaySampler:
             self._queue = [int(image) for image in state["queue"]]
 
     def sample(self) -> tuple[RayBundle, dict[str, Tensor]]:
-        """Rays of the next frames, those of one frame together, and their pixels."""
+        """Samples rays of the next frames, grouped by frame, and their pixels."""
         images = self._next_images()
         frames = self.last_frames = [self._frame_ids[image] for image in images]
         device = self._origins.device
@@ -97,7 +97,7 @@ class FrameRaySampler:
     def _rays(self, indices: Int[Tensor, "rays 3"], frame: Int[np.ndarray, "rays"]) -> RayBundle:
         """Rays of pixels given as image, row, column. Equals nerfstudio's `Cameras.generate_rays`.
 
-        The frames stay on the host: they decide there which rays are rendered together.
+        Frame numbers stay on the host, which decides by them which rays are rendered together.
         """
         image, row, column = indices.unbind(-1)
         fx, fy, cx, cy = self._intrinsics[image].unbind(-1)
@@ -113,7 +113,7 @@ class FrameRaySampler:
         )
 
     def _next_images(self) -> list[int]:
-        """Images without replacement: each comes again only after all others have come."""
+        """Draws images without replacement: each is repeated only after all others."""
         count = len(self._frame_ids)
         wanted = min(self.sampling.frames, count)
         if len(self._queue) < wanted:
@@ -173,17 +173,17 @@ class Regions:
 
     @classmethod
     def of(cls, pixels: list[Tensor]) -> Regions:
-        """Joins one list per image."""
+        """Joins lists of pixels, one per image."""
         counts = torch.tensor([len(part) for part in pixels], device=pixels[0].device)
         return cls(torch.cat(pixels), counts.cumsum(0) - counts, counts)
 
     def draw(self, images: Int[Tensor, "n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
-        """Uniform pixels of each image, with replacement."""
+        """Draws uniform pixels of each image, with replacement."""
         share = torch.rand((len(images), count), generator=generator, device=images.device, dtype=torch.float64)
         return self._at(images, share)
 
     def draw_apart(self, images: Int[Tensor, "n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
-        """Different pixels of each image: one from each of `count` equal parts of its list."""
+        """Draws different pixels of each image: one from each of `count` equal parts of its list."""
         share = torch.rand((len(images), count), generator=generator, device=images.device, dtype=torch.float64)
         return self._at(images, (share + torch.arange(count, device=images.device)) / count)
 
@@ -194,7 +194,7 @@ class Regions:
 
 
 def _dilate(mask: Tensor, pixels: int) -> Tensor:
-    """By a square of 2 * pixels + 1."""
+    """Dilates by a square with sides of 2 * pixels + 1."""
     grown = F.max_pool2d(mask[None].float(), (2 * pixels + 1, 1), stride=1, padding=(pixels, 0))
     return F.max_pool2d(grown, (1, 2 * pixels + 1), stride=1, padding=(0, pixels))[0] > 0
 

@@ -23,7 +23,7 @@ REMEMBERED_STEPS = 100
 
 @dataclass
 class FrameRaysDataManagerConfig(VanillaDataManagerConfig):
-    """Rays of few frames a step, so that a pose is prepared once for many rays."""
+    """Options of rays from a few frames per step, so that each pose is prepared once for many rays."""
 
     _target: type = field(default_factory=lambda: FrameRaysDataManager)
     frames_per_batch: int = 2
@@ -44,28 +44,28 @@ class FrameRaysDataManagerConfig(VanillaDataManagerConfig):
 
 
 class PersonDataset(InputDataset):
-    """Pictures from a `FrameSource`, laid on white: what the viewer's thumbnails and `ns-render dataset` can show."""
+    """Pictures from a `FrameSource` on white, for the thumbnails of the viewer and `ns-render dataset`."""
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 4"]:
-        """One picture, straight colour and mask."""
+        """One picture, as straight colour and mask."""
         return self.pictures.load()[image_idx].numpy()
 
     @property
     def pictures(self) -> SplitPictures:
-        """The split's pictures."""
+        """The pictures of the split."""
         return self.metadata["pictures"]
 
 
 class MaskedPersonDataset(PersonDataset):
-    """The same pictures as RGBA, for evaluation: the model lays them on its own background."""
+    """The same pictures as RGBA for evaluation, where the model adds its own background."""
 
     def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 4"]:
-        """Straight colour and mask, 0..1."""
+        """Straight colour and mask, from 0 to 1."""
         return torch.from_numpy(self.get_numpy_image(image_idx)).float() / 255
 
 
 class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
-    """Nothing is decoded before it is asked for, so that `ns-render camera-path` starts at once."""
+    """Supplies rays. Pictures are decoded when first used, so that `ns-render camera-path` starts at once."""
 
     config: FrameRaysDataManagerConfig
     _train_sampler: FrameRaySampler | None = None
@@ -77,10 +77,10 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
         self._frames_of_steps: dict[int, list[int]] = {}
 
     def setup_train(self) -> None:
-        """Nothing: the sampler is built with the first batch."""
+        """Does nothing, because the sampler is built with the first batch."""
 
     def setup_eval(self) -> None:
-        """Whole pictures, in order and at random."""
+        """Sets up whole pictures, in order and at random."""
         masked = MaskedPersonDataset(self.eval_dataset._dataparser_outputs, self.config.camera_res_scale_factor)
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(masked, device=self.device, num_workers=0)
         self.eval_dataloader = RandIndicesEvalDataloader(masked, device=self.device, num_workers=0)
@@ -119,11 +119,11 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
         return self._eval_sampler.sample()
 
     def get_train_rays_per_batch(self) -> int:
-        """Rays a step."""
+        """Number of rays in a step."""
         return self.config.frames_per_batch * self.config.rays_per_frame
 
     def get_eval_rays_per_batch(self) -> int:
-        """As many as in training."""
+        """Number of rays in an evaluation step, the same as in training."""
         return self.get_train_rays_per_batch()
 
     def _sampler(self, dataset: PersonDataset) -> FrameRaySampler:

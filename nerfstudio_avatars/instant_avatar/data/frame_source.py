@@ -12,14 +12,14 @@ from torch import Tensor
 
 
 class PictureReader(Protocol):
-    """Reads some pictures of one sequence, in rising order."""
+    """Reads pictures of a sequence in rising order."""
 
     def __call__(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 4"]]:
         """Straight (not premultiplied) colour and mask of each frame."""
 
 
 class FrameSource:
-    """Straight RGBA pictures by frame id, read once a process and kept as uint8. Copies share what was read."""
+    """Straight RGBA pictures by frame id, read once per process and kept as uint8. Copies share them."""
 
     def __init__(self, reader: PictureReader, height: int, width: int) -> None:
         self._reader = reader
@@ -34,7 +34,7 @@ class FrameSource:
         return self.__dict__ | {"_blocks": {}}
 
     def load(self, frames: Sequence[int]) -> UInt8[Tensor, "frames height width 4"]:
-        """Pictures of some frames, in the order asked for. The tensor is shared: do not write to it."""
+        """Pictures of frames, in the given order. The tensor is shared and must not be written to."""
         key = tuple(int(frame) for frame in frames)
         if key not in self._blocks:
             wanted = sorted(set(key))

@@ -79,14 +79,14 @@ class PeopleSnapshotDataParser(DataParser):
 
 
 def _group(recording: Recording, frame: int) -> str:
-    """What a frame tests. Where none is held out, a learned one is shown again."""
+    """The group that a frame tests. If none is held out, a training frame is shown again."""
     if frame in recording.novel_poses:
         return "novel_pose"
     return "training_view" if frame in recording.splits["train"] else "novel_view"
 
 
 def find_subject(data: Path, subject: str | None) -> Path:
-    """The folder of one subject, from it or from the folder of all."""
+    """Finds the folder of one subject, given that folder or the one that holds all subjects."""
     expected = "camera.pkl, masks.hdf5, ... as distributed, or cameras.npz, images/, masks/, poses.npz, or NeuMan's"
     if is_subject(data) and subject in (None, data.name):
         return data
@@ -181,6 +181,6 @@ def _gender(config: PeopleSnapshotDataParserConfig, subject: str, noted: dict[st
 
 
 def _body_name(config: PeopleSnapshotDataParserConfig, notes: dict[str, Any]) -> str:
-    """A path is taken from the user only, never from the data."""
+    """The body to use. Paths are only taken from the user, never from the data."""
     told = notes.get("body")
     return told if config.body == "auto" and told in ("standin", "smpl") else config.body

@@ -33,7 +33,7 @@ COPY_AGAIN = "copy the subject's folder again from the distribution"
 
 
 def is_raw(folder: Path) -> bool:
-    """Whether a folder is one subject as distributed."""
+    """Whether a folder holds one subject as distributed."""
     return (folder / "camera.pkl").is_file() or (folder / "reconstructed_poses.hdf5").is_file()
 
 
@@ -89,7 +89,7 @@ def _told(counts: dict[str, int]) -> tuple[str, ...]:
 
 
 def read_splits(folder: Path) -> dict[str, Any]:
-    """`splits.json`: frame ids of the splits, gender and body; empty where there is none."""
+    """Reads `splits.json` (frame ids of the splits, gender and body); empty if there is none."""
     path = folder / "splits.json"
     if not path.exists():
         return {}
@@ -98,7 +98,7 @@ def read_splits(folder: Path) -> dict[str, Any]:
         notes = json.loads(read_bytes(path, "frame ids of train, val and test", fix, MOST_NOTES))
         for name in SPLITS:
             if not all(type(frame) is int and frame >= 0 for frame in notes[name]):
-                raise TypeError(f"{name} holds something else than whole numbers from 0")
+                raise TypeError(f"{name} holds values that are not whole numbers from 0")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "frame ids of train, val and test", fix) from error
     return notes
@@ -108,7 +108,7 @@ def read_raw(folder: Path, splits: Splits) -> Recording:
     """Reads everything but the pictures.
 
     Args:
-        folder: of one subject.
+        folder: the folder of one subject.
         splits: frame ids of each split.
     """
     video, masks = _video(folder), folder / "masks.hdf5"
@@ -167,7 +167,7 @@ def _with_novel_poses(recording: Recording, read: SnapshotPictures, folder: Path
 
 
 def _exact_pictures(folder: Path, splits: Splits) -> dict[int, Path]:
-    """RGBA pictures of held-out frames, where the lossy video need not serve."""
+    """RGBA pictures of held-out frames, which replace those of the lossy video."""
     held_out = (set(splits["val"]) | set(splits["test"])) - set(splits["train"])
     paths = {frame: folder / f"image_{frame:04d}.png" for frame in held_out}
     return {frame: path for frame, path in paths.items() if path.is_file()}
@@ -252,12 +252,12 @@ class SnapshotPictures:
     intrinsic: np.ndarray
     distortion: np.ndarray
     exact: dict[int, Path]
-    """RGBA files that stand for frames of the video, or come after it."""
+    """RGBA files that replace frames of the video, or follow it."""
     height: int
     width: int
 
     def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
-        """One at a time, in rising order."""
+        """Yields frames one at a time, in rising order."""
         wanted = [frame for frame in frames if frame not in self.exact]
         from_video, of_video = VideoFile(self.video, COPY_AGAIN).pictures(wanted), self._masks_of_video(wanted)
         for frame in frames:

@@ -30,32 +30,32 @@ from nerfstudio_avatars.instant_avatar.data.vertical import body_axes, plumb_lin
 from nerfstudio_avatars.instant_avatar.person import Person, frame_cameras
 
 UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
-"""OpenCV's axes (y down, z forward) -> z up. The camera stands at +y and looks towards -y: `ns-render spiral` takes the
-camera's backward axis for the upward one of its own frame, which is right only so."""
+"""OpenCV's axes (y down, z forward) to z up. The camera is at +y and looks towards -y, because `ns-render spiral` uses
+the camera's backward axis as the upward one of its own frame."""
 BOX_MARGIN = 0.25
-"""Metres around the posed bodies: hair, shoes, clothes."""
+"""Margin in metres around the posed bodies, for hair, shoes and clothes."""
 LEAST_SIDE = 16
-"""Pixels of the shrunk pictures, below which nothing can be learned."""
+"""Smallest side in pixels of the shrunk pictures that can be trained on."""
 POSES = 48
-"""Frames whose posed bodies bound the scene and tell the vertical."""
+"""Number of frames whose posed bodies decide the bounds of the scene and the vertical."""
 
 
 @dataclass(frozen=True)
 class SplitPictures:
-    """The pictures of one split, which only data sets need."""
+    """The pictures of one split, which only data sets use."""
 
     source: FrameSource
     frames: tuple[int, ...]
     """Frame ids, one for each camera of the split."""
     groups: tuple[str, ...]
-    """For each frame, under which name `ns-avatar evaluate` counts it."""
+    """The group that `ns-avatar evaluate` counts each frame in."""
 
     def __deepcopy__(self, memo: dict) -> SplitPictures:
         # nerfstudio deep-copies a dataparser's metadata; the pictures must not double.
         return self
 
     def load(self) -> UInt8[Tensor, "images height width 4"]:
-        """All of them, straight colour and mask. The tensor is shared: do not write to it."""
+        """Loads all of them, as straight colour and mask. The tensor is shared and must not be written to."""
         return self.source.load(self.frames)
 
 
@@ -82,7 +82,7 @@ class Scene:
 
         Args:
             split: `train`, `val` or `test`.
-            groups: for each of its frames, under which name `ns-avatar evaluate` counts it.
+            groups: the group that `ns-avatar evaluate` counts each of its frames in.
         """
         frames = self.recording.splits[split]
         clip = self.recording.folder / self.recording.subject
@@ -108,16 +108,16 @@ def build_scene(
     decontaminate_edges: bool = True,
     half_pixel: Literal["correct", "reference"] = "correct",
 ) -> Scene:
-    """Turns a recording upright around the median pelvis.
+    """Rotates a recording upright about the median pelvis.
 
     Args:
-        recording: in the files' own world. Its first camera counts as level, unless a person who turns around shows
+        recording: in the world of its files. Its first camera counts as level, unless a person who turns around shows
             otherwise (`plumb_line`).
-        motion: of the recording, with the gender and body that were chosen.
+        motion: the motion of the recording, with the chosen gender and body.
         body: poses the motion.
-        downscale_factor: pictures are shrunk by it.
-        decontaminate_edges: clean the silhouettes of the training pictures.
-        half_pixel: `reference` repeats InstantAvatar's rays through pixel corners.
+        downscale_factor: the factor to shrink pictures by.
+        decontaminate_edges: whether to clean the silhouettes of training pictures.
+        half_pixel: `reference` sends rays through pixel corners, as InstantAvatar does.
 
     Raises:
         DataError: if `downscale_factor` enlarges pictures or leaves too little of them, or if poses, masks and cameras
@@ -187,7 +187,7 @@ def _picture_size(recording: Recording, downscale_factor: float) -> tuple[int, i
 
 
 def _upright(recording: Recording, posed: list[PosedBody]) -> Tensor:
-    """Rotation of the files' own world, whatever it is, into one with z up."""
+    """Rotation from the world of the files to one with z up."""
     first = torch.from_numpy(np.array(recording.extrinsics[0]))
     by_camera = torch.tensor(UPRIGHT, dtype=torch.float64) @ first[:3, :3]
     up, facing = body_axes(posed)

@@ -15,35 +15,35 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame
 
 SURELY_INSIDE = 250
-"""Mask, of 255."""
+"""Mask value (of 255) above which a pixel is surely inside."""
 EDGE_PIXELS = 2
-"""Pixels along the silhouette that a video's subsampled colour mixes with the background."""
+"""Width in pixels of the silhouette that subsampled colour of videos mixes with the background."""
 PERSON = 127
-"""Mask, of 255, above which a pixel is the person's."""
+"""Mask value (of 255) above which a pixel shows the person."""
 DOUBTFUL_SHARE = 0.05
-"""Of the training frames without a person, or full of it, above which it is told."""
+"""Share of training frames with an empty or full mask above which it is reported."""
 NAMED = 5
-"""Frames that are named then."""
+"""Number of frames to name in the report."""
 
 
 @dataclass(frozen=True)
 class PreparedPictures:
-    """Reads, cleans the edges of, and shrinks the pictures of a recording."""
+    """Reads the pictures of a recording, cleans their edges, and shrinks them."""
 
     read: Callable[[Sequence[int]], Iterator[MaskedFrame]]
     height: int
     width: int
     folder: Path
-    """Of the recording, for messages."""
+    """Folder of the recording, for messages."""
     training_frames: frozenset[int]
     decontaminate: bool
-    """Of the training frames alone: held-out pictures are the truth and stay as they are."""
+    """Frames to clean: only training frames, because held-out pictures are the ground truth."""
 
     def __call__(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 4"]]:
-        """One RGBA picture at a time.
+        """Yields RGBA pictures one at a time.
 
         Raises:
-            DataError: after all training frames, if the person is in none of them.
+            DataError: after all training frames, if none of them shows the person.
         """
         empty, full = [], []
         for frame, picture in zip(frames, self.read(frames), strict=True):
@@ -61,13 +61,13 @@ class PreparedPictures:
 
 
 def check_masks(folder: Path, count: int, empty: list[int], full: list[int]) -> None:
-    """Refuses a recording whose masks are all empty, and tells of many that are empty or full.
+    """Refuses a recording whose masks are all empty, and reports if many are empty or full.
 
     Args:
-        folder: of the recording.
-        count: of the training frames.
-        empty: those in which no pixel is the person's.
-        full: those in which every pixel is.
+        folder: the folder of the recording.
+        count: the number of training frames.
+        empty: frames in which no pixel shows the person.
+        full: frames in which every pixel does.
     """
     if len(empty) == count:
         found = f"no pixel of the person (mask above {PERSON} of 255) in any of the {count} training frames"
@@ -76,7 +76,7 @@ def check_masks(folder: Path, count: int, empty: list[int], full: list[int]) -> 
     if len(empty) + len(full) > DOUBTFUL_SHARE * count:
         kinds = (("show no person", empty), ("are person everywhere", full))
         told = " and ".join(f"{len(ids)} {what} ({_first(ids)})" for what, ids in kinds if ids)
-        CONSOLE.print(f"{folder}: by their masks, of {count} training frames {told}. Look at these masks.")
+        CONSOLE.print(f"{folder}: according to the masks of {count} training frames, {told}. Check these masks.")
 
 
 def _first(ids: list[int]) -> str:
@@ -118,7 +118,7 @@ def shrunk(  # noqa: PLR0913
     width: int,
     premultiplied: bool,
 ) -> UInt8[np.ndarray, "height width 4"]:
-    """Averages over areas; with `premultiplied`, a colour counts as much as its mask: no background enters."""
+    """Averages over areas; with `premultiplied`, colours are weighted by their mask, which excludes the background."""
     if mask.shape == (height, width):
         return np.dstack([rgb, mask])
     size = (width, height)

@@ -21,7 +21,7 @@ POSES = ("poses_optimized.npz", "poses.npz")
 
 
 def is_preprocessed(folder: Path) -> bool:
-    """Whether a folder is laid out this way."""
+    """Whether a folder has this layout."""
     return (folder / "cameras.npz").exists()
 
 
@@ -37,8 +37,8 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
     """Reads everything but the pictures.
 
     Args:
-        folder: of one subject.
-        splits: frame ids of each split; rows of the per-split pose files belong to them in this order.
+        folder: the folder of one subject.
+        splits: frame ids of each split, in the order of rows in its pose file.
     """
     images, masks, notes = find_pictures(folder)
     motion, told = _motion(folder, splits, images)
@@ -131,7 +131,7 @@ def _rows(sequence: BodySequence) -> torch.Tensor:
 
 
 def _filled(rows: dict[int, torch.Tensor], count: int) -> torch.Tensor:
-    """Poses of all frames: refined where there are, interpolated between. Raw poses beside refined ones would jump."""
+    """Poses of all frames: refined ones, interpolated between, because raw poses beside refined ones would jump."""
     known = sorted(rows)
     filled = []
     for frame in range(count):

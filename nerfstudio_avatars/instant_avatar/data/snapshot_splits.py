@@ -10,7 +10,7 @@ Splits = dict[str, list[int]]
 
 SPLITS = ("train", "val", "test")
 HELD_OUT_EVERY = 4
-"""Where no frames are published or given, the last of every so many is held out."""
+"""Number of frames of which the last is held out, if no frames are published or given."""
 
 # InstantAvatar's configurations: first, last (inclusive), step.
 PUBLISHED: dict[str, dict[str, tuple[int, int, int]]] = {
@@ -26,14 +26,14 @@ PUBLISHED: dict[str, dict[str, tuple[int, int, int]]] = {
 
 
 def published_split(subject: str) -> Splits | None:
-    """The paper's frames of a subject, if it has published any."""
+    """The frames of a subject used in the paper, if it lists any."""
     if subject not in PUBLISHED:
         return None
     return {name: list(range(first, last + 1, step)) for name, (first, last, step) in PUBLISHED[subject].items()}
 
 
 def held_out_split(count: int, every: int) -> Splits:
-    """Every `every`-th frame held out, for validation and test alike; 0 holds out nothing but shows the last frame."""
+    """Holds out every `every`-th frame for validation and testing; 0 holds out none, but shows the last frame."""
     if every <= 1 or count < every:
         return {"train": list(range(count)), "val": [count - 1], "test": [count - 1]}
     held_out = list(range(every - 1, count, every))
@@ -41,7 +41,7 @@ def held_out_split(count: int, every: int) -> Splits:
 
 
 def parse_range(text: str, flag: str) -> list[int]:
-    """`start:end` or `start:end:step`, end inclusive as in the paper; a single number is one frame."""
+    """Parses Parses `start:end` or `start:end:step`, end inclusive as in the paper; a single number is one frame."""
     fix = f"write {flag} start:end:step, for instance {flag} 0:455:4"
     try:
         numbers = [int(part) for part in text.split(":")]

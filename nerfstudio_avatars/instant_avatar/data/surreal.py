@@ -26,7 +26,7 @@ from nerfstudio_avatars.instant_avatar.data.surreal_world import intrinsic
 from nerfstudio_avatars.media.video_file import VideoFile
 
 MOST_TESTED = 24
-"""Held-out pictures of a kind, evenly spread."""
+"""Maximum number of held-out pictures in a group, evenly spread."""
 
 
 @dataclass
@@ -126,7 +126,7 @@ def _body(config: SurrealDataParserConfig, clip: SurrealClip) -> SmplBody:
 
 
 def _betas(clip: SurrealClip, body: SmplBody) -> torch.Tensor:
-    """The clip's shape, where it belongs to the body's shape space."""
+    """The shape in the clip, if it belongs to the shape space of the body."""
     if (body.name == "standin") == (clip.body == "standin"):
         return torch.from_numpy(clip.shape).float()
     drawn_with = clip.body or "SMPL"
@@ -159,12 +159,12 @@ def _spread(frames: list[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class ClipPictures:
-    """Pictures and masks of clips one after the other, mirrored back."""
+    """Reads pictures and masks of clips one after the other, mirrored back."""
 
     clips: list[SurrealClip]
 
     def __call__(self, frames: Sequence[int]) -> Iterator[MaskedFrame]:
-        """One at a time, in rising order."""
+        """Yields frames one at a time, in rising order."""
         masks = self.masks_of(frames)
         for clip, wanted in self._by_clip(frames):
             for picture in VideoFile(clip.beside(".mp4"), COPY_AGAIN).pictures(wanted):

@@ -18,12 +18,12 @@ COPY_AGAIN = "copy the clip's files again from the distribution"
 INFO = "_info.mat"
 NEEDED = ("pose", "shape", "gender", "zrot", "joints2D", "joints3D", "camLoc")
 LARGEST_SPREAD = 1e-3
-"""Of a clip's betas: one clip shows one person."""
+"""Largest spread of betas in a clip, which shows one person."""
 
 
 @dataclass(frozen=True)
 class SurrealClip:
-    """Everything but the pictures, in SURREAL's own world and pixels."""
+    """Everything but the pictures, in SURREAL's world and pixels."""
 
     info: Path
     pose: Float[np.ndarray, "frames 72"]
@@ -34,9 +34,9 @@ class SurrealClip:
     joints3d: Float[np.ndarray, "frames 24 3"]
     camera_location: Float[np.ndarray, "3"]
     cloth: str
-    """Name of the texture picture, without its folders."""
+    """Name of the texture picture, without folders."""
     body: str
-    """`standin` where this package drew the clip, else empty."""
+    """`standin` if this package drew the clip, otherwise empty."""
     height: int
     width: int
     fps: float
@@ -50,7 +50,7 @@ class SurrealClip:
         return self.info.name.removesuffix(INFO)
 
     def beside(self, ending: str) -> Path:
-        """Another file of the clip, by what follows the clip's name."""
+        """Another file of the clip, given by what follows the name of the clip."""
         return self.info.with_name(self.name + ending)
 
     def shows_the_person_of(self, other: SurrealClip) -> bool:
@@ -75,10 +75,10 @@ class SurrealClip:
 
 
 def read_clip(info: Path) -> SurrealClip:
-    """Reads and checks a clip's `_info.mat`; arrays of a single frame may have lost their last axis.
+    """Reads and checks the `_info.mat` of a clip; arrays of a single frame may lack their last axis.
 
     Raises:
-        DataError: a file is missing or damaged, or an array has another shape than SURREAL's.
+        DataError: a file is missing or damaged, or an array has the wrong shape.
     """
     fields = _load(info, [*NEEDED, "cloth", "body"])
     missing = [name for name in NEEDED if name not in fields]
@@ -117,7 +117,7 @@ def read_clip(info: Path) -> SurrealClip:
 
 
 def _load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    """Arrays of a MATLAB 5 file. Such a file holds no code, and nothing that it names is called."""
+    """Reads the arrays in a MATLAB 5 file. Such files hold no code, and nothing they name is called."""
     import scipy.io
 
     if not path.is_file():

@@ -17,30 +17,30 @@ from nerfstudio_avatars.instant_avatar.data.surreal_clip import SurrealClip
 from nerfstudio_avatars.instant_avatar.data.surreal_world import AXES, OTHER_SIDE, extrinsic, orient, project
 
 ROUNDING_PX = 1.0
-"""joints2D is rounded to whole pixels."""
+"""Error in pixels that comes from rounding joints2D to whole pixels."""
 WRONG_TURN = np.deg2rad(12)
-"""Median angle between body and joints3D that no other body shape explains, radians."""
+"""Median angle in radians between body and joints3D that no difference in body shape explains."""
 FRAMES_FOR_MASKS = 5
 AS_DISTRIBUTED = "use the files as distributed, or correct all of the clip's files together"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A clip's motion, and how well body and joints agree."""
+    """The motion of a clip, and how well body and joints agree."""
 
     motion: BodySequence
-    """In the axes of OpenCV's camera at the origin, for pictures mirrored back."""
+    """Motion in the axes of an OpenCV camera at the origin, for pictures that are mirrored back."""
     joints_px: float
-    """joints3D, projected, against joints2D: mean distance, pixels."""
+    """Mean distance between projected joints3D and joints2D, in pixels."""
     body_px: float
-    """The body's own joints against joints3D, both projected: mean distance, pixels."""
+    """Mean distance between projected joints of the body and projected joints3D, in pixels."""
 
 
 def place(clip: SurrealClip, body: SmplBody, betas: Float[torch.Tensor, "10"], tolerance_px: float) -> Placement:
-    """Turns the body as `pose` and `zrot` say, and moves it so that its joints lie around joints3D.
+    """Rotates the body by `pose` and `zrot`, and translates it to joints3D.
 
     Raises:
-        DataError: joints2D or joints3D are mirrored, upside down or have their sides exchanged; the message says which.
+        DataError: joints2D or joints3D are mirrored, upside down, or have their sides exchanged, as the message says.
     """
     joints_px = _check_joints2d(clip)
     pose = torch.from_numpy(clip.pose).float()
@@ -111,7 +111,7 @@ def _check_body(clip: SurrealClip, joints: np.ndarray, tolerance_px: float) -> f
 
 
 def _turns(joints: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, "frames"]:
-    """Angle of the rotation that brings the joints nearest to the true ones in each frame (Kabsch), radians."""
+    """Angle in radians of the rotation that best aligns the joints with the true ones in each frame (Kabsch)."""
     a, b = (points - points.mean(1, keepdims=True) for points in (joints, truth))
     u, _, v = np.linalg.svd(a.swapaxes(1, 2) @ b)
     handed = np.stack([np.ones(len(u)), np.ones(len(u)), np.linalg.det(u @ v)], -1)
@@ -129,7 +129,7 @@ def _raise(clip: SurrealClip, name: str, other: str, errors: dict[str, float], t
 
 
 def _check_masks(clip: SurrealClip) -> None:
-    """The trunk's joints lie in the mask, and the left leg's pixels lie at the left leg's joints."""
+    """Checks that the joints of the trunk are in the mask, and the pixels of the left leg at its joints."""
     frames = np.unique(np.linspace(0, len(clip) - 1, FRAMES_FOR_MASKS).round().astype(int)).tolist()
     inside, inside_mirrored, named, exchanged = [], [], 0.0, 0.0
     for frame, labels in zip(frames, clip.layers("segm", frames), strict=True):

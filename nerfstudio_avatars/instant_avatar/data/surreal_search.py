@@ -9,22 +9,22 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
 
 MOST_COMPARED = 30
-"""Clips in one folder that are read to find the same person."""
+"""Maximum number of clips in a folder to read when looking for the same person."""
 DISTORTED = ("18_", "19_", "143_21_")
-"""Sequences of CMU whose bodies SURREAL's users found to be distorted."""
+"""Sequences of CMU whose bodies are known to be distorted in SURREAL."""
 
 
 def find_surreal_clips(data: Path, name: str | None, novel: str) -> list[SurrealClip]:
-    """The clip to learn from, then those to test on; all of one person and one size.
+    """Finds the clip to train on, then those to test on; all show the same person at the same size.
 
     Args:
-        data: folder of a clip, or above it.
-        name: of the clip, `<sequence>_c%04d`, with as much of its path before it as tells it from others.
+        data: the folder of a clip, or one above it.
+        name: the name of the clip, `<sequence>_c%04d`, preceded by as much of its path as is needed.
         novel: names of clips to test on, separated by commas; `auto`: those in the same folder that show the same
             person; `none`.
 
     Raises:
-        DataError: no clip, several that fit, or clips of different people.
+        DataError: there is no clip, several match, or clips show different people.
     """
     infos = sorted(data.rglob(f"*{INFO}"))
     if not infos:
@@ -33,7 +33,7 @@ def find_surreal_clips(data: Path, name: str | None, novel: str) -> list[Surreal
         raise DataError(data, found, f"<sequence>_c0001.mp4, _c0001{INFO}, _c0001_segm.mat", fix)
     learned = _chosen(data, infos, name)
     if learned.name.startswith(DISTORTED):
-        warnings.warn(f"{learned}: SURREAL's bodies of this sequence are distorted.", stacklevel=2)
+        warnings.warn(f"{learned}: the bodies of this sequence are distorted in SURREAL.", stacklevel=2)
     clip = read_clip(learned)
     beside = [info for info in infos if info.parent == learned.parent and info != learned]
     if novel == "auto":

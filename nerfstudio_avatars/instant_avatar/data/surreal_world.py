@@ -16,26 +16,27 @@ from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, matrix_to_
 
 WIDTH, HEIGHT = 320, 240
 FOCAL = 60 / 32
-"""Focal length over the picture's width: 60 mm before a sensor of 32 mm."""
+"""Focal length divided by the width of the picture: 60 mm for a sensor of 32 mm."""
 FAR_AWAY = 1e10
-"""Depth of the background, metres."""
+"""Depth of the background in metres."""
 MIRRORED_AXES = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
-"""World -> OpenCV's camera axes in the pictures as distributed; determinant -1."""
+"""Rotation from the world to OpenCV's camera axes in the pictures as distributed; its determinant is -1."""
 AXES = np.diag([-1.0, 1.0, 1.0]) @ MIRRORED_AXES
-"""World -> OpenCV's camera axes once the pictures are mirrored back: a rotation."""
+"""Rotation from the world to OpenCV's camera axes once the pictures are mirrored back."""
 OTHER_SIDE = np.array([0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22])
 """For each joint, the one of the same name on the other side of the body."""
 _Z_UP_TO_Y_DOWN = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-"""A quarter turn about x: the poses' z-up world -> Blender's."""
+"""A quarter turn about x, from the z-up world of the poses to that of Blender."""
 
 
 def intrinsic(width: int = WIDTH, height: int = HEIGHT) -> Float[np.ndarray, "3 3"]:
-    """Camera matrix; OpenCV's convention, the centre of the first pixel at (0, 0). Mirroring leaves it as it is."""
+    """Camera matrix in OpenCV's convention, with the centre of the first pixel at (0, 0). Mirroring does not change
+    it."""
     return np.array([[FOCAL * width, 0, (width - 1) / 2], [0, FOCAL * width, (height - 1) / 2], [0, 0, 1.0]])
 
 
 def extrinsic(camera_location: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
-    """World -> camera for pictures mirrored back, metres: t = -R camLoc."""
+    """Transform from world to camera for pictures that are mirrored back, in metres: t = -R camLoc."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = AXES, -AXES @ camera_location
     return matrix
@@ -44,17 +45,18 @@ def extrinsic(camera_location: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4
 def project(
     points: Float[np.ndarray, "*points 3"], camera_location: Float[np.ndarray, "3"], width: int, height: int
 ) -> Float[np.ndarray, "*points 2"]:
-    """World -> pixels of the mirrored pictures as joints2D counts them: the corner of the first pixel is (0, 0)."""
+    """Projects to pixels of the mirrored pictures as in joints2D: the corner of the first pixel is (0, 0)."""
     seen = (points - camera_location) @ MIRRORED_AXES.T
     return FOCAL * width * seen[..., :2] / seen[..., 2:] + np.array([width, height]) / 2
 
 
 def orient(root: Float[Tensor, "frames 3"], zrot: Float[Tensor, "frames"]) -> Float[Tensor, "frames 3"]:
-    """The body's global orientation in SURREAL's world, axis-angle: a quarter turn about x, after zrot, after the pose.
+    """Global orientation of the body in SURREAL's world, as axis-angle: a quarter turn about x, after zrot, after the
+    pose.
 
     Args:
-        root: first three rows of `pose`, axis-angle, radians.
-        zrot: angle about the vertical, radians.
+        root: the first three rows of `pose`, axis-angle, in radians.
+        zrot: angle about the vertical, in radians.
     """
     zero = torch.zeros_like(zrot)
     about_z = axis_angle_to_matrix(torch.stack([zero, zero, zrot], -1).double())

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES, PosedBody
 
 STANDING = 0.95
-"""Least length of the mean upward axis of the body: less is somebody who bends, lies or turns cartwheels."""
+"""Smallest length of the mean upward axis of a body that stands; less means bending, lying or cartwheels."""
 TURNING = 0.5
-"""Least variance of the unit vector that the person faces along: 0 is somebody who never turns, 1 a whole turn."""
+"""Smallest variance of the unit vector that a turning person faces along: 0 is no turn, and 1 a whole turn."""
 LEAST_TILT = 2.0
-"""Degrees; less than this is how people sway, and how poses err."""
+"""Smallest tilt in degrees that differs from swaying and from errors of poses."""
 
 
 def body_axes(posed: list[PosedBody]) -> tuple[Float[Tensor, "frames 3"], Float[Tensor, "frames 3"]]:
@@ -26,26 +26,25 @@ def body_axes(posed: list[PosedBody]) -> tuple[Float[Tensor, "frames 3"], Float[
 def upward(joints: Float[Tensor, "frames 24 3"]) -> Float[Tensor, "frames 3"]:
     """Unit vectors from the ankles to the head.
 
-    They tell the vertical better than the pelvis does, which estimators tilt at will and make up for in the hips.
+    They show the vertical better than the pelvis, which estimators tilt freely and compensate for in the hips.
     """
     head, left, right = (joints[:, JOINT_NAMES.index(name)] for name in ("head", "left_ankle", "right_ankle"))
     return F.normalize(head - (left + right) / 2, dim=-1)
 
 
 def plumb_line(up: Float[Tensor, "frames 3"], facing: Float[Tensor, "frames 3"]) -> Float[Tensor, "3"]:
-    """The true vertical, in a world that a camera taken for level made upright (z up).
+    """Estimates the true vertical in a world whose z axis comes from a camera that was assumed to be level.
 
-    The horizontal part u of the body's upward axis is the tilt t of the world plus the person's own lean l, which turns
-    with them: u = t + l e, where e is the unit vector that they face along (complex numbers). Least squares over frames
-    give l = cov(u, e) / var(e) and t = mean(u) - l mean(e).
+    The horizontal part u of the body's upward axis is the tilt t of the world plus the lean l of the person, which
+    turns with them: u = t + l e, where e is the unit vector they face along (as complex numbers). Least squares over
+    frames gives l = cov(u, e) / var(e) and t = mean(u) - l mean(e).
 
     Args:
-        up: the body's upward axis in each frame, as `body_axes` gives it; unit vectors.
-        facing: where the body faces.
+        up: the upward axis of the body in each frame, from `body_axes`; unit vectors.
+        facing: the direction that the body faces.
 
     Returns:
-        A unit vector; (0, 0, 1) for somebody who does not stand or hardly turns, from whom nothing can be told, and for
-        less than `LEAST_TILT`.
+        A unit vector; (0, 0, 1) if the person does not stand or hardly turns, and for tilts below `LEAST_TILT`.
     """
     level = up.new_tensor([0.0, 0.0, 1.0])
     if up.mean(0).norm() < STANDING:

@@ -11,11 +11,11 @@ from numba import njit
 from torch import Tensor
 
 LANES = 32
-"""Points are processed in multiples of this: no rest that does not fill a vector."""
+"""Points are processed in multiples of this, so that vectors are always full."""
 
 
 def padded(weight: Tensor) -> np.ndarray:
-    """A layer's weights `(out, in)` in float32, filled up with zeros to multiples of four."""
+    """Weights `(out, in)` of a layer in float32, padded with zeros to multiples of four."""
     rows, columns = weight.shape
     filled = torch.zeros(-(-rows // 4) * 4, -(-columns // 4) * 4)
     filled[:rows, :columns] = weight.detach()

@@ -32,7 +32,7 @@ def layout_arrays(layout: HashGridLayout) -> tuple[np.ndarray, ...]:
 
 @njit(inline="always")
 def rows_of(ix, iy, iz, resolution, size, dense):
-    """Rows, within their level, of the eight corners of a cell (bit 0 for x, 1 for y, 2 for z)."""
+    """Rows of the eight corners of a cell within their level (bit 0 for x, 1 for y, 2 for z)."""
     u = np.uint32
     if dense:
         # Only what is no number lies beyond: it must not be looked up outside of the table.
@@ -73,7 +73,7 @@ def rows_of(ix, iy, iz, resolution, size, dense):
 
 @njit(inline="always")
 def cell_of(x, y, z, scale):
-    """Lower corner of the cell that holds a point, and the point's place within it."""
+    """Lower corner of the cell that contains a point, and the position of the point in it."""
     half = np.float32(0.5)
     px, py, pz = x * scale + half, y * scale + half, z * scale + half
     # Positions are not negative: cutting off the fraction is the floor.
@@ -93,7 +93,8 @@ def corner_weights(fx, fy, fz):
 
 @njit(inline="always")
 def blend(part, row, weight, k):
-    """Feature `k` of a level, between the eight corners. Written out: a loop would keep rows and weights in memory."""
+    """Feature `k` of a level, interpolated between the eight corners. Unrolled, because a loop keeps values in
+    memory."""
     low = weight[0] * part[row[0], k] + weight[1] * part[row[1], k]
     low += weight[2] * part[row[2], k] + weight[3] * part[row[3], k]
     high = weight[4] * part[row[4], k] + weight[5] * part[row[5], k]

@@ -15,7 +15,7 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import PRIMES, HashGridLayout
 
 _BLOCK = 128
-"""Points of a program."""
+"""Number of points per program."""
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def _levels(layout: HashGridLayout, device: torch.device) -> tuple[Tensor, Tenso
 
 @triton.jit
 def _cell(x, n, i, scale, last):
-    """Lower corners of the cells that hold some points, and the points' places within them."""
+    """Lower corners of the cells that contain points, and the positions of the points in them."""
     px = tl.load(x + 3 * i, mask=i < n, other=0.0) * scale + 0.5
     py = tl.load(x + 3 * i + 1, mask=i < n, other=0.0) * scale + 0.5
     pz = tl.load(x + 3 * i + 2, mask=i < n, other=0.0) * scale + 0.5
@@ -50,7 +50,7 @@ def _cell(x, n, i, scale, last):
 
 @triton.jit
 def _row(ix, iy, iz, size, y, z, dense):
-    """Rows of nodes within their level. All of it in 32 bits without sign, where the hash wraps around as it should."""
+    """Rows of nodes within their level. Computed in unsigned 32 bits, where the hash wraps around as intended."""
     iy, iz = iy * y, iz * z
     row = tl.where(dense, ix + iy + iz, (ix ^ iy ^ iz) & (size - 1))
     # One past a dense level's last node wraps around to its beginning.
@@ -59,7 +59,7 @@ def _row(ix, iy, iz, size, y, z, dense):
 
 @triton.jit
 def _level(scales, numbers, level):
-    """A level's numbers, see `_levels`."""
+    """The values of a level, see `_levels`."""
     numbers += 6 * level
     first = tl.load(numbers).to(tl.int64)
     size, last = tl.load(numbers + 1).to(tl.uint32), tl.load(numbers + 2).to(tl.uint32)
@@ -145,7 +145,7 @@ def hash_forward(x: Tensor, table: Tensor, layout: HashGridLayout) -> Tensor:
 
 
 def hash_backward_table(x: Tensor, grad: Tensor, layout: HashGridLayout) -> Tensor:
-    """Gradient of the encoding with respect to the table. Its last bits differ from run to run: sums are atomic."""
+    """Gradient of the encoding with respect to the table. Its last bits vary between runs, because sums are atomic."""
     n, levels = len(x), layout.levels
     out = torch.zeros(layout.entries, 2, device=x.device)
     if n:

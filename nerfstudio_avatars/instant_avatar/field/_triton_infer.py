@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.instant_avatar.field.hash_field import HashField
 
 _BLOCK = 64
-"""Points of a program."""
+"""Number of points per program."""
 _WARPS = 8
-"""With half as many, values spill out of the registers of sm_75; with 128 points a program, those of sm_86."""
+"""With half as many, values spill from the registers of sm_75; with 128 points per program, from those of sm_86."""
 
 
 @triton.jit
 def _weights(w, fan_in, fan_out, skipped, IN: tl.constexpr, OUT: tl.constexpr):
-    """A layer's weights, inputs along the first axis, padded with zeros; some zeros stand before the first input."""
+    """Weights of a layer with inputs along the first axis, padded with zeros, also before the first input."""
     i, o = tl.arange(0, IN)[:, None] - skipped, tl.arange(0, OUT)[None, :]
     return tl.load(w + fan_in * o + i, mask=(i >= 0) & (i < fan_in) & (o < fan_out), other=0.0)
 
@@ -84,7 +84,7 @@ def _infer(
 
 
 def infer(field: HashField, unit: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw density and colour of points of the field's unit cube."""
+    """Raw density and colour of points in the unit cube of the field."""
     raw, colour = unit.new_empty(len(unit)), unit.new_empty(len(unit), 3)
     _launch(field, unit, raw, colour)
     return raw, colour
@@ -113,5 +113,5 @@ def _launch(field: HashField, unit: Tensor, raw: Tensor, colour: Tensor | None) 
 
 
 def _padded(width: int) -> int:
-    """Products are of powers of two, and of 16 at least."""
+    """Pads a size to a power of two of at least 16, as products need."""
     return max(16, triton.next_power_of_2(width))

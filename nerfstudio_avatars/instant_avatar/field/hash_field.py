@@ -18,7 +18,7 @@ from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLay
 
 @dataclass
 class HashFieldConfig:
-    """Size of the canonical field."""
+    """Options of the canonical field."""
 
     levels: int = 16
     """Number of levels in the hash grid, with two features each; more levels resolve finer detail but are slower."""
@@ -42,8 +42,8 @@ class HashFieldConfig:
 
 
 _ROWS = 1024
-"""Networks on the CPU see multiples of this many points: for every new number oneDNN compiles a new product, which in
-training, where no two steps have as many samples, took longer than the products themselves."""
+"""On the CPU, numbers of points are padded to multiples of this: oneDNN compiles a product for every new size, which
+took longer than the products themselves in training, where sizes vary from step to step."""
 _WIDEST_FUSED = 64
 """Widest layer whose activations the fused kernel can hold in registers."""
 
@@ -52,9 +52,9 @@ class HashField(nn.Module):
     """Density and colour of canonical points.
 
     Args:
-        config: size.
-        centre: centre of the canonical cube, metres.
-        half_size: half of its edge, metres.
+        config: the options of the field.
+        centre: centre of the canonical cube, in metres.
+        half_size: half of its edge length, in metres.
     """
 
     centre: Tensor
@@ -77,7 +77,8 @@ class HashField(nn.Module):
         self.colour_network = _network([config.geometry_features, config.width, config.width, 3])
 
     def open_levels(self, levels: float) -> None:
-        """Coarse to fine: levels beyond `levels` are faded out (BARF's schedule, linear within a level)."""
+        """Fades out levels beyond `levels`, for training from coarse to fine (BARF's schedule, linear within a
+        level)."""
         index = torch.arange(self.config.levels, device=self.level_weights.device)
         self.level_weights.copy_((levels - index).clamp(0, 1).repeat_interleave(2))
 
@@ -105,7 +106,7 @@ class HashField(nn.Module):
     ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
         """Raw density and RGB without gradient (specification: `density`, then `colour`; Triton twin on CUDA).
 
-        The twin passes over the points once and computes in float32, also where `mixed_precision` is on.
+        The twin passes over the points once and computes in float32, even if `mixed_precision` is on.
         """
         if self._is_fused(x_canonical):
             from nerfstudio_avatars.instant_avatar.field import _triton_infer
@@ -116,7 +117,7 @@ class HashField(nn.Module):
 
     @torch.no_grad()
     def infer_density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
-        """Raw density alone, as in `infer`."""
+        """Raw density only, as in `infer`."""
         if self._is_fused(x_canonical):
             from nerfstudio_avatars.instant_avatar.field import _triton_infer
 
@@ -128,13 +129,13 @@ class HashField(nn.Module):
         return self.config.implementation == "auto" and widest <= _WIDEST_FUSED and use_triton(x)
 
     def _unit(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
-        """Places in the unit cube; what lies outside is clamped to it."""
+        """Positions in the unit cube; those outside are clamped to it."""
         return ((x_canonical - self.centre) / (2 * self.half_size) + 0.5).clamp(0, 1)
 
     def _run(
         self, network: nn.Sequential, x: Float[Tensor, "points in"], input_weights: Tensor | None = None
     ) -> Float[Tensor, "points out"]:
-        """A network, its inputs multiplied by weights."""
+        """Runs a network whose inputs are multiplied by weights."""
         points = len(x)
         first, *others = (layer.weight for layer in network[::2])
         if input_weights is not None:
@@ -172,7 +173,7 @@ def _tcnn_encoding(config: HashFieldConfig) -> nn.Module:
         import tinycudann
     except ImportError as error:
         raise ImportError(
-            'implementation="tcnn" needs the package tinycudann, which does not import here. Install it as its project '
+            'implementation="tcnn" needs the package tinycudann, which cannot be imported. Install it as its project '
             'describes, or use implementation="auto", which needs no compiler.'
         ) from error
     return tinycudann.Encoding(

@@ -77,11 +77,11 @@ def hash_encode(
 
     Args:
         x: positions in [0, 1].
-        table: two features an entry, all levels one after the other.
-        layout: where the levels lie.
+        table: two features per entry, all levels one after the other.
+        layout: the layout of the levels.
 
     Returns:
-        `2 * levels` features a point, coarse levels first.
+        `2 * levels` features per point, coarse levels first.
     """
     if table.dtype == torch.float32 and (twin := _twin(x)):
         return _HashEncodeTwin.apply(x.contiguous(), table.contiguous(), layout, twin)

@@ -10,7 +10,7 @@ PRIMES = (1, 2654435761, 805459861)
 
 @dataclass(frozen=True)
 class HashGridLayout:
-    """Where each level lies in the flat table."""
+    """The layout of the levels in the flat table."""
 
     scales: tuple[float, ...]
     """Cells along the unit cube at each level (tiny-cuda-nn's `scale`)."""
@@ -38,9 +38,9 @@ class HashGridLayout:
 
     @property
     def entries(self) -> int:
-        """Rows of the table."""
+        """Number of rows in the table."""
         return self.offsets[-1]
 
     def is_dense(self, level: int) -> bool:
-        """True if the level has a slot for each of its nodes, so nothing is hashed."""
+        """Whether the level has a slot for each of its nodes, so that nothing is hashed."""
         return self.resolutions[level] ** 3 <= self.offsets[level + 1] - self.offsets[level]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 PAPER_SLOTS = 256
-"""Samples a ray may have in the paper. Its mean counts the empty ones too, so packed samples must be divided so."""
+"""Number of sample slots on a ray in the paper, whose mean includes empty ones."""
 
 
 def hard_surface(value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -18,7 +18,7 @@ def hard_surface(value: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
 
 
 def hard_accumulation(accumulation: Float[Tensor, "*rays"]) -> Float[Tensor, ""]:
-    """Mean of h over the rays' accumulations."""
+    """Mean of h over the accumulations of the rays."""
     return hard_surface(accumulation).mean()
 
 
@@ -26,8 +26,8 @@ def hard_weights(weights: Float[Tensor, "samples"], num_rays: int, slots: int = 
     """Mean of h over the rendering weights of `num_rays` rays of `slots` samples each.
 
     Args:
-        weights: of the samples there are, packed; the missing ones have weight zero and add nothing.
-        num_rays: rays of the batch, including those without a sample.
-        slots: samples a ray could have had.
+        weights: of the packed samples; missing samples have a weight of zero and add nothing.
+        num_rays: number of rays in the batch, including those without samples.
+        slots: number of samples a ray could have.
     """
     return hard_surface(weights).sum() / (num_rays * slots)

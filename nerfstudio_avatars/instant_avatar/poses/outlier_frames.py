@@ -9,19 +9,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 DEVIATIONS = 4.5
-"""How far above the median the logarithm of an outlier's error lies, in standard deviations estimated from the MAD."""
+"""Distance of the log error of an outlier above the median, in standard deviations estimated from the MAD."""
 LEAST_RATIO = 2.0
-"""An outlier's error over the median at least: where frames fit evenly well, their deviation is a hair's breadth."""
+"""Smallest ratio of an outlier's error to the median, because deviations are tiny if all frames fit equally well."""
 MEMORY = 0.85
-"""Share of a frame's running error that stays when the frame is seen again."""
+"""Share of a frame's running error that is kept when the frame is seen again."""
 FEWEST_VISITS = 4
-"""Of every frame, before anything is said."""
+"""Smallest number of visits to every frame before outliers are named."""
 FEWEST_FRAMES = 8
-"""Fewer have no usual error to compare with."""
+"""Smallest number of frames that have a usual error to compare with."""
 
 
 def outliers(errors: Float[Tensor, "frames"]) -> Bool[Tensor, "frames"]:
-    """Finds errors that are far above the usual, up to a half of all: median and MAD of their logarithms.
+    """Finds errors far above the usual one (at most half of all), from median and MAD of their logarithms.
 
     Leys et al. 2013, "Detecting outliers: do not use standard deviation around the mean, use absolute deviation around
     the median". Logarithms, because some views are harder than others by a factor, not by an amount.
@@ -38,11 +38,11 @@ def outliers(errors: Float[Tensor, "frames"]) -> Bool[Tensor, "frames"]:
 
 
 class FrameErrors(nn.Module):
-    """Running error of every training frame. Its buffers are part of the checkpoint, so a run can be asked later.
+    """Running error of every training frame. Its buffers are in the checkpoint, so that runs can be examined later.
 
     Args:
-        frames: number of all frames of the sequence.
-        trained: those that are trained on.
+        frames: the number of frames in the sequence.
+        trained: the frames that are trained on.
     """
 
     error: Tensor
@@ -57,14 +57,14 @@ class FrameErrors(nn.Module):
 
     @torch.no_grad()
     def update(self, frames: Int[Tensor, "k"], errors: Float[Tensor, "k"]) -> None:
-        """Takes in the errors of frames just seen. One that is not finite teaches nothing: its step is left out."""
+        """Adds the errors of frames just seen. One that is not finite teaches nothing: its step is left out."""
         errors = torch.where(errors.isfinite(), errors, self.error[frames])
         memory = torch.where(self.visits[frames] == 0, 0.0, MEMORY)
         self.error[frames] = memory * self.error[frames] + (1 - memory) * errors
         self.visits[frames] += 1
 
     def _misfits(self) -> Bool[Tensor, "trained"]:
-        """Which of the trained frames fit far worse than the others; none until all have been seen a few times."""
+        """Which trained frames fit far worse than the others; none until all have been seen a few times."""
         seen = self.visits[self.trained].min() >= FEWEST_VISITS
         return outliers(self.error[self.trained]) & seen
 
@@ -73,6 +73,6 @@ class FrameErrors(nn.Module):
         return self.trained[self._misfits()]
 
     def weights(self, frames: Int[Tensor, "k"], of_outliers: float) -> Float[Tensor, "k"]:
-        """What frames count in the loss: 1, or less for outliers. A GPU is not waited for."""
+        """Weights of frames in the loss: 1, or less for outliers. Does not wait for the GPU."""
         misfit = torch.zeros_like(self.error).index_put((self.trained,), self._misfits().float())
         return 1 - (1 - of_outliers) * misfit[frames]

@@ -22,7 +22,7 @@ from nerfstudio_avatars.instant_avatar.rendering.compositing import over
 
 @dataclass
 class PoseRefinementConfig:
-    """How a held-out pose is fitted to its image."""
+    """Options for fitting a held-out pose to its image."""
 
     steps: int = 20
     """Number of Adam steps to take for each picture."""
@@ -42,12 +42,12 @@ def refine_pose(
     truth: Float[Tensor, "h w 4"],
     config: PoseRefinementConfig,
 ) -> BodyState:
-    """The pose near another in which the avatar looks most like the picture.
+    """Refines a pose so that the avatar looks most like the picture.
 
     Args:
-        start: where the search begins; its betas stay.
-        rays: origins and unit directions of the picture's pixels.
-        truth: straight colour and mask.
+        start: the initial pose, whose betas are kept.
+        rays: origins and unit directions of the pixels.
+        truth: the true picture, as straight colour and mask.
     """
     size = 2 * config.reach + 1
     near = F.max_pool2d(truth[None, None, ..., 3], size, stride=1, padding=config.reach)[0, 0] > 0

@@ -11,7 +11,7 @@ from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable
 
 
 class PoseResolver:
-    """Finds the pose that a camera shows.
+    """Finds the pose that a camera asks for.
 
     In this order: `metadata["frame"]` (training and held-out images); `times` (viewer's slider, camera paths, spiral),
     rotations slerped between frames; `metadata["cam_idx"]` (the training image clicked in the viewer); the first

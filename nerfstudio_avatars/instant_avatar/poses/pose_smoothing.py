@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
 JUMP = 60.0
-"""Degrees by which a joint of a frame whose pose jumps is away from the median of the frames around."""
+"""Angle in degrees between a joint and its median over nearby frames above which the pose jumps."""
 AROUND = 3
-"""Frames before and after that count as around."""
+"""Number of frames before and after that count as nearby."""
 MOST_JUMPS = 0.2
-"""Share of all frames. If more jump, the motion is faster than the frames follow each other."""
+"""Largest share of frames that may jump. If more do, the motion is too fast for the frame rate."""
 FEWEST_FRAMES = 8
-"""Of fewer nothing is known about jitter."""
+"""Smallest number of frames that jitter can be estimated from."""
 MOST_AT_ONCE = 1000
-"""Frames smoothed together; the work grows with their cube."""
+"""Largest number of frames to smooth together; the work grows with its cube."""
 _STRENGTHS = np.logspace(-8, 6, 57)
 
 
 def smoothing_correction(
     sequence: BodySequence, trained: Int[Tensor, "trained"]
 ) -> tuple[Float[Tensor, "frames 75"], list[int]]:
-    """What smoothing adds to the poses of a sequence.
+    """The corrections that smooth the poses of a sequence.
 
-    Trained frames are smoothed among themselves: no held-out frame has a say in them. Those between the first and the
-    last of them are smoothed among all; frames before or after stay.
+    Trained frames are smoothed among themselves, without influence of held-out frames. Held-out frames between the
+    first and last of them are smoothed among all; frames before or after are kept.
 
     Args:
-        sequence: of poses.
-        trained: numbers of frames.
+        sequence: the poses.
+        trained: the numbers of the trained frames.
 
     Returns:
-        Changes of orientation, body pose and translation (radians, metres), and which of the trained frames jump.
+        Changes of orientation, body pose and translation (radians, metres), and the trained frames that jump.
     """
     trained = trained.unique().cpu()
     given = torch.cat([sequence.global_orient, sequence.body_pose, sequence.transl], 1).double().cpu()
@@ -50,10 +50,10 @@ def smoothing_correction(
 
 
 def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "frames"]:
-    """Frames in which a joint is far from the median of the frames around: flipped poses, swapped people.
+    """Frames in which a joint is far from its median over nearby frames, such as flipped poses or swapped people.
 
-    The median of rotations is the one whose angles to the others have the least sum. A run of up to three wrong frames
-    is found. A fast turn is none: its median is the frame itself.
+    The median of rotations is the one with the smallest sum of angles to the others. Runs of up to three wrong frames
+    are found. A fast turn does not count, because its median is the frame itself.
 
     Args:
         poses: orientation, 23 joints (rotation vectors, radians), translation, in the order of time.
@@ -78,11 +78,11 @@ def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "f
 
 
 def smooth_poses(poses: Float[np.ndarray, "frames 75"], times: Int[np.ndarray, "frames"]) -> np.ndarray:
-    """Poses without their jitter; those that jump are put between the frames around.
+    """Removes jitter from poses, and interpolates those that jump.
 
     Each joint's rotations, and the translation, are smoothed by penalised least squares (Whittaker 1923: the squared
-    second differences in time), as strongly as generalised cross-validation finds right (Golub, Heath and Wahba 1979).
-    Exact poses are smooth already and stay as they are.
+    second differences in time), as strongly as generalised cross-validation suggests (Golub, Heath and Wahba 1979).
+    Exact poses are already smooth, and are not changed.
 
     Args:
         poses: orientation, 23 joints (rotation vectors, radians), translation (metres), in the order of time.
@@ -125,7 +125,7 @@ class _Smoother:
         self.penalty, self.basis = np.linalg.eigh(bend.T @ bend)
 
     def __call__(self, values: Float[np.ndarray, "frames channels"]) -> np.ndarray:
-        """All channels smoothed alike, as strongly as cross-validation says."""
+        """Smooths all channels alike, as strongly as cross-validation suggests."""
         n, inside = len(values), self.basis.T @ values
         passed = 1 / (1 + _STRENGTHS[:, None] * self.penalty.clip(min=0))
         left = (((1 - passed) ** 2) @ (inside**2)).sum(1)
@@ -134,7 +134,7 @@ class _Smoother:
 
 
 def _continuous_quaternions(turns: Float[np.ndarray, "frames 3"]) -> Float[np.ndarray, "frames 4"]:
-    """Of the two quaternions of a rotation the one nearer to the frame before's."""
+    """Chooses, of the two quaternions of a rotation, the one closer to that of the previous frame."""
     from scipy.spatial.transform import Rotation
 
     quaternions = Rotation.from_rotvec(turns).as_quat()
@@ -144,7 +144,7 @@ def _continuous_quaternions(turns: Float[np.ndarray, "frames 3"]) -> Float[np.nd
 
 
 def _nearest(turns: Float[np.ndarray, "frames 3"], given: Float[np.ndarray, "frames 3"]) -> np.ndarray:
-    """The same rotations as the rotation vectors nearest to given ones: their length is known up to full turns."""
+    """The same rotations as rotation vectors closest to given ones, since their length is ambiguous by full turns."""
     angle = np.linalg.norm(turns, axis=1, keepdims=True)
     axis = turns / np.maximum(angle, 1e-12)
     along = (given * axis).sum(1, keepdims=True)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
 CANONICAL_ANGLES = {2: 0.2, 5: -0.2, 47: -0.8, 50: 0.8}
-"""A-pose: hips and shoulders about z, indices of the 69 body angles, radians."""
+"""The A-pose: angles of hips and shoulders about z in radians, by index of the 69 body angles."""
 
 FAR = 0.5
-"""Radians and metres between neighbouring frames that are no jitter any more."""
+"""Distance between neighbouring frames (radians, metres) above which it is not jitter."""
 
 
 def canonical_state(betas: Float[Tensor, "10"]) -> BodyState:
@@ -33,17 +33,17 @@ def canonical_state(betas: Float[Tensor, "10"]) -> BodyState:
 
 
 class BodyPoseTable(nn.Module):
-    """Poses of all frames of a sequence, with small learned corrections.
+    """Poses of all frames of a sequence, with small learnt corrections.
 
-    Corrections of three kinds: per frame (all angles and the translation), shared by all frames (a systematic misfit of
-    the poses' angles), and the bones' joints (a body of other proportions than its template). The last two are the
-    avatar's own and stay with it in new motions; a frame without a correction of its own takes that of its neighbours.
+    There are three kinds of corrections: per frame (all angles and the translation), shared by all frames (systematic
+    errors of the angles), and joints of bones (a body with other proportions than its template). The last two belong to
+    the avatar, also in new motions; frames without a correction of their own take that of their neighbours.
 
     Args:
-        sequence: poses as the data give them.
-        body: whose joints are posed.
-        trained_frames: those that get corrections of their own.
-        start: what corrections are before anything is learnt; nothing by default.
+        sequence: poses as in the data.
+        body: the body whose joints are posed.
+        trained_frames: frames that get corrections of their own.
+        start: initial corrections; by default none.
     """
 
     betas: Tensor
@@ -93,12 +93,12 @@ class BodyPoseTable(nn.Module):
         self._trained_frames = self.trained.nonzero()[:, 0]
 
     def stored(self, frames: Int[Tensor, "*k"]) -> Float[Tensor, "*k 75"]:
-        """Orientation, body pose and translation of frames as the data give them."""
+        """Orientation, body pose and translation of frames as in the data."""
         return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
 
     def correction(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
-        """Per-frame correction: the frame's own where it was trained, else its start, and beyond that what its trained
-        neighbours have learnt, interpolated.
+        """Correction of each frame: its own if it was trained, otherwise its start plus what its trained neighbours
+        have learnt, interpolated.
 
         Uses no pixel of a held-out frame. Frames before the first or after the last trained one get none.
         """
@@ -115,18 +115,18 @@ class BodyPoseTable(nn.Module):
         return torch.where(between, blended, torch.zeros_like(blended))
 
     def state(self, frame: int, corrected: bool = True) -> BodyState:
-        """The pose of a frame, with its correction unless that is unwanted; without gradient."""
+        """The pose of a frame, by default with its correction; without gradient."""
         index = torch.tensor([frame], device=self.transl.device)
         pose = self.stored(index)
         pose = pose + self.correction(index).detach() if corrected else pose
         return BodyState.unpacked(self.betas, pose[0])
 
     def transforms_of(self, state: BodyState) -> Float[Tensor, "24 4 4"]:
-        """Canonical -> posed, metres, of one pose with the shared corrections applied."""
+        """Transforms from canonical to posed, in metres, for one pose with shared corrections."""
         return self.transforms(state.packed()[None])[0]
 
     def transforms(self, pose: Float[Tensor, "k 75"]) -> Float[Tensor, "k 24 4 4"]:
-        """Canonical -> posed, metres, of poses with the shared corrections applied."""
+        """Transforms from canonical to posed, in metres, for poses with shared corrections."""
         joints = self.rest_joints + self.joint_offsets
         posed = joint_transforms(
             joints, pose[:, :3], pose[:, 3:72] + self.shared_correction, pose[:, 72:], self.parents
@@ -136,11 +136,11 @@ class BodyPoseTable(nn.Module):
         return posed @ (shift @ self.canonical_inverse)
 
     def smoothness(self, frames: Int[Tensor, "k"]) -> Float[Tensor, ""]:
-        """How far corrected poses are from the middle of their neighbours' in time, mean square (radians, metres).
+        """Mean square distance of corrected poses from the middle of their neighbours in time (radians, metres).
 
-        It is small for people, who move smoothly, and large for the jitter of an estimator; the corrections' own bend
-        would keep the jitter. Turns and moves far beyond `FAR` hardly pull (Geman and McClure 1987): a flipped frame
-        must not draw its neighbours along.
+        It is small for people, who move smoothly, and large for jitter of an estimator; smoothing only the corrections
+        would keep the jitter. Distances far beyond `FAR` hardly count (Geman and McClure 1987), so that a flipped frame
+        does not pull its neighbours along.
         """
         trained = self._trained_frames
         if len(trained) < 3:

@@ -20,7 +20,7 @@ _RAYS_AT_A_TIME = 2048
 
 @njit(inline="always")
 def ray_range(ox, oy, oz, dx, dy, dz, box):
-    """Where a ray enters and leaves a box."""
+    """Distances at which a ray enters and leaves a box."""
     tiny = np.float32(1e-9)
     near, far = np.float32(0), np.float32(1e9)
     sides = (ox, dx, box[0, 0], box[1, 0]), (oy, dy, box[0, 1], box[1, 1]), (oz, dz, box[0, 2], box[1, 2])
@@ -91,8 +91,8 @@ _kept = threading.local()
 
 
 def _buffers(max_samples: int) -> tuple[np.ndarray, ...]:
-    """Distances, first roots, cells, places and densities of rays, kept for the next call: fresh memory costs more than
-    the marching itself, a page fault a ray."""
+    """Buffers for distances, first roots, cells, positions and densities, kept for the next call: new memory costs more
+    than marching, because of page faults."""
     if getattr(_kept, "max_samples", None) != max_samples:
         n, capacity = _RAYS_AT_A_TIME, max_samples + max_samples // 2 + 8
         _kept.max_samples = max_samples
@@ -115,7 +115,7 @@ def march(
     cached_density: Tensor,
     settings: MarchSettings,
 ) -> Samples:
-    """Samples of rays in the posed world, some thousand rays at a time so that the buffers stay small."""
+    """Samples of rays in the posed world, a few thousand rays at a time to keep buffers small."""
     parts = []
     search = Search.of(posed, volume)
     f32 = np.float32

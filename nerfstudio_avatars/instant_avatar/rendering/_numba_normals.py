@@ -74,7 +74,7 @@ def _normals(origins, directions, depth, accumulation, out):
 
 
 def normals_from_depth(origins: Tensor, directions: Tensor, depth: Tensor, accumulation: Tensor) -> Tensor:
-    """Normals of a whole picture."""
+    """Computes the normals of a whole picture."""
     out = torch.empty(directions.shape)
     _normals(origins.numpy(), directions.numpy(), depth[..., 0].numpy(), accumulation[..., 0].numpy(), out.numpy())
     return out

@@ -35,14 +35,14 @@ from nerfstudio_avatars.instant_avatar.rendering.density_rule import FAINT, LARG
 from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, MarchSettings
 
 _SLOTS = 256
-"""Rays on the way at a time, a thread."""
+"""Number of rays in flight per thread."""
 _RUN = 256
-"""Neighbouring rays that go to the same thread."""
+"""Number of neighbouring rays that go to the same thread."""
 _LONGEST_GAP = 40
 
 
 class _Field(NamedTuple):
-    """The canonical field's arrays."""
+    """The arrays of the canonical field."""
 
     table: np.ndarray
     scales: np.ndarray
@@ -72,7 +72,7 @@ class _Field(NamedTuple):
 
 
 class _Space(NamedTuple):
-    """Canonical space: the cells' place, and the template's distance on half-size cells."""
+    """Canonical space: position of the cells, and distance to the template on half-size cells."""
 
     origin: np.ndarray
     spacing: float
@@ -97,7 +97,7 @@ class _March(NamedTuple):
 
 @njit(fastmath=True, cache=True, nogil=True)
 def _gaps(offsets, dims, longest, gap):
-    """Chebyshev distance, in bins, of every bin to the nearest one that holds a cell."""
+    """Chebyshev distance in bins from every bin to the nearest one with a cell."""
     n0, n1, n2 = dims[0], dims[1], dims[2]
     for i in range(n0):
         for j in range(n1):
@@ -133,7 +133,7 @@ def _gaps(offsets, dims, longest, gap):
 
 @njit(fastmath=True, cache=True, nogil=True)
 def _encode(unit, points, field, out):
-    """Hash encoding of columns; what lies outside the unit cube is clamped to it."""
+    """Hash encoding of columns; positions outside the unit cube are clamped to it."""
     zero, one = np.float32(0), np.float32(1)
     for level in range(len(field.scales)):
         part = field.table[field.offsets[level] : field.offsets[level + 1]]
@@ -182,7 +182,7 @@ def _densities(x, unit, points, field, space, largest_exponent, features, hidden
 
 @njit(fastmath=True, cache=True, nogil=True)
 def _colours(queue, points, queue_ray, queue_weight, field, hidden, hidden2, colour, out):
-    """Adds the waiting colours to their rays."""
+    """Adds the queued colours to their rays."""
     full = (points + LANES - 1) // LANES * LANES
     dense(queue, field.colour1, full, True, hidden)
     dense(hidden, field.colour2, full, True, hidden2)

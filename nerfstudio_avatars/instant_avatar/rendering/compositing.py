@@ -14,7 +14,7 @@ def rendering_weights(
 
     Args:
         density: non-negative, 1/m.
-        step: length that each sample stands for, metres.
+        step: length that each sample represents, in metres.
         ray: ray of each sample, sorted; samples of a ray run from near to far.
     """
     optical_depth = density * step
@@ -30,5 +30,5 @@ def rendering_weights(
 def over(
     premultiplied: Float[Tensor, "*n 3"], accumulation: Float[Tensor, "*n 1"], background: Float[Tensor, "*n 3"]
 ) -> Float[Tensor, "*n 3"]:
-    """Colour over a background."""
+    """Composites colour over a background."""
     return premultiplied + (1 - accumulation) * background

@@ -12,20 +12,20 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 
 LARGEST_EXPONENT = 10.0
-"""Densities stop at e^10 per metre: opaque within a tenth of a millimetre."""
+"""Densities are limited to e^10 per metre, which is opaque within a tenth of a millimetre."""
 OPAQUE = 2e-4
-"""The numba twin ends a ray that lets less than this through."""
+"""Transmittance below which the numba twin ends a ray."""
 FAINT = 4e-4
-"""The numba twin gives samples no colour of their own until this much weight has come together."""
+"""Accumulated weight below which the numba twin does not evaluate the colour of samples."""
 
 
 @dataclass(frozen=True)
 class DensityRule:
-    """How the field's raw number becomes a density."""
+    """Turns the raw output of the field into density."""
 
     kind: Literal["exp", "relu"] = "exp"
     template_prior: float = 0.0
-    """The raw density starts at minus the distance to the template over this, metres. 0: no template."""
+    """Length in metres: raw density starts at minus the distance to the template divided by it. 0 means no template."""
 
     def __call__(
         self, raw: Float[Tensor, "points"], x_canonical: Float[Tensor, "points 3"], volume: SkinningVolume

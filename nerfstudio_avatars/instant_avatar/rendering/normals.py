@@ -16,9 +16,9 @@ def normals_from_depth(
     depth: Float[Tensor, "h w 1"],
     accumulation: Float[Tensor, "h w 1"],
 ) -> Float[Tensor, "h w 3"]:
-    """World normals towards the viewer, packed to [0, 1] as (n + 1) / 2 and faded by the accumulation.
+    """World normals towards the viewer, packed to [0, 1] as (n + 1) / 2 and multiplied by the accumulation.
 
-    Cross products of central differences of the surface points; the picture's outermost pixels have none. No gradient.
+    They are cross products of central differences of surface points; the outermost pixels have none. No gradient.
     The specification is `_normals_torch`; on the CPU its numba twin runs.
     """
     if use_numba(depth):

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 
 OPACITY_LENGTH = 0.01
-"""Occupancy is the opacity over this length, metres (InstantAvatar's reference)."""
+"""Length in metres over which opacity decides occupancy (as in InstantAvatar's code)."""
 
 
 class CanonicalOccupancy(nn.Module):
     """Cached density of the canonical half-size cells of a skinning volume.
 
-    InstantAvatar keeps one grid in the posed root frame that is the union over all frames. Ours is canonical: what is
-    empty is empty in every pose, and the posed occupancy follows from moving the cells, without querying the field.
+    InstantAvatar keeps one grid in the posed root frame, which is the union over all frames. This one is canonical:
+    empty cells are empty in every pose, and posed occupancy follows from moving the cells, without querying the field.
 
     Args:
-        volume: gives the cells; those farther than its band from the template never exist.
+        volume: defines the cells; there are none farther from the template than its band.
         threshold: opacity over a centimetre above which a cell is occupied.
-        decay: how much of the cached density an update keeps.
+        decay: share of the cached density that an update keeps.
     """
 
     density: Tensor
@@ -43,12 +43,12 @@ class CanonicalOccupancy(nn.Module):
         self.register_buffer("occupied", band.clone())
 
     def start(self, density_of: Callable[[Tensor], Tensor]) -> None:
-        """Everything in the band is occupied, with the given density cached."""
+        """Marks everything in the band as occupied, with a given cached density."""
         self.density[self.band] = density_of(self._points(self.band_cells, jitter=False))
         self.occupied.copy_(self.band)
 
     def update(self, density_of: Callable[[Tensor], Tensor], fraction: float = 1.0) -> None:
-        """Refreshes a random share of the band: the maximum of the decayed cache and a new, jittered query."""
+        """Updates a random share of the band to the maximum of the decayed cache and a new, jittered query."""
         cells = self.band_cells
         if fraction < 1:
             cells = cells[torch.randint(len(cells), (int(len(cells) * fraction),), device=cells.device)]
@@ -58,7 +58,7 @@ class CanonicalOccupancy(nn.Module):
         self._refresh()
 
     def recompute(self, density_of: Callable[[Tensor], Tensor]) -> None:
-        """The cache from scratch, as the field is now: the largest of three queries a cell."""
+        """Recomputes the cache from the present field, as the largest of three queries per cell."""
         self.density.zero_()
         for _ in range(3):
             values = [density_of(points) for points in self._points(self.band_cells).split(1 << 17)]
@@ -72,11 +72,11 @@ class CanonicalOccupancy(nn.Module):
         self.occupied.copy_(torch.where(opaque.any(), _grown(opaque), True) & self.band)
 
     def cached(self) -> Float[Tensor, "x y z"]:
-        """Cached density, -1 where the cell is not occupied."""
+        """Cached density, or -1 in cells that are not occupied."""
         return torch.where(self.occupied, self.density, -1.0)
 
     def occupied_cells(self, volume: SkinningVolume) -> Bool[Tensor, "cells"]:
-        """Which of the volume's cells have an occupied half-size cell in them."""
+        """Which cells of the volume contain an occupied half-size cell."""
         n = [size // 2 for size in self.occupied.shape]
         children = self.occupied[: 2 * n[0], : 2 * n[1], : 2 * n[2]].view(n[0], 2, n[1], 2, n[2], 2)
         any_child = children.any(5).any(3).any(1)
@@ -84,7 +84,7 @@ class CanonicalOccupancy(nn.Module):
         return any_child[i, j, k]
 
     def points_in_band(self, count: int) -> tuple[Float[Tensor, "count 3"], Bool[Tensor, "count"]]:
-        """Random points, and which of them lie in cells that are not occupied."""
+        """Random points, and which of them are in cells that are not occupied."""
         cells = self.band_cells[torch.randint(len(self.band_cells), (count,), device=self.band_cells.device)]
         i, j, k = cells.unbind(-1)
         return self._points(cells), ~self.occupied[i, j, k]
@@ -95,7 +95,7 @@ class CanonicalOccupancy(nn.Module):
 
 
 def _grown(cells: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
-    """Cells and their 26 neighbours, axis by axis (a tenth of the time of a 3x3x3 pooling)."""
+    """Dilates cells to their 26 neighbours, axis by axis (a tenth of the time of 3x3x3 pooling)."""
     for axis in range(3):
         length = cells.shape[axis] - 1
         spread = cells.clone()

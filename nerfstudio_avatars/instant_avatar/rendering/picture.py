@@ -29,18 +29,18 @@ def render(
     rule: DensityRule,
     rays_at_a_time: int = 1 << 15,
 ) -> Float[Tensor, "rays 8"]:
-    """Sums along rays, each sample counted by its rendering weight (specification: `_render_torch`; numba twin).
+    """Sums along rays, weighted by rendering weights (specification: `_render_torch`; numba twin).
 
-    The twin computes in float32 throughout, ends rays that have become opaque and leaves colours of faint samples out:
-    colours and weights differ by `OPAQUE` + `FAINT` from the specification in float32 at most.
+    The twin computes in float32 throughout, ends opaque rays, and leaves out colours of faint samples: colours and
+    weights differ from the specification in float32 by at most `OPAQUE` + `FAINT`.
 
     Args:
         directions: unit vectors.
-        cached_density: as `march` wants it.
-        rays_at_a_time: the specification's; the twin's memory does not grow with them.
+        cached_density: as for `march`.
+        rays_at_a_time: limits the memory of the specification; that of the twin is constant.
 
     Returns:
-        Colour (3), weight, distance in metres, place in the field's unit cube (3).
+        Colour (3), weight, distance in metres, and position in the unit cube of the field (3).
     """
     if use_numba(origins) and field.config.implementation == "auto":
         from nerfstudio_avatars.instant_avatar.rendering import _numba_picture
@@ -84,13 +84,13 @@ def shade(
     step: float,
     noise: float = 0.0,
 ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
-    """Evaluates the field at the samples' roots and composites: sums along rays as in `render`, and the weights.
+    """Evaluates the field at roots of samples and composites them: sums along rays as in `render`, and weights.
 
     Args:
-        ray, t: of the samples, those of a ray together; `num_rays` for padding, which is not seen.
-        x_canonical: roots of the samples, at least one each.
-        point: the sample of each root; None where every sample has one.
-        noise: standard deviation of noise on the raw density, 1/m.
+        ray, t: of the samples, grouped by ray; `num_rays` for padding, which is ignored.
+        x_canonical: roots of the samples, at least one for each.
+        point: the sample of each root; None if every sample has one.
+        noise: standard deviation of noise on the raw density, in 1/m.
     """
     # Without gradient, one pass over the roots gives their colours too.
     learning = torch.is_grad_enabled()
@@ -109,7 +109,7 @@ def shade(
 
 
 def densest_of_each(density: Float[Tensor, "roots"], point: Int[Tensor, "roots"], points: int) -> Int[Tensor, "points"]:
-    """Row of each point's densest root, the first of equals; any row where a point has none, as padding may.
+    """Row of the densest root of each point (the first of equals); any row for points without one (padding).
 
     Args:
         density: not negative.

@@ -22,13 +22,13 @@ from nerfstudio_avatars.instant_avatar.dynamic_sizes import Program, Sizes, owne
 from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, MarchSettings, Samples
 
 STEPS_AT_A_TIME = 32
-"""Steps of all rays that are tried together: more take more memory."""
+"""Number of steps of all rays to try together; more need more memory."""
 NOWHERE = 1e6
-"""Distance of padding samples, metres: nobody is there."""
+"""Distance of padding samples in metres, where the scene is empty."""
 
 
 def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave a box `(2, 3)`; they miss it where they leave before they enter."""
+    """Distances at which rays enter and leave a box `(2, 3)`; rays miss it if they leave before they enter."""
     inverse = 1.0 / torch.where(directions.abs() < 1e-9, 1e-9, directions)
     a, b = (box[0] - origins) * inverse, (box[1] - origins) * inverse
     near = torch.minimum(a, b).amax(-1).clamp(min=0)
@@ -63,7 +63,7 @@ def marching(
     cached_density: Tensor,
     settings: MarchSettings,
 ) -> Program[Samples]:
-    """`march` as a program, for several poses at once."""
+    """`march` as a program for several poses at once."""
     if use_numba(origins):
         from nerfstudio_avatars.instant_avatar.rendering import _numba
 
@@ -82,11 +82,11 @@ def marching_points(
     step: float,
     is_occupied: Callable[[Tensor], Tensor],
 ) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
-    """Program: rays and distances of the samples that fall into occupied space, sorted by ray and depth. Padding
-    belongs to the last ray and lies `NOWHERE`.
+    """A program for rays and distances of the samples in occupied space, sorted by ray and depth. Padding belongs to
+    the last ray, at `NOWHERE`.
 
     Args:
-        longest: no ray has a longer way from near to far, metres; it is a number because the host must know it.
+        longest: upper bound in metres on the length of rays, as a number, because the host must know it.
     """
     count = ((far - near) / step).clamp(min=0).ceil()
     steps = math.ceil(longest / step) + 1  # One for the rounding of near and far.
@@ -149,7 +149,7 @@ def _marching_torch(
 
 
 def _rank_within(group: Tensor) -> Tensor:
-    """Position of each element within its run of equal values (sorted input)."""
+    """Position of each element in its run of equal values (sorted input)."""
     if len(group) == 0:
         return group
     index = torch.arange(len(group), device=group.device)
@@ -159,13 +159,13 @@ def _rank_within(group: Tensor) -> Tensor:
 
 
 def _sum_before(values: Tensor, group: Tensor) -> Tensor:
-    """Sum of the values that stand before each element in its run of equal groups (sorted input)."""
+    """Sum of the values before each element in its run of equal groups (sorted input)."""
     total = values.cumsum(0) - values
     return total - total[torch.arange(len(group), device=group.device) - _rank_within(group)]
 
 
 def density_at_roots(roots: Roots, volume: SkinningVolume, cached_density: Tensor) -> Float[Tensor, "roots"]:
-    """The cached density of the half-size cell in which each root lies; -1 for padding."""
+    """Cached density of the half-size cell of each root; -1 for padding."""
     half = (roots.local >= 0.5).long()
     i, j, k = (2 * volume.cell_index.long()[roots.cell] + half).unbind(-1)
     return torch.where(roots.cell < 0, -1.0, cached_density[i, j, k])

@@ -10,22 +10,22 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 
 MAX_ROOTS = 3
-"""Canonical roots kept for one sample."""
+"""Maximum number of canonical roots of a sample."""
 CUT_CAP = 0.5
-"""Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so a thin dense surface
-would otherwise end the ray before it."""
+"""Largest optical depth that one step adds to the ray cut: the cache is a maximum over a cell, so rays would otherwise
+end in front of thin dense surfaces."""
 
 
 @dataclass(frozen=True)
 class MarchSettings:
-    """How finely and how far to march."""
+    """Step size and limits of marching."""
 
     step: float = 0.0078
-    """Distance between samples, metres (the paper: 2 m / 256)."""
+    """Distance between samples in metres (2 m / 256 in the paper)."""
     max_samples: int = 192
-    """Samples kept on one ray."""
+    """Maximum number of samples on a ray."""
     cut: float = 6.0
-    """Cached optical depth at which a ray ends."""
+    """Cached optical depth that ends a ray."""
 
 
 @dataclass(frozen=True)

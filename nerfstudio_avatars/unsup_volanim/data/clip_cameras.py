@@ -12,18 +12,18 @@ from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, REACH
 
 NEAR, FAR = DISTANCE - REACH, DISTANCE + REACH
-"""Of the scene, along the camera's axis; its middle is the world's origin."""
+"""Near and far end of the scene along the camera axis; the middle of the scene is the origin of the world."""
 CAMERA_TO_WORLD = ((-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, DISTANCE), (0.0, 1.0, 0.0, 0.0))
-"""OpenGL's axes (x right, y up, z backward) in the world (z up): the camera stands at +y, where the person looks."""
+"""Camera pose in OpenGL axes (x right, y up, z backward), in the world (z up): at +y, which the person faces."""
 
 
 def clip_cameras(table: ClipTable, rows: Int[Tensor, "rows 2"], size: int) -> Cameras:
-    """One camera per (clip, frame), all alike but for the `clip`, `frame` and time they stand for.
+    """One camera per (clip, frame), which differ only in `clip`, `frame` and time.
 
     Args:
-        table: says how long the clips are; times run from 0 to 1 within each.
+        table: has the lengths of the clips; times run from 0 to 1 in each.
         rows: clip and frame numbers.
-        size: of the square pictures, pixels.
+        size: of the square pictures, in pixels.
     """
     clip, frame = rows.long().split(1, -1)
     lengths = torch.tensor([one.frames for one in table])
@@ -42,6 +42,6 @@ def clip_cameras(table: ClipTable, rows: Int[Tensor, "rows 2"], size: int) -> Ca
 
 
 def clip_scene_box() -> SceneBox:
-    """What the camera sees between near and far."""
+    """The box that the camera sees between near and far."""
     half = torch.tensor([FAR / FOCAL, (FAR - NEAR) / 2, FAR / FOCAL])
     return SceneBox(torch.stack([-half, half]))

@@ -18,26 +18,26 @@ SPLITS = ("train", "test")
 MASKS = "masks"
 EXPECTED = "videos (.mp4, .gif, .mov, .webm) or folders of pictures (.png, .jpg, ...), one per clip"
 READERS = 8
-"""Threads that open videos to count their frames."""
+"""Number of threads that open videos to count their frames."""
 
 
 @dataclass(frozen=True)
 class FoundClip:
-    """A clip as it lies on disk."""
+    """A clip as stored on disk."""
 
     name: str
     path: Path
     split: str | None
-    """Of the folder `train` or `test`; None where there are none."""
+    """Split, from the folder `train` or `test`; None without such folders."""
     person: str | None
-    """Of the folder that holds the clip's, where clips lie one level deeper."""
+    """Name of the folder above that of the clip, if clips are one level deeper."""
     facts: VideoFacts | None = None
-    """Of a video."""
+    """Information about a video."""
     mask: Path | None = None
 
     @property
     def frames(self) -> int:
-        """How many."""
+        """Number of frames."""
         if self.facts is not None:
             return self.facts.frames
         if not self.path.is_dir():
@@ -48,17 +48,17 @@ class FoundClip:
 
 
 def find_clips(root: Path) -> list[FoundClip]:
-    """Videos and folders of frames, by name; masks beside them, in `masks/<split>/<clip>` or `masks/<clip>`.
+    """Finds videos and folders of frames, sorted by name, and masks in `masks/<split>/<clip>` or `masks/<clip>`.
 
     Raises:
-        DataError: if there are none, or one is empty or unreadable, or two have the same name.
+        DataError: if there are none, if one is empty or unreadable, or if two have the same name.
     """
     found = [entry for split, folder in _bases(root) for entry in _clips_in(folder, split)]
     return _checked(root, found, EXPECTED)
 
 
 def find_pictures(root: Path) -> list[FoundClip]:
-    """Every picture, at any depth, as a clip of its own."""
+    """Finds pictures at any depth, each of which is a clip of its own."""
     found = []
     for split, base in _bases(root):
         paths = (path for path in base.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)

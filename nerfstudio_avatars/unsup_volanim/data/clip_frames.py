@@ -24,7 +24,7 @@ from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 
 @dataclass
 class ClipFramesDataManagerConfig(VanillaDataManagerConfig):
-    """Frames of few identities a step. What the base class says of rays and pixels is not used."""
+    """Options of frames from a few identities per step. Options of the base class on rays and pixels are not used."""
 
     _target: type = field(default_factory=lambda: ClipFramesDataManager)
     identities_per_batch: int = 2
@@ -46,7 +46,7 @@ Batch = tuple[Cameras, dict[str, Tensor]]
 
 
 class ClipDataset(InputDataset):
-    """Frames by camera, decoded when asked for."""
+    """Frames by camera, decoded when first used."""
 
     exclude_batch_keys_from_device: list[str] = []
 
@@ -72,7 +72,7 @@ class ClipDataset(InputDataset):
         return torch.from_numpy(self.get_numpy_image(image_idx)).float() / 255
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
-        """One frame, its mask, and what it is; see `ClipFramesDataManager.next_train`."""
+        """One frame, its mask, and its numbers; see `ClipFramesDataManager.next_train`."""
         row = self.rows[image_idx][None]
         data = {key: value[0] for key, value in self.frames(row).items()}
         if image_type == "uint8":
@@ -80,7 +80,7 @@ class ClipDataset(InputDataset):
         return data | {"image_idx": image_idx}
 
     def frames(self, rows: Int[Tensor, "rows 2"]) -> dict[str, Tensor]:
-        """Frames of any clips, given as (clip, frame)."""
+        """Frames of clips, given as (clip, frame)."""
         read = self.reader.read_many([(clip, frame) for clip, frame in rows.tolist()])
         whole = np.full((self.reader.size, self.reader.size), 255, np.uint8)
         masks = np.stack([whole if mask is None else mask for _, mask in read])
@@ -96,7 +96,7 @@ class ClipDataset(InputDataset):
 
 
 class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
-    """Nothing is decoded before it is asked for. Every batch is a function of the seed and the step."""
+    """Supplies frames, decoded when first used. Every batch is a function of the seed and the step number."""
 
     config: ClipFramesDataManagerConfig
 
@@ -136,28 +136,28 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         DataManager.__init__(self)
 
     def create_train_dataset(self) -> ClipDataset:
-        """One camera per frame trained on."""
+        """One camera per training frame."""
         return ClipDataset(self.train_dataparser_outputs, self.clips)
 
     def create_eval_dataset(self) -> ClipDataset:
-        """One camera per frame evaluated on."""
+        """One camera per evaluation frame."""
         return ClipDataset(self.dataparser.get_dataparser_outputs(split=self.test_split), self.clips)
 
     def setup_train(self) -> None:
-        """Nothing: frames are decoded as they are drawn."""
+        """Does nothing, because frames are decoded as they are drawn."""
 
     def setup_eval(self) -> None:
-        """Whole frames, in order and at random."""
+        """Sets up whole frames, in order and at random."""
         self.fixed_indices_eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=self.device)
         self.eval_dataloader = RandIndicesEvalDataloader(self.eval_dataset, device=self.device)
 
     def next_train(self, step: int) -> Batch:
-        """This process's frames of a step; those of one identity together.
+        """Frames of a step for this process, grouped by identity.
 
         Returns:
-            Cameras (batch), and of each frame: `image` (batch, size, size, 3) 0 to 1; `mask` (batch, size, size, 1) 0
-            to 1, ones where there is none, and `has_mask` (batch) bool; `clip`, `identity` (-1: not trained on) and
-            `frame` (batch), long.
+            Cameras (batch), and for each frame: `image` (batch, size, size, 3) from 0 to 1; `mask` (batch, size, size,
+            1) from 0 to 1, or ones if there is none; `has_mask` (batch) as bool; `clip`, `identity` (-1 if not trained
+            on) and `frame` (batch) as long.
         """
         self.train_count += 1
         ready_for, ready = self._ahead or (None, None)
@@ -172,7 +172,7 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         return [f"{self.reader.table[clip].name}, frame {frame}" for clip, frame in rows]
 
     def next_eval(self, step: int) -> Batch:
-        """As many frames as in training, of those evaluated on, sorted by clip."""
+        """As many evaluation frames as in training, sorted by clip."""
         self.eval_count += 1
         rows = self.eval_dataset.rows
         count = min(self.clip_sampler.size.identities * self.config.frames_per_identity, len(rows))
@@ -181,23 +181,23 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         return self._on_device(*self._batch(self.eval_dataset, rows[torch.from_numpy(chosen)]))
 
     def next_eval_image(self, step: int) -> Batch:
-        """One frame, without the batch's dimension but for the camera's. The step decides which."""
+        """One frame, chosen by the step number; only its camera has a batch dimension."""
         index = int(np.random.default_rng([self.config.seed, step]).integers(len(self.eval_dataset)))
         row = self.eval_dataset.rows[index : index + 1]
         cameras, batch = self._on_device(*self._batch(self.eval_dataset, row))
         return cameras, {key: value[0] for key, value in batch.items()} | {"image_idx": torch.tensor(index)}
 
     def clip_frames(self, clip: int) -> UInt8[Tensor, "frames size size 3"]:
-        """All frames of a clip, to drive others with."""
+        """All frames of a clip, for driving others."""
         return torch.from_numpy(self.reader.read_clip(clip))
 
     def get_train_rays_per_batch(self) -> int:
-        """Pixels a step, of this process."""
+        """Number of pixels per step in this process."""
         size = self.clip_sampler.size
         return size.identities * size.frames * self.reader.size**2 // self.world_size
 
     def get_eval_rays_per_batch(self) -> int:
-        """As many as in training."""
+        """Number of pixels in evaluation, the same as in training."""
         return self.get_train_rays_per_batch()
 
     def _train_batch(self, step: int) -> Batch:
@@ -211,7 +211,7 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         return cameras.to(self.device), {key: value.to(self.device) for key, value in batch.items()}
 
     def _rank(self) -> int:
-        """Of this process among those of all machines; nerfstudio tells only its place on this one."""
+        """Rank of this process among all machines; nerfstudio only gives its rank on this one."""
         return distributed.get_rank() if distributed.is_initialized() else self.local_rank
 
     def _check_batch(self) -> None:

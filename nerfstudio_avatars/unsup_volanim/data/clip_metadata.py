@@ -17,7 +17,7 @@ ClipKey = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class ClipNote:
-    """One row of a table of clips; None where it is silent."""
+    """One row of a table of clips; None for missing values."""
 
     person: str | None = None
     fps: float | None = None
@@ -25,10 +25,10 @@ class ClipNote:
 
 
 def clip_key(name: str) -> ClipKey:
-    """A clip's name with its numbers as numbers: padding with zeros does not matter.
+    """Name of a clip with its numbers as numbers, so that zero padding does not matter.
 
-    TED-talks' table has the range inside `video_id`, and 0 for `start` and `end`; files named after it end in a second,
-    empty range, which is dropped.
+    The table of TED-talks has the range in `video_id`, and 0 for `start` and `end`; files named after it end with a
+    second, empty range, which is dropped.
     """
     parts: ClipKey = tuple(int(part) if part.isdecimal() else part for part in name.split(SEPARATOR))
     doubled = len(parts) > TED_PARTS + 1 and parts[-2:] == (0, 0) and all(isinstance(n, int) for n in parts[-4:])
@@ -36,20 +36,20 @@ def clip_key(name: str) -> ClipKey:
 
 
 def voxceleb_person(name: str) -> str | None:
-    """The person in `<person>#<video>#<start>#<end>`; None for any other name."""
+    """The person in `<person>#<video>#<start>#<end>`; None for other names."""
     return _first_part(name, VOXCELEB_PARTS)
 
 
 def ted_talk(name: str) -> str | None:
-    """The talk, and with it the speaker, in `<talk>#<start>#<end>`; None for any other name."""
+    """The talk (and thus the speaker) in `<talk>#<start>#<end>`; None for other names."""
     return _first_part(name, TED_PARTS)
 
 
 def read_clip_table(path: Path) -> dict[ClipKey, ClipNote]:
-    """Reads a table of clips: `video_id, start, end`, and where there are any `person_id`, `fps`, `partition`.
+    """Reads a table of clips: `video_id, start, end` and, if present, `person_id`, `fps` and `partition`.
 
     Raises:
-        DataError: if it is no such table.
+        DataError: if it is not such a table.
     """
     fix = "take the table as it was published, or remove it: it is not needed"
     try:

@@ -26,7 +26,7 @@ from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 
 @dataclass
 class ClipsDataParserConfig(DataParserConfig):
-    """Many clips of one kind of object."""
+    """Options shared by the dataparsers of clips."""
 
     image_size: int = 256
     """Side length of the square pictures in pixels; larger pictures are cropped to their middle and shrunk."""
@@ -46,16 +46,16 @@ class ClipsDataParserConfig(DataParserConfig):
 
 @dataclass
 class ClipsDataParser(DataParser):
-    """Gives the model `metadata["clips"]`, a `Clips`, and the data set `metadata["rows"]`, (clip, frame) of its frames.
+    """Gives the model `metadata["clips"]` (a `Clips`) and the data set `metadata["rows"]` (clip and frame numbers).
 
-    Splits: `train`; `val`, held-out frames of the same clips; `test`, clips of persons never trained on."""
+    Splits: `train`; `val`, held-out frames of the same clips; `test`, clips of people who are held out."""
 
     config: ClipsDataParserConfig
     includes_time: bool = True
 
     @abstractmethod
     def _find_clips(self) -> ClipTable:
-        """All clips of the data set."""
+        """Finds all clips of the data set."""
 
     def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
         table, size = self._table(), self.config.image_size
@@ -89,7 +89,7 @@ class ClipsDataParser(DataParser):
                 raise DataError(config.data, f"--image-size {config.image_size}", "pixels", "ask for 256")
             self._built = _drawn(self._find_clips(), config.max_videos)
             learned, others = (len(self._built.of_split(split)) for split in ("train", "test"))
-            CONSOLE.print(f"{config.data}: {learned} clips to train on, {others} of people never trained on.")
+            CONSOLE.print(f"{config.data}: {learned} clips to train on, and {others} of people who are held out.")
             if not learned:
                 fix = "put clips under train/, or lower --test-share"
                 raise DataError(config.data, "only clips that are held out", "clips to train on", fix)
@@ -127,7 +127,7 @@ class ClipsDataParser(DataParser):
 
 
 class FramePaths(Sequence[Path]):
-    """A name for every frame, `<clip>/<frame>.png`, made when asked for: there may be millions."""
+    """Names of frames, `<clip>/<frame>.png`, created on demand, because there may be millions."""
 
     def __init__(self, table: ClipTable, rows: Int[Tensor, "rows 2"]) -> None:
         self._table, self._rows = table, rows
@@ -158,7 +158,7 @@ class FramePaths(Sequence[Path]):
 
 
 def _drawn(table: ClipTable, count: int | None) -> ClipTable:
-    """At most so many of the clips trained on, and all others."""
+    """A limited number of training clips, and all others."""
     learned = table.of_split("train")
     if count is None or count >= len(learned):
         return table
@@ -167,9 +167,9 @@ def _drawn(table: ClipTable, count: int | None) -> ClipTable:
 
 
 def identities_of(table: ClipTable, kind: str) -> tuple[list[str], list[int]]:
-    """The names of those trained on, sorted, and which of them each clip shows: -1 for none.
+    """Sorted names of the identities to train on, and the index of the one each clip shows (-1 for none).
 
-    A name stays the same when clips are added; its number may not. Keep the names with what was learned.
+    Indices may change when clips are added, but names do not: store names with what was learnt.
     """
     names = [clip.person if kind == "person" and clip.person else clip.name for clip in table]
     identities = sorted({name for name, clip in zip(names, table, strict=True) if clip.split == "train"})

@@ -22,25 +22,25 @@ from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 from nerfstudio_avatars.unsup_volanim.data.frame_cache import FrameCache
 
 THREADS = min(8, os.cpu_count() or 1)
-"""Clips that are decoded at a time."""
+"""Number of clips to decode at a time."""
 OPEN_VIDEOS = 16
-"""Videos that are kept open at the place last read."""
+"""Number of videos to keep open at the position last read."""
 LISTED_FOLDERS = 512
-"""Folders whose files' names are kept."""
+"""Number of folders whose listings are kept."""
 GIGABYTE = 1 << 30
 
 
 Frame = tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"] | None]
-"""RGB, and the mask if there is one, at the training size."""
+"""RGB and, if there is one, the mask, at the training size."""
 
 
 class ClipReader:
-    """Random access to the frames of all clips. Safe to share between threads; copies share what was read.
+    """Random access to the frames of all clips. Safe to share between threads; copies share the cache.
 
     Args:
         table: the clips.
-        size: of the square frames it gives, pixels. Frames that are not square lose their longer side's ends.
-        cache_gb: memory for frames at that size, gigabytes.
+        size: side of the square frames, in pixels. Frames that are not square are cropped to their middle.
+        cache_gb: memory for frames at that size, in gigabytes.
     """
 
     def __init__(self, table: ClipTable, size: int, cache_gb: float = 1.0) -> None:
@@ -48,16 +48,16 @@ class ClipReader:
         self._forget()
 
     def read(self, clip: int, frame: int) -> Frame:
-        """One frame and its mask, if it has one. The arrays are shared: do not write to them.
+        """Reads a frame and its mask, if it has one. The arrays are shared and must not be written to.
 
         Raises:
-            DataError: if the frame is not there or cannot be decoded.
+            DataError: if the frame does not exist or cannot be decoded.
         """
         picture = self._cache.get(clip, frame) or self._decode(clip, frame)
         return picture.rgb, picture.mask
 
     def read_many(self, rows: Sequence[tuple[int, int]]) -> list[Frame]:
-        """Frames given as (clip, frame), in that order: each clip is gone through once, several clips at a time."""
+        """Reads frames given as (clip, frame), in that order; each clip is decoded once, several clips at a time."""
         frames_of_clip: dict[int, set[int]] = defaultdict(set)
         for clip, frame in rows:
             frames_of_clip[clip].add(frame)
@@ -75,7 +75,7 @@ class ClipReader:
         return [found[clip, frame] for clip, frame in rows]
 
     def read_clip(self, clip: int) -> UInt8[np.ndarray, "frames size size 3"]:
-        """All frames of a clip."""
+        """Reads all frames of a clip."""
         return np.stack([self.read(clip, frame)[0] for frame in range(self.table[clip].frames)])
 
     def __deepcopy__(self, memo: dict) -> ClipReader:
@@ -124,7 +124,9 @@ class ClipReader:
         height, width = picture.rgb.shape[:2]
         if height != width and not self._cropping:
             self._cropping = True
-            CONSOLE.print(f"{clip.path}: {width}x{height} pixels; of pictures that are not square, the middle is used.")
+            CONSOLE.print(
+                f"{clip.path}: {width}x{height} pixels; pictures that are not square are cropped to their middle."
+            )
         mask = self._mask(clip, frame) if clip.mask else None
         mask = picture.mask if mask is None else mask
         rgb = picture_files.squared(picture.rgb, self.size)
@@ -142,7 +144,7 @@ class ClipReader:
         return None if file is None else read_mask(file)
 
     def _mask_file(self, clip: Clip, masks: Path, frame: int) -> Path | None:
-        """By the frame's name or, beside a video, by its number; where all frames have one, by its place."""
+        """Finds a mask by the name of the frame or, for videos, by number; by position if all frames have one."""
         files = self._pictures(masks)
         if len(files) == clip.frames:
             return files[frame]

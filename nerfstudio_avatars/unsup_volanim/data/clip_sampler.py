@@ -11,30 +11,30 @@ from jaxtyping import Int
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable, HeldOutFrames
 
 ORDER, FRAMES = 0, 1
-"""What a random stream is for."""
+"""Purposes of the random streams."""
 
 
 @dataclass(frozen=True)
 class BatchSize:
-    """Of one step, over all processes together."""
+    """Size of a step, over all processes."""
 
     identities: int
     frames: int
-    """Of each identity."""
+    """Number of frames of each identity."""
 
 
 class ClipSampler:
     """Draws a few frames of each of a few identities.
 
-    In each pass over the identities every one comes once; the last step of a pass is filled up with some that have
-    come. Frames are uniform over all learned frames of an identity, and different as far as it has enough.
+    In each pass, every identity is drawn once; the last step of a pass is filled up with repeated ones. Frames are
+    uniform over all training frames of an identity, and different if it has enough.
 
     Args:
         table: the clips.
-        identity_of_clip: an identity's number for each clip; -1: none, not drawn.
+        identity_of_clip: the index of the identity in each clip; -1 for clips that are not drawn.
         held_out: frames that are not drawn.
-        size: of a step.
-        seed: the same seed draws the same frames at the same step, however training came there.
+        size: the size of a step.
+        seed: the same seed draws the same frames in the same step, also in a resumed run.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class ClipSampler:
         self._pass: tuple[int, np.ndarray] | None = None
 
     def rows(self, step: int, rank: int = 0, world_size: int = 1) -> Int[np.ndarray, "rows 3"]:
-        """(identity, clip, frame) of a step; those of one identity together.
+        """(identity, clip, frame) of a step, grouped by identity.
 
         Args:
-            step: of the training.
-            rank: of this process; it gets every `world_size`-th identity of the step.
+            step: the training step.
+            rank: the rank of this process, which gets every `world_size`-th identity of the step.
             world_size: number of processes; the number of identities must be a multiple.
         """
         drawn = [self._frames(step, int(identity)) for identity in self._identities(step)[rank::world_size]]

@@ -15,15 +15,15 @@ from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 
 @dataclass(frozen=True)
 class SplitRule:
-    """Who is never trained on: those under test/; else those whom a table says; else by name."""
+    """Decides who is held out: those in test/, or else in a table, or else by name."""
 
     test_share: float
-    """Share of the persons, where only the name decides."""
+    """Share of people to hold out, if only names decide."""
     test_names: tuple[str, ...] = ()
-    """Persons or clips, besides the others; given, the share decides nothing."""
+    """People or clips to hold out in addition; if given, the share is ignored."""
 
     def split(self, clip: FoundClip, person: str | None, note: ClipNote) -> str:
-        """`train` or `test`. All clips of a person go the same way, as far as the name decides."""
+        """`train` or `test`. If names decide, all clips of a person get the same split."""
         if clip.name in self.test_names or person in self.test_names:
             return "test"
         if clip.split or note.split:
@@ -33,21 +33,21 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class Notes:
-    """What names and tables say about clips."""
+    """Information about clips from names and tables."""
 
     rows: dict[ClipKey, ClipNote] = field(default_factory=dict)
-    """Of the published table."""
+    """Rows of the published table."""
     person_of_name: Callable[[str], str | None] = lambda name: None
-    """Whom a clip shows, by its name."""
+    """The person that a clip shows, by its name."""
     fps: float = 25.0
-    """Frames a second of folders of pictures, where the table is silent."""
+    """Frame rate of folders of pictures, if the table has none."""
 
 
 def build_table(root: Path, found: Sequence[FoundClip], rule: SplitRule, notes: Notes) -> ClipTable:
-    """The table of all clips: trained on first, then the others; each by name.
+    """Builds the table of all clips: those to train on first, then the others, each sorted by name.
 
     Raises:
-        DataError: if a name in `test_names` is nobody's.
+        DataError: if a name in `test_names` is unknown.
     """
     clips = []
     for one in found:
@@ -66,5 +66,5 @@ def build_table(root: Path, found: Sequence[FoundClip], rule: SplitRule, notes: 
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Decides by the name alone, so that nobody changes sides when others come."""
+    """Decides by name alone, so that splits do not change when clips are added."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < share * 2**64

@@ -12,27 +12,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Clip:
-    """One video, folder of frames, or single picture."""
+    """A video, folder of frames, or single picture."""
 
     name: str
-    """Unique in its data set, and the same however many clips there are beside it."""
+    """Name that is unique in the data set, and does not change when clips are added."""
     path: str
     """A folder of pictures, a video file, or a picture file."""
     frames: int
-    """How many."""
+    """Number of frames."""
     fps: float = 25.0
-    """Frames a second."""
+    """Frame rate, in frames per second."""
     mask: str | None = None
     """A folder of masks, a mask video, or a mask picture."""
     person: str | None = None
-    """Whom it shows, where that is known."""
+    """The person it shows, if known."""
     split: str = "train"
-    """`train`, or `test`: never trained on."""
+    """`train`, or `test` for held-out clips."""
 
 
 @dataclass(frozen=True)
 class ClipTable:
-    """All clips of a data set; a clip's number is its place here. Holds no pictures and is never changed."""
+    """All clips of a data set; clips are numbered by their position. Immutable, and without pictures."""
 
     clips: list[Clip]
 
@@ -50,27 +50,27 @@ class ClipTable:
         return self
 
     def of_split(self, split: str) -> list[int]:
-        """Numbers of the clips of a split."""
+        """Numbers of the clips in a split."""
         return [number for number, clip in enumerate(self.clips) if clip.split == split]
 
 
 @dataclass(frozen=True)
 class HeldOutFrames:
-    """The last of every `interval` frames of a clip is not trained on; 0 holds out none."""
+    """Holds out the last of every `interval` frames of a clip; 0 holds out none."""
 
     interval: int
 
     def count(self, frames: int) -> int:
-        """Held-out frames of a clip."""
+        """Number of held-out frames in a clip."""
         return frames // self.interval if self.interval else 0
 
     def learned(self, position: int) -> int:
-        """The frame that stands at a place among those that are not held out."""
+        """The frame at a position among those that are not held out."""
         return position + position // (self.interval - 1) if self.interval else position
 
 
 def frame_rows(table: ClipTable, clips: list[int], held_out: HeldOutFrames, learned: bool) -> Int[Tensor, "rows 2"]:
-    """(clip, frame) of all learned, or all held-out, frames of some clips, in order."""
+    """(clip, frame) of all training frames, or all held-out frames, of some clips, in order."""
     rows = [torch.zeros((0, 2), dtype=torch.long)]
     for clip in clips:
         frame = torch.arange(table[clip].frames)

@@ -19,31 +19,31 @@ from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable, He
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips of one kind of object, and whom they show."""
+    """Clips of one kind of object, and the identities they show."""
 
     root: Path
-    """The data's folder."""
+    """The folder of the data."""
     table: ClipTable
-    """All clips, those never trained on too."""
+    """All clips, including held-out ones."""
     identities: list[str]
-    """Names of whom is learnt, sorted; a number is a place in here."""
+    """Sorted names of the identities to train on, which are numbered by position."""
     identity_of_clip: list[int]
-    """For each clip whom it shows; -1: somebody never trained on."""
+    """Index of the identity in each clip, or -1 for held-out people."""
     size: int
-    """Side of the square frames, pixels."""
+    """Side of the square frames in pixels."""
     held_out: HeldOutFrames
-    """Which frames are not trained on."""
+    """The frames that are held out."""
     has_masks: bool
-    """Whether clips say what of them is the object."""
+    """Whether clips have masks of the object."""
     reader: ClipReader | None = None
-    """Gives the frames; none until a data manager brings one, and in a finished run whose data are gone."""
+    """Reads the frames; None until a data manager sets it, and in a finished run without its data."""
 
     def __deepcopy__(self, memo: dict) -> Clips:
         # nerfstudio deep-copies a dataparser's metadata, twice; there may be tens of thousands of clips.
         return self
 
     def with_reader(self, cache_gb: float = 1.0) -> Clips:
-        """The same clips with their frames; `cache_gb`: memory for decoded ones, gigabytes."""
+        """The same clips with a reader; `cache_gb` is the memory for decoded frames, in gigabytes."""
         return dataclasses.replace(self, reader=ClipReader(self.table, self.size, cache_gb))
 
     def is_there(self, clip: int) -> bool:
@@ -51,24 +51,24 @@ class Clips:
         return self.reader is not None and Path(self.table[clip].path).exists()
 
     def frame(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
-        """RGB, 0 to 1, on the CPU.
+        """A frame as RGB from 0 to 1, on the CPU.
 
         Raises:
-            DataError: if the frame is not there or cannot be decoded.
+            DataError: if the frame does not exist or cannot be decoded.
         """
         return torch.from_numpy(self._opened(clip).read(clip, frame)[0]).float() / 255
 
     def mask(self, clip: int, frame: int) -> Float[Tensor, "size size"] | None:
-        """Share of each pixel that is the object, where the data say it."""
+        """Share of each pixel that the object covers, if the data have masks."""
         mask = self._opened(clip).read(clip, frame)[1]
         return None if mask is None else torch.from_numpy(mask).float() / 255
 
     def train_rows(self) -> Int[Tensor, "rows 2"]:
-        """(clip, frame) of everything that is learned from, in the order of the training's cameras."""
+        """(clip, frame) of all training frames, in the order of the training cameras."""
         return frame_rows(self.table, self.table.of_split("train"), self.held_out, learned=True)
 
     def clip_of_identity(self, identity: int) -> int:
-        """The first clip that shows somebody learnt."""
+        """The first clip that shows an identity."""
         return self.identity_of_clip.index(identity)
 
     def _opened(self, clip: int) -> ClipReader:
@@ -80,9 +80,9 @@ class Clips:
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Words and numbers, from which `from_state` makes the clips again: what a checkpoint keeps.
+        """Text and numbers for a checkpoint, from which `from_state` rebuilds the clips.
 
-        Places are relative to the data's folder, which may lie elsewhere next time.
+        Paths are relative to the folder of the data, which may be moved.
         """
         return {
             "clips": [
@@ -98,7 +98,7 @@ class Clips:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], root: Path) -> Clips:
-        """What `state` described, with frames where the data are there."""
+        """Rebuilds the clips from `state`, with frames if the data exist."""
 
         def placed(path: str | None) -> str | None:
             return None if path is None else os.path.normpath(root / path)

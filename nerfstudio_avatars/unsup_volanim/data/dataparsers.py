@@ -32,7 +32,7 @@ class VoxCelebDataParserConfig(ClipsDataParserConfig):
 
 @dataclass
 class VoxCelebDataParser(ClipsDataParser):
-    """Clips of persons; the name says which."""
+    """Parses clips of people, who are identified by the names of the clips."""
 
     config: VoxCelebDataParserConfig
 
@@ -66,7 +66,7 @@ class TedxPeopleDataParserConfig(ClipsDataParserConfig):
 
 @dataclass
 class TedxPeopleDataParser(ClipsDataParser):
-    """Clips of speakers; `identity: person` joins those of one talk."""
+    """Parses clips of speakers; with `identity: person`, clips of one talk are joined."""
 
     config: TedxPeopleDataParserConfig
 
@@ -94,7 +94,7 @@ class ImageFoldersDataParserConfig(ClipsDataParserConfig):
 
 @dataclass
 class ImageFoldersDataParser(ClipsDataParser):
-    """One clip of one frame per picture."""
+    """Parses pictures as clips of one frame each."""
 
     config: ImageFoldersDataParserConfig
 

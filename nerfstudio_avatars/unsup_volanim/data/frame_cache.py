@@ -9,7 +9,7 @@ from nerfstudio_avatars.media.picture_files import Picture
 
 
 class FrameCache:
-    """Frames by (clip, frame). When it is full, the frame that was not asked for the longest goes. Threads share it."""
+    """A least-recently-used cache of frames by (clip, frame), safe to share between threads."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._size, self._lock = limit, 0, Lock()
@@ -19,7 +19,7 @@ class FrameCache:
         return len(self._frames)
 
     def get(self, clip: int, frame: int) -> Picture | None:
-        """The frame, if it is here."""
+        """The frame, if it is cached."""
         with self._lock:
             found = self._frames.get((clip, frame))
             if found is not None:
@@ -27,11 +27,11 @@ class FrameCache:
             return found
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes could be kept without losing others."""
+        """Whether this many bytes fit without dropping other frames."""
         return self._size + size <= self._limit
 
     def put(self, clip: int, frame: int, picture: Picture) -> None:
-        """Keeps a frame, in the place of others if need be."""
+        """Caches a frame, dropping others if necessary."""
         with self._lock:
             if (clip, frame) in self._frames or _bytes(picture) > self._limit:
                 return

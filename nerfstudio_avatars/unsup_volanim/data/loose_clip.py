@@ -22,15 +22,15 @@ EXPECTED = "a video (.mp4, .gif, .mov, .webm), a folder of pictures, or a pictur
 def read_loose_clip(
     path: Path, size: int, seconds: float | None = None
 ) -> tuple[UInt8[Tensor, "frames size size 3"], float]:
-    """Frames of a clip and their rate, frames a second; the middle square of each, resized.
+    """Reads the central square of each frame of a clip, resized, and the frame rate.
 
     Args:
-        path: of the clip.
-        size: side of the frames, pixels.
-        seconds: how much of its beginning is read; all by default.
+        path: the path of the clip.
+        size: the side of the frames, in pixels.
+        seconds: the length to read from its start; by default all.
 
     Raises:
-        DataError: if there is no clip there, or it cannot be read.
+        DataError: if there is no clip, or it cannot be read.
     """
     reader = _open(path, size)
     count, fps = reader.table[0].frames, reader.table[0].fps
@@ -39,15 +39,15 @@ def read_loose_clip(
 
 
 def read_loose_masks(path: Path, size: int, mask: Path | None = None) -> UInt8[Tensor, "frames size size"] | None:
-    """Masks of all frames of a clip; None if a frame has none.
+    """Reads masks of all frames of a clip; None if a frame has none.
 
     Args:
-        path: of the clip.
-        size: side of the masks, pixels.
-        mask: picture, folder or video of them; by default they are the clip's own transparency.
+        path: the path of the clip.
+        size: the side of the masks, in pixels.
+        mask: a picture, folder or video of masks; by default the transparency of the clip.
 
     Raises:
-        DataError: if they were named and are not there, or too few, or cannot be read.
+        DataError: if given masks are missing, too few, or unreadable.
     """
     if mask is not None and not mask.exists():
         raise DataError(mask, "no such file", "a mask, or a folder or video of them", "check the path")

