@@ -18,19 +18,20 @@ patches.compile_when_called()
 
 people_snapshot = DataParserSpecification(
     config=PeopleSnapshotDataParserConfig(),
-    description="One person turning before a camera: PeopleSnapshot as distributed, or InstantAvatar's layout.",
+    description="One person turning in front of a camera: PeopleSnapshot as distributed, or InstantAvatar's layout.",
 )
 surreal = DataParserSpecification(
     config=SurrealDataParserConfig(),
-    description="One person of a clip of SURREAL as distributed: video, poses, body parts.",
+    description="One person in a clip of SURREAL as distributed: video, poses, body parts.",
 )
 voxceleb = DataParserSpecification(
     config=VoxCelebDataParserConfig(),
-    description="Many clips of faces, in VoxCeleb's layout; any folder of clips of one kind of object.",
+    description="Many clips of faces in VoxCeleb's layout, or any folder of clips of one kind of object.",
 )
 tedx_people = DataParserSpecification(
     config=TedxPeopleDataParserConfig(), description="Many clips of people talking: TED-talks and TEDXPeople."
 )
 image_folders = DataParserSpecification(
-    config=ImageFoldersDataParserConfig(), description="Many pictures of one kind of object, one of each (cats)."
+    config=ImageFoldersDataParserConfig(),
+    description="Many pictures of one kind of object, such as cats, with one picture of each.",
 )

@@ -147,21 +147,21 @@ _volanim_tiny.optimizers["network"] = {
 
 instant_avatar_paper = MethodSpecification(
     instant_avatar_as_published(_gpu),
-    description="InstantAvatar with every choice of its paper and published code, for comparison: slower.",
+    description="InstantAvatar with all choices of its paper and published code, for comparison; slower.",
 )
 unsup_volanim_paper = MethodSpecification(
     unsup_volanim_as_published(_volanim),
-    description="Unsupervised Volumetric Animation with every choice of its paper: needs VGG19 and a large data set.",
+    description="Unsupervised Volumetric Animation with all choices of its paper; needs VGG19 and a large data set.",
 )
 instant_avatar = MethodSpecification(
     _gpu, description="InstantAvatar: an animatable person from one video, in a minute (Jiang et al. 2023)."
 )
 instant_avatar_cpu = MethodSpecification(
-    _cpu, description="InstantAvatar sized for a computer without a GPU: smaller hash table, fewer rays a step."
+    _cpu, description="InstantAvatar sized for a computer without a GPU: smaller hash table, fewer rays per step."
 )
 unsup_volanim = MethodSpecification(
     _volanim,
-    description="Unsupervised Volumetric Animation: a face moved by another's video (Siarohin et al. 2023).",
+    description="Unsupervised Volumetric Animation: faces driven by videos of others (Siarohin et al. 2023).",
 )
 unsup_volanim_tiny = MethodSpecification(
     _volanim_tiny, description="Unsupervised Volumetric Animation sized for a computer without a GPU: small and soft."

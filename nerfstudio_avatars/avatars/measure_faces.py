@@ -92,7 +92,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
     figures["yaw_deviation"] = faces.yaw_deviation(torch.cat(measured), usual, torch.cat(requested))
     if len({shot.clip for shot in shots}) < 2:  # noqa: PLR2004
         return figures | {"driven": "not measured: all frames looked at are of one clip"}
-    # Every face is moved by the frame of the next shot of somebody else.
+    # Every face is driven by the frame of the next shot of another identity.
     drivers = [_driver(shots, number) for number in range(len(shots))]
     _, moved = seen([shot.draw(shots[other].pose) for shot, other in zip(shots, drivers, strict=True)])
     figures["pose_consistency"] = faces.pose_consistency(moved, theirs[torch.tensor(drivers)])

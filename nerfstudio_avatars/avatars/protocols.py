@@ -80,24 +80,25 @@ INSTANT_AVATAR = Protocol(
     counted="refined, on white, whole picture",
     claims=(
         Claim("training", "60 s", "the paper's abstract"),
-        Claim("rendering", "15 pictures a second at 540x540", "the paper's abstract"),
-        Claim("training speed", "40-50 steps a second on an RTX 3090", "tijiang13/InstantAvatar issue 22"),
+        Claim("rendering", "15 pictures per second at 540x540", "the paper's abstract"),
+        Claim("training speed", "40-50 steps per second on an RTX 3090", "tijiang13/InstantAvatar issue 22"),
     ),
     caveats=(
         "fitting: each picture has its own 20 Adam steps, whose rate falls to a tenth; the reference takes 20 rounds "
         "over all pictures with one Adam at a constant rate",
-        "fitting: 4096 rays in and around the mask; the reference draws 60 % inside, 30 % in a band along the "
+        "fitting: 4096 rays in and around the mask; the published code draws 60 % inside, 30 % in a band along the "
         "silhouette and 10 % anywhere",
-        "fitting: orientation, body pose and translation move; in the reference in effect the body pose alone",
-        "shape: the betas trained with; the reference evaluates with those of its test file",
+        "fitting: orientation, body pose and translation are fitted; in the published code effectively the body pose "
+        "alone",
+        "shape: betas of training; the published code evaluates with those of its test file",
         "3DGS-Avatar's authors state that the paper's own table used frozen poses on black (3dgs-avatar-release issues "
-        "21 and 31); this protocol follows the released eval.py. `--protocol 3dgs-avatar` measures the other way",
+        "21 and 31); this protocol follows the released eval.py. `--protocol 3dgs-avatar` measures in this way",
     ),
 )
 
 GAUSSIANS = Protocol(
     "3dgs-avatar",
-    "3DGS-Avatar's: black, held-out poses as they are given",
+    "3DGS-Avatar's protocol: black, held-out poses as given",
     backgrounds=("black",),
     poses=("given",),
     stored_poses=True,
@@ -107,14 +108,14 @@ GAUSSIANS = Protocol(
     counted="given, on black, whole picture",
     claims=(
         Claim("training", "less than 30 minutes", "the paper's abstract"),
-        Claim("rendering", "more than 50 pictures a second", "the paper's abstract"),
+        Claim("rendering", "more than 50 pictures per second", "the paper's abstract"),
     ),
     caveats=(
         "frames: InstantAvatar's lists; whether the paper takes every one of them was not determined",
         "SSIM: the figure of torchmetrics; the paper takes scikit-image's, which differs between that package's "
         "versions (3dgs-avatar-release issue 20)",
-        "LPIPS: AlexNet, inputs scaled as the metric is meant; the paper's network was not determined",
-        "method: a radiance field, no Gaussians; nothing moves but by the skeleton",
+        "LPIPS: AlexNet, inputs scaled as defined by the metric; the paper's network was not determined",
+        "method: a radiance field instead of Gaussians; only the skeleton moves it",
     ),
 )
 

@@ -15,7 +15,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: the command line without the program's name; None takes the process's own.
     """
     # Read by OpenMP when torch starts it, so before any import of torch: its idle threads otherwise spin, and take the
-    # cores from numba's. Whoever set them keeps their choice.
+    # cores from numba's. Values set by the user are kept.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 

@@ -25,16 +25,16 @@ COLUMNS = (
 )  # fmt: skip
 FIGURES = {
     "depth_corr": "correlation of depth inside the head",
-    "relief_gain": "relief: slope of depth on true depth (0: flat)",
-    "normal_error_degrees": "mean angle between normals and the true ones, degrees",
+    "relief_gain": "relief: slope of depth on true depth (0 is flat)",
+    "normal_error_degrees": "mean angle between predicted and true normals, degrees",
     "yaw_corr": "correlation of yaw, median over heads",
-    "yaw_corr_pooled": "the same over all heads together",
-    "rotation_error_degrees": "rotation error, median, degrees",
+    "yaw_corr_pooled": "correlation of yaw, all heads together",
+    "rotation_error_degrees": "median rotation error, degrees",
     "l1": "error of held-out frames (L1)",
-    "mask_iou": "overlap of the head's outline",
-    "cross_identity_ratio": "error driven by somebody else / by leaving the picture as it is",
-    "novel_view_ratio": "error 25 degrees aside / by leaving the picture as it is",
-    "jaw_iou": "overlap of the part that fits the jaw best",
+    "mask_iou": "overlap of head masks",
+    "cross_identity_ratio": "error when driven by another head, relative to an unchanged picture",
+    "novel_view_ratio": "error of views turned by 25 degrees, relative to an unchanged picture",
+    "jaw_iou": "overlap of the jaw and the part that matches it best",
     "train_seconds": "training, seconds",
     "steps": "steps",
 }
@@ -145,16 +145,16 @@ def write_page(output: Path, report: dict) -> Path:
     page = output / "index.html"
     page.write_text(
         f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>nerfstudio-avatars: heads moved by others</title><style>{STYLE}
+<html lang="en"><head><meta charset="utf-8"><title>nerfstudio-avatars: heads driven by others</title><style>{STYLE}
 img {{ image-rendering: pixelated; width: 100%; }}</style></head><body>
-<h1>Heads moved by others, learned from videos alone</h1>
+<h1>Heads driven by others, learnt from videos alone</h1>
 <p>Trained with <code>{escape(report["method"])}</code> on {escape(report["device"])}, on toy heads with masks, without
-any pose, depth or keypoint.</p>
+poses, depth or keypoints.</p>
 <video src="driven.mp4" autoplay loop muted controls playsinline style="width: 100%"></video>
-<p>Above: a driver (left), and others moved by it. Below: the same, turned aside.</p>
+<p>Top: a driver (left), and heads driven by it. Bottom: the same, turned to the side.</p>
 <figure><img src="heads.png" alt=""><figcaption>Held-out frames: {escape(", ".join(COLUMNS))}</figcaption></figure>
-<figure><img src="inverted.png" alt=""><figcaption>Never trained on, found from the one picture on the left:
-source, reconstruction, two new views beside the truth; then thrice: driver, driven, truth</figcaption></figure>
+<figure><img src="inverted.png" alt=""><figcaption>Heads that were not trained on, fitted to the picture on the left:
+source, reconstruction, two new views with the truth; then three times driver, driven and truth</figcaption></figure>
 <table><tr><th></th>{header}</tr>{rows}</table></body></html>
 """,
         "utf8",

@@ -22,7 +22,7 @@ COLUMNS = {
     "novel_pose_ssim": ("poses SSIM", ".4f"),
     "novel_view_box_psnr": ("views PSNR in the box, dB", ".2f"),
     "novel_pose_box_psnr": ("poses PSNR in the box, dB", ".2f"),
-    "render_fps": ("pictures a second", ".2f"),
+    "render_fps": ("pictures per second", ".2f"),
 }
 
 
@@ -56,14 +56,14 @@ def write_page(output: Path, report: dict) -> Path:
     page.write_text(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>nerfstudio-avatars: demo</title><style>{STYLE}</style></head><body>
-<h1>A person learned from a video</h1>
+<h1>A person learnt from a video</h1>
 <p>Trained with <code>{escape(report["method"])}</code> on {escape(report["device"])}.
-Left: turning in the pose of the video's first frame. Right: walking, a motion the training never saw.</p>
+Left: turning in the pose of the first frame. Right: walking, a motion that was not in the training video.</p>
 {videos}
 <h2>Held-out figures</h2>
-<p>Views: pictures between the training frames. Poses: new poses, seen by other cameras. Whole picture on white, unless
-the box around the body is named; figures in the box are lower, since no easy background is counted.</p>
-<table><tr><th>budget</th>{header}</tr>{rows}</table>
+<p>Views are pictures between the training frames; poses are new poses, seen by other cameras. Figures are for the whole
+picture on white, or for the box around the body, where they are lower because there is no easy background.</p>
+<table><tr><th>training time</th>{header}</tr>{rows}</table>
 <h2>Held-out comparisons</h2>
 {pictures}</body></html>
 """,

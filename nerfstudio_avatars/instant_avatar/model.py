@@ -218,7 +218,7 @@ class InstantAvatarModel(Model):
         if new:
             with torch.no_grad():
                 pose = self.training_poses(send(new, self.device))
-                # What is kept must be whole: no budget, though it is waited for.
+                # Kept cells must be complete, so no budget is used, although this waits for the GPU.
                 self._posed_frames.update(zip(new, self.avatar.pose_all(self.poses.transforms(pose)), strict=True))
         return [self._posed_frames[frame] for frame in frames]
 

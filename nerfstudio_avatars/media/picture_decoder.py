@@ -94,7 +94,7 @@ def _tiff_header(path: Path, data: bytes) -> _Header:
         file.seek(tags.next)
         tags.load(file)
         return _Header("TIFF", int(tags[_HEIGHT]), int(tags[_WIDTH]))
-    except Exception as error:  # What is no TIFF ends in any error.
+    except Exception as error:  # Files that are not TIFF may raise any error.
         raise DataError(path, _unlike(data, None), EXPECTED, FIX) from error
 
 
@@ -106,7 +106,7 @@ def _unlike(data: bytes, error: Exception | None) -> str:
         return "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
     if start.startswith((b"<!doctype html", b"<html")):
         return "a web page, not the file itself"
-    return "something that is no picture" + (f" ({error})" if error is not None and str(error) else "")
+    return "a file that is not a picture" + (f" ({error})" if error is not None and str(error) else "")
 
 
 def _by_cv2(data: bytes, kind: str) -> np.ndarray | None:

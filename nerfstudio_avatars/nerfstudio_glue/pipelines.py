@@ -121,7 +121,7 @@ class FramesPipeline(OpenedPipeline):
     ) -> None:
         super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
         if world_size > 1:
-            # The base class was told of one process: it knows only GPUs.
+            # The base class is given a single process, because it only supports GPUs.
             self.datamanager.world_size = world_size
             self.world_size = world_size
             devices = [local_rank] if torch.device(device).type == "cuda" else None

@@ -28,7 +28,7 @@ def scene_rays(camera: Cameras) -> tuple[SceneRays, int, int]:
     to_scene = torch.tensor(WORLD_TO_SCENE, device=pose.device)
     along = (directions @ forward)[..., None]
     middle = -float(pose[:, 3] @ forward)
-    # A viewer's camera may stand inside the scene, or look away from it; what is behind it is not seen.
+    # A viewer's camera may stand inside the scene, or look away from it; points behind it are not seen.
     far = max(middle + REACH, 2e-2)
     return (
         SceneRays(

@@ -25,8 +25,10 @@ class AnimationControls(nn.Module):
         self._clips = {name: number for number, name in enumerate(clips[:LISTED])}
         self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities, *RANDOM])
         self.clip = ViewerDropdown("Driving clip", BY_CAMERA, [BY_CAMERA, *self._clips])
-        self.frame = ViewerSlider("Driving frame", 0.0, 0.0, 100.0, 0.5, hint="Percent of the clip")
-        self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Further turn of the object, degrees")
+        self.frame = ViewerSlider(
+            "Driving frame", 0.0, 0.0, 100.0, 0.5, hint="Position in the driving clip, in percent"
+        )
+        self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Angle to turn the object by, in degrees")
         self._part_count = parts
         for part in range(parts if parts > 1 else 0):
             setattr(self, f"part_{part}", ViewerCheckbox(f"Part {part}", True))

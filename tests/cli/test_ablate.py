@@ -160,7 +160,7 @@ def test_one_seed_gives_differences_and_says_that_noise_is_unknown():
     assert rows[0] == ["full", "1", "30.00", "0.9000", "10.0", "3.0", "2.00", "1000"]
     other = ["28.00 (-2.00)", "0.9000 (+0.0000)", "12.5 (+2.5)", "-", "2.00 (+0.00)", "1000 (+0)"]
     assert rows[1] == [OTHER.name, "1", *other]
-    assert "One seed a variant" in text and f"- `{OTHER.name}`: {OTHER.change}" in text
+    assert "With one seed per variant" in text and f"- `{OTHER.name}`: {OTHER.change}" in text
 
 
 def test_differences_below_the_noise_are_marked():

@@ -142,7 +142,7 @@ def test_the_papers_own_setting_differs_in_nothing():
     ("change", "said"),
     [
         ({"test_frames": (1, 2)}, "frames: 2 for test, which are not the paper's 55"),
-        ({"subject": "me"}, "frames: no subject of the paper; the run's own held-out frames"),
+        ({"subject": "me"}, "frames: not a subject of the paper, so the run's own held-out frames"),
         ({"size": (90, 120)}, "pictures: 120x90; the paper's are 540x540"),
         ({"paper_poses": False}, "poses: the data's own"),
         ({"body": "standin"}, "body: standin; the paper's is SMPL"),
@@ -208,7 +208,7 @@ def _report(subject, psnr, differences=()):
 def test_what_all_runs_differ_in_is_said_once():
     text = as_markdown([_report("a", 20.0, ["shared", "mine"]), _report("b", 22.0, ["shared"])], INSTANT_AVATAR)
     assert text.count("- shared\n") == 1 and "- a: mine\n" in text and "mean of 2" in text
-    assert "none of it is printed" in text and all(caveat in text for caveat in INSTANT_AVATAR.caveats)
+    assert "is not printed, because no copy" in text and all(caveat in text for caveat in INSTANT_AVATAR.caveats)
 
 
 def test_json_keeps_the_keys_of_a_single_run():

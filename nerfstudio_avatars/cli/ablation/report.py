@@ -107,9 +107,9 @@ def ablation_table(results: Sequence[dict[str, Any]], variants: Sequence[Variant
     ]
     repeated = any(count > 1 for count in seeds.values())
     marked = f"`{NOISE_MARK}`: below the noise between seeds (95 %, spread pooled over variants)."
-    single = "One seed a variant: how much of a difference is noise is not known."
-    held_out = "Held-out pictures on white, whole picture, in poses that use no test pixel."
-    times = "Times to a PSNR: between checkpoints, mean of some held-out pictures; `-`: not reached by every seed."
+    single = "With one seed per variant, it is unknown which differences are noise."
+    held_out = "Held-out pictures on white, whole picture, in poses fitted without test pixels."
+    times = "Times to a PSNR: interpolated between checkpoints, for some held-out pictures; `-`: never by some seeds."
     legend = f"{held_out} In brackets: difference from `{FULL}`. {marked if repeated else single} {times}"
     table = markdown_table(["variant", "seeds", *(column.title for column in columns.values())], rows)
     changes = [f"- `{variant.name}`: {variant.change}" for variant in done]

@@ -29,21 +29,21 @@ class Variant:
 
 
 VARIANTS = (
-    Variant(FULL, "nothing: the method as it is registered"),
+    Variant(FULL, "nothing: the registered method"),
     Variant(
         "no-space-skipping",
-        "while training, the whole band about the template is sampled (so nothing counts as empty for the regulariser)",
+        "training samples the whole band around the template (so nothing is empty for the regulariser)",
         (f"{MODEL}occupancy-warmup", NEVER),
     ),
     Variant("paper-grid", "the paper's one grid for all frames", (f"{AVATAR}empty-space", "union")),
-    Variant("no-regulariser", "no opacity penalty in empty cells", (f"{MODEL}regulariser-weight", "0")),
+    Variant("no-regulariser", "no penalty on density in empty cells", (f"{MODEL}regulariser-weight", "0")),
     Variant(
         "no-hard-terms",
-        "rays and samples may stay half clear",
+        "rays and samples may be half transparent",
         (f"{MODEL}hard-accumulation-weight", "0", f"{MODEL}hard-weights-weight", "0"),
     ),
-    Variant("poses-fixed", "poses are not corrected in training", FIXED_POSES),
-    Variant("poses-refined", "poses are corrected in training", (f"{MODEL}refine-poses", "True")),
+    Variant("poses-fixed", "poses are not refined in training", FIXED_POSES),
+    Variant("poses-refined", "poses are refined in training", (f"{MODEL}refine-poses", "True")),
     Variant("broyden-13", "the paper's search from 13 bones, in its own weight volume", BROYDEN),
     Variant(
         "broyden-9",

@@ -12,7 +12,7 @@ from nerfstudio_avatars.avatars.protocols import Protocol
 if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.run import LoadedRun
 
-TRAINED_POSES = "the corrections are dropped here, and the avatar may fit them better than the given poses"
+TRAINED_POSES = "corrections are dropped here, so the avatar may fit them better than the given poses"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
     if side is not None and facts.size != (side, side):
         found.append(f"pictures: {facts.size[1]}x{facts.size[0]}; the paper's are {side}x{side}")
     if not facts.paper_poses:
-        found.append("poses: the data's own; the paper's are Anim-NeRF's (poses/anim_nerf_test.npz, which is not here)")
+        found.append("poses: the data's own; the paper's are Anim-NeRF's (poses/anim_nerf_test.npz, which is missing)")
     if not facts.body.startswith("smpl"):
         found.append(f"body: {facts.body}; the paper's is SMPL")
     if protocol.stored_poses and facts.poses_corrected:
@@ -79,7 +79,7 @@ def _frames(facts: RunFacts) -> list[str]:
 
     published = published_split(facts.subject)
     if published is None:
-        return ["frames: no subject of the paper; the run's own held-out frames"]
+        return ["frames: not a subject of the paper, so the run's own held-out frames"]
     return [
         f"frames: {len(mine)} for {split}, which are not the paper's {len(published[split])}"
         for split, mine in (("train", facts.train_frames), ("test", facts.test_frames))

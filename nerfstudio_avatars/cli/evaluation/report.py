@@ -78,26 +78,26 @@ def _plain(runs: Sequence[RunReport]) -> list[str]:
 
 
 def _speed(run: RunReport) -> str:
-    return f"step {run.step}, {run.render_fps:.2f} pictures a second, {run.run}"
+    return f"step {run.step}, {run.render_fps:.2f} pictures per second, {run.run}"
 
 
 def _explain(rows: Sequence[Row], protocol: Protocol) -> str:
     meanings = {
-        "given": "given: held-out poses as the data give them",
-        "neighbours": "neighbours: corrected by what neighbouring training frames needed, without any test pixel",
-        "refined": "refined: fitted to the test picture itself",
+        "given": "given: held-out poses as in the data",
+        "neighbours": "neighbours: held-out poses corrected like neighbouring training frames, without test pixels",
+        "refined": "refined: held-out poses fitted to the test pictures",
     }
     seen = [text for poses, text in meanings.items() if any(row.poses == poses for row in rows)]
-    fed = "as they are in [0, 1], as the reference does" if "unnormalised" in protocol.lpips else "scaled to [-1, 1]"
-    box = f"{COLUMNS['psnr_box'][0]}: within the body's box; all else: the whole picture"
-    return f"Poses: {'; '.join(seen)}. LPIPS: AlexNet, pictures fed {fed}. {box}."
+    fed = "in [0, 1], as in the published code" if "unnormalised" in protocol.lpips else "scaled to [-1, 1]"
+    box = f"{COLUMNS['psnr_box'][0]}: in the box around the body; other figures: the whole picture"
+    return f"Poses: {'; '.join(seen)}. LPIPS: AlexNet, with pictures {fed}. {box}."
 
 
 def _beside_the_paper(runs: Sequence[RunReport], protocol: Protocol) -> list[str]:
-    lines = [f"Against {protocol.reference}, whose counterpart is the row {protocol.counted}:"]
+    lines = [f"Compared with {protocol.reference}, whose figures correspond to the row {protocol.counted}:"]
     lines += [f"- {claim.what}: {claim.value} ({claim.source})" for claim in protocol.claims]
-    lines += ["- its table of PSNR, SSIM and LPIPS: no copy of it was verified, so none of it is printed"]
-    lines += ["", "What differs from it:"]
+    lines += ["- its table of PSNR, SSIM and LPIPS is not printed, because no copy of it was verified"]
+    lines += ["", "Differences from it:"]
     shared = [text for text in runs[0].differences if all(text in run.differences for run in runs)]
     lines += [f"- {text}" for text in (*shared, *protocol.caveats)]
     for label, run in zip(labels(runs), runs, strict=True):

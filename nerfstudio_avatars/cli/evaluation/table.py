@@ -99,5 +99,5 @@ def reasons_for_absence() -> dict[str, str]:
     if not Path(lpips.trunk_path()).is_file():
         reasons["lpips"] = f"its AlexNet trunk, torchvision's {lpips.TRUNK}, is not at {lpips.trunk_path()}"
     if st_lpips.weights_path() is None:
-        reasons["st_lpips"] = "its package is not here; pip install 'nerfstudio-avatars[stlpips]'"
+        reasons["st_lpips"] = "its package is not installed; pip install 'nerfstudio-avatars[stlpips]'"
     return reasons

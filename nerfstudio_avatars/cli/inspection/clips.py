@@ -40,7 +40,7 @@ def read_clips(path: Path) -> Report:
         Fact("persons", len(persons)),
         *rate,
     ]
-    notes = () if rates else ("folders of frames do not say their rate: the dataparser's default is taken",)
+    notes = () if rates else ("folders of frames have no frame rate: the default of the dataparser is used",)
     return Report(path, "data", tuple(facts), notes, lambda: [_row(path, found)])
 
 
@@ -56,8 +56,8 @@ def read_pictures(path: Path) -> Report:
         raise Unfamiliar(f"{_place(error, path)}{error.found}; expected {error.expected}") from error
     facts = [Fact("dataparser", "image-folders"), Fact("pictures", len(found)), *_shared(found)[2:]]
     flat = all(clip.path.parent == path for clip in found)
-    as_clip = "they may also be the frames of one clip, to drive others with"
-    note = as_clip if flat else "they lie in several folders; each counts as an object of its own"
+    as_clip = "they can also be used as the frames of one driving clip"
+    note = as_clip if flat else "they are in several folders; each one is an object of its own"
     return Report(path, "data", tuple(facts), (note,), lambda: [_row(path, found)])
 
 
@@ -74,9 +74,9 @@ def read_video(path: Path) -> Report:
         Fact("rate", facts.fps, "fps"),
         Fact("duration", facts.frames / facts.fps, "s"),
         Fact("size", f"{width}x{height}"),
-        Fact("masks", "in its alpha" if first.mask is not None else "none"),
+        Fact("masks", "in its transparency" if first.mask is not None else "none"),
     )
-    notes = ("a clip to drive others with; for a data set of clips, name the folder",)
+    notes = ("a clip for driving others; to inspect a data set of clips, name its folder",)
 
     def draw() -> list[SheetRow]:
         numbers = sorted(set(spread(facts.frames)))
@@ -93,7 +93,10 @@ def read_picture_file(path: Path) -> Report:
     """
     picture = read_picture(path)
     height, width = picture.rgb.shape[:2]
-    facts = (Fact("size", f"{width}x{height}"), Fact("masks", "none" if picture.mask is None else "in its alpha"))
+    facts = (
+        Fact("size", f"{width}x{height}"),
+        Fact("masks", "none" if picture.mask is None else "in its transparency"),
+    )
     return Report(path, "picture", facts, (), lambda: [SheetRow(path.name, [picture.rgb], [""])])
 
 
@@ -112,7 +115,13 @@ def _shared(found: list[FoundClip]) -> list[Fact]:
     height, width = first.rgb.shape[:2]
     masked = sum(clip.mask is not None for clip in found)
     splits = sorted({clip.split for clip in found if clip.split})
-    masks = f"{masked} of {len(found)}" if masked else "in the alpha of the first" if first.mask is not None else "none"
+    masks = (
+        f"{masked} of {len(found)}"
+        if masked
+        else "in the transparency of the first"
+        if first.mask is not None
+        else "none"
+    )
     facts = [
         Fact("clips", len(found)),
         Fact("frames of a clip", frames[0] if min(frames) == max(frames) else [min(frames), max(frames)]),

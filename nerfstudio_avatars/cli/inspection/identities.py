@@ -22,4 +22,4 @@ def read_identity_file(path: Path) -> Report:
     except DataError as error:
         raise Unfamiliar(f"{error.found}; expected {error.expected}") from error
     facts = (Fact("parts", pose.rotation.shape[1]), Fact("voxels along an edge", len(cube[0])))
-    return Report(path, "identity", facts, ("it belongs to the run that it was found with",))
+    return Report(path, "identity", facts, ("it belongs to the run it was fitted with",))

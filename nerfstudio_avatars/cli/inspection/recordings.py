@@ -102,7 +102,7 @@ def read_surreal(path: Path) -> Report:
         size = f"{clip.width}x{clip.height}"
         about = {"frames": len(clip), "fps": clip.fps, "size": size, "masks": masks, "gender": clip.gender}
         facts.append(Fact(clip.info.relative_to(path).as_posix().removesuffix(INFO), about))
-    notes = (f"{len(infos) - MOST_CLIPS} more clips, not looked into",) if len(infos) > MOST_CLIPS else ()
+    notes = (f"{len(infos) - MOST_CLIPS} more clips, which were not read",) if len(infos) > MOST_CLIPS else ()
     return Report(path, "data", tuple(facts), notes, lambda: [_surreal_row(clip) for clip in clips[:4]])
 
 

@@ -21,7 +21,7 @@ def trilinear(grid, x, y, z):
     sy = one if y > zero and y < ey else zero
     sz = one if z > zero and z < ez else zero
     x, y, z = min(max(x, zero), ex), min(max(y, zero), ey), min(max(z, zero), ez)
-    # Only what is no number is below zero here: it must not be looked up outside of the grid.
+    # Only NaN is below zero here; it must not be looked up outside the grid.
     i, j, k = min(max(int(x), 0), n0 - 2), min(max(int(y), 0), n1 - 2), min(max(int(z), 0), n2 - 2)
     fx, fy, fz = x - np.float32(i), y - np.float32(j), z - np.float32(k)
     a0, b0, c0, d0 = grid[i, j, k], grid[i, j + 1, k], grid[i + 1, j, k], grid[i + 1, j + 1, k]

@@ -119,7 +119,7 @@ class FrameRaySampler:
         if len(self._queue) < wanted:
             left = set(self._queue)
             again = torch.randperm(count, generator=self._order).tolist()
-            # What is still to come this round is not to come twice in one batch.
+            # Images still to come in this round must not be drawn twice in one batch.
             self._queue += [i for i in again if i not in left] + [i for i in again if i in left]
         chosen, self._queue = self._queue[:wanted], self._queue[wanted:]
         return chosen

@@ -35,7 +35,7 @@ def rows_of(ix, iy, iz, resolution, size, dense):
     """Rows of the eight corners of a cell within their level (bit 0 for x, 1 for y, 2 for z)."""
     u = np.uint32
     if dense:
-        # Only what is no number lies beyond: it must not be looked up outside of the table.
+        # Only NaN is beyond this; it must not be looked up outside the table.
         last = u(resolution - u(1))
         ix, iy, iz = min(ix, last), min(iy, last), min(iz, last)
         x0 = u(ix + resolution * u(iy + u(resolution * iz)))

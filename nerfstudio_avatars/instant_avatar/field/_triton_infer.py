@@ -35,7 +35,7 @@ def _weights(w, fan_in, fan_out, skipped, IN: tl.constexpr, OUT: tl.constexpr):
 
 @triton.jit
 def _relu(x):
-    # The maximum with zero would make a number of what is none.
+    # A maximum with zero would turn NaN into a number.
     return tl.where(x < 0, 0.0, x)
 
 

@@ -312,7 +312,7 @@ def _rays(
             for a in range(3):
                 out[r, 5 + a] += weight * unit[a, best]
             samples[slot] += 1
-            # What is too faint for a colour of its own is seen in that of the ray's next sample.
+            # Samples too faint for a colour of their own are given that of the next sample on the ray.
             pending[slot] += weight
             if pending[slot] > settings.faint:
                 for g in range(len(geometry)):
