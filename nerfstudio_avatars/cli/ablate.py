@@ -146,8 +146,7 @@ def choose(only: tuple[str, ...], method: str, refine_poses: bool = True) -> tup
     unknown = [name for name in only if name not in names]
     if unknown:
         raise UserError(
-            f"--only {' '.join(unknown)}: there is there is no such variant. Expected some of "
-            f"{', '.join(sorted(names))}."
+            f"--only {' '.join(unknown)}: there is no such variant. Expected some of {', '.join(sorted(names))}."
         )
     wanted = tuple(variant for variant in VARIANTS if not only or variant.name in only)
     poses = "poses-refined" if refine_poses else "poses-fixed"

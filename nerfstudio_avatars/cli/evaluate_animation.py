@@ -45,7 +45,5 @@ class EvaluateAnimation:
         for name, value in figures.items():
             known = not isinstance(value, float) or math.isfinite(value)
             shown = f"{value:.4g}" if isinstance(value, float) else value
-            print(
-                f"{name}: {shown if known else 'not measured (not measured (too few frames, or too few with a face))'}"
-            )
+            print(f"{name}: {shown if known else 'not measured (too few frames, or too few with a face)'}")
         print(f"Evaluated step {run.step} of {config.parent}: {output}")

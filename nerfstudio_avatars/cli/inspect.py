@@ -47,7 +47,7 @@ class Inspect:
         from nerfstudio_avatars.cli.inspection.report import Refusal, Report
 
         if not self.files:
-            raise UserError("ns-avatar ns-avatar inspect: expected at least one file or folder.")
+            raise UserError("ns-avatar inspect: expected at least one file or folder.")
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise UserError(f"--sheet {self.sheet}: expected a file name that ends in .png.")
         if self.sheet is not None:

@@ -192,7 +192,7 @@ def test_clips_pictures_and_videos(tmp_path, capsys):
     assert code == 0 and (vox["dataparser"], vox["clips"], vox["frames"]) == ("voxceleb", 3, 9)
     assert (vox["masks"], vox["persons"], vox["splits"]) == ("3 of 3", 3, {"test": 1, "train": 2})
     assert (pictures["dataparser"], pictures["pictures"]) == ("image-folders", 4)
-    assert pictures["size_of_the_first"] == "20x10" and "frames of one clip" in pictures["notes"][0]
+    assert pictures["size_of_the_first"] == "20x10" and "frames of one driving clip" in pictures["notes"][0]
     assert (video["kind"], video["frames"], video["rate_fps"], video["size"]) == ("clip", 5, 10, "32x16")
     assert Image.open(sheet).height == 4 * LINE
     assert (picture["kind"], picture["size"], picture["masks"]) == ("picture", "20x10", "none")

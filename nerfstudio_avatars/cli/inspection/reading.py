@@ -29,7 +29,9 @@ def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") 
     if not path.exists():
         shipped = shipped_motions()
         if str(path) not in shipped:
-            return Refusal(path, {"all": f"not a file, a folder, or a shipped motion ({', '.join(shipped)})"})
+            return Refusal(
+                path, {"all": f"no such file or folder, and no shipped motion of that name ({', '.join(shipped)})"}
+            )
         path = shipped[str(path)]
 
     def motion(file: Path) -> Report:

@@ -41,7 +41,7 @@ def held_out_split(count: int, every: int) -> Splits:
 
 
 def parse_range(text: str, flag: str) -> list[int]:
-    """Parses Parses `start:end` or `start:end:step`, end inclusive as in the paper; a single number is one frame."""
+    """Parses `start:end` or `start:end:step`, end inclusive as in the paper; a single number is one frame."""
     fix = f"write {flag} start:end:step, for instance {flag} 0:455:4"
     try:
         numbers = [int(part) for part in text.split(":")]
