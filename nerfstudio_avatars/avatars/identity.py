@@ -97,7 +97,7 @@ def _read_pictures(
 
     if masks and len(masks) != len(images):
         raise UserError(
-            f"--mask: {len(masks)} masks for {len(images)} pictures. Expected one for each --image, or none."
+            f"--mask: {len(masks)} given for {len(images)} pictures. Expected one for each --image, or none."
         )
     size = model.clips.size
     pictures = torch.cat([read_loose_clip(path, size)[0] for path in images]).float() / 255

@@ -125,7 +125,7 @@ def test_checkpoints_that_hold_nobody_or_are_damaged_are_named(orphan, tmp_path)
     state = torch.load(checkpoint, weights_only=False)
     state["pipeline"].pop("_model._extra_state")
     torch.save(state, checkpoint)
-    with pytest.raises(UserError, match="holds nobody"):
+    with pytest.raises(UserError, match="holds no person"):
         Avatar.load(copy)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(UserError, match="expected: a checkpoint of ns-train"):

@@ -221,10 +221,10 @@ def test_mistakes_are_told_with_what_was_expected(run, shot, output, names, pict
     for wrong, match in (
         ({}, "--identity None: expected"),
         ({"identity": "nobody"}, "--identity nobody: expected .*--image"),
-        ({"identity": "random:1", "relative": True}, "--relative: random:1 has no picture"),
+        ({"identity": "random:1", "relative": True}, "--relative: a random identity has no picture"),
         ({"identity": "random:one"}, "--identity random:one: expected .*random:NUMBER"),
-        ({"identity": names[0], "image": (picture,)}, "expected one of them"),
-        ({"identity": names[0], "yaw": math.nan}, "--yaw nan: expected degrees"),
+        ({"identity": names[0], "image": (picture,)}, "expected only one of them"),
+        ({"identity": names[0], "yaw": math.nan}, "--yaw nan: expected an angle in degrees"),
         ({"identity": names[0], "height": 0}, "--height 0: expected a number above zero"),
     ):
         with pytest.raises(UserError, match=match):

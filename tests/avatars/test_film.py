@@ -217,7 +217,7 @@ def test_the_smallest_pictures_make_a_video(run, tmp_path):
 
 
 def test_an_unknown_camera_is_told_with_what_there_is():
-    with pytest.raises(UserError, match="still, turning"):
+    with pytest.raises(UserError, match="`still`, `turning`"):
         Shot(camera="spinning").check()
 
 

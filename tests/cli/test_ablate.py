@@ -70,7 +70,7 @@ def test_what_the_method_already_is_is_left_out():
 def test_unknown_and_empty_choices_are_refused():
     with pytest.raises(UserError, match="--only nothing: there is no such variant. Expected some of .*full"):
         choose(("nothing",), "instant-avatar")
-    with pytest.raises(UserError, match="is so already"):
+    with pytest.raises(UserError, match="already works like this"):
         choose(("cells-20mm",), "instant-avatar")
 
 

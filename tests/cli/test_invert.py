@@ -203,7 +203,7 @@ def test_masks_that_are_given_are_used(asked, pictures, tmp_path):
         Image.fromarray(np.full((64, 64), 255 if number else 0, np.uint8)).save(folder / f"{number:02d}.png")
     find_identity(asked.run, (pictures[0].parent,), (folder,))
     assert asked.masks.shape == (16, 32, 32) and (asked.masks[0] == 0).all() and (asked.masks[1:] == 1).all()
-    with pytest.raises(UserError, match="--mask: 1 for 2 --image"):
+    with pytest.raises(UserError, match="--mask: 1 given for 2 pictures"):
         find_identity(asked.run, pictures, (folder,))
     with pytest.raises(DataError, match="no such file"):
         find_identity(asked.run, pictures[:1], (tmp_path / "none.png",))

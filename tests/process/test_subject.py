@@ -109,7 +109,7 @@ def test_the_subject_is_what_the_dataparser_reads(folder, tmp_path):
     outputs = PeopleSnapshotDataParserConfig(data=tmp_path / "out" / "me", downscale_factor=1).setup()
     train, test = (outputs.get_dataparser_outputs(split) for split in ("train", "test"))
     assert len(train.cameras) == 9 and len(test.cameras) == 2
-    assert train.metadata["body_model"].name == "standin"
+    assert train.metadata["person"].body.name == "standin"
     seen = train.metadata["frames"].load([1])[0].numpy()
     np.testing.assert_array_equal(seen[..., 3] > 127, footage.seen[1].mask > 127)
     # The body's own silhouette, seen by the dataparser's cameras, is the mask.

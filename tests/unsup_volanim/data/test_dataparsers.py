@@ -69,7 +69,7 @@ def test_splits_are_learned_and_held_out_frames_and_other_people(tmp_path):
 def test_it_is_said_how_many_are_held_out(tmp_path, capsys):
     parse(write_split(tmp_path))
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 clips to train on, 1 of people never trained on" in said
+    assert "2 clips to train on, and 1 of people who are held out" in said
 
 
 def test_names_of_frames_are_unique_and_made_when_asked_for(tmp_path):
