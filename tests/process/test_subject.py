@@ -113,7 +113,7 @@ def test_the_subject_is_what_the_dataparser_reads(folder, tmp_path):
     seen = train.metadata["frames"].load([1])[0].numpy()
     np.testing.assert_array_equal(seen[..., 3] > 127, footage.seen[1].mask > 127)
     # The body's own silhouette, seen by the dataparser's cameras, is the mask.
-    camera, body = train.cameras[1], train.metadata["body_model"]
+    camera, body = train.cameras[1], train.metadata["person"].body
     vertices = body.pose(train.metadata["body"].state(1)).vertices
     to_world = torch.eye(4)
     to_world[:3] = camera.camera_to_worlds

@@ -326,7 +326,11 @@ PREPROCESSED_MISTAKES = {
     "missing masks": (lambda f: [path.unlink() for path in (f / "masks").iterdir()], "one", "no masks"),
     "missing pictures": (lambda f: [path.unlink() for path in (f / "images").iterdir()], "images", "in it"),
     "mask of another size": (_small_mask, "mask_0000.npy", "10x10"),
-    "broken picture": (lambda f: (f / "images" / "image_0000.png").write_bytes(b"x"), "image_0000.png", "not a picture"),
+    "broken picture": (
+        lambda f: (f / "images" / "image_0000.png").write_bytes(b"x"),
+        "image_0000.png",
+        "not a picture",
+    ),
     "no poses": (lambda f: (f / "poses.npz").unlink(), "poses.npz", "no such file"),
     "no intrinsics": (lambda f: np.savez(f / "cameras.npz", extrinsic=np.eye(4)), "cameras.npz", "extrinsic"),
 }
