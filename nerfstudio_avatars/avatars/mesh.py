@@ -1,4 +1,4 @@
-"""Coloured triangle meshes, and the files they are written to."""
+"""Coloured triangle meshes, and writing them to files."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class ColouredMesh:
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
-    """Metres, z up."""
+    """Vertices in metres, z up."""
     faces: Int[np.ndarray, "faces 3"]
     """Indices of vertices, counter-clockwise from outside."""
     colours: UInt8[np.ndarray, "vertices 3"]
-    """RGB."""
+    """RGB colour of each vertex."""
 
     def save(self, path: str | Path) -> Path:
         """Writes a Wavefront file (.obj) or a Stanford file (.ply), both with colours at the vertices.
 
         Args:
-            path: its ending says which.
+            path: the file, whose ending decides the format.
 
         Returns:
             The path.
 
         Raises:
-            UserError: another ending, or nothing can be written there.
+            UserError: if the ending is another one, or the file cannot be written.
         """
         path = Path(path)
         writers = {".obj": self._obj, ".ply": self._ply}

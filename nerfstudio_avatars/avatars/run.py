@@ -1,4 +1,4 @@
-"""Opening a trained run: its `config.yml` is read as plain data, its checkpoint as weights alone."""
+"""Opening a trained run: its `config.yml` is read as plain data, and its checkpoint as weights only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What of a run's config.yml is needed to show what was learnt. What only training needs is not built."""
+    """The parts of a run's config.yml that rendering needs. Parts that only training needs are not built."""
 
     path: Path
     method: str
@@ -33,7 +33,7 @@ class RunConfig:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Reads what `RunConfig` has from a config.yml. Nothing that the file names is built or called.
+    """Reads a `RunConfig` from a config.yml. Nothing that the file names is built or called.
 
     Raises:
         UserError: if it is not the configuration of a run of this package's methods.
@@ -51,10 +51,10 @@ def _run_config(config: AvatarTrainerConfig, path: Path) -> RunConfig:
 
 
 def check_data(data: Path | None, path: Path) -> None:
-    """Held-out pictures, and clips that move others, are in the data only.
+    """Checks that the data exist, which held-out pictures and driving clips come from.
 
     Args:
-        data: of the run.
+        data: the data of the run.
         path: the path of its config.yml.
 
     Raises:
@@ -77,20 +77,20 @@ class LoadedRun:
     """An `InstantAvatarModel` or an `UnsupVolanimModel`."""
     checkpoint: Path
     step: int
-    """The last one that was trained, counted from 0."""
+    """The last training step, counted from 0."""
     opened_pipeline: Pipeline | None = None
-    """The model's, with its data, if these were asked for."""
+    """The pipeline of model and data, if the data were requested."""
 
     @property
     def pipeline(self) -> Pipeline:
-        """Model and data, as nerfstudio holds them."""
+        """The pipeline of model and data."""
         if self.opened_pipeline is None:
             raise RuntimeError("the run was opened without its data: load_run(path, need_data=True)")
         return self.opened_pipeline
 
     @property
     def datamanager(self) -> DataManager:
-        """The run's data."""
+        """The data manager of the run."""
         return self.pipeline.datamanager
 
 
@@ -98,16 +98,16 @@ def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
     """Opens a trained run with its last checkpoint, from any working directory.
 
     Checkpoints beside the configuration belong to the run, even if its folder was renamed or moved; the folder that the
-    configuration names is only used if there are none. Whoever wants pictures of an avatar
-    needs nothing else.
+    configuration names is only used if there are none. Rendering needs
+    nothing else.
 
     Args:
-        path: the run's folder, or the config.yml in it.
-        need_data: whether to open the data too, and with them the whole pipeline, as evaluation and training need it.
+        path: the folder of the run, or the config.yml in it.
+        need_data: whether to open the data and the whole pipeline too, as evaluation and training need.
 
     Raises:
         UserError: if the configuration is missing, or names anything but the classes and fields of this package's
-            methods, or there is no checkpoint that fits, or the data are gone and were asked for.
+            methods, if there is no matching checkpoint, or if requested data are missing.
     """
     import torch
 

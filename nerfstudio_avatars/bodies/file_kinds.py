@@ -1,4 +1,4 @@
-"""Files that are not what their name says, or of a format that is not read: what they are, and the way out."""
+"""Recognises files that are mislabelled or in an unsupported format, and suggests a way to convert them."""
 
 from __future__ import annotations
 

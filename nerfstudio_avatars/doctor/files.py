@@ -1,4 +1,4 @@
-"""Bodies, networks and weights: what ships with the package, what the user has, and where it was looked for."""
+"""Bodies, networks and weights: what ships with the package, what the user has, and where it was searched for."""
 
 from __future__ import annotations
 

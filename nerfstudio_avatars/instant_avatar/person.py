@@ -1,4 +1,4 @@
-"""Whom a model learns: the one object that a dataparser hands to it, and that its checkpoint keeps."""
+"""The person that a model learns: passed from dataparser to model as one object, and kept in checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A BVH file's text: the hierarchy, the table of its channels, and how often a second a row stands for."""
+"""The text of a BVH file: the hierarchy, the table of channels, and the frame rate."""
 
 from __future__ import annotations
 

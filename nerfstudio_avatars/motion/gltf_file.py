@@ -1,4 +1,4 @@
-"""A glTF 2.0 file's JSON, buffers and accessors."""
+"""JSON, buffers and accessors of a glTF 2.0 file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMPL's joints by the names that tools give them."""
+"""Names that tools give to SMPL's joints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without building any object, compared with the model they are for."""
+"""Checkpoints: written whole or not at all, read without building objects, and matched with their model."""
 
 from __future__ import annotations
 

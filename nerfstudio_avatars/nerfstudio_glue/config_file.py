@@ -1,4 +1,4 @@
-"""Reading a run's `config.yml` as plain data.
+"""Reads a run's `config.yml` as plain data.
 
 nerfstudio writes the file with YAML tags that name classes and functions, and reads it with a loader that calls what
 they name. Here nothing in the file is called or built: tags are only compared with the classes of which the

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of the data that its model was trained on."""
+"""The parts of the training data that a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio_avatars.errors import DataError
 
 MODEL = "_model."
-"""What the names of a model's weights begin with in a checkpoint."""
+"""Prefix of the names of a model's weights in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class KeptScene:
-    """Enough to build the model, and to look at it."""
+    """The data needed to build the model and to render it."""
 
     box: SceneBox
-    """Of the scene."""
+    """The box of the scene."""
     cameras: Cameras
-    """Of the training, or some of them."""
+    """All or some of the training cameras."""
     metadata: dict[str, Any]
-    """What the dataparser would give the model."""
+    """The metadata that the dataparser would give the model."""
 
 
 def kept_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What the model told about its data when the checkpoint was written; empty where it told nothing."""
+    """The extra state of the model in a checkpoint; empty if there is none."""
     kept = model_weights(checkpoint).get("_extra_state")
     return kept if isinstance(kept, dict) else {}
 
 
 def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The model's part of a checkpoint, under the names that the model gives its weights."""
+    """The weights of the model in a checkpoint, under the model's own names."""
     pipeline = checkpoint["pipeline"]
     # Of several processes, nerfstudio keeps the model's wrapper too.
     prefix = f"{MODEL}module." if all(key.startswith(f"{MODEL}module.") for key in pipeline) else MODEL
@@ -44,16 +44,16 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None, path: Path) -> KeptScene:
-    """What a checkpoint keeps of the data, for a model.
+    """The scene that a checkpoint keeps for a model.
 
     Args:
-        config: of the model.
-        checkpoint: of its training.
-        data: the folder that the run was trained on; it need not exist.
-        path: of the checkpoint, for the message.
+        config: the configuration of the model.
+        checkpoint: the contents of the checkpoint.
+        data: the folder of the training data, which need not exist.
+        path: the path of the checkpoint, for messages.
 
     Raises:
-        UserError: if there is nothing, or it is damaged, or something that it names is not there.
+        UserError: if there is no scene, it is damaged, or something it names is missing.
     """
     kind: Any = config._target
     try:
@@ -65,7 +65,7 @@ def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None,
 
 
 def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | str) -> Model:
-    """A model for what a checkpoint keeps, not yet with its weights."""
+    """Builds a model for a kept scene, without loading its weights."""
     model = config.setup(
         scene_box=scene.box,
         num_train_data=len(scene.cameras),
@@ -81,12 +81,12 @@ class KeepsScene(Protocol):
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
-        """From the model's extra state in a checkpoint.
+        """Builds the scene from the extra state of the model in a checkpoint.
 
         Args:
-            state: what `get_extra_state` gave.
-            data: the folder that the run was trained on; it need not exist.
+            state: the result of `get_extra_state`.
+            data: the folder of the training data, which need not exist.
 
         Raises:
-            UserError: if something that it names, such as an SMPL body, is not there.
+            UserError: if something it names, such as an SMPL body, is missing.
         """

@@ -1,4 +1,4 @@
-"""Where a run lies: its config.yml, its checkpoints, its data."""
+"""The files of a run: its config.yml, its checkpoints, its data."""
 
 from __future__ import annotations
 

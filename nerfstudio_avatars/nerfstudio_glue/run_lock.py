@@ -1,4 +1,4 @@
-"""One training at a time in a run's folder."""
+"""A lock that allows only one training at a time in the folder of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nerfstudio's trainer, made to last: without a GPU where there is none, stopped and resumed without a trace."""
+"""nerfstudio's trainer, which also runs without a GPU, and can be stopped and resumed without a trace."""
 
 from __future__ import annotations
 
