@@ -11,13 +11,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.high_dynamic_range import is_wide, to_srgb
 from nerfstudio_avatars.media.picture_files import Picture, from_rgba
 from nerfstudio_avatars.media.video_index import COPY_AGAIN, VideoIndex, build_index, frames_from, unreadable
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".gif", ".mov", ".webm"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".gif", ".mov", ".webm", ".avi", ".mkv", ".m4v", ".mpg", ".mpeg", ".3gp", ".3g2", ".mts", ".m2ts", ".wmv"}
+)
 NEAR = 8
 """Number of frames that are decoded faster than skipped."""
 
@@ -134,6 +137,11 @@ def to_picture(frame: VideoFrame) -> Picture:
 
 def to_rgb(frame: VideoFrame, transparent: bool = False) -> UInt8[np.ndarray, "height width channels"]:
     """The one place where a decoded frame becomes RGB (or RGBA), turned as its display matrix says."""
-    values: np.ndarray = frame.to_ndarray(format="rgba" if transparent else "rgb24")
+    values: np.ndarray
+    if not transparent and is_wide(frame):
+        values = to_srgb(frame)
+    else:
+        # PyAV tells swscale the frame's own matrix (BT.601, BT.709, ...) and range.
+        values = frame.to_ndarray(format="rgba" if transparent else "rgb24")
     turns = round(getattr(frame, "rotation", 0) / 90)  # since PyAV 13
     return np.ascontiguousarray(np.rot90(values, turns)) if turns else values

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -60,6 +61,7 @@ def probe_video(path: Path, fix: str = COPY_AGAIN) -> VideoFacts:
     """
     import av
 
+    regular_file(path, "a whole video", fix)
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -84,6 +86,7 @@ def build_index(path: Path, fix: str) -> VideoIndex:
     """
     import av
 
+    regular_file(path, "a whole video", fix)
     times: list[int | None] = []
     keys: list[int | None] = []
     try:

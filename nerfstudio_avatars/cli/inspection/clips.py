@@ -14,6 +14,8 @@ from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_c
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ted_talk, voxceleb_person
 
 MOST_DRAWN = 8
+MOST_NAMED = 20
+"""Clips that are left out and named."""
 TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
 
 
@@ -24,7 +26,10 @@ def read_clips(path: Path) -> Report:
         Unfamiliar: the folder has other contents, or a clip in it cannot be used.
     """
     try:
-        found = find_clips(path)
+        left_out: list[DataError] = []
+        found = [clip for clip in find_clips(path, left_out) if _decodes(clip, left_out)]
+        if not found:
+            raise left_out[0]
     except DataError as error:
         raise Unfamiliar(f"{_place(error, path)}{error.found}; expected {error.expected}") from error
     stems = [clip.name.rpartition("/")[2] for clip in found]
@@ -40,8 +45,11 @@ def read_clips(path: Path) -> Report:
         Fact("persons", len(persons)),
         *rate,
     ]
-    notes = () if rates else ("folders of frames have no frame rate: the default of the dataparser is used",)
-    return Report(path, "data", tuple(facts), notes, lambda: [_row(path, found)])
+    notes = [] if rates else ["folders of frames have no frame rate: the default of the dataparser is used"]
+    notes += [f"left out: {_place(error, path)}{error.found}" for error in left_out[:MOST_NAMED]]
+    if len(left_out) > MOST_NAMED:
+        notes.append(f"{len(left_out) - MOST_NAMED} more clips are left out")
+    return Report(path, "data", tuple(facts), tuple(notes), lambda: [_row(path, found)])
 
 
 def read_pictures(path: Path) -> Report:
@@ -136,6 +144,17 @@ def _shared(found: list[FoundClip]) -> list[Fact]:
 def _row(path: Path, found: list[FoundClip]) -> SheetRow:
     chosen = [found[number] for number in sorted(set(spread(len(found), MOST_DRAWN)))]
     return SheetRow(path.name, [frame_of(clip.path, 0).rgb for clip in chosen], [clip.name[-34:] for clip in chosen])
+
+
+def _decodes(clip: FoundClip, left_out: list[DataError]) -> bool:
+    """Decodes the first, the middle and the last frame; what lies between is known from the file's index."""
+    try:
+        for number in sorted({0, clip.frames // 2, clip.frames - 1}):
+            frame_of(clip.path, number)
+    except DataError as error:
+        left_out.append(error)
+        return False
+    return True
 
 
 def _place(error: DataError, path: Path) -> str:

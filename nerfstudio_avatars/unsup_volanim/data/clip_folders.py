@@ -9,14 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from nerfstudio.utils.rich_utils import CONSOLE
+
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.folder_layouts import name_layout
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, by_number
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
 from nerfstudio_avatars.media.video_index import VideoFacts, probe_video
 
 SPLITS = ("train", "test")
 MASKS = "masks"
-EXPECTED = "videos (.mp4, .gif, .mov, .webm) or folders of pictures (.png, .jpg, ...), one per clip"
+EXPECTED = "videos (.mp4, .mov, .webm, .mkv, .avi, .gif, ...) or folders of pictures (.png, .jpg, ...), one per clip"
+MOST_NAMED = 20
+"""Clips that are left out and named."""
 READERS = 8
 """Number of threads that open videos to count their frames."""
 
@@ -47,14 +52,23 @@ class FoundClip:
             return sum(os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES for entry in entries)
 
 
-def find_clips(root: Path) -> list[FoundClip]:
+def find_clips(root: Path, left_out: list[DataError] | None = None) -> list[FoundClip]:
     """Finds videos and folders of frames, sorted by name, and masks in `masks/<split>/<clip>` or `masks/<clip>`.
 
+    Args:
+        root: of the data set.
+        left_out: gets the reasons why clips are left out, such as broken downloads; without it they are printed.
+
     Raises:
-        DataError: if there are none, if one is empty or unreadable, or if two have the same name.
+        DataError: if there are none, or all are broken, or two have the same name, or the folder is of another kind.
     """
-    found = [entry for split, folder in _bases(root) for entry in _clips_in(folder, split)]
-    return _checked(root, found, EXPECTED)
+    layout = name_layout(root)
+    if layout is not None and not _has_folders(root / MASKS):
+        what, way = layout
+        raise DataError(root, what, EXPECTED, way)
+    broken: list[DataError] = []
+    found = [entry for split, folder in _bases(root) for entry in _clips_in(folder, split, broken)]
+    return _checked(root, found, EXPECTED, broken, left_out)
 
 
 def find_pictures(root: Path) -> list[FoundClip]:
@@ -66,7 +80,11 @@ def find_pictures(root: Path) -> list[FoundClip]:
             place = path.relative_to(base)
             if place.parts[0] != MASKS and not any(part.startswith(".") for part in place.parts):
                 found.append(FoundClip(place.with_suffix("").as_posix(), path, split, None))
-    return _checked(root, found, "pictures (.png, .jpg, ...), in any folders")
+    return _checked(root, found, "pictures (.png, .jpg, ...), in any folders", [], None)
+
+
+def _has_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_dir() for path in folder.iterdir())
 
 
 def _bases(root: Path) -> list[tuple[str | None, Path]]:
@@ -76,7 +94,9 @@ def _bases(root: Path) -> list[tuple[str | None, Path]]:
     return [(split, root / split) for split in SPLITS if (root / split).is_dir()] or [(None, root)]
 
 
-def _clips_in(folder: Path, split: str | None, person: str | None = None) -> Iterator[FoundClip]:
+def _clips_in(
+    folder: Path, split: str | None, broken: list[DataError], person: str | None = None
+) -> Iterator[FoundClip]:
     for path in sorted(folder.iterdir(), key=lambda path: by_number(path.name)):
         if path.name[0] == "." or path.name == MASKS:
             continue
@@ -88,16 +108,20 @@ def _clips_in(folder: Path, split: str | None, person: str | None = None) -> Ite
             if any(inside.suffix.lower() in PICTURE_SUFFIXES for inside in path.iterdir()):
                 yield FoundClip(name, path, split, person)
                 continue
-            deeper = list(_clips_in(path, split, path.name)) if person is None else []
+            deeper = list(_clips_in(path, split, broken, path.name)) if person is None else []
             if not deeper:
                 fix = "put the clip's frames there, or remove the folder"
-                raise DataError(path, "no pictures in it", "the frames of one clip", fix)
+                broken.append(DataError(path, "no pictures in it", "the frames of one clip", fix))
             yield from deeper
         elif is_video:
             yield FoundClip(name, path, split, person)
 
 
-def _checked(root: Path, found: list[FoundClip], expected: str) -> list[FoundClip]:
+def _checked(
+    root: Path, found: list[FoundClip], expected: str, broken: list[DataError], left_out: list[DataError] | None
+) -> list[FoundClip]:
+    if not found and broken:
+        raise broken[0]
     if not found:
         contents = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
         fix = "give the data set's folder with --data"
@@ -108,7 +132,30 @@ def _checked(root: Path, found: list[FoundClip], expected: str) -> list[FoundCli
     if count > 1:
         raise DataError(root, f"{count} clips of the name {name}", "one", "rename or remove the others")
     with ThreadPoolExecutor(READERS) as threads:
-        return list(threads.map(lambda clip: _completed(root / MASKS, clip), found))
+        tried = list(threads.map(lambda clip: _tried(root / MASKS, clip), found))
+    broken += [clip for clip in tried if isinstance(clip, DataError)]
+    whole = [clip for clip in tried if isinstance(clip, FoundClip)]
+    if not whole:
+        first = broken[0]
+        found_here = f"{first.found}; and so on: none of {len(broken)} clips can be read"
+        raise DataError(first.file, found_here if len(broken) > 1 else first.found, first.expected, first.fix)
+    if left_out is not None:
+        left_out += broken
+    elif broken:
+        shown = "".join(f"\n  {error.file}: {error.found}" for error in broken[:MOST_NAMED])
+        more = f"\n  and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+        told = f"{root}: {len(broken)} of {len(broken) + len(whole)} clips cannot be read and are left out:"
+        CONSOLE.print(told + shown + more, markup=False)
+    return whole
+
+
+def _tried(masks: Path, clip: FoundClip) -> FoundClip | DataError:
+    try:
+        return _completed(masks, clip)
+    except DataError as error:
+        if error.file != clip.path:
+            raise
+        return error
 
 
 def _completed(masks: Path, clip: FoundClip) -> FoundClip:

@@ -15,8 +15,10 @@ from nerfstudio.data.datamanagers.base_datamanager import DataManager, VanillaDa
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, distributed
 
+from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 from nerfstudio_avatars.unsup_volanim.data.clip_sampler import BatchSize, ClipSampler
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
@@ -130,6 +132,7 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         clips = self.clips
         self.clip_sampler = ClipSampler(clips.table, clips.identity_of_clip, clips.held_out, size, config.seed)
         self._check_batch()
+        self._broken: dict[int, DataError] = {}
         self._background = ThreadPoolExecutor(1, "next-frames")
         self._ahead: tuple[int, Future[Batch]] | None = None
         # Not VanillaDataManager's: it compares the sizes of all cameras one by one, minutes for millions of frames.
@@ -178,13 +181,13 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         count = min(self.clip_sampler.size.identities * self.config.frames_per_identity, len(rows))
         draw = np.random.default_rng([self.config.seed, step, self.local_rank])
         chosen = np.sort(draw.choice(len(rows), count, replace=False))
-        return self._on_device(*self._batch(self.eval_dataset, rows[torch.from_numpy(chosen)]))
+        return self._on_device(*self._whole_batch(self.eval_dataset, rows[torch.from_numpy(chosen)]))
 
     def next_eval_image(self, step: int) -> Batch:
         """One frame, chosen by the step number; only its camera has a batch dimension."""
         index = int(np.random.default_rng([self.config.seed, step]).integers(len(self.eval_dataset)))
         row = self.eval_dataset.rows[index : index + 1]
-        cameras, batch = self._on_device(*self._batch(self.eval_dataset, row))
+        cameras, batch = self._on_device(*self._whole_batch(self.eval_dataset, row))
         return cameras, {key: value[0] for key, value in batch.items()} | {"image_idx": torch.tensor(index)}
 
     def clip_frames(self, clip: int) -> UInt8[Tensor, "frames size size 3"]:
@@ -202,7 +205,47 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
 
     def _train_batch(self, step: int) -> Batch:
         rows = torch.from_numpy(self.clip_sampler.rows(step, self._rank(), self.world_size))
-        return self._batch(self.train_dataset, rows[:, 1:])
+        return self._whole_batch(self.train_dataset, rows[:, 1:])
+
+    def _whole_batch(self, dataset: ClipDataset, rows: Int[Tensor, "rows 2"]) -> Batch:
+        """The batch of some frames; those of clips that turn out to be broken are replaced by the next whole clip's.
+
+        Raises:
+            DataError: when no whole clip is left.
+        """
+        while True:
+            rows = torch.tensor([self._instead(clip, frame) for clip, frame in rows.tolist()]).view(-1, 2)
+            try:
+                return self._batch(dataset, rows)
+            except DataError as error:
+                self._leave_out(rows, error)
+
+    def _instead(self, clip: int, frame: int) -> tuple[int, int]:
+        """A frame of a clip or, if that is broken, of the next of its split that is not."""
+        if clip not in self._broken:
+            return clip, frame
+        table = self.reader.table
+        others = [other for other in table.of_split(table[clip].split) if other not in self._broken]
+        if not others:
+            raise self._broken[clip]
+        chosen = next((other for other in others if other > clip), others[0])
+        return chosen, frame % table[chosen].frames
+
+    def _leave_out(self, rows: Int[Tensor, "rows 2"], error: DataError) -> None:
+        """Finds which of a batch's clips cannot be read, and tells of it once."""
+        known = len(self._broken)
+        for clip, frame in rows.tolist():
+            if clip not in self._broken:
+                try:
+                    self.reader.read(clip, frame)
+                except DataError as reason:
+                    self._broken[clip] = reason
+                    told = (
+                        f"{reason.file}: {reason.found}. The clip is left out from now on: other clips take its place."
+                    )
+                    CONSOLE.print(told, markup=False)
+        if len(self._broken) == known:
+            raise error
 
     def _batch(self, dataset: ClipDataset, rows: Int[Tensor, "rows 2"]) -> Batch:
         return clip_cameras(self.reader.table, rows, self.reader.size), dataset.frames(rows)

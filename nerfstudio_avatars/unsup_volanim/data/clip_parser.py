@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -105,7 +106,12 @@ class ClipsDataParser(DataParser):
                     "have one learn from them: `ns-avatar masks` writes those of people."
                 )
             return True
-        return ClipReader(table, self.config.image_size, 0).read(first, 0)[1] is not None
+        reader = ClipReader(table, self.config.image_size, 0)
+        for clip in (first, *others):
+            # A clip whose first frame cannot be decoded says nothing, and is left out when it is drawn.
+            with suppress(DataError):
+                return reader.read(clip, 0)[1] is not None
+        return False
 
     def _rows(self, table: ClipTable, split: str) -> Int[Tensor, "rows 2"]:
         train, held_out = table.of_split("train"), HeldOutFrames(self.config.eval_frame_interval)

@@ -16,7 +16,7 @@ from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 
-EXPECTED = "a video (.mp4, .gif, .mov, .webm), a folder of pictures, or a picture (.png, .jpg)"
+EXPECTED = "a video (.mp4, .mov, .webm, .mkv, .avi, .gif, ...), a folder of pictures, or a picture (.png, .jpg)"
 
 
 def read_loose_clip(
