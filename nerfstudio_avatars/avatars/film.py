@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 HELD_SECONDS = 6.0
 """Default length of a shot of a held pose, in seconds."""
 
+LONGEST_SECONDS = 600.0
+"""Length of a film above which `--seconds` has to be given."""
+
 SIDE = 540
 """Default height and width of the pictures in pixels."""
 
@@ -62,6 +65,9 @@ class Shot:
     """Axis that points up in the motion file; `auto` finds it by how the body stands and moves, else by the format."""
     person: str | None = None
     """Name or number of the person to take from a motion file that holds several; by default the one in most frames."""
+    joint_map: Path | None = None
+    """JSON file of SMPL's joints and a skeleton's names for them, to read a BVH or glTF file with.
+    The command `ns-avatar inspect FILE --write-joint-map MAP.json` writes one."""
     source_fps: float | None = None
     """Frame rate of the motion file in frames per second, if the file does not state it or is wrong."""
     root: Root = "as_is"
@@ -137,14 +143,23 @@ def film(avatar: _Filmed, shot: Shot, output: Path, motion: BodySequence | None 
 
 def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the pictures of a shot, with 8 bits per channel, each with the total number."""
+    from nerfstudio_avatars.motion.joint_map import read_joint_map
     from nerfstudio_avatars.motion.loading import choose_motion, stage
 
     path = _camera_path(shot)
     person = avatar.model.person
     body = person.body
     if motion is None:
-        motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person)
+        joint_map = read_joint_map(shot.joint_map) if shot.joint_map else None
+        motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person, joint_map=joint_map)
     motion = replace(motion, fps=shot.source_fps) if shot.source_fps else motion
+    lasts = len(motion) / motion.fps / shot.speed
+    if lasts > LONGEST_SECONDS and not (shot.seconds or path):
+        raise UserError(
+            f"{shot.motion}: {len(motion)} frames at {motion.fps:g} a second last {lasts / 60:.0f} minutes. "
+            "Expected at most 10 minutes of film: say how long it shall be with --seconds, or correct the rate with "
+            "--source-fps."
+        )
     # At this rate, each frame of the video shows one of the motion's.
     motion = stage(motion, body, shot.fps / shot.speed, shot.root, shot.loop, shot.blend_from_rest)
     once = len(motion) - 1 if len(motion) - 1 > shot.blend_from_rest else round(HELD_SECONDS * shot.fps)

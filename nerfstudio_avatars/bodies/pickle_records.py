@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 _MOST_ENTRIES = 500_000_000
 """Limit on the entries of an array, above any that a body has, against attacks on memory."""
@@ -169,6 +173,38 @@ def _array(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"], memo: di
     return entries.reshape(shape, order=order).copy(order="C")
 
 
+class _Tensor(Record):
+    """A tensor pickled by `numpy.save` or joblib: its storage is a torch file within the pickle."""
+
+    def __init__(self, storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> None:
+        self.content = (storage, offset, size, stride)
+
+    def plain(self, memo: dict[int, Any]) -> np.ndarray:
+        storage, offset, size, stride = self.content
+        if not isinstance(storage, _Storage):
+            raise pickle.UnpicklingError("a tensor without a storage")
+        check_size(tuple(size))
+        whole = storage.tensor()
+        last = int(offset) + sum((int(count) - 1) * int(step) for count, step in zip(size, stride, strict=True))
+        if 0 not in size and not (0 <= int(offset) <= last < len(whole) and min(stride, default=0) >= 0):
+            raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} in a storage of {len(whole)}")
+        return whole.as_strided(tuple(size), tuple(stride), int(offset)).clone().numpy()
+
+
+class _Storage(Record):
+    """`torch.storage._load_from_bytes`: the bytes of a storage, which torch's own safe reader opens."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def tensor(self) -> torch.Tensor:
+        """All of the storage, flat, on the CPU."""
+        import torch
+
+        storage = torch.load(io.BytesIO(self.content), map_location="cpu", weights_only=True)
+        return torch.tensor([], dtype=storage.dtype).set_(storage)
+
+
 def check_size(shape: tuple[int, ...]) -> None:
     if any(size < 0 for size in shape) or np.prod(shape, dtype=np.float64) > _MOST_ENTRIES:
         raise pickle.UnpicklingError(f"an array of shape {shape}")
@@ -212,6 +248,8 @@ ALLOWED: dict[str, Any] = {
     **dict.fromkeys(("__builtin__.object", "builtins.object"), _Name()),
     # Protocols below 3 write empty bytes as a call without arguments.
     **dict.fromkeys(("__builtin__.bytes", "builtins.bytes"), _Name(lambda: b"")),
+    "torch._utils._rebuild_tensor_v2": _Name(_Tensor),
+    "torch.storage._load_from_bytes": _Name(_Storage),
     "collections.OrderedDict": _Name(dict),
     "collections.defaultdict": _Name(lambda *_: {}),
     **dict.fromkeys(("__builtin__.dict", "builtins.dict"), _Name()),

@@ -37,6 +37,11 @@ class Inspect:
     up: UpOrAuto = "auto"
     """Axis that points up in motion files; `auto` finds it by how the body stands and moves, else by the format."""
 
+    joint_map: Path | None = None
+    """JSON file of SMPL's joints and a skeleton's names for them, to read BVH and glTF files with."""
+    write_joint_map: Path | None = None
+    """JSON file to write the joints into that were found in the one BVH or glTF file, to be corrected by hand."""
+
     def run(self) -> None:
         """Reads all files, then prints the reports."""
         import json
@@ -52,7 +57,13 @@ class Inspect:
             raise UserError(f"--sheet {self.sheet}: expected a file name that ends in .png.")
         if self.sheet is not None:
             check_file(self.sheet, "--sheet")
-        found = [read_anything(path, self.person, self.up) for path in self.files]
+        if self.write_joint_map is not None:
+            if len(self.files) != 1:
+                raise UserError(f"--write-joint-map {self.write_joint_map}: expected one file, got {len(self.files)}.")
+            check_file(self.write_joint_map, "--write-joint-map")
+        found = [read_anything(path, self.person, self.up, self.joint_map) for path in self.files]
+        if self.write_joint_map is not None:
+            _write_map(self.write_joint_map, found[0])
         if self.json:
             print(json.dumps([one.as_json() for one in found], indent=2))
         else:
@@ -63,6 +74,20 @@ class Inspect:
             _draw(self.sheet, [one for one in found if isinstance(one, Report)])
         if any(isinstance(one, Refusal) for one in found):
             sys.exit(1)
+
+
+def _write_map(path: Path, one: Report | Refusal) -> None:
+    from nerfstudio_avatars.cli.inspection.report import Report
+    from nerfstudio_avatars.files import write_json
+    from nerfstudio_avatars.motion.joint_map import joint_map_of
+
+    joints = (
+        next((fact.value for fact in one.facts if fact.name == "joints"), None) if isinstance(one, Report) else None
+    )
+    if joints is None:
+        raise UserError(f"{one.path}: no skeleton with joints' names. Expected a BVH or glTF file of a person.")
+    write_json(path, joint_map_of(joints))
+    print(f"Wrote a joint map: {path}", file=sys.stderr)
 
 
 def _print(console: Console, one: Report | Refusal) -> None:

@@ -44,7 +44,6 @@ def read_joint_map(path: Path) -> dict[str, str]:
     return {joint: name for joint, name in content.items() if name}
 
 
-def joint_map_text(joints: tuple[tuple[str, str], ...]) -> str:
-    """A joint map as JSON: what was matched, and null for what was not."""
-    known = dict(joints)
-    return json.dumps({name: known.get(name) for name in _MAPPED}, indent=2, ensure_ascii=False) + "\n"
+def joint_map_of(joints: JointMap) -> dict[str, str | None]:
+    """A joint map as it is written: what was matched, and None for what was not."""
+    return {name: joints.get(name) for name in _MAPPED}

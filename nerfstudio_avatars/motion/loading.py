@@ -14,6 +14,7 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.motion.choices import Root, Up, UpOrAuto
+from nerfstudio_avatars.motion.joint_map import JointMap
 from nerfstudio_avatars.motion.motion_file import MotionFile
 from nerfstudio_avatars.motion.plain_contents import frame_files
 from nerfstudio_avatars.motion.readers import SHIPPED, read_motion
@@ -105,7 +106,13 @@ def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None 
 
 
 def choose_motion(
-    name: str, subject: BodySequence, body: BodyModel, up: UpOrAuto = "auto", person: str | None = None
+    name: str,
+    subject: BodySequence,
+    body: BodyModel,
+    up: UpOrAuto = "auto",
+    person: str | None = None,
+    *,
+    joint_map: JointMap | None = None,
 ) -> BodySequence:
     """Loads a motion for a person, in the world frame (metres, z up).
 
@@ -125,7 +132,7 @@ def choose_motion(
 
     path = motion_path(name)
     joints = body.rest(subject.betas.to(body.weights.device))[1].detach().cpu()
-    motion = read_motion(path, person, joints[0], rest_joints=joints)
+    motion = read_motion(path, person, joints[0], rest_joints=joints, joint_map=joint_map)
     sequence = in_world(motion, joints[0], None if up == "auto" or _ships(path) else up)
     return replace(sequence, betas=subject.betas, gender=subject.gender, body=subject.body)
 

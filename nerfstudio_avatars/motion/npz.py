@@ -21,7 +21,7 @@ from nerfstudio_avatars.motion.tracks import only_person
 
 _LOG = logging.getLogger(__name__)
 _LAYOUTS = "`global_orient` + `body_pose` + `transl`, `thetas` + `transl`, `poses` + `trans`, or an AMASS file"
-_PAIRS = (
+PAIRS = (
     ("global_orient", "body_pose"),
     ("root_orient", "pose_body"),
     # ExAvatar (common/utils/smpl_x.py), OSX, SMPLer-X and SMPLest-X.
@@ -31,7 +31,7 @@ _PAIRS = (
 """Names of the root's and the body's rotations."""
 _WHOLE = ("thetas", "poses", "fullpose", "full_pose", "smpl_pose", "pose")
 """Names of both in one. `fullpose` is MoSh++'s, and MOYO's."""
-_TRANSLATIONS = ("transl", "trans", "translation", "root_translation", "root_trans")
+TRANSLATIONS = ("transl", "trans", "translation", "root_translation", "root_trans")
 _FIX = "see docs/motion-files.md; convert the file with numpy"
 _FPS_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate")
 _AMASS_KEYS = {"mocap_framerate", "mocap_frame_rate", "surface_model_type"}
@@ -41,7 +41,7 @@ _IN_PLACE = "no translation in it: the person stays in place"
 
 def can_read(data: Any) -> bool:
     """Whether the contents are a dict with poses in one of the layouts."""
-    return any(has(data, *names) for names in _PAIRS) or any(has(data, name) for name in _WHOLE)
+    return any(has(data, *names) for names in PAIRS) or any(has(data, name) for name in _WHOLE)
 
 
 def read(source: MotionSource) -> MotionFile:
@@ -69,7 +69,7 @@ def read_npz(path: str | Path) -> BodySequence:
         DataError: the file is not an npz file of SMPL parameters, or its values cannot be used.
     """
     fields = _fields(Path(path))
-    if not any(name in fields for name in _TRANSLATIONS):
+    if not any(name in fields for name in TRANSLATIONS):
         raise DataError(path, f"the fields {', '.join(sorted(fields)) or '(none)'}", _LAYOUTS, _FIX)
     sequence, notes = _sequence(fields, path, {})
     for note in notes:
@@ -79,8 +79,12 @@ def read_npz(path: str | Path) -> BodySequence:
 
 def _sequence(fields: Mapping[str, ndarray], path: str | Path, data: Any) -> tuple[BodySequence, tuple[str, ...]]:
     poses, notes, own = _poses(fields, path, data)
-    name = next((name for name in _TRANSLATIONS if name in fields), None)
+    name = next((name for name in TRANSLATIONS if name in fields), None)
     if name is None:
+        unusable = [name for name in TRANSLATIONS if name in data]
+        if unusable:
+            found = f"`{unusable[0]}`, a {type(data[unusable[0]]).__name__} without an array of numbers"
+            raise DataError(path, found, "translations of shape (frames, 3)", _FIX)
         transl, notes = np.zeros((len(poses), 3)), (*notes, _IN_PLACE)
     else:
         transl = _array(fields, path, name)
@@ -151,7 +155,7 @@ def _array(fields: Mapping[str, ndarray], path: str | Path, name: str) -> ndarra
 
 def _poses(fields: Mapping[str, ndarray], path: str | Path, data: Any) -> tuple[ndarray, tuple[str, ...], bool]:
     """Axis-angle (frames, 72), notes, and whether they are SMPL's own, not a sibling's."""
-    for root, body in _PAIRS:
+    for root, body in PAIRS:
         if root in fields and body in fields and not ({"thetas", "poses"} & fields.keys() and root == "root_orient"):
             poses, notes, own = whole_body(path, body, fields[body], (root, fields[root]))
             hands = ("hands, jaw and eyes are dropped",) if _HANDS & fields.keys() else ()
@@ -159,7 +163,7 @@ def _poses(fields: Mapping[str, ndarray], path: str | Path, data: Any) -> tuple[
     for name in _WHOLE:
         if name in fields:
             return whole_body(path, name, fields[name])
-    for name in (*_WHOLE, *(name for pair in _PAIRS for name in pair)):
+    for name in (*_WHOLE, *(name for pair in PAIRS for name in pair)):
         if isinstance(data, Mapping) and isinstance(data.get(name), Unreadable):
             raise data[name].error
     raise DataError(path, f"the fields {', '.join(sorted(fields)) or '(none)'}", _LAYOUTS, _FIX)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,7 +22,20 @@ from nerfstudio_avatars.errors import DataError
 _MOST_BYTES = 8 << 30
 """Limit on the unpacked size of a file, against attacks on memory."""
 _EXPECTED = "an npz, npy, pickle, joblib, torch or JSON file, or a folder of EasyMocap's JSON or npy files"
-_DAMAGED = (AttributeError, EOFError, KeyError, OSError, RecursionError, RuntimeError, TypeError, ValueError)
+_DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
 _ZIP, _NPY, _ZLIB, _GZIP = b"PK\x03\x04", b"\x93NUMPY", b"\x78", b"\x1f\x8b"
 _OLD_TORCH = 0x1950A86A20F9469CFC6C
 """The first pickle in a file of torch before 1.6."""
@@ -61,8 +76,13 @@ def read_contents(path: Path) -> Any:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The `.json` and `.npy` files of a folder, sorted."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in (".json", ".npy") and file.is_file())
+    """A folder's files of frames, sorted: its `.json` and `.npy` files, else its `.npz`, else its `.pkl` files."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    for endings in ((".json", ".npy"), (".npz",), (".pkl",)):
+        found = [file for file in files if file.suffix.lower() in endings]
+        if found:
+            return found
+    return []
 
 
 def _parse(content: bytes, path: Path) -> Any:
@@ -111,6 +131,9 @@ def _parse_npy(content: bytes, path: Path) -> Any:
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(file)
     if not dtype.hasobject:
+        claimed, held = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+        if claimed > held:
+            _refuse(path, f"an array that claims {claimed} bytes and has {held}")
         return np.load(io.BytesIO(content), allow_pickle=False)
     objects = load_pickle_bytes_safely(content[file.tell() :], path)
     if not isinstance(objects, ndarray) or objects.size != np.prod(shape, dtype=np.int64):

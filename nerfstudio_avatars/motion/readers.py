@@ -16,7 +16,22 @@ from torch import Tensor
 from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.motion import aist, easymocap, gvhmr, npz, phalp, romp, threedpw, up_axis, wham
+from nerfstudio_avatars.motion import (
+    aist,
+    easymocap,
+    frame_dicts,
+    gvhmr,
+    mdm,
+    npz,
+    phalp,
+    romp,
+    sam3d,
+    slahmr,
+    threedpw,
+    trackers,
+    up_axis,
+    wham,
+)
 from nerfstudio_avatars.motion.joint_map import JointMap
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.plain_contents import Unreadable, frame_files, read_contents
@@ -27,7 +42,7 @@ SHIPPED = Path(__file__).parents[1] / "assets" / "motions"
 """Folder of the motions that ship with the package, all y-up: some tumble."""
 _ALWAYS_TOLD = ("lengths times", up_axis.ALWAYS)
 """How notes begin that every file has: `retarget`'s on a skeleton's scale, and the one on the upward axis."""
-_DOUBTFUL = {"AMASS", "SMPL arrays", easymocap.NAME}
+_DOUBTFUL = {"AMASS", "SMPL arrays", easymocap.NAME, slahmr.NAME, frame_dicts.NAME}
 """Layouts that tools of other upward axes write too."""
 
 
@@ -47,6 +62,12 @@ READERS = (
     Reader(phalp.NAME, phalp.can_read, phalp.read),
     Reader(wham.NAME, wham.can_read, wham.read),
     Reader(gvhmr.NAME, gvhmr.can_read, gvhmr.read),
+    Reader(trackers.TRAM, trackers.can_read_tram, trackers.read_tram),
+    Reader(trackers.VIBE, trackers.can_read_vibe, trackers.read_vibe),
+    Reader(slahmr.NAME, slahmr.can_read, slahmr.read),
+    Reader(mdm.NAME, mdm.can_read, mdm.read),
+    Reader(sam3d.NAME, sam3d.can_read, sam3d.read),
+    Reader(frame_dicts.NAME, frame_dicts.can_read, frame_dicts.read),
     # Last: others have fields of these names too.
     Reader("AMASS, InstantAvatar, GART", npz.can_read, npz.read),
 )
@@ -118,8 +139,11 @@ def _read(reader: Reader, source: MotionSource) -> MotionFile:
 
 def _reader(source: MotionSource) -> Reader:
     for reader in READERS:
-        if reader.can_read(source.data):
-            return reader
+        try:
+            if reader.can_read(source.data):
+                return reader
+        except _MISFITS:  # Fields that look for numbers and find something else.
+            continue
     fields = source.data if isinstance(source.data, dict) else {}
     for value in fields.values():
         if isinstance(value, Unreadable):

@@ -127,12 +127,13 @@ def _match(array: ndarray, joints: tuple[int, ...], like: Rotations | None) -> R
     width = math.prod(array.shape[1:])
     trailing = array.shape[-1] if array.ndim > 2 else 0  # noqa: PLR2004
     square = array.ndim > 2 and array.shape[-2:] == (3, 3)  # noqa: PLR2004
-    fitting = [
+    inner = {kind: (0, numbers) if not square else () for kind, numbers in _WIDTHS.items()} | {"matrices": (0, 9, 3)}
+    fitting: list[tuple[Kind, int]] = [
         (kind, width // numbers)
         for kind, numbers in _WIDTHS.items()
-        if width % numbers == 0 and width // numbers in joints and trailing in (0, numbers, width, 3 if square else 0)
+        if width % numbers == 0 and width // numbers in joints and trailing in inner[kind]
     ]
-    if width % 3 == 0 and width > 66 and max(joints) > 22 and trailing in (0, 3) and not fitting:  # noqa: PLR2004
+    if width % 3 == 0 and width > 66 and max(joints) > 22 and trailing in (0, 3) and not (fitting or square):  # noqa: PLR2004
         fitting.append(("axis-angle", width // 3))
     # A whole set of orthonormal matrices is no accident; plain vectors are what is left.
     fitting.sort(key=lambda one: one[0] == "axis-angle")

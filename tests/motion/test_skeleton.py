@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion import read_motion
-from nerfstudio_avatars.motion.joint_map import joint_map_text, read_joint_map
+from nerfstudio_avatars.motion.joint_map import joint_map_of, read_joint_map
 
 
 def with_bones(source: Skeleton, *bones: tuple[str, str, tuple[float, float, float]]) -> Skeleton:
@@ -171,7 +173,7 @@ def test_a_joint_map_is_written_corrected_and_obeyed(tmp_path):
     local, root = random_motion(MIXAMO, 4, 0.4)
     path = source.write(tmp_path / "a.bvh", local, root)
     motion = read_motion(path)
-    (tmp_path / "map.json").write_text(joint_map_text(motion.joints), "utf8")
+    (tmp_path / "map.json").write_text(json.dumps(joint_map_of(dict(motion.joints))), "utf8")
     again = read_motion(path, joint_map=read_joint_map(tmp_path / "map.json"))
     assert torch.equal(again.sequence.body_pose, motion.sequence.body_pose)
     assert any("joint map" in note for note in again.notes)

@@ -18,6 +18,7 @@ from nerfstudio_avatars.cli.inspection.report import Fact, Report
 from nerfstudio_avatars.cli.inspection.sheet import SheetRow
 from nerfstudio_avatars.motion import MotionFile, in_world, read_motion, shipped_motions
 from nerfstudio_avatars.motion.choices import UpOrAuto
+from nerfstudio_avatars.motion.joint_map import read_joint_map
 from nerfstudio_avatars.motion.up_axis import ALWAYS
 
 if TYPE_CHECKING:
@@ -34,14 +35,16 @@ LEAP = 20.0
 """Speed in metres per second that nobody reaches."""
 
 
-def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "auto") -> Report:
+def read_motion_report(
+    path: Path, person: str | None = None, up: UpOrAuto = "auto", joint_map: Path | None = None
+) -> Report:
     """Reads a motion and measures it.
 
     Raises:
         DataError: no reader recognises the contents, or they cannot be used.
     """
     with _quiet(logging.getLogger(read_motion.__module__)):
-        motion = read_motion(path, person)
+        motion = read_motion(path, person, joint_map=read_joint_map(joint_map) if joint_map else None)
     sequence = motion.sequence
     shipped = path.resolve() in shipped_motions().values()
     axis = motion.up if shipped or up == "auto" else up
@@ -63,6 +66,8 @@ def read_motion_report(path: Path, person: str | None = None, up: UpOrAuto = "au
         facts.append(Fact(f"root {name}", [values.min().item(), values.max().item()], "m"))
     facts.append(Fact("fastest root", speed.max().item() if len(speed) else 0.0, "m/s"))
     facts.append(Fact("fastest joints", _fastest(turns), "deg/s"))
+    if motion.joints:
+        facts.append(Fact("joints", dict(motion.joints)))
     # The facts say the same.
     told = [*persons, f"{ALWAYS}{motion.up}, as the body stands and moves"]
     notes = [*(note for note in motion.notes if note not in told), *_oddities(sequence, speed, turns)]

@@ -16,7 +16,9 @@ from nerfstudio_avatars.motion.choices import UpOrAuto
 Readers = dict[str, Callable[[Path], Report]]
 
 
-def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") -> Report | Refusal:
+def read_anything(
+    path: Path, person: str | None = None, up: UpOrAuto = "auto", joint_map: Path | None = None
+) -> Report | Refusal:
     """Tries one reader after the other. Nothing in the file is executed.
 
     If a reader recognises the kind but finds the file damaged, the search ends, because others could only misread it.
@@ -25,6 +27,7 @@ def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") 
         path: a file, a folder, or the name of a shipped motion.
         person: the person to take from a motion file.
         up: the upward axis of a motion file.
+        joint_map: a joint map for a skeleton.
     """
     if not path.exists():
         shipped = shipped_motions()
@@ -35,7 +38,7 @@ def read_anything(path: Path, person: str | None = None, up: UpOrAuto = "auto") 
         path = shipped[str(path)]
 
     def motion(file: Path) -> Report:
-        return motions.read_motion_report(file, person, up)
+        return motions.read_motion_report(file, person, up, joint_map)
 
     readers = _folder_readers(motion) if path.is_dir() else _file_readers(path, motion)
     reasons: dict[str, str] = {}

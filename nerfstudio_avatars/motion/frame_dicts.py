@@ -1,0 +1,51 @@
+"""SMPL or SMPL-X parameters in one dict a frame: ExAvatar's, SMPLest-X's, SMPLer-X's and X-Avatar's files.
+
+Layouts read in ExAvatar's `fitting/tools` (`smplx_params_smoothed/*.json`), SMPLer-X's `main/inference.py`
+(`smplx/*.npz`) and X-Avatar's data description (`SMPLX/*.pkl`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.motion import npz
+from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
+
+NAME = "ExAvatar, SMPLest-X, X-Avatar"
+_FIELDS = {name for names in (*npz.PAIRS, npz.TRANSLATIONS) for name in names} - {"pose"}
+
+
+def can_read(data: Any) -> bool:
+    """Whether contents are frames, by name or in a list, each with parameters of one person."""
+    frames = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
+    return bool(frames) and all(isinstance(frame, dict) and npz.can_read(frame) for frame in frames)
+
+
+def read(source: MotionSource) -> MotionFile:
+    """Reads the frames in the order of the numbers in their names; y points down, as in a camera, unless the body
+    says otherwise.
+
+    Raises:
+        DataError: its values cannot be used.
+    """
+    data = source.data
+    named = data if isinstance(data, dict) else dict(enumerate(data))
+    order = sorted(named, key=lambda name: [int(digits) for digits in re.findall(r"\d+", str(name))])
+    merged: dict[str, Any] = {}
+    first = named[order[0]]
+    for field in first:
+        if field not in _FIELDS:
+            continue
+        missing = [name for name in order if field not in named[name]]
+        if missing:
+            raise DataError(source.path, f"no `{field}` in frame {missing[0]}", "it in every frame", "write it again")
+        merged[field] = np.concatenate([np.asarray(named[name][field], np.float64).reshape(1, -1) for name in order])
+    for field in ("betas", "gender", "fps"):
+        if field in first:
+            merged[field] = first[field]
+    whole = npz.read(MotionSource(source.path, merged, source.pelvis_rest, source.person))
+    return MotionFile(whole.sequence, NAME, "-y", whole.notes)
