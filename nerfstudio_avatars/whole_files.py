@@ -42,7 +42,7 @@ def whole_file(path: Path, partial_in: Path | None = None) -> Iterator[Path]:
         _remove_stale(folder, path.stem, path.suffix)
     partial = folder / f".{path.stem}.{os.getpid()}.partial{path.suffix}"
     try:
-        with _noticing_a_full_disk(path, folder):
+        with _failing_by_name(path, folder):
             yield partial
         with _complaining(path):
             _sync(partial)
@@ -77,7 +77,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         _remove(partial)
         partial.mkdir()
     try:
-        with _noticing_a_full_disk(path, path.parent):
+        with _failing_by_name(path, path.parent):
             yield partial
         with _complaining(path):
             for file in partial.rglob("*"):
@@ -110,17 +110,24 @@ def _complaining(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _noticing_a_full_disk(path: Path, folder: Path) -> Iterator[None]:
-    """Many libraries say nothing of a full disk but that they failed, so that it is tried then."""
+def _failing_by_name(path: Path, folder: Path) -> Iterator[None]:
+    """Names the file in whatever the system refuses while it is written.
+
+    Many libraries say nothing of a full disk but that they failed, so that it is tried then.
+    """
     try:
         yield
     except UserError:
         raise
+    except OSError as error:
+        # An error about another file is of what is read meanwhile.
+        if isinstance(error.filename, str | bytes) and folder not in Path(os.fsdecode(error.filename)).parents:
+            raise
+        raise _unwritten(path, error.strerror or str(error)) from error
     except Exception as error:
-        if (isinstance(error, OSError) and error.errno in NO_ROOM) or not _has_room(folder):
-            told = error.strerror if isinstance(error, OSError) and error.errno in NO_ROOM else None
-            raise _unwritten(path, told or os.strerror(errno.ENOSPC)) from error
-        raise
+        if _has_room(folder):
+            raise
+        raise _unwritten(path, os.strerror(errno.ENOSPC)) from error
 
 
 def _unwritten(path: Path, why: str) -> UserError:
@@ -140,7 +147,7 @@ def _remove_stale(folder: Path, stem: str, suffix: str) -> None:
     """What processes that are no more left of the same file."""
     name = re.compile(rf"\.{re.escape(stem)}\.(\d+)\.(?:partial|old){re.escape(suffix)}")
     for place in folder.iterdir():
-        match = name.fullmatch(place.name)
+        match = place.name.startswith(".") and name.fullmatch(place.name)
         if match and not _alive(int(match[1])):
             with suppress(OSError):
                 _remove(place)

@@ -115,3 +115,9 @@ def test_what_cannot_be_replaced_is_named(tmp_path):
     with pytest.raises(UserError, match="file.a.txt: nothing was written"), whole_file(tmp_path / "file" / "a.txt"):
         pass
     assert names(tmp_path) == ["file", "folder"]
+
+
+def test_errors_about_other_files_are_not_this_ones(tmp_path):
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "a.txt"):
+        (tmp_path.parent / "other" / "gone.txt").read_text()
+    assert names(tmp_path) == []

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
+from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,25 +128,17 @@ def _read_pictures(
 
 def save_identity(identity: InvertedIdentity, path: Path) -> None:
     """Writes the code, the cube, and the pose in the first picture, in one step."""
-    import os
-
     import numpy as np
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            arrays = {
-                "code": identity.code,
-                "cube": identity.cube.float(),
-                "rotation": identity.pose.rotation[0],
-                "translation": identity.pose.translation[0],
-            }
-            values = {name: one.cpu().numpy() for name, one in arrays.items()}
-            np.savez_compressed(file, network=np.array(identity.network), **values)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    arrays = {
+        "code": identity.code,
+        "cube": identity.cube.float(),
+        "rotation": identity.pose.rotation[0],
+        "translation": identity.pose.translation[0],
+    }
+    values = {name: one.cpu().numpy() for name, one in arrays.items()}
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, network=np.array(identity.network), **values)
 
 
 def load_identity(path: Path, parts: int | None = None, network: str | None = None) -> tuple[Tensor, PartPoses]:

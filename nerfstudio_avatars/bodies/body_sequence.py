@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.rotations import compose_axis_angle, matrix_to_axis_angle, slerp_axis_angle
+from nerfstudio_avatars.whole_files import whole_file
 
 __all__ = ["BodySequence", "slerp_axis_angle"]
 
@@ -134,9 +134,7 @@ class BodySequence:
     def save(self, path: str | Path) -> None:
         """Writes InstantAvatar's npz layout, plus `fps`, `gender` and `body`, in one step."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
+        with whole_file(path) as partial, partial.open("wb") as file:
             np.savez_compressed(
                 file,
                 betas=self.betas.detach().cpu().numpy()[None],
@@ -147,4 +145,3 @@ class BodySequence:
                 gender=np.str_(self.gender),
                 body=np.str_(self.body),
             )
-        os.replace(partial, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import os
 import zipfile
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
 from nerfstudio_avatars.bodies.smpl_search import cache_folder
-from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.whole_files import whole_file
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "v1"
@@ -47,8 +47,8 @@ def read_smpl(path: str | Path) -> SmplArrays:
     arrays = SmplArrays.checked(_read(path), path)
     try:
         _write_npz(cached, arrays)
-    except OSError as error:
-        _LOG.warning("%s could not be kept (%s); %s will be converted again next time", cached, error.strerror, path)
+    except UserError as error:
+        _LOG.warning("%s; %s will be converted again next time", error, path)
     return arrays
 
 
@@ -101,14 +101,5 @@ def _read_torch(path: Path) -> dict[str, ndarray]:
 
 
 def _write_npz(path: Path, arrays: SmplArrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})
-            file.flush()
-            os.fsync(file.fileno())
-        # In one step: another process sees the whole file or none.
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, run_variant
 from nerfstudio_avatars.cli.ablation.variants import FIXED_POSES, FULL, VARIANTS, Variant
 from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.files import check_folder
+from nerfstudio_avatars.files import check_folder, write_json, write_text
 
 WARM_UP_STEPS = 64
 """Enough to reach every kernel once, so that no variant's time includes compiling them."""
@@ -71,9 +70,9 @@ class Ablate:
         seeds = ", ".join(map(str, self.seeds))
         said = f"{setting.method}, {setting.data.name}, {setting.steps} steps, seeds {seeds}"
         table = ablation_table(results, chosen, target, said)
-        (self.output / "ablation.md").write_text(table, "utf8")
+        write_text(self.output / "ablation.md", table)
         report = {"setting": said, "target_psnr": target, "results": results}
-        (self.output / "ablation.json").write_text(json.dumps(report, indent=2) + "\n", "utf8")
+        write_json(self.output / "ablation.json", report)
         print(table)
         print(f"Compared {len(chosen)} variants: {self.output / 'ablation.md'}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import write_json
+from nerfstudio_avatars.whole_files import whole_folder
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
@@ -69,7 +70,7 @@ class Demo:
         runs = self._train(data, device)
         report = self._measure(runs, device)
         self._compare(runs[-1])
-        (self.output / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf8")
+        write_json(self.output / "report.json", report)
         page = write_page(self.output, report)
         print(f"The avatar, its videos and its held-out comparisons: {page}")
         for group in GROUPS:
@@ -86,12 +87,8 @@ class Demo:
         if not data.is_dir():
             from nerfstudio_avatars.demo import draw_demo_sequence
 
-            drawing = self.output / "data.partial" / data.name
-            shutil.rmtree(drawing.parent, ignore_errors=True)
-            draw_demo_sequence(drawing, size=self.size)
-            data.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(drawing, data)
-            drawing.parent.rmdir()
+            with whole_folder(data) as partial:
+                draw_demo_sequence(partial, size=self.size)
             print(f"Drew the demo sequence: {data}")
         return data
 

@@ -6,7 +6,6 @@ different questions, so they are reported separately here.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ class Evaluate:
         """Measures the runs, and writes and prints the figures."""
         from nerfstudio_avatars.avatars.run import find_config
         from nerfstudio_avatars.cli.evaluation.report import as_json, as_markdown, labels
-        from nerfstudio_avatars.files import check_file
+        from nerfstudio_avatars.files import check_file, write_json, write_text
 
         if not self.load_config:
             raise UserError("--load-config: expected one or more runs.")
@@ -58,11 +57,10 @@ class Evaluate:
         pictures = folder / "pictures" if self.pictures and not alone else None
         places = [pictures / f"run-{n}" if pictures and configs[1:] else pictures for n in range(1, len(configs) + 1)]
         runs = [report_on(config, protocol, place) for config, place in zip(configs, places, strict=True)]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(as_json(runs, protocol), indent=2) + "\n", "utf8")
+        write_json(file, as_json(runs, protocol))
         text = as_markdown(runs, protocol)
         if not alone:
-            (folder / MARKDOWN).write_text(text, "utf8")
+            write_text(folder / MARKDOWN, text)
         print(text)
         print(f"Evaluated {', '.join(labels(runs))} ({protocol.name}): {folder}")
 

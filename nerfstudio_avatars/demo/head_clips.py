@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
 from nerfstudio_avatars.demo.heads import HeadPicture, HeadPose, ToyHead, wandering_poses
 from nerfstudio_avatars.demo.on_disk import MARKER
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.picture_files import write_png
+from nerfstudio_avatars.whole_files import whole_folder
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")
 """Columns of VoxCeleb's table of clips."""
@@ -153,8 +152,8 @@ def _write_clip(folder: Path, split: str, name: str, seed: int, frames: int, siz
     jaw_mask = np.zeros((frames, size, size), np.uint8)
     for frame, pose in enumerate(poses):
         drawn = head.render(pose, size)
-        _write_png(pictures / f"{frame:07d}.png", cv2.cvtColor(_bytes(drawn.rgb), cv2.COLOR_RGB2BGR))
-        _write_png(masks / f"{frame:07d}.png", _bytes(drawn.mask))
+        write_png(pictures / f"{frame:07d}.png", _bytes(drawn.rgb))
+        write_png(masks / f"{frame:07d}.png", _bytes(drawn.mask))
         depth[frame], jaw_mask[frame] = drawn.depth, _bytes(drawn.jaw)
     angles = {name: np.array([getattr(pose, name) for pose in poses]) for name in ("yaw", "pitch", "roll", "jaw")}
     np.savez_compressed(
@@ -174,25 +173,9 @@ def _appearing(final: Path) -> Iterator[Path]:
     ours = (final / MARKER).exists() or (final.is_dir() and not any(final.iterdir()))
     if final.exists() and not ours:
         raise DataError(final, "a folder without demo data", "a new name, or an earlier demo", "choose another folder")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with whole_folder(final) as partial:
         yield partial
-        old = partial.with_suffix(".old")
-        if final.exists():
-            os.replace(final, old)
-        os.replace(partial, final)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _bytes(shares: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return np.rint(shares * 255).astype(np.uint8)
-
-
-def _write_png(path: Path, picture: UInt8[np.ndarray, "h w *channels"]) -> None:
-    if not cv2.imwrite(str(path), picture):
-        raise DataError(path, "the picture could not be written", "a writable folder with room", "free some space")

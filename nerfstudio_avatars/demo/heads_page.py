@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfstudio_avatars.demo.heads_exam import NOVEL_TURN, HeadExam
 from nerfstudio_avatars.demo.page import STYLE
+from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.media.frame_writer import FrameWriter
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def write_page(output: Path, report: dict) -> Path:
         for key, title in FIGURES.items()
     )
     page = output / "index.html"
-    page.write_text(
+    write_text(
+        page,
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>nerfstudio-avatars: heads driven by others</title><style>{STYLE}
 img {{ image-rendering: pixelated; width: 100%; }}</style></head><body>
@@ -157,7 +159,6 @@ poses, depth or keypoints.</p>
 source, reconstruction, two new views with the truth; then three times driver, driven and truth</figcaption></figure>
 <table><tr><th></th>{header}</tr>{rows}</table></body></html>
 """,
-        "utf8",
     )
     return page
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import av
-import cv2
 import h5py
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,6 +17,8 @@ from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.picture_files import write_png
+from nerfstudio_avatars.whole_files import whole_folder
 
 MARKER = "nerfstudio-avatars-demo.txt"
 """Marks folders written by the demo; only these may be replaced."""
@@ -58,12 +58,12 @@ class DemoFolder:
         self._masks = np.zeros((count, camera.height, camera.width), np.uint8)
 
     def __enter__(self) -> DemoFolder:
-        self.final.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = self.final.with_name(f".{self.final.name}.{os.getpid()}.partial")
-        shutil.rmtree(self.partial, ignore_errors=True)
-        (self.partial / "ground_truth").mkdir(parents=True)
-        (self.partial / "novel_poses" / "images").mkdir(parents=True)
-        self._video = av.open(str(self.partial / f"{self.subject}.mp4"), "w")
+        with ExitStack() as stack:
+            self.partial = stack.enter_context(whole_folder(self.final))
+            (self.partial / "ground_truth").mkdir()
+            (self.partial / "novel_poses" / "images").mkdir(parents=True)
+            self._video = stack.enter_context(av.open(str(self.partial / f"{self.subject}.mp4"), "w"))
+            self._unfinished = stack.pop_all()
         self._stream = self._video.add_stream("libx264", rate=30, options=ENCODER)
         self._stream.width, self._stream.height, self._stream.pix_fmt = self.camera.width, self.camera.height, "yuv444p"
         self._stream.thread_count = 1
@@ -79,33 +79,23 @@ class DemoFolder:
         self._masks[frame] = rgba[..., 3]
         self._keypoints[frame] = keypoints(self.person, self.motion.state(frame), self.camera).ravel()
         if frame in self.test or frame in self.val:
-            _write_png(self.partial / "ground_truth" / f"image_{frame:04d}.png", rgba)
+            write_png(self.partial / "ground_truth" / f"image_{frame:04d}.png", rgba)
 
     def add_novel_pose(self, index: int, state: BodyState, camera: Camera, rgba: UInt8[np.ndarray, "h w 4"]) -> None:
         """Adds a held-out pose."""
         self._novel.append((state, camera))
-        _write_png(self.partial / "novel_poses" / "images" / f"image_{index:04d}.png", rgba)
+        write_png(self.partial / "novel_poses" / "images" / f"image_{index:04d}.png", rgba)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                for packet in self._stream.encode():
-                    self._video.mux(packet)
-            self._video.close()
-            if kind is None:
-                self._write_tables()
-                self._put_in_place()
-        finally:
-            shutil.rmtree(self.partial, ignore_errors=True)
-
-    def _put_in_place(self) -> None:
-        old = self.partial.with_suffix(".old")
-        if self.final.exists():
-            os.replace(self.final, old)
-        os.replace(self.partial, self.final)
-        shutil.rmtree(old, ignore_errors=True)
+        if error is not None:
+            self._unfinished.__exit__(kind, error, trace)
+            return
+        with self._unfinished:
+            for packet in self._stream.encode():
+                self._video.mux(packet)
+            self._write_tables()
 
     def _write_tables(self) -> None:
         folder, motion, camera = self.partial, self.motion, self.camera
@@ -174,8 +164,3 @@ def studio(width: int, height: int) -> Float[np.ndarray, "height width 3"]:
     planks = 1 + 0.06 * np.sin(2 * np.pi * (x - 0.5) / np.maximum(y - 0.7, 0.02) * 1.5)
     floor = np.array([150, 116, 86]) * (0.75 + 0.5 * (y - 0.8))[..., None] * planks[..., None]
     return np.where((y > 0.84)[..., None], floor, wall).clip(0, 255)
-
-
-def _write_png(path: Path, rgba: UInt8[np.ndarray, "h w 4"]) -> None:
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)):
-        raise DataError(path, "the picture could not be written", "a writable folder with room", "free some space")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
+from nerfstudio_avatars.files import write_text
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
 video { width: 49%; background: #fff; border: 1px solid #ddd; border-radius: 6px; }
@@ -53,7 +55,8 @@ def write_page(output: Path, report: dict) -> Path:
         for index, path in enumerate(sorted((output / "held-out").glob("eval_img_*.png")))
     )
     page = output / "index.html"
-    page.write_text(
+    write_text(
+        page,
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>nerfstudio-avatars: demo</title><style>{STYLE}</style></head><body>
 <h1>A person learnt from a video</h1>
@@ -67,6 +70,5 @@ picture on white, or for the box around the body, where they are lower because t
 <h2>Held-out comparisons</h2>
 {pictures}</body></html>
 """,
-        "utf8",
     )
     return page

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from nerfstudio_avatars.instant_avatar.data.surreal_world import (
     orient,
     project,
 )
+from nerfstudio_avatars.whole_files import whole_folder
 
 SEQUENCE = "demo_01"
 FRAMES = 100
@@ -80,20 +79,13 @@ def draw_surreal_demo(
         _Clip(2, shipped(person, "walk", fewer), FACING + 0.8),
         _Clip(3, shipped(person, "dance_a", fewer), FACING - 0.6),
     )
-    partial = final.with_name(f".{SEQUENCE}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with whole_folder(final) as partial:
         for clip in clips:
             _write_clip(partial, person, clip, width, height)
         (partial / MARKER).write_text(
             "Drawn by `ns-avatar demo-data --format surreal` from the CC0 stand-in body, in SURREAL's format.\n"
             "Clip 1 is to learn from; clips 2 and 3 show the same person in motions that clip 1 does not hold.\n"
         )
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return final
 
 

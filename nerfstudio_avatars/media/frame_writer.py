@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder
+from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -37,7 +38,7 @@ class FrameWriter:
         """
         self.output = output
         self.is_video = output.suffix.lower() in VIDEO_SUFFIXES
-        self._partial = output.with_name(f".{output.stem}.{os.getpid()}.partial{output.suffix}")
+        self._unfinished = ExitStack()
         self._fps = fps
         self._count = 0
         self._video: tuple[OutputContainer, VideoStream] | None = None
@@ -50,7 +51,8 @@ class FrameWriter:
         else:
             from PIL import Image
 
-            Image.fromarray(frame).save(self._picture(self._count))
+            with whole_file(self._picture(self._count)) as partial:
+                Image.fromarray(frame).save(partial)
         self._count += 1
 
     def _picture(self, number: int) -> Path:
@@ -69,7 +71,8 @@ class FrameWriter:
     def _open_video(self, height: int, width: int) -> tuple[OutputContainer, VideoStream]:
         import av
 
-        container = av.open(str(self._partial), "w")
+        partial = self._unfinished.enter_context(whole_file(self.output))
+        container = self._unfinished.enter_context(av.open(str(partial), "w"))
         stream = container.add_stream("libx264", rate=self._fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.options = {"crf": "18", "preset": "fast"}
@@ -81,17 +84,14 @@ class FrameWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        if error is not None:
+            self._unfinished.__exit__(kind, error, trace)
+            return
+        with self._unfinished:
             if self._video is not None:
                 container, stream = self._video
-                if error is None:
-                    container.mux(stream.encode())
-                container.close()
-                if error is None:
-                    os.replace(self._partial, self.output)
-        finally:
-            self._partial.unlink(missing_ok=True)
-        if error is None and not self.is_video:
+                container.mux(stream.encode())
+        if not self.is_video:
             for number in count(self._count):
                 if not self._picture(number).is_file():
                     break

@@ -73,6 +73,18 @@ def squared(values: UInt8[np.ndarray, "height width *channels"], size: int) -> U
     return cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
 
 
+def write_png(path: Path, values: UInt8[np.ndarray, "height width *channels"]) -> None:
+    """Writes a picture: grey (H,W), RGB or RGBA (H,W,C).
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if values.ndim > 2:  # noqa: PLR2004
+        values = cv2.cvtColor(values, cv2.COLOR_RGBA2BGRA if values.shape[2] == 4 else cv2.COLOR_RGB2BGR)  # noqa: PLR2004
+    # OpenCV's own writer does not say why it failed.
+    path.write_bytes(cv2.imencode(".png", values)[1].tobytes())
+
+
 def listed_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder, sorted by name with numbers as numbers: 9.png comes before 10.png."""
     files = (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")

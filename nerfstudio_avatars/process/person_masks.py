@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from nerfstudio_avatars.tflite import Network
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import MASKS, FoundClip, find_clips
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
+from nerfstudio_avatars.whole_files import whole_folder
 
 SIDE = 256
 """Side length in pixels of the network's input, and of its masks."""
@@ -73,20 +72,14 @@ def write_person_masks(root: Path, progress: Callable[[int, int], None] | None =
     written = 0
     for done, clip in enumerate(found):
         folder = root / MASKS / (clip.split or "") / clip.name
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        try:
+        if folder.exists() and any(folder.iterdir()):
+            fix = "remove it, or complete its masks"
+            raise DataError(folder, "a folder that does not hold a mask for each frame", "none, or all masks", fix)
+        with whole_folder(folder) as partial:
             reader = ClipReader(ClipTable([Clip(clip.name, str(clip.path), clip.frames)]), SIDE, 0)
             for name, picture in zip(_frame_names(clip), reader.read_clip(0), strict=True):
                 Image.fromarray(segment(np.asarray(picture))).save(partial / f"{name}.png")
                 written += 1
-            os.replace(partial, folder)
-        except OSError as error:
-            raise DataError(
-                folder, str(error), "a folder that can be written", "make room, or copy the data"
-            ) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         if progress:
             progress(done + 1, len(found))
     return written

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +16,12 @@ from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import HELD_OUT_EVERY, held_out_split
-from nerfstudio_avatars.media.picture_files import listed_pictures, read_picture
+from nerfstudio_avatars.media.picture_files import listed_pictures, read_picture, write_png
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody
+from nerfstudio_avatars.whole_files import whole_folder
 
 FEWEST = 8
 """Smallest number of frames with a person for a video of a turn."""
@@ -128,13 +127,12 @@ def write_subject(folder: Path, footage: Footage, fitted: FittedBody, field_of_v
     """
     if folder.exists():
         raise DataError(folder, "a folder or file", "a new name", "remove it, or choose another --output")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with whole_folder(folder) as partial:
         for name in ("images", "masks"):
             (partial / name).mkdir(parents=True)
         for index, (picture, seen) in enumerate(zip(footage.pictures, footage.seen, strict=True)):
-            cv2.imwrite(str(partial / "images" / f"image_{index:04d}.png"), picture[..., ::-1])
-            cv2.imwrite(str(partial / "masks" / f"mask_{index:04d}.png"), seen.mask)
+            write_png(partial / "images" / f"image_{index:04d}.png", picture)
+            write_png(partial / "masks" / f"mask_{index:04d}.png", seen.mask)
         height, width = footage.seen[0].mask.shape
         camera = camera_matrix(height, width, field_of_view)
         camera[:2, 2] -= 0.5  # OpenCV's, whose first pixel's centre is at zero.
@@ -143,11 +141,6 @@ def write_subject(folder: Path, footage: Footage, fitted: FittedBody, field_of_v
         splits = held_out_split(len(footage.pictures), HELD_OUT_EVERY)
         notes = {**splits, "gender": fitted.motion.gender, "body": fitted.motion.body, "frames": footage.numbers}
         (partial / "splits.json").write_text(json.dumps(notes), "utf8")
-        os.replace(partial, folder)
-    except OSError as error:
-        raise DataError(folder, str(error), "a folder that can be written", "choose another --output") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _length(video: Path) -> tuple[int, float]:

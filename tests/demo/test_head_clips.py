@@ -14,7 +14,7 @@ from nerfstudio_avatars.cli.demo_data import DemoData
 from nerfstudio_avatars.demo import head_clips
 from nerfstudio_avatars.demo.head_clips import draw_head_clips, read_truth
 from nerfstudio_avatars.demo.heads import ToyHead
-from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.unsup_volanim.data.dataparsers import VoxCelebDataParserConfig
 
 SIZE, FRAMES = 16, 6
@@ -138,13 +138,15 @@ def test_an_empty_folder_is_filled_and_a_file_is_not_replaced(tmp_path):
         draw(tmp_path / "file")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("no space left")])
-def test_nothing_is_left_of_a_drawing_that_failed(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "told"), [(KeyboardInterrupt(), KeyboardInterrupt), (OSError("no space left"), UserError)]
+)
+def test_nothing_is_left_of_a_drawing_that_failed(tmp_path, monkeypatch, error, told):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(head_clips, "_write_png", fail)
-    with pytest.raises(type(error)):
+    monkeypatch.setattr(head_clips, "write_png", fail)
+    with pytest.raises(told):
         draw(tmp_path / "vox")
     assert list(tmp_path.iterdir()) == []
 

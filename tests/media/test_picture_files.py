@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.media.picture_files import read_picture, read_values, squared
+from nerfstudio_avatars.media.picture_files import read_picture, read_values, squared, write_png
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(1).integers(0, 256, (6, 8), dtype=np.uint8)
@@ -77,3 +77,11 @@ def test_the_middle_square_is_averaged_over_areas():
     assert squared(wide[..., 0], 37).shape == (37, 37)
     assert squared(wide, 128).shape == (128, 128, 3)
     np.testing.assert_array_equal(squared(wide, 64), wide[:, 18:82])
+
+
+def test_written_pictures_read_back_and_failures_say_why(tmp_path):
+    for values in (RGB, RGB[..., 0], np.dstack([RGB, ALPHA])):
+        write_png(tmp_path / "a.png", values)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), values)
+    with pytest.raises(FileNotFoundError):
+        write_png(tmp_path / "nowhere" / "a.png", RGB)

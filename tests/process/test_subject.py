@@ -9,7 +9,7 @@ import torch
 from turning_bodies import FIELD_OF_VIEW, HEIGHT, WIDTH, seen_bodies, turning_states
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
-from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
 from nerfstudio_avatars.process import subject
 from nerfstudio_avatars.process.body_fit import FittedBody
@@ -139,7 +139,7 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(folder, tmp_path,
         raise OSError("disk full")
 
     monkeypatch.setattr(BodySequence, "save", fail)
-    with pytest.raises(DataError, match="disk full"):
+    with pytest.raises(UserError, match="disk full.*me: nothing was written"):
         subject.write_subject(tmp_path / "new" / "me", footage, fitted, FIELD_OF_VIEW)
     assert list((tmp_path / "new").iterdir()) == []
 

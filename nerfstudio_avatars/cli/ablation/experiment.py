@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from nerfstudio_avatars.avatars.protocols import Poses
 from nerfstudio_avatars.cli.ablation.variants import Variant
 from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import write_text
 
 SHOWN: tuple[Poses, ...] = ("neighbours", "given")
 """Held-out poses in order of preference: as shown by ns-eval, without using test pixels."""
@@ -103,9 +103,7 @@ def run_variant(setting: Setting, variant: Variant, seed: int, folder: Path) -> 
     result |= {"peak_memory_mib": memory, "peak_gpu_memory_mib": peak_gpu_memory(trained.config.parent)}
     result |= {"train_seconds": trained.train_seconds, "steps_per_second": setting.steps / trained.train_seconds}
     result |= _figures(trained, setting)
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=2) + "\n", "utf8")
-    os.replace(partial, folder / "result.json")
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     return result
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nerfstudio_avatars.whole_files import whole_file
+
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
@@ -47,8 +49,8 @@ def write_sheet(path: Path, rows: list[SheetRow]) -> None:
             sheet.paste(tile, (left, top + CAPTION))
             pen.text((left + GAP, top + CAPTION + TILE), caption, fill=(90, 90, 90))
             left += tile.width + GAP
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG")
+    with whole_file(path) as partial:
+        sheet.save(partial, format="PNG")
 
 
 def spread(count: int, wanted: int = 8) -> list[int]:
