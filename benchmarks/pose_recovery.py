@@ -26,9 +26,9 @@ import tyro
 from torch import Tensor
 
 from nerfstudio_avatars.avatars.measure import follow, measure
+from nerfstudio_avatars.avatars.nerfstudio_commands import train
 from nerfstudio_avatars.avatars.protocols import Protocol, Refinement
 from nerfstudio_avatars.avatars.run import LoadedRun, load_run
-from nerfstudio_avatars.cli.nerfstudio_commands import train
 from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
 from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for data and runs; a temporary one by default")
     arguments = parser.parse_args()
 
-    from nerfstudio_avatars.cli.nerfstudio_commands import train
+    from nerfstudio_avatars.avatars.nerfstudio_commands import train
     from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
     folder = arguments.keep or Path(tempfile.mkdtemp())

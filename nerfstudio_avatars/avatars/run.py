@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from nerfstudio.models.base_model import ModelConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
 
-    from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -38,16 +36,14 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         UserError: if it is not the configuration of a run of this package's methods.
     """
-    return _run_config(config_file.read_config(path), path)
+    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModelConfig
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModelConfig
 
-
-def _run_config(config: AvatarTrainerConfig, path: Path) -> RunConfig:
-    method = str(config.method_name)
-    manager: Any = config.pipeline.datamanager
-    data = manager.data or manager.dataparser.data
-    data = anchored(Path(data), path, method, config.output_dir) if data else None
+    config = config_file.read_outline(path, (InstantAvatarModelConfig, UnsupVolanimModelConfig))
+    method, data = config.method_name, config.data
+    data = anchored(data, path, method, config.output_dir) if data else None
     names = (config.output_dir, config.experiment_name or "", method, config.timestamp, config.relative_model_dir)
-    return RunConfig(path, method, config.pipeline.model, data, config.relative_model_dir, Path(*map(str, names)))
+    return RunConfig(path, method, config.model, data, config.relative_model_dir, Path(*map(str, names)))
 
 
 def check_data(data: Path | None, path: Path) -> None:
@@ -120,13 +116,13 @@ def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
     from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, scene_of
 
     path = find_config(Path(path))
-    trainer = config_file.read_config(path)
-    config = _run_config(trainer, path)
+    config = read_config(path)
     checkpoint = last_checkpoint(path, config.relative_model_dir, config.named_folder)
     state = read_checkpoint(checkpoint, mapped=True).state
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if need_data:
         check_data(config.data, path)
+        trainer = config_file.read_config(path)
         trainer.open(path)
         pipeline = trainer.pipeline.setup(device=device, test_mode="test")
         model = pipeline.model

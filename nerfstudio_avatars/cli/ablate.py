@@ -126,7 +126,7 @@ class Ablate:
         return results
 
     def _warm_up(self, setting: Setting) -> None:
-        from nerfstudio_avatars.cli.nerfstudio_commands import train
+        from nerfstudio_avatars.avatars.nerfstudio_commands import train
 
         folder = self.output / "warm-up"
         steps = min(WARM_UP_STEPS, setting.steps)

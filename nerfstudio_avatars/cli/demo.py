@@ -14,7 +14,7 @@ from nerfstudio_avatars.files import write_json
 from nerfstudio_avatars.whole_files import whole_folder
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+    from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 
 GROUPS = ("novel_view", "novel_pose")
 """Groups of held-out pictures: views between the training frames, and poses that the training never saw."""
@@ -93,7 +93,7 @@ class Demo:
         return data
 
     def _train(self, data: Path, device: str) -> list[TrainedRun]:
-        from nerfstudio_avatars.cli.nerfstudio_commands import train
+        from nerfstudio_avatars.avatars.nerfstudio_commands import train
 
         method = self.method if self.method != "auto" else "instant-avatar" + ("-cpu" if device == "cpu" else "")
         folder, logs = self.output / "runs", self.output / "logs"
@@ -138,7 +138,7 @@ class Demo:
 
     def _compare(self, trained: TrainedRun) -> None:
         """ns-eval writes the held-out comparisons: truth, rendering, error (x 4) side by side."""
-        from nerfstudio_avatars.cli.nerfstudio_commands import run_command
+        from nerfstudio_avatars.avatars.nerfstudio_commands import run_command
 
         pictures = self.output / "held-out"
         shutil.rmtree(pictures, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nerfstudio_avatars.errors import UserError
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
+    from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 
 METHOD = "unsup-volanim-tiny"
 
@@ -40,7 +40,7 @@ class DemoVolanim:
         """Runs all steps, and prints the path of the page and the figures last."""
         if self.steps < 10:  # noqa: PLR2004
             raise UserError(f"--steps {self.steps}: expected at least 10.")
-        from nerfstudio_avatars.cli.nerfstudio_commands import train
+        from nerfstudio_avatars.avatars.nerfstudio_commands import train
         from nerfstudio_avatars.demo.heads_page import write_page
         from nerfstudio_avatars.files import write_json
 

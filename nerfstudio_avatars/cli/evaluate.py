@@ -14,7 +14,7 @@ from nerfstudio_avatars.avatars.protocols import PROTOCOLS, Protocol, ProtocolNa
 from nerfstudio_avatars.errors import UserError
 
 if TYPE_CHECKING:
-    from nerfstudio_avatars.cli.evaluation.report import RunReport
+    pass
 
 JSON = "evaluation.json"
 MARKDOWN = "evaluation.md"
@@ -42,8 +42,9 @@ class Evaluate:
 
     def run(self) -> None:
         """Measures the runs, and writes and prints the figures."""
+        from nerfstudio_avatars.avatars.evaluation.one_run import report_on
+        from nerfstudio_avatars.avatars.evaluation.report import as_json, as_markdown, labels
         from nerfstudio_avatars.avatars.run import find_config
-        from nerfstudio_avatars.cli.evaluation.report import as_json, as_markdown, labels
         from nerfstudio_avatars.files import check_file, write_json, write_text
 
         if not self.load_config:
@@ -63,41 +64,6 @@ class Evaluate:
             write_text(folder / MARKDOWN, text)
         print(text)
         print(f"Evaluated {', '.join(labels(runs))} ({protocol.name}): {folder}")
-
-
-def report_on(config: Path, protocol: Protocol, pictures: Path | None = None) -> RunReport:
-    """Opens a run and measures it under a protocol.
-
-    Args:
-        config: the run's config.yml.
-        protocol: what to render and how.
-        pictures: the folder for comparison pictures.
-    """
-    from nerfstudio_avatars.avatars.measure import follow, measure
-    from nerfstudio_avatars.avatars.run import load_run
-    from nerfstudio_avatars.cli.evaluation.differences import differences, facts_of
-    from nerfstudio_avatars.cli.evaluation.report import RunReport
-    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
-
-    run = load_run(config, need_data=True)
-    if isinstance(run.model, UnsupVolanimModel):
-        raise UserError(
-            f"{config}: a run of {run.config.method}. Expected a run of instant-avatar, which these "
-            "protocols are made for. Use `ns-avatar evaluate-animation` or `ns-eval`."
-        )
-    facts = facts_of(run)
-    follow(protocol, run.model)
-    measured = measure(run, protocol.groups, pictures)
-    return RunReport(
-        run=config.parent.as_posix(),
-        subject=facts.subject,
-        groups=measured.groups,
-        frames=measured.frames,
-        render_fps=measured.render_fps,
-        step=run.step,
-        differences=differences(facts, protocol),
-        outlier_frames=run.model.outlier_frames(),
-    )
 
 
 def _default_name(protocol: Protocol) -> str:

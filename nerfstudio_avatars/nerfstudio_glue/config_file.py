@@ -37,6 +37,7 @@ MOST_INTEGER = 10**9
 
 _PLACES = ("nerfstudio_avatars.nerfstudio_glue.trainer", "nerfstudio_avatars.trainer")
 """Where the trainer's configuration is, and was."""
+_TRAINERS = frozenset({"AvatarTrainerConfig"})
 _TAG = "tag:yaml.org,2002:"
 _EXPECTED = "Expected the config.yml that ns-train wrote for one of this package's methods."
 _NAMES_OF_FUNCTIONS = frozenset({"nerfstudio_collate", "variable_res_collate", "LocalWriter", "Adam"})
@@ -83,6 +84,47 @@ def parse_config(text: str, source: str = "the configuration") -> AvatarTrainerC
         raise UserError(f"{source}: values within values without end. {_EXPECTED}") from error
 
 
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """What of a run's configuration is needed to show what was learnt."""
+
+    method_name: str
+    model: Any
+    """The model's configuration."""
+    data: Path | None
+    output_dir: Path
+    experiment_name: str | None
+    timestamp: str
+    relative_model_dir: Path
+
+
+def read_outline(path: Path, models: tuple[type, ...]) -> Outline:
+    """Parts of a run's configuration, from its file, without importing what only training needs (seconds).
+
+    What is read passes the checks of `read_config`. Of the rest only the tags are looked at.
+
+    Args:
+        path: the file.
+        models: the configurations that a model of ours may have.
+
+    Raises:
+        UserError: as `read_config`.
+    """
+    text = read_bytes(path, "a run's config.yml", "give the config.yml that ns-train wrote", MOST_BYTES)
+    source = str(path)
+    try:
+        return _Reader(source, _classes_within([kind() for kind in models])).outline(
+            _compose(text.decode("utf8"), source), models
+        )
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file. {_EXPECTED}") from error
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{source}: not a YAML file ({said:.200}). {_EXPECTED}") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: values within values without end. {_EXPECTED}") from error
+
+
 def _compose(text: str, source: str) -> yaml.Node:
     """The document as a graph of nodes; nothing is built."""
     level = 0
@@ -101,6 +143,11 @@ def known_classes() -> dict[str, type]:
     """Every class that the configuration of one of our methods may consist of, by name."""
     from nerfstudio.configs.dataparser_configs import all_dataparsers
 
+    return _classes_within([*our_methods().values(), *(one for one in all_dataparsers.values() if _is_ours(type(one)))])
+
+
+def _classes_within(values: list[Any]) -> dict[str, type]:
+    """Every dataclass that configurations consist of, by name."""
     found: dict[str, type] = {}
 
     def walk(value: Any) -> None:
@@ -112,7 +159,7 @@ def known_classes() -> dict[str, type]:
         for one in value if isinstance(value, list | tuple) else ():
             walk(one)
 
-    walk([*our_methods().values(), *(one for one in all_dataparsers.values() if _is_ours(type(one)))])
+    walk(values)
     return found
 
 
@@ -145,10 +192,65 @@ class _Reader:
 
     Args:
         source: the file's name, for messages.
+        classes: those that it may consist of, by name; `known_classes` by default.
     """
 
-    def __init__(self, source: str) -> None:
-        self._source, self._nodes = source, 0
+    def __init__(self, source: str, classes: dict[str, type] | None = None) -> None:
+        self._source, self._nodes, self._some_classes = source, 0, classes
+
+    @property
+    def _classes(self) -> dict[str, type]:
+        return known_classes() if self._some_classes is None else self._some_classes
+
+    def outline(self, node: yaml.Node, models: tuple[type, ...]) -> Outline:
+        """See `read_outline`."""
+        if not isinstance(node, yaml.MappingNode) or (_name(node, "object") or "").rpartition(".")[2] not in _TRAINERS:
+            raise self._wrong("the file", node, "a configuration")
+        self._check_tags(node)
+        outer = dict(self._entries(node, ""))
+        inner = dict(self._entries(self._part(outer, "pipeline"), "pipeline"))
+        manager = dict(self._entries(self._part(inner, "datamanager"), "datamanager"))
+        parser = dict(self._entries(self._part(manager, "dataparser"), "dataparser"))
+        model = self._value(self._part(inner, "model"), typing.Union[models], "pipeline.model")  # noqa: UP007
+        hints = {"method_name": str, "output_dir": Path, "timestamp": str, "relative_model_dir": Path}
+        values = {name: self._value(self._part(outer, name), hint, name) for name, hint in hints.items()}
+        names = {"experiment_name": (outer, str), "data": (manager, Path)}
+        for name, (part, hint) in names.items():
+            values[name] = self._value(part[name], hint | None, name) if name in part else None
+        if values["data"] is None and "data" in parser:
+            values["data"] = self._value(parser["data"], Path | None, "data")
+        for name in (*_WITHIN, "method_name"):
+            if values[name] is not None and not _stays_within(str(values[name])):
+                raise UserError(
+                    f"{self._source}: {name}: {str(values[name])!r:.80} leads out of the run's folder. {_EXPECTED}"
+                )
+        return Outline(model=model, **values)
+
+    def _part(self, entries: dict[str, yaml.Node], name: str) -> Any:
+        if name not in entries:
+            raise UserError(f"{self._source}: no {name} in it. {_EXPECTED}")
+        return entries[name]
+
+    def _check_tags(self, node: yaml.Node) -> None:
+        """Nothing is built, so nothing can happen; but a file that asks for foreign things is none of ours."""
+        seen, waiting = set[int](), [node]
+        while waiting:
+            one = waiting.pop()
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
+            named = next(
+                (n for kind in ("object", "object/apply", "name") if (n := _name(one, kind)) is not None), None
+            )
+            plain = one.tag.removeprefix(_TAG)
+            known = plain in ("map", "seq", "str", "int", "float", "bool", "null", "python/tuple")
+            if not known and (named is None or named.partition(".")[0] not in (*_PACKAGES, "pathlib")):
+                raise self._wrong("the file", one, "plain data, or a class of this package's configurations")
+            if isinstance(one, yaml.CollectionNode):
+                parts = (
+                    [part for pair in one.value for part in pair] if isinstance(one, yaml.MappingNode) else one.value
+                )
+                waiting += parts
 
     def read(self, node: yaml.Node) -> AvatarTrainerConfig:
         """The whole configuration."""
@@ -182,7 +284,7 @@ class _Reader:
     def _object(self, node: yaml.Node, base: Any, place: str) -> Any:
         """A dataclass's instance, of a class among `known_classes`."""
         full = _name(node, "object")
-        kind: Any = known_classes().get((full or "").rpartition(".")[2])
+        kind: Any = self._classes.get((full or "").rpartition(".")[2])
         if full is None or not isinstance(node, yaml.MappingNode) or kind is None or not issubclass(kind, base):
             raise self._wrong(place or "the file", node, f"a {base.__name__}")
         if full.partition(".")[0] != kind.__module__.partition(".")[0]:
@@ -212,7 +314,7 @@ class _Reader:
     def _check_function(self, node: yaml.Node, place: str) -> None:
         """The file says which function it was; ours are taken in any case, but another one is told."""
         name = _name(node, "name") or ""
-        targets = (_default(kind, "_target") for kind in known_classes().values())
+        targets = (_default(kind, "_target") for kind in self._classes.values())
         known = _NAMES_OF_FUNCTIONS | {one.__name__ for one in targets if isinstance(one, type)}
         if name.partition(".")[0] not in _PACKAGES or name.rpartition(".")[2] not in known:
             raise self._wrong(place, node, "a class of this package or of nerfstudio")
@@ -266,7 +368,7 @@ class _Reader:
             kinds = tuple(one for one in others if dataclasses.is_dataclass(one))
             name = (_name(node, "object") or "").rpartition(".")[2]
             fitting = [one for one in kinds if isinstance(one, type) and one.__name__ == name]
-            if not fitting or name not in known_classes():
+            if not fitting or name not in self._classes:
                 raise self._wrong(place, node, "a class that this package's configurations consist of")
             return self._object(node, fitting[0], place)
         for number, choice in enumerate(others):

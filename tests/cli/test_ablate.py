@@ -8,13 +8,13 @@ from copy import deepcopy
 import pytest
 import tyro
 
+from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.cli.ablate import Ablate, choose
 from nerfstudio_avatars.cli.ablation import experiment, measured_training
 from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, shown_figures
 from nerfstudio_avatars.cli.ablation.learning_curve import CurvePoint, seconds_to
 from nerfstudio_avatars.cli.ablation.report import ablation_table, default_target, noise
 from nerfstudio_avatars.cli.ablation.variants import VARIANTS, Variant
-from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.errors import UserError
 
 FULL, OTHER = VARIANTS[0], VARIANTS[3]

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from nerfstudio_avatars.avatars.evaluation import differences as differing
+from nerfstudio_avatars.avatars.evaluation.report import RunReport, as_json, as_markdown, labels
+from nerfstudio_avatars.avatars.evaluation.table import Row, mean_rows, rows_of, show
+from nerfstudio_avatars.avatars.markdown import markdown_table
 from nerfstudio_avatars.avatars.measure import evaluate_loaded, evenly, follow, measure
 from nerfstudio_avatars.avatars.protocols import GAUSSIANS, INSTANT_AVATAR, OURS, PROTOCOLS, Refinement
 from nerfstudio_avatars.cli.evaluate import Evaluate
-from nerfstudio_avatars.cli.evaluation import differences as differing
-from nerfstudio_avatars.cli.evaluation.report import RunReport, as_json, as_markdown, labels
-from nerfstudio_avatars.cli.evaluation.table import Row, mean_rows, rows_of, show
-from nerfstudio_avatars.cli.markdown import markdown_table
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import published_split
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.avatars.protocols import Poses
 from nerfstudio_avatars.cli.ablation.variants import Variant
-from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import write_text
 

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from nerfstudio_avatars.cli.nerfstudio_commands import TrainedRun, train
+from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun, train
 
 GPU_MEMORY = "GPU Memory (MB)"
 """The name under which nerfstudio logs torch's peak memory."""

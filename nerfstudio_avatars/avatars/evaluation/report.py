@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nerfstudio_avatars.avatars.evaluation.table import COLUMNS, Row, mean_rows, reasons_for_absence, rows_of, show
 from nerfstudio_avatars.avatars.protocols import Protocol
-from nerfstudio_avatars.cli.evaluation.table import COLUMNS, Row, mean_rows, reasons_for_absence, rows_of, show
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nerfstudio_avatars.avatars.markdown import markdown_table
 from nerfstudio_avatars.avatars.protocols import Protocol
-from nerfstudio_avatars.cli.markdown import markdown_table
 
 COLUMNS = {
     "psnr": ("PSNR", ".2f"),
