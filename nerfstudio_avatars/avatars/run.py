@@ -94,8 +94,7 @@ def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
     """Opens a trained run with its last checkpoint, from any working directory.
 
     Checkpoints beside the configuration belong to the run, even if its folder was renamed or moved; the folder that the
-    configuration names is only used if there are none. Rendering needs
-    nothing else.
+    configuration names is only used if there are none. Rendering needs nothing else.
 
     Args:
         path: the folder of the run, or the config.yml in it.
