@@ -97,7 +97,7 @@ def test_the_rest_pose_faces_where_the_first_frame_does(standin, walk, degrees):
     turn = torch.deg2rad(torch.tensor([0.0, 0.0, float(degrees)]))
     turned = walk.in_frame(axis_angle_to_matrix(turn), torch.zeros(3), standin.rest(walk.betas)[1][0])
     rest, first = (stage_motion(turned, standin, blend_frames=1)[frame] for frame in (0, 1))
-    ahead = [axis_angle_to_matrix(each.global_orient[0])[:2, 2] for each in (rest, first)]
+    ahead = [axis_angle_to_matrix(each.global_orient)[:2, 2] for each in (rest, first)]
     torch.testing.assert_close(ahead[0], ahead[1] / ahead[1].norm(), atol=1e-4, rtol=0)
 
 
@@ -109,7 +109,7 @@ def test_who_lies_gets_up_towards_the_feet_from_the_back_and_towards_the_head_fr
     orient = torch.tensor([0.0, 0.0, 0.0]) if sign > 0 else torch.tensor([0.0, torch.pi, 0.0])
     lying = replace(walk[0:1], global_orient=orient[None], body_pose=torch.zeros(1, 69))
     rest = stage_motion(lying, standin, blend_frames=2)[0]
-    front = axis_angle_to_matrix(rest.global_orient[0])[:, 2]
+    front = axis_angle_to_matrix(rest.global_orient)[:, 2]
     torch.testing.assert_close(front, torch.tensor([*ahead, 0.0]), atol=1e-5, rtol=0)
 
 

@@ -110,11 +110,11 @@ def test_the_subject_is_what_the_dataparser_reads(folder, tmp_path):
     train, test = (outputs.get_dataparser_outputs(split) for split in ("train", "test"))
     assert len(train.cameras) == 9 and len(test.cameras) == 2
     assert train.metadata["person"].body.name == "standin"
-    seen = train.metadata["frames"].load([1])[0].numpy()
+    seen = train.metadata["pictures"].source.load([1])[0].numpy()
     np.testing.assert_array_equal(seen[..., 3] > 127, footage.seen[1].mask > 127)
     # The body's own silhouette, seen by the dataparser's cameras, is the mask.
     camera, body = train.cameras[1], train.metadata["person"].body
-    vertices = body.pose(train.metadata["body"].state(1)).vertices
+    vertices = body.pose(train.metadata["person"].motion.state(1)).vertices
     to_world = torch.eye(4)
     to_world[:3] = camera.camera_to_worlds
     local = (vertices - to_world[:3, 3]) @ to_world[:3, :3]
