@@ -1,4 +1,4 @@
-"""The progress bar for anything that takes more than a few seconds."""
+"""The progress bar of everything that takes more than a few seconds."""
 
 from __future__ import annotations
 

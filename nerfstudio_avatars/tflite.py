@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +49,9 @@ class Network:
             )
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = Interpreter(model_content=path.read_bytes(), num_threads=1)
-        self._interpreter.allocate_tensors()
+        with _without_a_greeting():
+            self._interpreter: Any = Interpreter(model_content=path.read_bytes(), num_threads=1)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = {entry["name"]: entry["index"] for entry in self._interpreter.get_output_details()}
 
@@ -55,6 +60,24 @@ class Network:
         self._interpreter.set_tensor(self._input, pixels)
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index).copy() for name, index in self._outputs.items()}
+
+
+@contextmanager
+def _without_a_greeting() -> Iterator[None]:
+    """Leaves out "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", which C++ writes and no option prevents."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # There is no standard error that could be written to.
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ def canonical_face(metadata: bytes) -> tuple[ndarray, ndarray]:
     vertices: list[float] = []
     weights = np.zeros(468, np.float32)
     for field, value in _fields(metadata):
-        if field == 1 and isinstance(value, bytes) and len(value) > 1000:  # noqa: PLR2004
-            vertices = [struct.unpack("<f", v)[0] for number, v in _fields(value) if number == 3]  # noqa: PLR2004
-        elif field == 2 and isinstance(value, bytes):  # noqa: PLR2004
+        if field == 1 and isinstance(value, bytes) and len(value) > 1000:
+            vertices = [struct.unpack("<f", v)[0] for number, v in _fields(value) if number == 3]
+        elif field == 2 and isinstance(value, bytes):
             entry = dict(_fields(value))
             weights[entry[1]] = struct.unpack("<f", entry[2])[0]
     return np.array(vertices, np.float32).reshape(468, 5)[:, :3], weights
@@ -77,7 +77,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield key >> 3, value
             continue
         length = 4
-        if kind == 2:  # noqa: PLR2004
+        if kind == 2:
             length, at = _varint(message, at)
         yield key >> 3, message[at : at + length]
         at += length
@@ -88,7 +88,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     while True:
         byte = message[at]
         at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
-        if byte < 128:  # noqa: PLR2004
+        if byte < 128:
             return value, at
 
 

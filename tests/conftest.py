@@ -7,11 +7,12 @@ import subprocess
 import sys
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jaxtyping
 import pytest
 import torch
 
@@ -24,17 +25,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 
+import checked_modules
+
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported. Kernels then run on the CPU, in numpy.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# isort: split
-from nerfstudio_avatars.bodies.body_model import BodyState
-from nerfstudio_avatars.bodies.smpl_body import SmplBody
-from nerfstudio_avatars.bodies.standin import load_standin
+checked_modules.install()
 
 if TYPE_CHECKING:
+    from nerfstudio_avatars.bodies.body_model import BodyState
+    from nerfstudio_avatars.bodies.smpl_body import SmplBody
     from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors, but for those that users are spared too."""
+    from nerfstudio_avatars.nerfstudio_glue.known_warnings import KNOWN_WARNINGS
+
+    for known in KNOWN_WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{known.message}:{known.category.__name__}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,12 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def standin() -> SmplBody:
     """The body that ships with the package."""
+    from nerfstudio_avatars.bodies.standin import load_standin
+
     return load_standin()
 
 
 @pytest.fixture(scope="session")
 def random_pose() -> Callable[..., BodyState]:
     """`random_pose(seed, std)`: a random shape, pose (standard deviation in radians) and place (some 30 cm off)."""
+    from nerfstudio_avatars.bodies.body_model import BodyState
 
     def draw(seed: int = 0, std: float = 0.4) -> BodyState:
         generator = torch.Generator().manual_seed(seed)
@@ -161,6 +174,14 @@ def compile_kernels(tmp_path):
         assert found.returncode == 0, found.stderr
 
     return run
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Lets a test hand over what no type allows, to see what is said where nothing checks types."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A trained person: loading, moving, rendering, filming, and converting to a mesh."""
+"""A trained person: loaded, moved, rendered, filmed, turned into triangles."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["Avatar"]
 
 
 class Avatar:
-    """A person learnt by `instant-avatar`. Everything is in the world frame: metres, z up.
+    """A person that `instant-avatar` has learnt. Everything is in the world frame: metres, z up.
 
     Args:
-        run: an opened run; see `Avatar.load`.
+        run: opened; `Avatar.load` opens one.
 
     Raises:
-        UserError: if the run is one of another method.
+        UserError: if the run is of another method.
     """
 
     def __init__(self, run: LoadedRun) -> None:
@@ -48,13 +48,13 @@ class Avatar:
 
     @classmethod
     def load(cls, path: str | Path) -> Avatar:
-        """Opens a finished run, without the data it was trained on.
+        """Opens a finished run. The data that it was trained on are not needed.
 
         Args:
-            path: the folder of the run, or the config.yml in it.
+            path: the run's folder, or the config.yml in it.
 
         Raises:
-            UserError: if there is no run or checkpoint, if the method is another one, or if an SMPL body is not found.
+            UserError: no run, no checkpoint, one of another method, or an SMPL body that is not found.
         """
         from nerfstudio_avatars.avatars.run import load_run
 
@@ -62,27 +62,27 @@ class Avatar:
 
     @property
     def body(self) -> BodyModel:
-        """The body model of the avatar."""
+        """The body under the avatar."""
         return self.model.person.body
 
     @property
     def video(self) -> BodySequence:
-        """The motion in the training video, as in its data."""
+        """The motion of the video that the avatar was learnt from, as its data give it."""
         return self.model.person.motion
 
     def motion(
         self, name_or_path: str | Path = "walk", *, up: UpOrAuto = "auto", person: str | None = None
     ) -> BodySequence:
-        """Loads a motion for this person, with their shape, in the world frame.
+        """A motion for this person: with their shape, in the world frame.
 
         Args:
             name_or_path: a shipped motion (`walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`), a motion file,
                 or `training` for the motion of the video.
-            up: the axis that points up in the file.
-            person: the name or number of the person in a file that holds several.
+            up: axis that points up in the file.
+            person: name or number of the person in a file that holds several.
 
         Raises:
-            DataError: if the motion does not exist or cannot be read.
+            DataError: no such motion, or a file that cannot be read.
         """
         from nerfstudio_avatars.motion.loading import choose_motion
 
@@ -91,16 +91,16 @@ class Avatar:
     def render(
         self, pose: BodyState, *, azimuth: float = 0.0, elevation: float = 5.0, size: int | tuple[int, int] = 540
     ) -> np.ndarray:
-        """Renders a picture that shows the whole person.
+        """A picture of the person from the side, all of them in it.
 
         Args:
             pose: a frame of a motion, `walk[10]`.
-            azimuth: in degrees; 0 is in front of the person in the training video, 90 to their left.
-            elevation: in degrees above the horizon.
+            azimuth: degrees; 0 is in front of the person in the training video, 90 to their left.
+            elevation: degrees above the horizon.
             size: height and width in pixels, or one number for both.
 
         Returns:
-            The picture (height, width, 4) with 8 bits: straight colours, and the accumulation.
+            (height, width, 4), 8 bits: straight colours, and how opaque the person is.
         """
         from nerfstudio_avatars.avatars.film import cameras_around
 
@@ -110,14 +110,14 @@ class Avatar:
         return self.render_camera(pose, cameras_around(self.body, [pose], shot))
 
     def render_camera(self, pose: BodyState, camera: Cameras) -> np.ndarray:
-        """Renders a picture (height, width, 4) from any camera of nerfstudio, like `render`."""
+        """A picture from any camera of nerfstudio's, (height, width, 4), as `render` gives it."""
         return picture(self.model, camera, pose, Shot(transparent=True))
 
     def film(self, motion: BodySequence, output: str | Path, **shot: Any) -> int:
         """Films a motion.
 
         Args:
-            motion: a motion in the world frame, as returned by `motion`.
+            motion: in the world frame, as `motion` gives it.
             output: an .mp4 file, or a folder for PNG files.
             shot: options of `Shot`, such as `camera="turning"`, `seconds`, `fps`, `azimuth`, `height` and `width`.
 
@@ -129,10 +129,10 @@ class Avatar:
         return film(self, chosen, Path(output), motion)
 
     def mesh(self, pose: BodyState | None = None) -> ColouredMesh:
-        """Extracts the surface of the person as triangles. Takes seconds the first time.
+        """The person's surface as triangles. Takes seconds the first time.
 
         Args:
-            pose: a frame of a motion; by default the A-pose that the avatar is stored in.
+            pose: a frame of a motion; by default the A-pose in which the avatar is stored.
 
         Raises:
             UserError: if there is no surface, because the run was hardly trained.

@@ -211,10 +211,10 @@ def _plain_camera(number: int, camera: Any) -> dict[str, Any]:
     if not isinstance(camera, dict):
         raise TypeError(f"camera {number} is {str(camera)[:40]!r}, not a matrix and a field of view")
     matrix = [_number(value) for value in camera["camera_to_world"]]
-    if len(matrix) != 16 or not all(abs(value) <= FARTHEST for value in matrix):  # noqa: PLR2004
+    if len(matrix) != 16 or not all(abs(value) <= FARTHEST for value in matrix):
         raise ValueError(f"camera {number}: its matrix is not of 16 numbers within {FARTHEST:g} metres")
     turn = torch.tensor(matrix).view(4, 4)[:3, :3]
-    if (turn @ turn.T - torch.eye(3)).abs().max() > 0.01:  # noqa: PLR2004
+    if (turn @ turn.T - torch.eye(3)).abs().max() > 0.01:
         raise ValueError(f"camera {number}: its matrix is no rotation")
     fov = _number(camera["fov"])
     if not NARROWEST <= fov <= WIDEST:

@@ -113,8 +113,8 @@ def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, 
     """Renders an identity moved by a shot's clip; see `drive`.
 
     Args:
-        model: a trained model.
-        identity: the identity to show, which replaces that of the shot.
+        model: trained.
+        identity: whom to show, whatever the shot says.
         shot: what to show.
         output: an .mp4 file, or a folder for PNGs.
     """
@@ -149,7 +149,7 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
 
 
 def picture(model: UnsupVolanimModel, camera: Cameras, cube: Tensor, pose: PartPoses) -> np.ndarray:
-    """Renders one picture (height, width, 3) with 8 bits per channel."""
+    """One picture, (height, width, 3), 8 bits per channel."""
     seen = model.render_identity(camera, cube, pose, normals=False)
     return (seen["rgb"].clamp(0, 1) * 255).round().byte().cpu().numpy()
 
@@ -164,7 +164,7 @@ def _cameras(model: UnsupVolanimModel, shot: DrivenShot, count: int) -> Cameras:
 
 
 def still_cameras(model: UnsupVolanimModel, count: int, size: int) -> Cameras:
-    """The method's own camera, repeated; pictures are `size` pixels high and wide."""
+    """The method's own camera, so many times; pictures are `size` pixels high and wide."""
     import torch
 
     from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
@@ -176,7 +176,7 @@ def driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None 
     """The poses in a clip: a file or folder, or a clip of the data set by name.
 
     Raises:
-        DataError: if the clip does not exist or cannot be read.
+        DataError: no such clip, or it cannot be read.
     """
     from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
 
@@ -214,4 +214,4 @@ def chosen_identity(model: UnsupVolanimModel, name: str | None) -> Identity:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")  # noqa: PLR2004
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

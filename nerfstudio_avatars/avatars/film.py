@@ -95,7 +95,7 @@ class Shot:
         for name in ("loop", "blend_from_rest"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a number of frames.")
-        if not abs(self.elevation) < 90:  # noqa: PLR2004
+        if not abs(self.elevation) < 90:
             raise UserError(f"--elevation {self.elevation}: expected degrees between -90 and 90.")
         if self.motion not in ("training", "still"):
             from nerfstudio_avatars.motion.loading import motion_path

@@ -172,7 +172,7 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
         raise DataError(path, f"{type(error).__name__}: {error}", "an identity file, .npz", fix) from error
     shapes = [tuple(one.shape) for one in (cube, rotation, translation)]
     count = shapes[1][0] if shapes[1] else 0
-    fits = len(shapes[0]) == 4 and shapes == [(count + 4, *shapes[0][1:]), (count, 3, 3), (count, 3)]  # noqa: PLR2004
+    fits = len(shapes[0]) == 4 and shapes == [(count + 4, *shapes[0][1:]), (count, 3, 3), (count, 3)]
     if not fits or not all(bool(one.isfinite().all()) for one in (cube, rotation, translation)):
         found = f"cube, rotations and shifts of shapes {shapes}"
         raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)

@@ -1,4 +1,4 @@
-"""A kind of object learnt from many clips, such as heads: identities are fitted to pictures and driven by clips."""
+"""A kind of object that was learnt from many clips, such as heads: identities found in pictures, and moved by clips."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["LearntKind"]
 
 
 class LearntKind:
-    """A kind of object learnt by `unsup-volanim`, whose identities can be driven by any clip.
+    """What `unsup-volanim` has learnt: one kind of object, of which each identity moves as any clip does.
 
     Args:
-        run: an opened run; see `LearntKind.load`.
+        run: opened; `LearntKind.load` opens one.
 
     Raises:
-        UserError: if the run is one of another method.
+        UserError: if the run is of another method.
     """
 
     def __init__(self, run: LoadedRun) -> None:
@@ -36,13 +36,13 @@ class LearntKind:
 
     @classmethod
     def load(cls, path: str | Path) -> LearntKind:
-        """Opens a finished run. Its training clips are only needed for driving by them.
+        """Opens a finished run. The clips that it was trained on are needed only where they themselves drive.
 
         Args:
-            path: the folder of the run, or the config.yml in it.
+            path: the run's folder, or the config.yml in it.
 
         Raises:
-            UserError: if there is no run or checkpoint, or if the method is another one.
+            UserError: no run, no checkpoint, or one of another method.
         """
         from nerfstudio_avatars.avatars.run import load_run
 
@@ -54,15 +54,15 @@ class LearntKind:
         return list(self.model.clips.identities)
 
     def identity(self, *source: str | Path, masks: tuple[str | Path, ...] = ()) -> Identity:
-        """Finds an identity by name, or fits one to pictures.
+        """Whom to show.
 
         Args:
-            source: pictures or a clip of a new person, which take about a minute to fit; or the name of an identity
-                that was trained on, a file from `Identity.save`, or `random:NUMBER` for a random identity.
-            masks: one for each picture, white where the object is; by default people are found automatically.
+            source: one or several pictures, or a clip, of somebody new, who is found in a minute; or one name of
+                somebody who was trained on, a file of `Identity.save`, or `random:NUMBER` for nobody who exists.
+            masks: one for each picture, white where the object is; people are found where none are given.
 
         Raises:
-            UserError: if the name is unknown, or a picture cannot be read.
+            UserError: nobody is called so, or a picture cannot be read.
         """
         name = str(source[0]) if len(source) == 1 else ""
         known = name in self.model.clips.identities or name.startswith("random:") or name.endswith(".npz")
@@ -72,21 +72,21 @@ class LearntKind:
         return Identity(found.cube, found.pose, found)
 
     def drive(self, clip: str | Path, seconds: float | None = None) -> DrivingClip:
-        """Finds the poses in a clip, frame by frame.
+        """The poses in a clip, frame by frame.
 
         Args:
             clip: a video, a GIF, a folder of pictures, a picture, or the name of a clip of the data set.
-            seconds: the length to use from its start; by default all of it.
+            seconds: how much of its beginning; by default all of it.
         """
         return driving_poses(self.model, str(clip), seconds)
 
     def render(self, identity: Identity, pose: PartPoses, *, yaw: float = 0.0, size: int = 256) -> np.ndarray:
-        """Renders an identity in a pose, as (size, size, 3) with 8 bits.
+        """A picture of an identity in a pose, (size, size, 3), 8 bits.
 
         Args:
-            identity: the identity to show.
-            pose: one of the poses from `drive`.
-            yaw: the angle to turn the object to the side by, in degrees.
+            identity: whom to show.
+            pose: one of `drive`'s.
+            yaw: degrees by which the object is turned to the side.
             size: height and width in pixels.
         """
         from nerfstudio_avatars.avatars.driving import picture, still_cameras
@@ -95,10 +95,10 @@ class LearntKind:
         return picture(self.model, still_cameras(self.model, 1, size), identity.cube, turned)
 
     def film(self, identity: Identity, clip: str | Path, output: str | Path, **shot: Any) -> int:
-        """Films an identity that is driven by a clip.
+        """Films an identity that moves as a clip does.
 
         Args:
-            identity: the identity to show.
+            identity: whom to show.
             clip: as in `drive`.
             output: an .mp4 file, or a folder for PNG files.
             shot: options of `DrivenShot`, such as `relative=True`, `yaw`, `camera="turning"`, `seconds` and `height`.

@@ -90,7 +90,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
         requested.append(torch.full((len(shots),), turn))
     usual = head_pose(ours)[:, 0].repeat(len(TURNS))
     figures["yaw_deviation"] = faces.yaw_deviation(torch.cat(measured), usual, torch.cat(requested))
-    if len({shot.clip for shot in shots}) < 2:  # noqa: PLR2004
+    if len({shot.clip for shot in shots}) < 2:
         return figures | {"driven": "not measured: all frames looked at are of one clip"}
     # Every face is driven by the frame of the next shot of another identity.
     drivers = [_driver(shots, number) for number in range(len(shots))]

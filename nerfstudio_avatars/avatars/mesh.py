@@ -1,4 +1,4 @@
-"""Coloured triangle meshes, and writing them to files."""
+"""Coloured triangle meshes, and the files they are written to."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class ColouredMesh:
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
-    """Vertices in metres, z up."""
+    """Metres, z up."""
     faces: Int[np.ndarray, "faces 3"]
     """Indices of vertices, counter-clockwise from outside."""
     colours: UInt8[np.ndarray, "vertices 3"]
-    """RGB colour of each vertex."""
+    """RGB."""
 
     def save(self, path: str | Path) -> Path:
         """Writes a Wavefront file (.obj) or a Stanford file (.ply), both with colours at the vertices.
 
         Args:
-            path: the file, whose ending decides the format.
+            path: its ending says which.
 
         Returns:
             The path.
 
         Raises:
-            UserError: if the ending is another one, or the file cannot be written.
+            UserError: another ending, or nothing can be written there.
         """
         path = Path(path)
         writers = {".obj": self._obj, ".ply": self._ply}

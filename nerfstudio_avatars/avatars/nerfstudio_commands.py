@@ -73,7 +73,7 @@ def _tail(path: Path, size: int) -> bytes:
         return file.read()
 
 
-def train(  # noqa: PLR0913
+def train(
     method: str, data: Path, runs: Path, name: str, steps: int, options: list[str], log: Path, title: str
 ) -> TrainedRun:
     """Runs `ns-train` to its end.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -95,6 +95,7 @@ class PosedBody:
     """Transforms from the shaped T-pose to the pose, including translation, in metres."""
 
 
+@runtime_checkable
 class BodyModel(Protocol):
     """A skinned body with SMPL's 24 joints."""
 

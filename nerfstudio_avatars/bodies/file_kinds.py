@@ -1,4 +1,4 @@
-"""Recognises files that are mislabelled or in an unsupported format, and suggests a way to convert them."""
+"""Files that are not what their name says, or of a format that is not read: what they are, and the way out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _starts(*beginnings: bytes) -> Callable[[bytes], bool]:
 
 def _is_c3d(head: bytes) -> bool:
     """A C3D's second byte is 0x50, its first names the block of the parameters (c3d.org's manual)."""
-    return len(head) >= 512 and head[1] == 0x50 and 0 < head[0] < 128  # noqa: PLR2004
+    return len(head) >= 512 and head[1] == 0x50 and 0 < head[0] < 128
 
 
 _ANYWHERE = (

@@ -19,8 +19,8 @@ __all__ = ["axis_angle_to_matrix", "blend_transforms", "joint_transforms", "skin
 
 def blend_transforms(
     weights: Float[Tensor, "*points joints"],
-    joint_transforms: Float[Tensor, "joints 4 4"],
-) -> Float[Tensor, "*points 4 4"]:
+    joint_transforms: Float[Tensor, "*frames joints 4 4"],
+) -> Float[Tensor, "*frames_and_points 4 4"]:
     """Blends the transforms of the joints at each point.
 
     Loper et al. 2015 (SMPL), eq. 4, without the rest pose, which `joint_transforms` has already removed.
@@ -30,7 +30,7 @@ def blend_transforms(
         joint_transforms: canonical -> posed, metres.
 
     Returns:
-        One transform per point. It is affine, not rigid, because a blend of rotations is not a rotation.
+        One transform per frame and point. It is affine, not rigid, because a blend of rotations is not a rotation.
     """
     return (weights @ joint_transforms.flatten(-2)).unflatten(-1, (4, 4))
 
@@ -101,7 +101,7 @@ class _Tree:
     """The joints of all layers, end to end."""
     sizes: list[int]
     """Joints of each layer."""
-    rows: list[Int[Tensor, "layer"]]
+    rows: list[Int[Tensor, "_"]]
     """For each layer but the first, the rows of the parents in the previous layer."""
     order: Int[Tensor, "joints"]
     """Position of each joint in `laid`."""

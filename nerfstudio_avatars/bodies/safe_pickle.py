@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import math
 import pickle
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from nerfstudio_avatars.bodies.pickle_records import ALLOWED, DType, Record, check_size, from_buffer, plain
 from nerfstudio_avatars.errors import DataError
@@ -69,7 +70,7 @@ def load_pickle_bytes_safely(content: bytes, path: str | Path) -> Any:
     return _load(_JoblibReader(file, Path(path)), file, Path(path))
 
 
-def _load(reader: _Reader, file: BinaryIO, path: Path) -> Any:
+def _load(reader: _Reader, file: BufferedIOBase, path: Path) -> Any:
     try:
         return plain(reader.load(), {})
     except _DAMAGED as error:
@@ -81,7 +82,7 @@ def _load(reader: _Reader, file: BinaryIO, path: Path) -> Any:
 class _Reader(pickle.Unpickler):
     """Maps the allowed names to inert stand-ins."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BufferedIOBase, path: Path) -> None:
         # Python 2's byte strings, numpy's buffers among them, survive as latin1.
         super().__init__(file, encoding="latin1")
         self._path = path

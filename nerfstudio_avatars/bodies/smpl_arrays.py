@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,7 +34,7 @@ class SmplArrays:
     f: Int[ndarray, "faces 3"]
 
     @classmethod
-    def checked(cls, fields: Mapping[str, ndarray], file: str | Path) -> SmplArrays:
+    def checked(cls, fields: Mapping[str, Any], file: str | Path) -> SmplArrays:
         """Takes the fields of SMPL from the contents of a file.
 
         Raises:

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> dict[str, ndarray]:
+def _read(path: Path) -> dict[str, Any]:
     """Reads the fields by content, not by name: zip archives are npz or torch files, anything else is a pickle."""
     with path.open("rb") as file:
         refuse_other_kinds(path, file.read(HEAD), "an SMPL body: the official .pkl, an .npz, or ROMP's .pth")
@@ -94,7 +95,7 @@ def _read_torch(path: Path) -> dict[str, ndarray]:
         raise DataError(path, f"a {type(content).__name__}", "a dictionary of SMPL's fields", "give an SMPL file")
     fields = {str(key): value.numpy() if isinstance(value, torch.Tensor) else value for key, value in content.items()}
     posedirs = fields.get("posedirs")
-    if isinstance(posedirs, ndarray) and posedirs.ndim == 2 and "v_template" in fields:  # noqa: PLR2004
+    if isinstance(posedirs, ndarray) and posedirs.ndim == 2 and "v_template" in fields:
         # ROMP keeps them as smplx uses them: one row per pose coefficient.
         fields["posedirs"] = posedirs.T.reshape(len(fields["v_template"]), 3, -1)
     return fields

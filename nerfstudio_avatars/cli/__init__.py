@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 
@@ -19,8 +18,9 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-    # nerfstudio 1.1.5 says this to every user for every camera; there is nothing they could do about it.
-    warnings.filterwarnings("ignore", message="Using a non-tuple sequence for multidimensional indexing")
+    from nerfstudio_avatars.nerfstudio_glue.known_warnings import quieten
+
+    quieten()
 
     from nerfstudio_avatars.cli.verbs import parse
     from nerfstudio_avatars.errors import UserError

@@ -38,7 +38,7 @@ class DemoVolanim:
 
     def run(self) -> None:
         """Runs all steps, and prints the path of the page and the figures last."""
-        if self.steps < 10:  # noqa: PLR2004
+        if self.steps < 10:
             raise UserError(f"--steps {self.steps}: expected at least 10.")
         from nerfstudio_avatars.avatars.nerfstudio_commands import train
         from nerfstudio_avatars.demo.heads_page import write_page

@@ -1,4 +1,4 @@
-"""`ns-avatar doctor`: checks what on this machine is fast, slow or missing."""
+"""`ns-avatar doctor`: what of this machine is fast, slow or missing."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Process:
         for name, least in (("frames", 8), ("size", 64)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: expected at least {least}.")
-        if not 5 <= self.field_of_view <= 150:  # noqa: PLR2004
+        if not 5 <= self.field_of_view <= 150:
             raise UserError(f"--field-of-view {self.field_of_view:g}: expected degrees between 5 and 150.")
 
 

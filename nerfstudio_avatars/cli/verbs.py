@@ -9,11 +9,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nerfstudio_avatars.errors import UserError
 
 
+@runtime_checkable
 class Verb(Protocol):
     """One subcommand, whose fields are its options."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL
 
@@ -97,13 +97,13 @@ class ToyHead:
         add((0, -0.17 - draw.uniform(0.02, 0.08), 0.13), (width * 1.07, height * 1.04, length * 1.0), hair, grain=0.25)
         add((0, 0.265, front + 0.12), (0.24, 0.05, 0.16), (0.12, 0.03, 0.03))
         add((0, 0.21, front + 0.05), (0.19, 0.035, 0.09), lips)
-        if draw.uniform() < 0.5:  # noqa: PLR2004
+        if draw.uniform() < 0.5:
             hat = draw.uniform(0.1, 0.9, 3)
             add((0, -height * 0.95, 0.06), (width * 1.1, height * 0.32, length * 1.05), hat)
             add((0, -height * 1.2, 0.06), (width * 0.6, height * 0.4, length * 0.6), hat * 0.9)
         add((0, 0.33, -0.1), (jaw_width, 0.3, length * 0.78), skin, jaw=True)
         add((0, 0.3, front + 0.05), (0.17, 0.045, 0.09), lips, jaw=True)
-        if draw.uniform() < 0.5:  # noqa: PLR2004
+        if draw.uniform() < 0.5:
             add((0, 0.5, front + 0.16), (jaw_width * 0.6, 0.16, 0.2), hair, grain=0.3, jaw=True)
         else:
             add((0, 0.52, front + 0.13), (0.12, 0.09, 0.1), skin * 1.02, jaw=True)
@@ -116,9 +116,9 @@ class ToyHead:
 
     def _add(
         self,
-        centre: ArrayLike,
-        radii: ArrayLike,
-        colour: ArrayLike,
+        centre: Sequence[float] | np.ndarray,
+        radii: Sequence[float] | np.ndarray,
+        colour: Sequence[float] | np.ndarray,
         grain: float = 0.06,
         jaw: bool = False,
     ) -> None:

@@ -95,7 +95,7 @@ class HeadExam:
             seen = self.draw(clip, self.pose(clip, frame), normals=True)
             truth = self.truth[clip].render(frame)
             error = (seen["rgb"] - self.picture(clip, frame)).abs().mean(-1)
-            mask, solid = torch.from_numpy(truth.mask > 0.5), seen["accumulation"][..., 0] > 0.5  # noqa: PLR2004
+            mask, solid = torch.from_numpy(truth.mask > 0.5), seen["accumulation"][..., 0] > 0.5
             l1.append(float(error.mean()))
             inside.append(float(error[mask].mean()))
             overlap.append(float((mask & solid).sum() / (mask | solid).sum()))
@@ -106,7 +106,7 @@ class HeadExam:
             bends.append(normal_error(2 * seen["normal"][None] - 1, normal[None], masks[-1][None]))
             shares = torch.cat([torch.full_like(seen["accumulation"], 0.5), seen["part_shares"]], -1)
             ours.append(shares.argmax(-1) - 1 if solid.any() else torch.full_like(mask, -1, dtype=torch.long))
-            jaw = torch.from_numpy(truth.jaw > 0.5)  # noqa: PLR2004
+            jaw = torch.from_numpy(truth.jaw > 0.5)
             theirs.append(torch.where(mask, jaw.long(), -1))
         depth = depth_agreement(torch.stack(predicted), torch.stack(true), torch.stack(masks))
         return {
@@ -147,7 +147,7 @@ class HeadExam:
         return {"novel_view_l1": _mean(errors), "novel_view_ratio": _mean(errors) / _mean(copies)}
 
     def _others_poses(self) -> dict[str, float]:
-        if len(self.truth) < 2:  # noqa: PLR2004
+        if len(self.truth) < 2:
             return {"cross_identity_l1": float("nan"), "cross_identity_ratio": float("nan")}
         errors, copies = [], []
         for place, (clip, frame) in enumerate(self.rows):

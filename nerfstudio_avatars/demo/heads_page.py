@@ -62,7 +62,7 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
         wanted = exam.truth[clip].head.render(exam.truth[driver].poses[moment], exam.size)
         row += [exam.picture(driver, moment), exam.draw(clip, exam.pose(driver, moment))["rgb"]]
         row.append(torch.from_numpy(wanted.rgb))
-        covered = own["accumulation"] > 0.5  # noqa: PLR2004
+        covered = own["accumulation"] > 0.5
         row += [_relief(own["depth"], covered), _relief(torch.from_numpy(truth.depth)[..., None])]
         row += [own["normal"], own["parts"], torch.from_numpy(truth.jaw)[..., None].expand(-1, -1, 3)]
         rows.append(torch.cat([one.double() for one in row], 1))

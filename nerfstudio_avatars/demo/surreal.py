@@ -68,7 +68,7 @@ def draw_surreal_demo(
     final = Path(out) / "run0" / SEQUENCE
     if final.exists() and not (final / MARKER).exists():
         raise DataError(final, "a folder without a demo", "a new name, or an earlier demo", "choose another folder")
-    if frames < 1 or width < 32 or height < 32 or width % 2 or height % 2:  # noqa: PLR2004
+    if frames < 1 or width < 32 or height < 32 or width % 2 or height % 2:
         found = f"{frames} frames of {width}x{height}"
         raise DataError(final, found, "frames, of an even width and height of 32 or more", "ask for other sizes")
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Checks what on this machine is fast, slow or missing for these methods, and names a remedy for each.
+"""What of this machine is fast, slow or missing for these methods, each with its remedy.
 
 >>> from nerfstudio_avatars.doctor import Finding, can_train
 >>> can_train([Finding("ffmpeg", "missing", "no program", "pip install imageio-ffmpeg")])

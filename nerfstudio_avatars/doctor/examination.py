@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are reported."""
+"""All that is looked at, in the order in which it is told."""
 
 from __future__ import annotations
 

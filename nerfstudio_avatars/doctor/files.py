@@ -1,4 +1,4 @@
-"""Bodies, networks and weights: what ships with the package, what the user has, and where it was searched for."""
+"""Bodies, networks and weights: what ships with the package, what the user has, and where it was looked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of one check."""
+"""One thing that was looked at, and how it is."""
 
 from __future__ import annotations
 

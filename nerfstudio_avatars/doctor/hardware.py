@@ -68,7 +68,7 @@ def usable_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Cores that this process may use: its affinity, and the quota of its container, if it has one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _numbers(quota_file)
-    return max(1, min(cores, round(quota[0] / quota[1]))) if len(quota) == 2 else cores  # noqa: PLR2004
+    return max(1, min(cores, round(quota[0] / quota[1]))) if len(quota) == 2 else cores
 
 
 def _numbers(file: Path) -> list[float]:

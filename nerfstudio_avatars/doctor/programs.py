@@ -1,4 +1,4 @@
-"""External programs: ffmpeg, and a browser."""
+"""Programs of others that are called: ffmpeg, and a browser."""
 
 from __future__ import annotations
 

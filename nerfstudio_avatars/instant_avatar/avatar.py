@@ -74,7 +74,7 @@ class CanonicalAvatarConfig:
 class PosedAvatar:
     """The avatar's canonical space in one pose."""
 
-    transforms: Float[Tensor, "24 4 4"]
+    transforms: Float[Tensor, "joints 4 4"]
     """Transforms from canonical space to the pose, in metres."""
     nodes: Float[Tensor, "nodes 3"]
     """Posed nodes of the skinning volume, with gradients to the pose."""
@@ -197,7 +197,7 @@ class CanonicalAvatar(nn.Module):
         found = torch.zeros(len(x), device=x.device)
         return found.scatter_reduce(0, point, self.density_with_gradient(roots), "amax")
 
-    def pose_for_rendering(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
+    def pose_for_rendering(self, transforms: Float[Tensor, "joints 4 4"]) -> PosedAvatar:
         """Like `pose`, with the paper's occupancy of this pose if configured (five queries per cell)."""
         posed = self.pose(transforms)
         if self.union is None:
@@ -215,18 +215,20 @@ class CanonicalAvatar(nn.Module):
         is_paper = self.paper_weights is not None or self.union is not None
         return None if is_paper or use_numba(self.skinning_basis) else Budget()
 
-    def pose(self, transforms: Float[Tensor, "24 4 4"]) -> PosedAvatar:
+    def pose(self, transforms: Float[Tensor, "joints 4 4"]) -> PosedAvatar:
         """Moves canonical space into a pose (transforms from canonical to posed, in metres)."""
         return self.pose_all(transforms[None])[0]
 
-    def pose_all(self, transforms: Float[Tensor, "poses 24 4 4"], budget: Budget | None = None) -> list[PosedAvatar]:
+    def pose_all(
+        self, transforms: Float[Tensor, "poses joints 4 4"], budget: Budget | None = None
+    ) -> list[PosedAvatar]:
         """Like `pose`, for several poses; waits for the GPU once, or not at all with a budget."""
         nodes = self._posed_nodes(transforms)
         bins = bin_all(nodes, self.volume.cells, self.occupied_cells, self.config.bin_size, budget)
         grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
         return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]
 
-    def _posed_nodes(self, transforms: Float[Tensor, "poses 24 4 4"]) -> Float[Tensor, "poses nodes 3"]:
+    def _posed_nodes(self, transforms: Float[Tensor, "poses joints 4 4"]) -> Float[Tensor, "poses nodes 3"]:
         """Equals `volume.pose_nodes` for each pose. A single product for all poses, and one in the backward pass, read
         the long basis once, which on the CPU takes a sixth of the time.
         """

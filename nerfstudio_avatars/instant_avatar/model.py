@@ -124,6 +124,11 @@ class InstantAvatarModel(Model):
     """Connects nerfstudio and the avatar: which pose, which rays, which loss."""
 
     config: InstantAvatarModelConfig
+    next_commands = (
+        "ns-avatar animate --load-config {config} --motion walk",
+        "ns-avatar evaluate --load-config {config}",
+    )
+    """What to do with a trained model."""
 
     def populate_modules(self) -> None:
         """Builds the avatar from the body in the data."""

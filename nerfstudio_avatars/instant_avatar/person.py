@@ -1,4 +1,4 @@
-"""The person that a model learns: passed from dataparser to model as one object, and kept in checkpoints."""
+"""Whom a model learns: the one object that a dataparser hands to it, and that its checkpoint keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognises folders of other programs and data sets by the names in them, and suggests a way to convert them."""
+"""Folders of other programs and data sets, known by the names in them, and the way from there."""
 
 from __future__ import annotations
 

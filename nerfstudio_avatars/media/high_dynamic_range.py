@@ -85,14 +85,14 @@ def _linear_table(transfer: int) -> Float[np.ndarray, "levels"]:
     if transfer == _HLG:
         a = 0.17883277
         b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
-        return np.where(x <= 0.5, x**2 / 3, (np.exp((x - c) / a) + b) / 12).astype(np.float32)  # noqa: PLR2004
-    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)  # noqa: PLR2004
+        return np.where(x <= 0.5, x**2 / 3, (np.exp((x - c) / a) + b) / 12).astype(np.float32)
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 @lru_cache
 def _srgb_table() -> UInt8[np.ndarray, "levels"]:
     x = np.arange(_LEVELS) / (_LEVELS - 1)
-    return np.rint(255 * np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)).astype(np.uint8)  # noqa: PLR2004
+    return np.rint(255 * np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)).astype(np.uint8)
 
 
 def _to_xyz(primaries: str) -> Float[np.ndarray, "3 3"]:

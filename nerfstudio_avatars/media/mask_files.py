@@ -61,7 +61,7 @@ def mask_of(values: np.ndarray, noise: int = 0) -> UInt8[np.ndarray, "height wid
 
 
 def _one_channel(values: np.ndarray) -> np.ndarray:
-    if values.ndim == 2:  # noqa: PLR2004
+    if values.ndim == 2:
         return values
     if values.shape[-1] in (2, 4):
         alpha = values[..., -1]

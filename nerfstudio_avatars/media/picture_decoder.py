@@ -116,7 +116,7 @@ def _by_cv2(data: bytes, kind: str) -> np.ndarray | None:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError):
         return None
-    return values if values is None or values.ndim == 2 or values.shape[2] != 2 else None  # noqa: PLR2004
+    return values if values is None or values.ndim == 2 or values.shape[2] != 2 else None
 
 
 def _by_pillow(path: Path, data: bytes) -> np.ndarray:

@@ -47,9 +47,9 @@ def read_picture(path: Path) -> Picture:
     values = read_values(path)
     if values.dtype == np.uint16:
         values = np.rint(values / 257).astype(np.uint8)
-    if values.ndim == 2:  # noqa: PLR2004
+    if values.ndim == 2:
         return Picture(cv2.cvtColor(values, cv2.COLOR_GRAY2RGB))
-    if values.shape[2] == 4:  # noqa: PLR2004
+    if values.shape[2] == 4:
         return from_rgba(cv2.cvtColor(values, cv2.COLOR_BGRA2RGBA))
     return Picture(cv2.cvtColor(values, cv2.COLOR_BGR2RGB))
 
@@ -79,8 +79,8 @@ def write_png(path: Path, values: UInt8[np.ndarray, "height width *channels"]) -
     Raises:
         OSError: it cannot be written.
     """
-    if values.ndim > 2:  # noqa: PLR2004
-        values = cv2.cvtColor(values, cv2.COLOR_RGBA2BGRA if values.shape[2] == 4 else cv2.COLOR_RGB2BGR)  # noqa: PLR2004
+    if values.ndim > 2:
+        values = cv2.cvtColor(values, cv2.COLOR_RGBA2BGRA if values.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     # OpenCV's own writer does not say why it failed.
     path.write_bytes(cv2.imencode(".png", values)[1].tobytes())
 

@@ -1,4 +1,4 @@
-"""Finds the positions of the frames in a video, and decodes from any of them."""
+"""Finds where the frames of a video lie, and decodes from any position."""
 
 from __future__ import annotations
 

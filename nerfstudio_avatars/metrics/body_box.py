@@ -25,7 +25,7 @@ def body_box(
     Returns:
         Slices of rows and of columns. Without a body, the box is the whole picture.
     """
-    inside = mask > 0.5  # noqa: PLR2004
+    inside = mask > 0.5
     return _extent(inside.any(dim=1), margin), _extent(inside.any(dim=0), margin)
 
 

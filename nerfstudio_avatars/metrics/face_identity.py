@@ -165,5 +165,5 @@ def recognition_weights(manifest: Path = MANIFEST) -> dict[str, Tensor]:
             values = np.frombuffer(stored, np.uint8) * np.float32(coding["scale"]) + np.float32(coding["min"])
         tensor = torch.from_numpy(values).reshape(entry["shape"])
         # Filters are stored rows, columns, in, out.
-        weights[entry["name"]] = tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor  # noqa: PLR2004
+        weights[entry["name"]] = tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor
     return weights

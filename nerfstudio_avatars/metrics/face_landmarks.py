@@ -81,7 +81,7 @@ class FaceLandmarks:
         values[:, [0, *range(2, 8)]] += self._anchors[likely][:, None]
         # Boxes that overlap the best one are averaged with it, by their scores.
         best = int(scores.argmax())
-        same = _overlap(values[best, :2], values[:, :2]) > 0.3  # noqa: PLR2004
+        same = _overlap(values[best, :2], values[:, :2]) > 0.3
         centre, size, *eyes = np.average(values[same], axis=0, weights=scores[same])
         right_eye, left_eye = eyes[:2]
         towards = whole.to_picture(np.stack([right_eye, left_eye]))

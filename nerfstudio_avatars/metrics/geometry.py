@@ -37,7 +37,7 @@ def depth_agreement(predicted: Maps, true: Maps, mask: Masks) -> DepthAgreement:
     covariance = (share * predicted * true).sum((1, 2))
     variance, true_variance = ((share * depth.square()).sum((1, 2)) for depth in (predicted, true))
     # Round-off of a constant is no relief.
-    flat = variance <= 1e-12 * true_variance  # noqa: PLR2004
+    flat = variance <= 1e-12 * true_variance
     correlation = torch.where(flat, 0, covariance / (variance * true_variance).sqrt())
     factor = torch.where(flat, 0, covariance / variance).clamp(min=0)
     known = true_variance > 0
@@ -127,7 +127,7 @@ def yaw_agreement(
     for number in identity.unique().tolist():
         own = identity == number
         within = _correlation(_about_their_mean(predicted[own]), _about_their_mean(true[own]))[0]
-        if within == within:  # noqa: PLR0124  (not a number is what a truth at rest gives)
+        if within == within:
             per_identity[int(number)] = within
     truth = _about_their_mean(true)
     pooled, slope = _correlation(truth + _about_their_mean(predicted - true), truth)
@@ -179,8 +179,8 @@ def _correlation(predicted: Tensor, true: Tensor) -> tuple[float, float]:
     """Pearson correlation and slope of predicted on true: 0 if predicted is constant, NaN if true is."""
     predicted, true = (values - values.mean() for values in (predicted, true))
     covariance, variance, true_variance = (predicted * true).sum(), predicted.square().sum(), true.square().sum()
-    if true_variance <= 1e-12 * len(true):  # noqa: PLR2004
+    if true_variance <= 1e-12 * len(true):
         return float("nan"), float("nan")
-    if variance <= 1e-12 * true_variance:  # noqa: PLR2004
+    if variance <= 1e-12 * true_variance:
         return 0.0, 0.0
     return (covariance / (variance * true_variance).sqrt()).item(), (covariance / true_variance).item()

@@ -1,4 +1,4 @@
-"""The text of a BVH file: the hierarchy, the table of channels, and the frame rate."""
+"""A BVH file's text: the hierarchy, the table of its channels, and how often a second a row stands for."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _rate(path: Path, step: float) -> tuple[float, tuple[str, ...]]:
     fps, said = 1 / step, ""
     if not _SLOWEST <= fps <= _FASTEST:
         # 16.667, 33.333 and 41.667 are milliseconds; 24, 25, 30, 60 and 120 are frames a second.
-        whole = abs(step - round(step)) < 1e-6  # noqa: PLR2004
+        whole = abs(step - round(step)) < 1e-6
         if whole and _SLOWEST <= step <= _FASTEST:
             fps, said = step, "a rate"
         elif _SLOWEST <= 1000 / step <= _FASTEST:
@@ -186,7 +186,7 @@ def _rate(path: Path, step: float) -> tuple[float, tuple[str, ...]]:
             found = f"`Frame Time: {step:g}`, which are {fps:g} frames a second"
             raise DataError(path, found, "seconds: 0.0333 for 30 frames a second", "put the right time into the file")
     # Files round 1/30 to 0.033333; nobody films at 30.0003 frames a second.
-    fps = float(round(fps)) if abs(fps - round(fps)) < 2e-3 * fps else fps  # noqa: PLR2004
+    fps = float(round(fps)) if abs(fps - round(fps)) < 2e-3 * fps else fps
     return fps, (f"`Frame Time: {step:g}` is taken for {said}: {fps:g} frames a second",) if said else ()
 
 

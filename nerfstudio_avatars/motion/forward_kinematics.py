@@ -1,4 +1,4 @@
-"""Joint positions of a body in a motion, for all frames at once."""
+"""Where a motion puts the body's joints, all frames at once."""
 
 from __future__ import annotations
 

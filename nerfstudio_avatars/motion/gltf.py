@@ -99,7 +99,7 @@ def _read(path: Path, rest_joints: torch.Tensor | None, joint_map: JointMap | No
     return retarget(source, path, "glTF", notes, rest_joints, joint_map)
 
 
-def _skeleton_joints(  # noqa: PLR0913
+def _skeleton_joints(
     path: Path,
     nodes: list[dict[str, Any]],
     names: list[str],
@@ -212,9 +212,9 @@ def _times(keys: list[np.ndarray]) -> tuple[np.ndarray, float]:
     densest = max(keys, key=len)
     start, end = min(float(key[0]) for key in keys), max(float(key[-1]) for key in keys)
     fps, steps = _DEFAULT_FPS, np.diff(densest)
-    if len(steps) > 1 and 1 / _FASTEST < steps.mean() and np.ptp(steps) < 0.02 * steps.mean() and steps.mean() < 0.11:  # noqa: PLR2004
+    if len(steps) > 1 and 1 / _FASTEST < steps.mean() and np.ptp(steps) < 0.02 * steps.mean() and steps.mean() < 0.11:
         fps = 1 / float(steps.mean())
-        fps = float(round(fps)) if abs(fps - round(fps)) < 1e-3 * fps else fps  # noqa: PLR2004
+        fps = float(round(fps)) if abs(fps - round(fps)) < 1e-3 * fps else fps
     count = round((end - start) * fps) + 1
     if count > _MOST_FRAMES:
         raise ValueError(f"an animation of {end - start:.0f} seconds")
@@ -231,7 +231,7 @@ def _sample(
     last = np.minimum(first + 1, len(keys) - 1)
     step = (keys[last] - keys[first])[:, None]
     t = ((times - keys[first])[:, None] / np.where(step > 0, step, 1)).clip(0, 1)
-    quaternions = values.shape[1] == 4  # noqa: PLR2004
+    quaternions = values.shape[1] == 4
     if kind == "CUBICSPLINE":
         arrive, values, leave = values.reshape(-1, 3, values.shape[1]).swapaxes(0, 1)
         a, b = values[first], values[last]

@@ -1,4 +1,4 @@
-"""JSON, buffers and accessors of a glTF 2.0 file."""
+"""A glTF 2.0 file's JSON, buffers and accessors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class GltfFile:
 
     def _unpack(self, data: bytes) -> bytes:
         version, length = struct.unpack_from("<II", data, 4)
-        if version != 2 or length > len(data):  # noqa: PLR2004
+        if version != 2 or length > len(data):
             found = f"a GLB of version {version}, {len(data)} bytes of {length}"
             raise DataError(self.path, found, "a whole GLB of version 2", "copy or export the file again")
         chunks: dict[int, bytes] = {}

@@ -1,4 +1,4 @@
-"""Joint maps from a file's joints to those of SMPL, as JSON files that people write or correct by hand."""
+"""Joint maps: which of a file's joints is which of SMPL's, as a JSON file that people write or correct by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that tools give to SMPL's joints."""
+"""SMPL's joints by the names that tools give them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _keys(names: tuple[str, ...]) -> list[tuple[str, str]]:
     prefixes = set(_PREFIXES)
     for place in (0, 1):  # what most names begin with is the character's name
         begins = Counter(name[place] for name in words if len(name) > place + 1)
-        prefixes |= {word for word, count in begins.items() if 2 * count > len(words) > 5 and word not in _SIDES}  # noqa: PLR2004
+        prefixes |= {word for word, count in begins.items() if 2 * count > len(words) > 5 and word not in _SIDES}
     limbs = {alias for aliases in _SIDED.values() for alias in aliases.split()}
     return [_key(name, prefixes, limbs) for name in words]
 

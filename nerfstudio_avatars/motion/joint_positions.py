@@ -114,7 +114,7 @@ def _unit(vectors: ndarray) -> ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
 
 
-def from_positions(  # noqa: PLR0913
+def from_positions(
     source: MotionSource,
     name: str,
     value: Any,
@@ -132,10 +132,10 @@ def from_positions(  # noqa: PLR0913
         DataError: another shape.
     """
     positions = np.asarray(value, np.float64)
-    if positions.ndim != 3 or positions.shape[1] not in (22, 24) or positions.shape[2] != 3 or not len(positions):  # noqa: PLR2004
+    if positions.ndim != 3 or positions.shape[1] not in (22, 24) or positions.shape[2] != 3 or not len(positions):
         found = f"`{name}` of shape {positions.shape}"
         raise DataError(source.path, found, "(frames, 22 or 24 joints, 3)", "give the joints as the tool wrote them")
-    known = np.isfinite(positions).all((1, 2)) & (abs(positions).max((1, 2)) < 1e6)  # noqa: PLR2004
+    known = np.isfinite(positions).all((1, 2)) & (abs(positions).max((1, 2)) < 1e6)
     poses = np.full((len(positions), 72), np.nan)
     transl = np.full((len(positions), 3), np.nan)
     if known.any():

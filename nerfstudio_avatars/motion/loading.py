@@ -57,7 +57,7 @@ def _ships(path: Path) -> bool:
     return path.parent == SHIPPED
 
 
-def load_motion(  # noqa: PLR0913
+def load_motion(
     name_or_path: str | Path,
     pelvis_rest: Float[Tensor, "3"] | None = None,
     up: Up | None = None,
@@ -137,7 +137,7 @@ def choose_motion(
     return replace(sequence, betas=subject.betas, gender=subject.gender, body=subject.body)
 
 
-def stage(  # noqa: PLR0913
+def stage(
     motion: BodySequence, body: BodyModel, fps: float, root: Root = "as_is", loop: int = 0, blend_from_rest: int = 0
 ) -> BodySequence:
     """Prepares a motion for playing; see `stage_motion`.

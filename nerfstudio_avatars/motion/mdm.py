@@ -32,7 +32,7 @@ _KIT = 251
 def can_read(data: Any) -> bool:
     """Whether contents are joints or features as HumanML3D has them, or one of MDM's dicts."""
     if has(data, "thetas", "root_translation"):
-        return np.ndim(data["thetas"]) == 3 and np.shape(data["thetas"])[1] == 6  # noqa: PLR2004
+        return np.ndim(data["thetas"]) == 3 and np.shape(data["thetas"])[1] == 6
     if has(data, "motion", "lengths"):
         return True
     return isinstance(data, ndarray) and data.dtype.kind in "fiu" and _kind(data.shape) is not None
@@ -40,11 +40,11 @@ def can_read(data: Any) -> bool:
 
 def _kind(shape: tuple[int, ...]) -> str | None:
     shape = shape[1:] if len(shape) in (3, 4) and shape[0] == 1 else shape
-    if len(shape) == 2 and shape[1] in (_FEATURES, _KIT):  # noqa: PLR2004
+    if len(shape) == 2 and shape[1] in (_FEATURES, _KIT):
         return "features"
-    if len(shape) == 3 and shape[1:] in ((_JOINTS, 3), (24, 3)):  # noqa: PLR2004
+    if len(shape) == 3 and shape[1:] in ((_JOINTS, 3), (24, 3)):
         return "joints"
-    if len(shape) == 3 and shape[:2] in ((_JOINTS, 3), (24, 3)):  # noqa: PLR2004
+    if len(shape) == 3 and shape[:2] in ((_JOINTS, 3), (24, 3)):
         return "joints, frames last"
     return None
 
@@ -63,7 +63,7 @@ def read(source: MotionSource) -> MotionFile:
         return _array(source, "joints", data, ())
     motion = np.asarray(data["motion"], np.float64)
     lengths = rows(source, "lengths", data["lengths"], 1)[:, 0]
-    if motion.ndim != 4 or len(lengths) != len(motion) or not (np.isfinite(lengths) & (lengths > 0)).all():  # noqa: PLR2004
+    if motion.ndim != 4 or len(lengths) != len(motion) or not (np.isfinite(lengths) & (lengths > 0)).all():
         found = f"`motion` of shape {motion.shape}, `lengths` of {len(lengths)}"
         raise DataError(source.path, found, "(samples, 22, 3, frames) and a length for each", "run MDM again")
     counts = {sample: int(min(length, motion.shape[3])) for sample, length in enumerate(lengths)}

@@ -187,7 +187,7 @@ def _fps(fields: Mapping[str, ndarray], path: str | Path) -> float:
         return 30.0
     value = float(np.median(_array(fields, path, key)))
     fps = (1 / value if value else np.inf) if key == "dt" else value
-    if not 0 < fps < 10_000:  # noqa: PLR2004
+    if not 0 < fps < 10_000:
         raise DataError(path, f"{fps:g} frames per second", "a positive rate", _FIX)
     return fps
 

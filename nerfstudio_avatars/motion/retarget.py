@@ -135,7 +135,7 @@ def _reference(source: SkeletonMotion, joints: dict[str, int], target: dict[str,
     if standing and standing[-1] is source.rests[-1]:
         world = _axes(standing[-1].positions, joints)
         lean = float(torch.rad2deg((F.normalize(trunk, dim=-1) @ world[1]).clamp(-1, 1).acos()).median())
-        if lean > 60:  # noqa: PLR2004
+        if lean > 60:
             notes.append(
                 f"the body lies in most frames, {lean:.0f} degrees from upright: give the up axis if it should not"
             )
@@ -218,7 +218,7 @@ def _sole(
     level = torch.tensor([1.0, 0.0, 1.0], dtype=bone.dtype)
     toes = leg.T @ toes
     heading = _rotation(bone * level, toes * level)
-    return leg @ heading if (toes * level).norm() > 0.3 * toes.norm() else leg  # noqa: PLR2004
+    return leg @ heading if (toes * level).norm() > 0.3 * toes.norm() else leg
 
 
 def _spine(parents: tuple[int, ...], joints: dict[str, int]) -> list[int]:
@@ -249,7 +249,7 @@ def _stands(positions: Float[Tensor, "nodes 3"], joints: dict[str, int]) -> bool
     up = _direction(_middle(positions, joints, "shoulder") - _middle(positions, joints, "hip"))
     across = _direction(positions[joints["left_hip"]] - positions[joints["right_hip"]])
     legs = [_bone(positions, joints, *bone) @ up for bone in _LIMBS[:4]]
-    return bool(across.norm() > 0.5 and abs(across @ up) < 0.5 and max(legs) < -0.7)  # noqa: PLR2004
+    return bool(across.norm() > 0.5 and abs(across @ up) < 0.5 and max(legs) < -0.7)
 
 
 def _axes(
@@ -261,7 +261,7 @@ def _axes(
         up = _snapped(_middle(positions, joints, "shoulder") - _middle(positions, joints, "hip"))
         snap = True
     near = _snapped(left)
-    if snap and near @ _direction(left) > 0.9 and abs(near @ up) < 0.5:  # noqa: PLR2004
+    if snap and near @ _direction(left) > 0.9 and abs(near @ up) < 0.5:
         left = near
     left = left - (left @ up) * up
     if not left.norm() > 0:

@@ -95,7 +95,7 @@ def _finish(source: MotionSource, tool: str, parts: tuple[Any, Any, Any, Any], n
     frames, poses, hips, betas = parts
     transl = hips_at(hips, np.nan_to_num(poses[:, :3]), source.pelvis_rest)
     # BEV adds an eleventh coefficient: how much of a child the person is.
-    if betas is not None and np.shape(betas)[-1] > 10 and np.any(np.asarray(betas)[..., 10] > 0.8):  # noqa: PLR2004
+    if betas is not None and np.shape(betas)[-1] > 10 and np.any(np.asarray(betas)[..., 10] > 0.8):
         notes = (*notes, "BEV took the person for a child: its shape does not fit SMPL")
     sequence, filled = track_sequence(source, Track(frames, poses, transl, single_shape(source, betas)), 30.0)
     return MotionFile(sequence, tool, "-y", (*notes, *filled, _RATE))

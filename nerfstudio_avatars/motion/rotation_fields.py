@@ -111,7 +111,7 @@ def rotations(
         raise DataError(path, f"`{name}` of shape {array.shape}, empty", "at least one frame", _FIX)
     array = array.astype(np.float64)
     shapes = [array, array[None]]
-    while shapes[0].ndim > 2 and len(shapes[0]) == 1:  # noqa: PLR2004
+    while shapes[0].ndim > 2 and len(shapes[0]) == 1:
         shapes.insert(0, shapes[0][0])
     # The file's own first axis before the others.
     for frames in (array, *shapes):
@@ -125,15 +125,15 @@ def rotations(
 
 def _match(array: ndarray, joints: tuple[int, ...], like: Rotations | None) -> Rotations | None:
     width = math.prod(array.shape[1:])
-    trailing = array.shape[-1] if array.ndim > 2 else 0  # noqa: PLR2004
-    square = array.ndim > 2 and array.shape[-2:] == (3, 3)  # noqa: PLR2004
+    trailing = array.shape[-1] if array.ndim > 2 else 0
+    square = array.ndim > 2 and array.shape[-2:] == (3, 3)
     inner = {kind: (0, numbers) if not square else () for kind, numbers in _WIDTHS.items()} | {"matrices": (0, 9, 3)}
     fitting: list[tuple[Kind, int]] = [
         (kind, width // numbers)
         for kind, numbers in _WIDTHS.items()
         if width % numbers == 0 and width // numbers in joints and trailing in inner[kind]
     ]
-    if width % 3 == 0 and width > 66 and max(joints) > 22 and trailing in (0, 3) and not (fitting or square):  # noqa: PLR2004
+    if width % 3 == 0 and width > 66 and max(joints) > 22 and trailing in (0, 3) and not (fitting or square):
         fitting.append(("axis-angle", width // 3))
     # A whole set of orthonormal matrices is no accident; plain vectors are what is left.
     fitting.sort(key=lambda one: one[0] == "axis-angle")
@@ -158,7 +158,7 @@ def _checked(kind: Kind, values: Float[ndarray, "frames joints numbers"], like: 
             return None
         # Joints of a body turn less than half a turn from rest, most of them little: w is the largest.
         w = np.median(abs(flat[:, [0, 3]]), 0) if len(flat) else np.array([1.0, 0.0])
-        first = bool(w[0] > w[1]) if abs(w[0] - w[1]) > 0.2 or like is None else like.first  # noqa: PLR2004
+        first = bool(w[0] > w[1]) if abs(w[0] - w[1]) > 0.2 or like is None else like.first
         return Rotations(kind, values, first)
     fits = [first for first in (True, False) if _orthonormal(np.stack(_pair(flat, first), 1))]
     if not fits:
@@ -182,7 +182,7 @@ def _orthonormal(vectors: Float[ndarray, "n rows 3"]) -> bool:
 def _knees(vectors: Float[ndarray, "frames joints 3"]) -> float:
     """How far both knees are bent, mean, radians: SMPL's turn about +x, and never back."""
     count = vectors.shape[1]
-    if count < 21:  # noqa: PLR2004
+    if count < 21:
         return 0.0
     first = 3 if count in WITHOUT_ROOT else 4
     return float(np.nan_to_num(np.nanmean(vectors[:, first : first + 2, 0])))
@@ -224,9 +224,9 @@ def whole_body(
             raise DataError(path, found, "the same number of frames", _FIX)
         vectors = np.concatenate([orient.vectors(), body.vectors()], 1)
     count = vectors.shape[1]
-    if count == 24:  # noqa: PLR2004
+    if count == 24:
         return vectors.reshape(len(vectors), 72), notes, True
-    if count > 22:  # noqa: PLR2004
+    if count > 22:
         notes = (*notes, f"poses of {count} joints: hands, jaw and eyes are dropped")
     poses = np.zeros((len(vectors), 24, 3))
     poses[:, :22] = vectors[:, :22]

@@ -50,7 +50,7 @@ def read(source: MotionSource) -> MotionFile:
     numbers, joints = [], []
     for frame, person in persons[chosen]:
         points = np.asarray(person[_POINTS], np.float64)
-        points = points if points.ndim == 3 else points[None]  # noqa: PLR2004
+        points = points if points.ndim == 3 else points[None]
         if points.shape[1:] != (70, 3):
             found = f"`{_POINTS}` of shape {points.shape}"
             raise DataError(source.path, found, "70 keypoints of three numbers", "run SAM 3D Body again")

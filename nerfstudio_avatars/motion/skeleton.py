@@ -157,7 +157,7 @@ def _by_shape(source: SkeletonMotion) -> dict[str, int] | None:
         for node, parent in enumerate(source.parents)
     ]
     # The cosine of the turn away from the first frame.
-    turning = [float((one[:1].mT @ one).diagonal(dim1=-2, dim2=-1).sum(-1).min()) < 3 - 1e-5 for one in local]  # noqa: PLR2004
+    turning = [float((one[:1].mT @ one).diagonal(dim1=-2, dim2=-1).sum(-1).min()) < 3 - 1e-5 for one in local]
     shape = Shape(
         [bool(name) for name in source.names],
         source.parents,

@@ -113,9 +113,9 @@ def _pairs(shape: Shape) -> list[tuple[int, tuple[list[int], list[int]]]]:
     for root, children in enumerate(shape.children):
         for a, b in itertools.combinations([child for child in children if shape.named[child]], 2):
             sizes = sorted(shape.lengths[node] + shape.reach[node] for node in (a, b))
-            if sizes[0] > 0.2 * most and sizes[1] < _MIRRORED * sizes[0]:  # noqa: PLR2004
+            if sizes[0] > 0.2 * most and sizes[1] < _MIRRORED * sizes[0]:
                 paths = shape.path(a), shape.path(b)
-                if min(map(len, paths)) >= 3:  # noqa: PLR2004
+                if min(map(len, paths)) >= 3:
                     found.append((sizes[0], root, paths))
     found.sort(key=lambda one: -one[0])
     return [(root, paths) for _, root, paths in found[:_MOST_PAIRS]]
@@ -130,7 +130,7 @@ def _fits(
         place
         for path in paths
         for place, node in enumerate(path)
-        if place >= 2 and sum(shape.named[child] for child in shape.children[node]) >= 3  # noqa: PLR2004
+        if place >= 2 and sum(shape.named[child] for child in shape.children[node]) >= 3
     ]
     end = min([len(paths[0]), len(paths[1]), *(place + 1 for place in fingers)])
     moving = any(shape.turning[node] for path in paths for node in path)
@@ -209,7 +209,7 @@ def _head(shape: Shape, legs: _Limbs, arms: _Limbs) -> dict[str, int]:
         if len(below) != 1:
             break
         way.append(below[0])
-    while len(way) > 2 and any(map(shape.turning.__getitem__, way)) and not shape.turning[way[-1]]:  # noqa: PLR2004
+    while len(way) > 2 and any(map(shape.turning.__getitem__, way)) and not shape.turning[way[-1]]:
         way.pop()
     return {"neck": way[0], "head": way[-1]} if len(way) > 1 else {"head": way[0]}
 

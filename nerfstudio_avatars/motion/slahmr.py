@@ -24,7 +24,7 @@ def can_read(data: Any) -> bool:
     """Whether contents have SLAHMR's fields, persons first."""
     if not has(data, "root_orient", "pose_body", "trans"):
         return False
-    return np.ndim(data["pose_body"]) == 3 and np.ndim(data["trans"]) == 3 and np.shape(data["pose_body"])[2] == 63  # noqa: PLR2004
+    return np.ndim(data["pose_body"]) == 3 and np.ndim(data["trans"]) == 3 and np.shape(data["pose_body"])[2] == 63
 
 
 def read(source: MotionSource) -> MotionFile:

@@ -86,7 +86,7 @@ def angles(source: MotionSource, name: str, value: Any, joints: int) -> Float[nd
     matrices = rows(source, name, value, 9 * joints).reshape(-1, joints, 3, 3)
     known = np.isfinite(matrices).all((-3, -2, -1))
     error = np.abs(matrices[known] @ np.swapaxes(matrices[known], -1, -2) - np.eye(3)).max(initial=0)
-    if error > 1e-2 or (np.linalg.det(matrices[known]) < 0).any():  # noqa: PLR2004
+    if error > 1e-2 or (np.linalg.det(matrices[known]) < 0).any():
         raise DataError(source.path, f"`{name}` that are no rotations (off by {error:.2g})", "rotation matrices", _FIX)
     return matrix_to_axis_angle(torch.from_numpy(matrices)).flatten(1).numpy()
 

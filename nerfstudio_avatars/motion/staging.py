@@ -125,7 +125,7 @@ def _upright(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
     axes = axis_angle_to_matrix(global_orient)
     ahead = axes[:, 2]
     # Who lies has no such way. Rising from the back one faces the feet, from the belly the head.
-    if ahead[:2].norm() < 0.3:  # noqa: PLR2004
+    if ahead[:2].norm() < 0.3:
         ahead = -axes[:, 1] * torch.sign(ahead[2])
     turn = torch.atan2(-ahead[0], ahead[1])
     about_z = torch.stack([torch.zeros_like(turn), torch.zeros_like(turn), turn])

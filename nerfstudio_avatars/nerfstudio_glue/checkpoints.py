@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without building objects, and matched with their model."""
+"""Checkpoints: written whole or not at all, read without building any object, compared with the model they are for."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ def load_weights(model: nn.Module, weights: dict[str, Any], source: str, target:
         found += [f"`{name}`, which is not known" for name in sorted(own.keys() - expected.keys())]
         # Sizes that follow from the data are matched by the model itself; what is left is told in torch's words.
         told = "; ".join(found[:3]) or str(error).splitlines()[-1].strip()
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(f"{source}: its weights do not fit {target}: {told}{more}. {_OTHER}") from error
     for name, one in model.state_dict().items():
         if isinstance(one, torch.Tensor) and one.is_floating_point() and not bool(one.isfinite().all()):

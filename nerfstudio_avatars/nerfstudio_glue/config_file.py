@@ -1,4 +1,4 @@
-"""Reads a run's `config.yml` as plain data.
+"""Reading a run's `config.yml` as plain data.
 
 nerfstudio writes the file with YAML tags that name classes and functions, and reads it with a loader that calls what
 they name. Here nothing in the file is called or built: tags are only compared with the classes of which the
@@ -381,7 +381,7 @@ class _Reader:
 
     def _tuple(self, node: yaml.Node, arguments: tuple[Any, ...], place: str) -> tuple[Any, ...]:
         listed = isinstance(node, yaml.SequenceNode) and node.tag in (f"{_TAG}seq", f"{_TAG}python/tuple")
-        any_length = len(arguments) == 2 and arguments[1] is Ellipsis  # noqa: PLR2004
+        any_length = len(arguments) == 2 and arguments[1] is Ellipsis
         if not listed or not (any_length or len(node.value) == len(arguments)):
             wanted = "a list" if any_length else f"{len(arguments)} values"
             raise self._wrong(place, node, wanted)
@@ -400,7 +400,7 @@ class _Reader:
             parts = node.value
         if not all(isinstance(part, yaml.ScalarNode) and part.tag == f"{_TAG}str" for part in parts):
             raise self._wrong(place, node, "a path of text")
-        if any("\0" in part.value for part in parts) or sum(len(part.value) for part in parts) > 4096:  # noqa: PLR2004
+        if any("\0" in part.value for part in parts) or sum(len(part.value) for part in parts) > 4096:
             raise self._wrong(place, node, "a path as systems have them")
         return Path(pure(*(part.value for part in parts)).as_posix())
 

@@ -1,4 +1,4 @@
-"""A data manager for finished runs, which uses the scene kept in their checkpoint instead of the data."""
+"""A data manager for finished runs: what their checkpoint keeps of the data stands in for them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
 THUMBNAIL = 8
-"""Side in pixels of the white pictures shown instead of training pictures."""
+"""Side of the white pictures that stand for the training's, pixels."""
 
 
 class KeptDataset(InputDataset):
-    """The training cameras. Their pictures are not kept, so the viewer shows white ones."""
+    """The training's cameras. Their pictures are not kept: the viewer shows white ones."""
 
     def __init__(self, scene: KeptScene) -> None:
         names = [Path(f"{place:06d}.png") for place in range(len(scene.cameras))]
@@ -33,7 +33,7 @@ class KeptDataset(InputDataset):
 
 
 class KeptCameras(EvalDataloader):
-    """Gives single cameras, which `ns-render spiral` needs, but no held-out pictures."""
+    """Gives single cameras, as `ns-render spiral` asks for one, but no held-out pictures."""
 
     def __init__(self, dataset: KeptDataset, data: Path | None, device: torch.device | str) -> None:
         super().__init__(dataset, device)
@@ -50,7 +50,7 @@ class KeptCameras(EvalDataloader):
 
 
 class KeptDataManager(VanillaDataManager[KeptDataset]):
-    """Replaces the data manager of a finished run's pipeline. Reads no data."""
+    """Stands where a pipeline has its data manager, once the avatar is finished. Reads no data."""
 
     def __init__(self, config: VanillaDataManagerConfig, scene: KeptScene, device: torch.device | str) -> None:
         self.config, self.device, self.test_mode = config, device, "inference"

@@ -1,4 +1,4 @@
-"""The parts of the training data that a checkpoint keeps."""
+"""What a checkpoint keeps of the data that its model was trained on."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio_avatars.errors import DataError
 
 MODEL = "_model."
-"""Prefix of the names of a model's weights in a checkpoint."""
+"""What the names of a model's weights begin with in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class KeptScene:
-    """The data needed to build the model and to render it."""
+    """Enough to build the model, and to look at it."""
 
     box: SceneBox
-    """The box of the scene."""
+    """Of the scene."""
     cameras: Cameras
-    """All or some of the training cameras."""
+    """Of the training, or some of them."""
     metadata: dict[str, Any]
-    """The metadata that the dataparser would give the model."""
+    """What the dataparser would give the model."""
 
 
 def kept_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The extra state of the model in a checkpoint; empty if there is none."""
+    """What the model told about its data when the checkpoint was written; empty where it told nothing."""
     kept = model_weights(checkpoint).get("_extra_state")
     return kept if isinstance(kept, dict) else {}
 
 
 def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The weights of the model in a checkpoint, under the model's own names."""
+    """The model's part of a checkpoint, under the names that the model gives its weights."""
     pipeline = checkpoint["pipeline"]
     # Of several processes, nerfstudio keeps the model's wrapper too.
     prefix = f"{MODEL}module." if all(key.startswith(f"{MODEL}module.") for key in pipeline) else MODEL
@@ -44,16 +44,16 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None, path: Path) -> KeptScene:
-    """The scene that a checkpoint keeps for a model.
+    """What a checkpoint keeps of the data, for a model.
 
     Args:
-        config: the configuration of the model.
-        checkpoint: the contents of the checkpoint.
-        data: the folder of the training data, which need not exist.
-        path: the path of the checkpoint, for messages.
+        config: of the model.
+        checkpoint: of its training.
+        data: the folder that the run was trained on; it need not exist.
+        path: of the checkpoint, for the message.
 
     Raises:
-        UserError: if there is no scene, it is damaged, or something it names is missing.
+        UserError: if there is nothing, or it is damaged, or something that it names is not there.
     """
     kind: Any = config._target
     try:
@@ -65,7 +65,7 @@ def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None,
 
 
 def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | str) -> Model:
-    """Builds a model for a kept scene, without loading its weights."""
+    """A model for what a checkpoint keeps, not yet with its weights."""
     model = config.setup(
         scene_box=scene.box,
         num_train_data=len(scene.cameras),
@@ -81,12 +81,12 @@ class KeepsScene(Protocol):
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
-        """Builds the scene from the extra state of the model in a checkpoint.
+        """From the model's extra state in a checkpoint.
 
         Args:
-            state: the result of `get_extra_state`.
-            data: the folder of the training data, which need not exist.
+            state: what `get_extra_state` gave.
+            data: the folder that the run was trained on; it need not exist.
 
         Raises:
-            UserError: if something it names, such as an SMPL body, is missing.
+            UserError: if something that it names, such as an SMPL body, is not there.
         """

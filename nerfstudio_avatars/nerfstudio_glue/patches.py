@@ -19,11 +19,13 @@ from typing import Any
 
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import allow_scheduler_scalars
 from nerfstudio_avatars.nerfstudio_glue.config_file import read_our_runs_as_plain_data
+from nerfstudio_avatars.nerfstudio_glue.known_warnings import quieten
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import tell_users_errors_alone
 
 
 def heal() -> None:
     """Applies every patch that stock `ns-*` commands need; called when the methods are registered."""
+    quieten()
     calm_openmp()
     allow_scheduler_scalars()
     provide_ffmpeg()

@@ -37,7 +37,7 @@ class OpenedPipeline(VanillaPipeline):
     def __init__(
         self,
         config: OpenedPipelineConfig,
-        device: str,
+        device: str | torch.device,
         test_mode: Literal["test", "val", "inference"] = "val",
         world_size: int = 1,
         local_rank: int = 0,
@@ -113,7 +113,7 @@ class FramesPipeline(OpenedPipeline):
     def __init__(
         self,
         config: FramesPipelineConfig,
-        device: str,
+        device: str | torch.device,
         test_mode: Literal["test", "val", "inference"] = "val",
         world_size: int = 1,
         local_rank: int = 0,

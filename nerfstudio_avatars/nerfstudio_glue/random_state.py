@@ -1,4 +1,4 @@
-"""The state of all random number generators as plain data, so that a resumed training draws the same numbers."""
+"""The state of all random numbers, as plain data: a resumed training draws the numbers it would have drawn."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The files of a run: its config.yml, its checkpoints, its data."""
+"""Where a run lies: its config.yml, its checkpoints, its data."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import no_type_check
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, last_whole
@@ -57,13 +58,14 @@ def anchored(data: Path, config: Path, method: str, output_dir: Path) -> Path:
     run = config.resolve().parent
     if data.exists() or data.is_absolute() or output_dir.is_absolute():
         return data
-    if run.parent.name != method or len(run.parents) < 3:  # noqa: PLR2004
+    if run.parent.name != method or len(run.parents) < 3:
         return data
     outputs = run.parents[2]
     started_in = Path(*outputs.parts[: len(outputs.parts) - len(output_dir.parts)])
     return started_in / data if started_in / output_dir == outputs and (started_in / data).exists() else data
 
 
+@no_type_check  # It looks for the caller of its caller: no checks of types, as in tests, may stand between.
 def config_being_opened() -> Path | None:
     """The config.yml that nerfstudio's `eval_setup` is reading, if that is who calls our caller.
 

@@ -1,4 +1,4 @@
-"""A lock that allows only one training at a time in the folder of a run."""
+"""One training at a time in a run's folder."""
 
 from __future__ import annotations
 

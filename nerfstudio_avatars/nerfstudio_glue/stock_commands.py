@@ -1,4 +1,4 @@
-"""How nerfstudio's own commands (`ns-train`, `ns-eval`, `ns-render`, `ns-viewer`) differ for our methods.
+"""What nerfstudio's own commands (`ns-train`, `ns-eval`, `ns-render`, `ns-viewer`) do differently for our methods.
 
 A user's mistake ends in its message alone, and checkpoints are compared with the model before they are taken up. Runs
 of other methods are none of this module's business.

@@ -1,4 +1,4 @@
-"""nerfstudio's trainer, which also runs without a GPU, and can be stopped and resumed without a trace."""
+"""nerfstudio's trainer, made to last: without a GPU where there is none, stopped and resumed without a trace."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, no_type_check
 
 import torch
 import yaml
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -24,6 +24,7 @@ from nerfstudio_avatars.nerfstudio_glue.random_state import random_state, restor
 from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being_opened, last_checkpoint
 from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints
+from nerfstudio_avatars.nerfstudio_glue.told_training import ToldTraining
 from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UnsoundSteps, WatchingScaler
 
 
@@ -39,6 +40,7 @@ class AvatarTrainerConfig(TrainerConfig):
         """The run's folder: where it was opened, or where its training writes it."""
         return self.opened_in or super().get_base_dir()
 
+    @no_type_check  # As `config_being_opened` has it.
     def get_checkpoint_dir(self) -> Path:
         """Where the checkpoints are: a finished run is found by its config.yml, whatever its folder is called now."""
         config = config_being_opened()
@@ -95,7 +97,7 @@ class _AskedToStopError(Exception):
     """Between two steps: the training was asked to end."""
 
 
-class AvatarTrainer(Trainer):
+class AvatarTrainer(ToldTraining):
     """Trains on the CPU if there is no GPU, and keeps all schedules as long as the training.
 
     Ctrl-C and SIGTERM end the training after the step at hand, with a checkpoint. A run that goes on from a checkpoint

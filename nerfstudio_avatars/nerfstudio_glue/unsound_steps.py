@@ -1,4 +1,4 @@
-"""Steps whose loss is not finite: they are skipped and counted and, if they continue, undone."""
+"""Steps whose loss is no finite number: left out, counted, and where they do not cease, undone."""
 
 from __future__ import annotations
 

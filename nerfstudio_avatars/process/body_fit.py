@@ -160,7 +160,7 @@ class BodyFit:
         told = torch.stack([F.normalize(self._places[:, b] - self._places[:, a], dim=-1) for a, b in BONES], 1)
         loss = loss + 0.02 * (1 - (directions * told).sum(-1)).mean()
         loss = loss + 0.05 * (1 - upward(joints) @ F.normalize(self._vertical, dim=0)).mean()
-        if len(joints) > 2:  # noqa: PLR2004
+        if len(joints) > 2:
             loss = loss + 2 * (joints[2:] - 2 * joints[1:-1] + joints[:-2]).square().sum(-1).mean()
         if stage >= POSE:
             knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]

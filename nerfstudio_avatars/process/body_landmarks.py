@@ -101,7 +101,7 @@ def _pasted(
     pasted = cv2.warpAffine(share.astype(np.float32), to_picture, (width, height), flags=cv2.INTER_LINEAR)
     mask = pasted.clip(0, 255).round().astype(np.uint8)
     count, parts, sizes, _ = cv2.connectedComponentsWithStats((mask >= PERSON).astype(np.uint8))
-    if count > 2:  # noqa: PLR2004  # The background is one.
+    if count > 2:  # The background is one.
         others = ~np.isin(parts, (0, 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()))
         # What belongs to the other parts, their soft edges included.
         mask[cv2.dilate(others.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = 0

@@ -78,6 +78,11 @@ class UnsupVolanimModel(Model):
     """Connects nerfstudio and the network: which identity, which driving frame, which loss."""
 
     config: UnsupVolanimModelConfig
+    next_commands = (
+        "ns-avatar drive --load-config {config} --image somebody.png --driving clip.mp4",
+        "ns-eval --load-config {config} --output-path eval.json",
+    )
+    """What to do with a trained model."""
 
     def populate_modules(self) -> None:
         """Builds the network for the identities of the data."""
@@ -176,6 +181,7 @@ class UnsupVolanimModel(Model):
             "losses": losses,
             "accumulation": step.pictures.accumulation.detach(),
             "parts": step.pictures.parts.detach(),
+            "psnr": step.psnr,
         }
 
     def _compare(self, rendered: Tensor, target: Tensor) -> Tensor:
@@ -189,9 +195,10 @@ class UnsupVolanimModel(Model):
         raise NotImplementedError("unsup-volanim renders cameras, not ray bundles: use get_outputs_for_camera")
 
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
-        """Share of the picture that the object covers, and share of the largest part."""
+        """PSNR, share of the picture that the object covers, and share of the largest part."""
         parts = outputs["parts"].mean((0, 1))
         return {
+            "psnr": outputs["psnr"],
             "accumulation": outputs["accumulation"].mean(),
             "largest_part": parts.max() / parts.sum().clamp_min(1e-6),
         }
@@ -373,7 +380,7 @@ class UnsupVolanimModel(Model):
             "ssim": float(ssim(outputs["rgb"], truth)),
         }
         if bool(batch["has_mask"]):
-            ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5  # noqa: PLR2004
+            ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5
             metrics["mask_iou"] = float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1))
         elif self.clips.has_masks:
             metrics["mask_iou"] = math.nan

@@ -161,7 +161,7 @@ class VolumetricAnimation(nn.Module):
         codes: Float[Tensor, "batch size"],
         levels: int | None = None,
         shape_scale: float = 1.0,
-        detail: Float[Tensor, "batch 4 n n n"] | None = None,
+        detail: Float[Tensor, "batch 4 finest finest finest"] | None = None,
     ) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of whitened codes: part logits, RGB, density before its activation.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize, pixel_grid
@@ -103,6 +103,8 @@ class AnimationStep:
     pictures: VoxelPictures
     poses: PartPoses
     """Poses that the pictures were rendered with."""
+    psnr: Float[Tensor, ""]
+    """PSNR of the pictures against the frames, decibels."""
 
 
 def animation_step(
@@ -161,7 +163,8 @@ def animation_step(
         losses["mask"] = config.mask * mask_loss(accumulation, masks[:, 0], config.mask_as_logits)
     if config.pull and found is not None:
         losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)
-    return AnimationStep(losses, pictures, poses)
+    psnr = -10 * F.mse_loss(rendered.detach(), target).log10()
+    return AnimationStep(losses, pictures, poses, psnr)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class _Window:
         top, left = torch.randint(0, size - side + 1, (2,)).tolist()
         return cls(size, side, top, left)
 
-    def of(self, pictures: Float[Tensor, "frames channels size size"]) -> Float[Tensor, "frames channels side side"]:
+    def of(self, pictures: Shaped[Tensor, "*frames size size"]) -> Shaped[Tensor, "*frames side side"]:
         """The region of pictures."""
         return pictures[..., self.top : self.top + self.side, self.left : self.left + self.side]
 

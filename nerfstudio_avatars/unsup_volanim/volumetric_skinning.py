@@ -41,7 +41,7 @@ class PartPoses:
         back = self.rotation.mT
         return PartPoses(back, -(back @ self.translation[..., None])[..., 0])
 
-    def __getitem__(self, index: slice | Tensor) -> PartPoses:
+    def __getitem__(self, index: slice | list[int] | Tensor) -> PartPoses:
         """Some rows of the batch."""
         return PartPoses(self.rotation[index], self.translation[index])
 

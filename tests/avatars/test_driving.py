@@ -122,7 +122,7 @@ def test_pictures_of_somebody_new_are_moved_absolutely_or_relatively(run, shot, 
     monkeypatch.setattr(model, "render_identity", remember)
     new = replace(shot, image=(picture,), seconds=0.1)
     drive(run, new, output)
-    absolute, own = drawn[0], model.pose_of_picture(torch.from_numpy(np.asarray(Image.open(picture))).float() / 255)
+    absolute, own = drawn[0], model.pose_of_picture(torch.from_numpy(np.array(Image.open(picture))).float() / 255)
     torch.testing.assert_close(absolute.rotation, model.driving_pose(1, 0).rotation, atol=1e-5, rtol=0)
     drawn.clear()
     drive(run, replace(new, relative=True), output)

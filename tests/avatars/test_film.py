@@ -1,6 +1,7 @@
 """Shots: timing, framing and pixels, with a model that only records what it is asked for."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -203,7 +204,7 @@ def test_a_file_that_is_no_camera_path_is_told(text, message, tmp_path):
 
 
 def test_a_camera_path_of_pictures_too_small_is_told(camera_file, tmp_path):
-    content = json.loads(open(camera_file(), encoding="utf8").read())
+    content = json.loads(Path(camera_file()).read_text("utf8"))
     (tmp_path / "path.json").write_text(json.dumps(content | {"render_height": 1}))
     with pytest.raises(UserError, match="30x1 pixels"):
         Shot(camera=str(tmp_path / "path.json")).check()

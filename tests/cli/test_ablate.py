@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import tyro
@@ -185,7 +186,7 @@ def _train(**_):
     import sys
 
     subprocess.run([sys.executable, "-c", "x = bytearray(64 << 20)"], check=True)
-    return TrainedRun(None, 1, 1.0, 1.0)
+    return TrainedRun(Path("config.yml"), 1, 1.0, 1.0)
 
 
 def test_memory_is_that_of_the_training_process(monkeypatch):

@@ -26,7 +26,7 @@ def number_of(rgb):
     return sum(int(value > 128) << bit for bit, value in enumerate(centres.flatten()))
 
 
-def write_video(  # noqa: PLR0913
+def write_video(
     path: Path,
     frames=20,
     codec="libx264",

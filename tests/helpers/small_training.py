@@ -2,15 +2,23 @@
 
 import copy
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 
 from nerfstudio_avatars.methods import instant_avatar
 from nerfstudio_avatars.nerfstudio_glue.trainer import fit_schedules
 
 TRAINER = SimpleNamespace(world_size=1, mixed_precision=False, gradient_accumulation_steps={})
 """What is asked of nerfstudio's trainer."""
+
+
+def callback_attributes(trainer: Any = None) -> TrainingCallbackAttributes:
+    """What nerfstudio's trainer hands to those who ask for callbacks."""
+    nothing: Any = None
+    return TrainingCallbackAttributes(optimizers=nothing, grad_scaler=nothing, pipeline=nothing, trainer=trainer)
 
 
 def take_many_points_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +48,7 @@ class SmallTraining:
         self.pipeline = config.pipeline.setup(device=device, test_mode="test")
         self.pipeline.train()
         self.model = self.pipeline.model
-        self.callback = self.pipeline.get_training_callbacks(SimpleNamespace(trainer=TRAINER))[0]
+        self.callback = self.pipeline.get_training_callbacks(callback_attributes(TRAINER))[0]
         groups = self.model.get_param_groups()
         self.adam = [config.optimizers[name]["optimizer"].setup(group) for name, group in groups.items()]
         self.pipeline.datamanager.next_train(0)  # Decodes the pictures.

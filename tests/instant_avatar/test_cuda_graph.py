@@ -14,6 +14,9 @@ from nerfstudio_avatars.instant_avatar import model as instant_avatar
 from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget
 
+# Stand-ins for nerfstudio's trainer and rays.
+pytestmark = pytest.mark.usefixtures("unchecked_types")
+
 RECORDER = "torch.cuda.make_graphed_callables"
 
 

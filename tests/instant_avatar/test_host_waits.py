@@ -14,9 +14,9 @@ from small_training import SmallTraining, take_many_points_at_once
 
 from nerfstudio_avatars.demo import draw_demo_sequence
 
-ON_HOST = ("host_reads.py:send", "frame_ray_sampler.py:_")
+ON_HOST = ("dynamic_sizes.py:send", "frame_ray_sampler.py:_")
 """Numbers of frames, which go to the device without waiting for it: made on the host."""
-SETTLING = Counter({"host_reads.py:_read": 1})
+SETTLING = Counter({"dynamic_sizes.py:_read": 1})
 
 
 class Training(SmallTraining):
@@ -43,14 +43,14 @@ def test_a_training_step_does_not_wait(data, monkeypatch, frames):
     training = Training(data, frames, "cpu")
     training.model.config.refine_from = 1.0
     for step in range(4):
-        assert training.waits(step)["host_reads.py:_read"]
+        assert training.waits(step)["dynamic_sizes.py:_read"]
     training.waits(16)
-    posed = Counter({"host_reads.py:_read": 1})
+    posed = Counter({"dynamic_sizes.py:_read": 1})
     assert training.waits(17) <= posed  # Frames that are seen for the first time.
     training.model.config.refine_from = 0.0
     for step in (18, 19, 20):
         # How large posed bins are is not known before poses move.
-        assert training.waits(step)["host_reads.py:_read"] == 1
+        assert training.waits(step)["dynamic_sizes.py:_read"] == 1
     assert training.waits(32) == SETTLING
     assert training.waits(33) == training.waits(36) == Counter()
     assert training.model._budget.fits
@@ -107,7 +107,7 @@ def test_a_step_beyond_its_budget_teaches_nothing(data, monkeypatch):
     assert all(loss == 0 for loss in training.losses.values())
     assert not training.model.avatar.field.table.grad.any()
     for step in (16, 17, 18):  # Finds that more is needed, and reads how much.
-        assert training.waits(step)["host_reads.py:_read"] and training.losses["rgb"] > 0
+        assert training.waits(step)["dynamic_sizes.py:_read"] and training.losses["rgb"] > 0
     training.waits(32)
     assert not training.waits(33)
     assert budget.fits and training.losses["rgb"] > 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
+from small_training import callback_attributes
 
 from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
@@ -41,7 +42,7 @@ def train(config, steps=STEPS):
     pipeline = config.pipeline.setup(device="cpu", test_mode="test")
     pipeline.train()
     model = pipeline.model
-    callbacks = pipeline.get_training_callbacks(None)
+    callbacks = pipeline.get_training_callbacks(callback_attributes())
     groups = model.get_param_groups()
     adam = {name: config.optimizers[name]["optimizer"].setup(parameters) for name, parameters in groups.items()}
     losses = []
@@ -59,7 +60,7 @@ def train(config, steps=STEPS):
         for callback in callbacks:
             if "AFTER_TRAIN_ITERATION" in callback.where_to_run[0].name:
                 callback.run_callback(step)
-        losses.append({name: float(value) for name, value in loss.items()} | {"psnr": float(metrics["psnr"])})
+        losses.append({name: value.item() for name, value in loss.items()} | {"psnr": float(metrics["psnr"])})
     pipeline.eval()
     return pipeline, losses
 

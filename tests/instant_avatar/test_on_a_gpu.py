@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pretend_gpu import GPU, GpuTensor, pretend_gpu
+from small_training import callback_attributes
 
 from nerfstudio_avatars.avatars.film import Shot, frames
 from nerfstudio_avatars.demo import draw_demo_sequence
@@ -55,7 +56,7 @@ def train(config, device, steps):
     """Trains for the given steps; the losses of each."""
     pipeline = build(config, device)
     pipeline.train()
-    before, after = pipeline.get_training_callbacks(None)
+    before, after = pipeline.get_training_callbacks(callback_attributes())
     adam = [config.optimizers[name]["optimizer"].setup(group) for name, group in pipeline.get_param_groups().items()]
     losses = []
     for step in steps:

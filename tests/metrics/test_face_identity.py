@@ -99,7 +99,7 @@ def test_light_and_size_leave_the_person_the_same():
 
 
 @needs_runtime
-@pytest.mark.skipif(len(HEADS) < 2, reason="no real clips on this machine")  # noqa: PLR2004
+@pytest.mark.skipif(len(HEADS) < 2, reason="no real clips on this machine")
 def test_frames_of_one_person_lie_closer_than_those_of_two():
     import av
 

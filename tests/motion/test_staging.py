@@ -127,6 +127,7 @@ def test_frames_are_counted_at_the_new_rate(standin, walk):
         (dict(blend_frames=-2), "blend over -2"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_impossible_options_are_named(standin, walk, options, message):
     with pytest.raises(ValueError, match=message):
         stage_motion(walk, standin, **options)

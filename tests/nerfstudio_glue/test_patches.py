@@ -2,15 +2,17 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
-from nerfstudio_avatars.nerfstudio_glue import patches
+from nerfstudio_avatars.nerfstudio_glue import known_warnings, patches
 
 
 def test_checkpoints_with_numpy_scalars_load():
@@ -80,6 +82,27 @@ def test_openmp_waits_calmly_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setenv("GOMP_SPINCOUNT", "77")
     patches.calm_openmp()
     assert os.environ["OMP_WAIT_POLICY"] == "passive" and os.environ["GOMP_SPINCOUNT"] == "77"
+
+
+@pytest.mark.parametrize("known", known_warnings.KNOWN_WARNINGS, ids=lambda known: known.message[:20])
+def test_known_warnings_are_left_out_with_a_reason_and_others_are_not(known):
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        known_warnings.quieten()
+        warnings.warn("something else", known.category, stacklevel=1)
+        said = re.sub(r"\\|\(_method\)\?", "", known.message)
+        warnings.warn(re.sub(r"\((\w+)\|[\w|]+\)", r"\1", said) + " and more", known.category, stacklevel=1)
+    assert [str(one.message) for one in seen] == ["something else"]
+    assert len(known.reason) > 20
+
+
+@pytest.mark.parametrize(("program", "quiet"), [("/bin/ns-train", True), ("ns-eval.exe", True), ("python.py", False)])
+def test_only_nerfstudios_commands_are_quiet_from_the_start(program, quiet, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program, "method"])
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        known_warnings.when_torch_is_imported()
+        assert len(warnings.filters) == quiet * len(known_warnings.KNOWN_WARNINGS)
 
 
 def test_the_module_itself_is_light():

@@ -330,7 +330,9 @@ def test_strangers_are_found_anew_only_when_they_are_asked_for_again(model, caps
 def test_strangers_are_found_with_the_masks_of_the_data(model, monkeypatch):
     asked = []
     stranger = model.clips.table.of_split("test")[0]
-    monkeypatch.setattr(model, "invert", lambda _, masks: asked.append(masks) or SimpleNamespace(cube=None))
+    monkeypatch.setattr(
+        model, "invert", lambda _, masks: asked.append(masks) or SimpleNamespace(cube=torch.zeros(5, 2, 2, 2))
+    )
     model.cube_of_clip(stranger)
     assert asked[0].shape == (1, SIZE, SIZE) and 0.1 < asked[0].mean() < 0.9
 

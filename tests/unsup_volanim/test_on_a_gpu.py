@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -143,13 +144,15 @@ def test_a_checkpoint_goes_from_one_device_to_the_other(on_gpu, head_clips, smal
 def test_identities_are_matched_by_name(on_gpu):
     model = on_gpu.model
     with pretend_gpu():
-        state, names = model.state_dict(), model._identities
-        model._identities = [names[1], "somebody new", names[0], names[3]]
+        state, clips = model.state_dict(), model.clips
+        names = clips.identities
+        model.clips = replace(clips, identities=[names[1], "somebody new", names[0], names[3]])
         model.load_state_dict(state)
-        model._identities = names
+        model.clips = clips
         model.load_state_dict(state)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_clip_drives_somebody(on_gpu, tmp_path, relative):
     """As `ns-avatar drive` does."""

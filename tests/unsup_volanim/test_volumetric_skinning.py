@@ -60,7 +60,7 @@ def test_rows_of_a_batch(poses):
 
 
 def test_detached_poses_stop_the_gradient():
-    poses = PartPoses(torch.eye(3).requires_grad_(), torch.zeros(3).requires_grad_())
+    poses = PartPoses(torch.eye(3)[None].requires_grad_(), torch.zeros(1, 3).requires_grad_())
     assert not poses.detach().rotation.requires_grad and not poses.detach().translation.requires_grad
 
 

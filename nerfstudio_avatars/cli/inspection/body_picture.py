@@ -57,7 +57,7 @@ def _colours(body: BodyModel) -> Float[np.ndarray, "vertices 3"]:
     return body.weights.double().numpy() @ of_joint
 
 
-def _draw(  # noqa: PLR0913
+def _draw(
     vertices: Float[np.ndarray, "vertices 3"],
     body: BodyModel,
     colours: Float[np.ndarray, "vertices 3"],

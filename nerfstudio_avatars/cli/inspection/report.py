@@ -72,6 +72,6 @@ def shown(value: Any) -> str:
         return ", ".join(f"{key} {shown(entry)}" for key, entry in value.items())
     if isinstance(value, list | tuple):
         parts = [shown(entry) for entry in value]
-        is_range = len(value) == 2 and all(isinstance(entry, int | float) for entry in value)  # noqa: PLR2004
+        is_range = len(value) == 2 and all(isinstance(entry, int | float) for entry in value)
         return (" ... " if is_range else "; ").join(parts)
     return str(value)

@@ -125,10 +125,10 @@ def _told_of_motion(recording: Recording, motion: BodySequence) -> list[str]:
     count = len(motion) - len(recording.novel_poses)
     poses = torch.cat([motion.global_orient, motion.body_pose], 1)[:count].double()
     still = poses[:, 3:].abs().amax(1) < AT_REST
-    if count > 2 and still[0] and not still[1:].all():  # noqa: PLR2004
+    if count > 2 and still[0] and not still[1:].all():
         where = "and not learnt from unless it is asked for" if 0 not in recording.splits["train"] else "the video's?"
         notes.append(f"the pose of frame 0 is a T-pose, {where} If not, leave it out: --train 1:{count - 1}")
-    if count < 3:  # noqa: PLR2004
+    if count < 3:
         return notes
     place = motion.transl[:count].double()
     speed = float(place.diff(dim=0).norm(dim=1).median() * motion.fps)
@@ -145,7 +145,7 @@ def _told_of_motion(recording: Recording, motion: BodySequence) -> list[str]:
     leaps = torch.minimum((place[1:-1] - place[:-2]).norm(dim=1), (place[2:] - place[1:-1]).norm(dim=1))
     found = ((leaps > LEAP) & (neighbours < LEAP)).nonzero()[:, 0] + 1
     if len(found):
-        named = ", ".join(str(int(frame)) for frame in found[:5]) + (", ..." if len(found) > 5 else "")  # noqa: PLR2004
+        named = ", ".join(str(int(frame)) for frame in found[:5]) + (", ..." if len(found) > 5 else "")
         notes.append(
             f"{len(found)} frames lie more than {LEAP:g} m from their neighbours ({named}): outliers of the fit"
         )
@@ -175,7 +175,7 @@ class _Seen:
     def of(cls, recording: Recording, frame: int, vertices: Float[np.ndarray, "vertices 3"]) -> _Seen:
         extrinsic, intrinsic = recording.extrinsics[frame], recording.intrinsics[frame]
         seen = vertices @ extrinsic[:3, :3].T + extrinsic[:3, 3]
-        before = seen[:, 2] > 1e-3  # noqa: PLR2004
+        before = seen[:, 2] > 1e-3
         pixels = np.full((len(seen), 2), -1e6)
         projected = seen[before] @ intrinsic.T
         pixels[before] = projected[:, :2] / projected[:, 2:]
@@ -213,7 +213,7 @@ def _filled(points: Float[np.ndarray, "vertices 2"], rows: int, columns: int) ->
 
 
 def _check_place(recording: Recording, frames: list[int], seen: list[_Seen]) -> None:
-    behind = [frame for frame, one in zip(frames, seen, strict=True) if one.behind > 0.5]  # noqa: PLR2004
+    behind = [frame for frame, one in zip(frames, seen, strict=True) if one.behind > 0.5]
     fix = "give poses, extrinsics and intrinsics of one recording: metres, OpenCV's axes (y down, z forward), pixels"
     if len(behind) > len(frames) / 2:
         found = f"the posed body is behind the camera in {len(behind)} of {len(frames)} frames (first: {behind[0]})"
@@ -222,7 +222,7 @@ def _check_place(recording: Recording, frames: list[int], seen: list[_Seen]) -> 
     if not NEAREST <= distance <= FARTHEST:
         found = f"a person {distance:.3g} m from the camera"
         raise DataError(recording.folder, found, f"{NEAREST:g} to {FARTHEST:g} m", fix + "; not millimetres")
-    outside = [frame for frame, one in zip(frames, seen, strict=True) if one.within < 0.05]  # noqa: PLR2004
+    outside = [frame for frame, one in zip(frames, seen, strict=True) if one.within < 0.05]
     if len(outside) > len(frames) / 2:
         middle = np.median([np.median(one.points, axis=0) for one in seen], axis=0) * (
             max(recording.height, recording.width) / SIDE
@@ -253,7 +253,7 @@ def _turned_back(
     around = np.median([mask[~body].mean() for mask, body in told])
     fit = np.median([overlap(mask, body) for mask, body in told])
     inverse = np.median([overlap(~mask, body) for mask, body in told])
-    if not (around - on > 0.5 and inverse > fit + CLEARLY and inverse > LEAST_OVERLAP):  # noqa: PLR2004
+    if not (around - on > 0.5 and inverse > fit + CLEARLY and inverse > LEAST_OVERLAP):
         return recording, masks, []
     back = InvertedMasks(recording)
     note = (
@@ -289,9 +289,9 @@ def _check_overlap(
         fix = "give masks, poses, body and cameras of one recording, frame by frame: draw the poses over the pictures"
         raise DataError(recording.folder, found, f"at least {LEAST_OVERLAP}", fix)
     notes = [] if fit >= GOOD_OVERLAP else [f"{shown}; {GOOD_OVERLAP} or more is usual: look at the poses and masks"]
-    if upright < -0.5:  # noqa: PLR2004
+    if upright < -0.5:
         notes.append("the person stands on their head in the pictures, and so do the poses: is the video upside down?")
-    elif abs(upright) < 0.5:  # noqa: PLR2004
+    elif abs(upright) < 0.5:
         notes.append("the person lies across the picture, and so do the poses: was the camera held sideways?")
     return notes
 

@@ -130,7 +130,7 @@ class FrameRaySampler:
         """Pixels to draw from: in the region of interest, and in the rest of the box around the person."""
         inside, outside = [], []
         for mask in masks:
-            person = mask > 127  # noqa: PLR2004
+            person = mask > 127
             near = _dilate(mask > 0, self.sampling.dilation)
             if self.sampling.kind == "edge":
                 band = _dilate(person, self.sampling.edge_width) & _dilate(~person, self.sampling.edge_width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 
+@runtime_checkable
 class PictureReader(Protocol):
     """Reads pictures of a sequence in rising order."""
 

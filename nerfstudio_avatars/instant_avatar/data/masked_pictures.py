@@ -170,7 +170,7 @@ def rgba_picture(path: Path, height: int, width: int) -> MaskedFrame:
 
 def _has_alpha(path: Path) -> bool:
     picture = read_picture(path)
-    return picture.ndim == _COLOUR and picture.shape[2] == _COLOUR + 1 and bool(picture[..., 3].min() < 255)  # noqa: PLR2004
+    return picture.ndim == _COLOUR and picture.shape[2] == _COLOUR + 1 and bool(picture[..., 3].min() < 255)
 
 
 def _alpha(path: Path, picture: np.ndarray) -> UInt8[np.ndarray, "height width"]:

@@ -112,7 +112,7 @@ class _Placed:
         volume = float(np.linalg.det(matrix)) if np.isfinite(matrix).all() and np.isfinite(shift).all() else np.nan
         self.scale, self.shift = np.cbrt(volume), shift
         self.rotation = matrix / self.scale if volume > 0 else matrix
-        if not volume > 0 or np.abs(self.rotation @ self.rotation.T - np.eye(3)).max() > 0.02:  # noqa: PLR2004
+        if not volume > 0 or np.abs(self.rotation @ self.rotation.T - np.eye(3)).max() > 0.02:
             expected = "a rotation times a scale, and a translation"
             raise DataError(path, f"a matrix of determinant {volume:.3g}", expected, COPY_AGAIN)
 

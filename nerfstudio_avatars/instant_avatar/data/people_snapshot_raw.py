@@ -50,7 +50,7 @@ def read_poses(folder: Path) -> BodySequence:
             raise DataError(path, f"{name} of type {value.dtype}", "numbers", COPY_AGAIN)
     pose, transl, betas = (np.asarray(fields[name], np.float32) for name in ("pose", "trans", "betas"))
     shapes = (pose.shape, transl.shape, betas.shape)
-    fits = pose.shape[1:] == (72,) and transl.shape[1:] == (3,) and betas.size == 10  # noqa: PLR2004
+    fits = pose.shape[1:] == (72,) and transl.shape[1:] == (3,) and betas.size == 10
     count = min(len(pose), len(transl)) if fits else 0
     if not count:
         expected = "pose (F,72), trans (F,3), betas (10)"
@@ -230,7 +230,7 @@ def _masks_shape(path: Path) -> tuple[int, int, int]:
             shape, kind = masks.shape, masks.dtype.kind
     except (OSError, KeyError, AttributeError, RuntimeError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
-    if len(shape) != 3 or 0 in shape or kind not in "iub":  # noqa: PLR2004
+    if len(shape) != 3 or 0 in shape or kind not in "iub":
         raise DataError(path, f"masks of shape {shape} and type {kind}", expected, COPY_AGAIN)
     return shape
 

@@ -111,7 +111,7 @@ def decontaminated(
     return rgb
 
 
-def shrunk(  # noqa: PLR0913
+def shrunk(
     rgb: UInt8[np.ndarray, "h w 3"],
     mask: UInt8[np.ndarray, "h w"],
     height: int,

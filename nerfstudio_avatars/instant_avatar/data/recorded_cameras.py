@@ -58,7 +58,7 @@ def read_cameras(
     return stacked[0], stacked[1], height, width
 
 
-def check_cameras(  # noqa: PLR0913
+def check_cameras(
     path: Path,
     intrinsics: Float[np.ndarray, "frames 3 3"],
     extrinsics: Float[np.ndarray, "frames 4 4"],

@@ -84,13 +84,13 @@ def read_clip(info: Path) -> SurrealClip:
     missing = [name for name in NEEDED if name not in fields]
     if missing:
         raise DataError(info, f"no {', '.join(missing)}", f"the fields {', '.join(NEEDED)}", COPY_AGAIN)
-    count = fields["pose"].shape[-1] if fields["pose"].ndim == 2 and len(fields["pose"]) == 72 else 1  # noqa: PLR2004
+    count = fields["pose"].shape[-1] if fields["pose"].ndim == 2 and len(fields["pose"]) == 72 else 1
     arrays = {
         name: _frames_first(info, name, fields[name], head, count)
         for name, head in (("pose", (72,)), ("shape", (10,)), ("joints2D", (2, 24)), ("joints3D", (3, 24)))
     }
     zrot, gender = (_per_frame(info, name, fields[name], count) for name in ("zrot", "gender"))
-    if fields["camLoc"].size != 3:  # noqa: PLR2004
+    if fields["camLoc"].size != 3:
         raise DataError(info, f"camLoc of shape {fields['camLoc'].shape}", "(3, 1), metres", COPY_AGAIN)
     if np.ptp(arrays["shape"], axis=0).max() > LARGEST_SPREAD or np.ptp(gender) > 0:
         raise DataError(info, "shape or gender changes within the clip", "one person a clip", "split the clip")

@@ -146,9 +146,9 @@ def _check_masks(clip: SurrealClip) -> None:
                 named += float(np.linalg.norm(middle - places[joint]))
                 exchanged += float(np.linalg.norm(middle - places[OTHER_SIDE[joint]]))
     path = clip.beside("_segm.mat")
-    if inside and np.mean(inside) < 0.5:  # noqa: PLR2004
+    if inside and np.mean(inside) < 0.5:
         found = f"{np.mean(inside):.0%} of the trunk's joints2D lie in the mask"
-        found += f"; {np.mean(inside_mirrored):.0%} if it is mirrored" if np.mean(inside_mirrored) > 0.8 else ""  # noqa: PLR2004
+        found += f"; {np.mean(inside_mirrored):.0%} if it is mirrored" if np.mean(inside_mirrored) > 0.8 else ""
         raise DataError(path, found, "joints2D and masks of the same pictures", AS_DISTRIBUTED)
     if exchanged < 0.6 * named:
         found = "the body parts' left and right labels lie at the joints of the other side (mirrored, or exchanged)"

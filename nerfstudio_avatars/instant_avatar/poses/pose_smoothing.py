@@ -149,4 +149,4 @@ def _nearest(turns: Float[np.ndarray, "frames 3"], given: Float[np.ndarray, "fra
     axis = turns / np.maximum(angle, 1e-12)
     along = (given * axis).sum(1, keepdims=True)
     full = np.round((along - angle) / (2 * np.pi))
-    return np.where(angle > 1e-6, turns + axis * full * 2 * np.pi, turns)  # noqa: PLR2004
+    return np.where(angle > 1e-6, turns + axis * full * 2 * np.pi, turns)

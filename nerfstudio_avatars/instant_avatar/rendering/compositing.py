@@ -28,7 +28,7 @@ def rendering_weights(
 
 
 def over(
-    premultiplied: Float[Tensor, "*n 3"], accumulation: Float[Tensor, "*n 1"], background: Float[Tensor, "*n 3"]
+    premultiplied: Float[Tensor, "*n 3"], accumulation: Float[Tensor, "*n 1"], background: Float[Tensor, "*#n 3"]
 ) -> Float[Tensor, "*n 3"]:
     """Composites colour over a background."""
     return premultiplied + (1 - accumulation) * background

@@ -98,7 +98,7 @@ def marching_union(
     directions: Float[Tensor, "rays 3"],
     jitter: Float[Tensor, "rays"],
     step: float,
-    transforms: Float[Tensor, "24 4 4"],
+    transforms: Float[Tensor, "joints 4 4"],
     grid: UnionGrid,
 ) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
     """Program: samples in occupied cells, within the paper's shell: one metre about the root, seen from the camera.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Int
@@ -39,7 +40,7 @@ class ClipTable:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, clip: int) -> Clip:
+    def __getitem__(self, clip: SupportsIndex) -> Clip:
         return self.clips[clip]
 
     def __iter__(self) -> Iterator[Clip]:

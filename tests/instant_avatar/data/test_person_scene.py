@@ -24,6 +24,7 @@ def _outputs(folder, factor):
         (3.2, "48x48 pixels become 15x15.*at least 16"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_factors_that_leave_no_picture_are_refused(tmp_path, factor, told):
     with pytest.raises(DataError, match=f"(?s)--downscale-factor.*{told}.*fix:"):
         _outputs(write_preprocessed(tmp_path / "one"), factor)

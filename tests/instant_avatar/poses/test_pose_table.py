@@ -78,7 +78,7 @@ def test_steady_motion_costs_nothing_and_jitter_does(standin):
     assert table.smoothness(torch.tensor([1, 3, 6])) < 1e-10
     with torch.no_grad():
         table.frame_correction[3, [10, 40, 74]] = 0.1
-    assert float(table.smoothness(torch.tensor([3]))) == pytest.approx(3 * 0.1**2 / 75, rel=0.1)
+    assert table.smoothness(torch.tensor([3])).item() == pytest.approx(3 * 0.1**2 / 75, rel=0.1)
     assert table.smoothness(torch.tensor([6])) < 1e-10
 
 
