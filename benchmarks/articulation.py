@@ -16,10 +16,10 @@ from stand_in import StandIn, median_seconds, note, peak_memory_mb  # first: it 
 # isort: split
 import torch
 import tyro
+from dense_search import DenseSearch
 
 from nerfstudio_avatars.instant_avatar.articulation.binning import bin_cells
 from nerfstudio_avatars.instant_avatar.articulation.broyden import TransformGrid, broyden_unpose, pack_roots
-from nerfstudio_avatars.instant_avatar.articulation.dense_search import DenseSearch
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.articulation.snarf import unpose

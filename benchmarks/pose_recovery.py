@@ -3,7 +3,7 @@
 
     python benchmarks/pose_recovery.py --degrees 3 --centimetres 2 --flips 3
 
-Draws the demo's person, makes the poses of the *training* frames wrong (`data/demo/wrong_poses.py`), and trains the CPU
+Draws the demo's person, makes the poses of the *training* frames wrong (`wrong_poses.py`), and trains the CPU
 method three times: true poses; wrong poses; wrong poses that are refined. Poses of held-out pictures are the true ones.
 """
 
@@ -24,13 +24,13 @@ from stand_in import note, peak_memory_mb  # first: it settles how torch's threa
 import torch
 import tyro
 from torch import Tensor
+from wrong_poses import copy_with_poses, flipped, jittered, pose_error
 
 from nerfstudio_avatars.avatars.measure import follow, measure
 from nerfstudio_avatars.avatars.nerfstudio_commands import train
 from nerfstudio_avatars.avatars.protocols import Protocol, Refinement
 from nerfstudio_avatars.avatars.run import LoadedRun, load_run
 from nerfstudio_avatars.demo import draw_demo_sequence
-from nerfstudio_avatars.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
 from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses
 
 METHOD = "instant-avatar-cpu"

@@ -18,6 +18,7 @@ import torch
 
 # What tests of several folders import.
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores, and torch's threads would only wait for each other. Kernels keep two: threads that

@@ -17,8 +17,6 @@ from nerfstudio_avatars.instant_avatar.articulation.snarf_weights import WeightV
 
 INIT_BONES = (0, 1, 2, 4, 5, 10, 11, 12, 15, 16, 17, 18, 19)
 """InstantAvatar's initial guesses: pelvis, hips, knees, feet, neck, head, shoulders and elbows move rigidly."""
-FAST_SNARF_INIT_BONES = (0, 1, 2, 4, 5, 16, 17, 18, 19)
-"""Fast-SNARF's own nine."""
 
 
 @dataclass(frozen=True)

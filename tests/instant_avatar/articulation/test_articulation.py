@@ -7,11 +7,11 @@ import dataclasses
 
 import pytest
 import torch
+from dense_search import DenseSearch
 
 from nerfstudio_avatars.bodies.linear_blend_skinning import joint_transforms
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.instant_avatar.articulation.binning import _binning_torch
-from nerfstudio_avatars.instant_avatar.articulation.dense_search import DenseSearch
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh, SkinningVolume

@@ -5,10 +5,10 @@ import json
 
 import pytest
 import torch
+from wrong_poses import copy_with_poses, flipped, jittered, pose_error
 
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.demo import draw_demo_sequence
-from nerfstudio_avatars.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
 from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses
 from nerfstudio_avatars.methods import instant_avatar_cpu
 

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from wrong_poses import copy_with_poses, flipped, jittered, pose_error
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.demo import draw_demo_sequence
-from nerfstudio_avatars.demo.wrong_poses import copy_with_poses, flipped, jittered, pose_error
 from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses
 
 FRAMES = 200
