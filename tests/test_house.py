@@ -11,8 +11,7 @@ PACKAGE = Path(nerfstudio_avatars.__file__).parent
 ROOT = PACKAGE.parent
 OUTWARD = {
     "metrics/face_identity.py:SAME_PERSON": "tells users of the library what a distance means",
-    "motion/joint_map.py:read_joint_map": "the library's, for files whose joints are named by hand",
-    "motion/joint_map.py:joint_map_text": "writes what read_joint_map reads",
+    "nerfstudio_glue/known_warnings.py:when_torch_is_imported": "for torch's own entry point, torch.backends",
 }
 """Names that nothing in the package uses, each with its reason."""
 
