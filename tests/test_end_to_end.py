@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def _environment():
 
 
 def command(name, *arguments, folder):
-    """Runs an installed command; its output is shown when it fails."""
+    """Runs an installed command, which must not warn of anything; its output is shown when it fails."""
     line = [str(COMMANDS / name), *map(str, arguments)]
     done = subprocess.run(
         line,
@@ -46,6 +47,8 @@ def command(name, *arguments, folder):
         check=False,
     )
     assert done.returncode == 0, f"{' '.join(line)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    said = done.stdout + done.stderr
+    assert not [line for line in said.splitlines() if re.search("Warning|XNNPACK|disabled local writer", line)]
     return done.stdout
 
 
@@ -62,11 +65,16 @@ def data(folder):
 
 
 @pytest.fixture(scope="module")
-def run(data, folder):
-    """A run's config.yml. The output folder is relative, as a user leaves it."""
+def training(data, folder):
+    """A run's config.yml, and what its training said. The output folder is relative, as a user leaves it."""
     flags = ["--max-num-iterations", STEPS, "--pipeline.model.refine-poses", "False", "--timestamp", "run"]
-    command("ns-train", "instant-avatar-cpu", "--data", data, *flags, "--vis", "tensorboard", folder=folder)
-    return folder / "outputs" / data.name / "instant-avatar-cpu" / "run" / "config.yml"
+    said = command("ns-train", "instant-avatar-cpu", "--data", data, *flags, "--vis", "tensorboard", folder=folder)
+    return folder / "outputs" / data.name / "instant-avatar-cpu" / "run" / "config.yml", said
+
+
+@pytest.fixture(scope="module")
+def run(training):
+    return training[0]
 
 
 def _is_a_person_on_white(image):
@@ -83,6 +91,18 @@ def _video(path):
 
 def test_training_leaves_a_checkpoint(run):
     assert (run.parent / "nerfstudio_models" / f"step-{STEPS - 1:09d}.ckpt").is_file()
+
+
+def test_training_shows_psnr_and_says_what_to_type_next(training, folder):
+    config, said = training
+    relative = config.relative_to(folder)
+    header = next(line for line in said.splitlines() if "Train PSNR" in line)
+    assert header.index("Step") < header.index("Train PSNR") < header.index("Train Iter")
+    for next_one in (
+        f"ns-viewer --load-config {relative}",
+        f"ns-avatar animate --load-config {relative} --motion walk",
+    ):
+        assert f"  {next_one}" in said.splitlines()
 
 
 def test_training_resumes(run, data, folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ def command(name, *arguments, folder, fails=False):
         check=False,
     )
     assert (done.returncode != 0) == fails, f"{' '.join(line)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    said = done.stdout + done.stderr
+    assert not [line for line in said.splitlines() if re.search("Warning|XNNPACK|disabled local writer", line)]
     return done.stdout + (done.stderr if fails else "")
 
 
