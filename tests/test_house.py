@@ -11,7 +11,6 @@ PACKAGE = Path(nerfstudio_avatars.__file__).parent
 ROOT = PACKAGE.parent
 OUTWARD = {
     "metrics/face_identity.py:SAME_PERSON": "tells users of the library what a distance means",
-    "nerfstudio_glue/known_warnings.py:when_torch_is_imported": "for torch's own entry point, torch.backends",
 }
 """Names that nothing in the package uses, each with its reason."""
 
