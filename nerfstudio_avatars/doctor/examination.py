@@ -10,6 +10,7 @@ from nerfstudio_avatars.doctor.finding import Finding
 NEED_NO_TORCH: tuple[Callable[[], Finding], ...] = (
     packages.python,
     packages.requirements,
+    packages.compiled,
     packages.registration,
     packages.torch_pair,
 )

@@ -25,6 +25,16 @@ METHODS = (
     "unsup-volanim-tiny",
 )
 """What pyproject.toml registers with nerfstudio."""
+COMPILED = {
+    "numpy": "numpy",
+    "scipy": "scipy.spatial",
+    "opencv-python-headless": "cv2",
+    "av": "av",
+    "h5py": "h5py",
+    "pillow": "PIL.Image",
+}
+"""Packages that may be installed in an allowed version and still fail, because of a missing library or another numpy; and
+the module of each that shows it."""
 INSTALL = f"pip install --upgrade {DISTRIBUTION}"
 
 
@@ -67,6 +77,16 @@ def _version(name: str) -> str | None:
 
 def _allowed(requirement: Requirement, version: str | None) -> bool:
     return version is not None and requirement.specifier.contains(version, prereleases=True)
+
+
+def compiled() -> Finding:
+    """The compiled packages that reading data needs, imported; versions alone do not tell that they work."""
+    failures = {name: why for name, module in COMPILED.items() if (why := _import_failure(module)) is not None}
+    if failures:
+        found = "; ".join(f"{name} does not import: {why}" for name, why in failures.items())
+        remedy = "pip install --force-reinstall " + " ".join(failures)
+        return Finding("imports", "missing", found, remedy, stops_training=True)
+    return Finding("imports", "ok", f"{', '.join(COMPILED)} can be imported")
 
 
 def registration() -> Finding:

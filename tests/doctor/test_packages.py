@@ -49,6 +49,13 @@ def test_a_package_that_is_only_on_the_path_is_told_to_be_installed(monkeypatch)
     assert packages.requirements().stops_training
 
 
+def test_a_package_that_is_installed_but_does_not_import_stops_training(monkeypatch):
+    assert packages.compiled().status == "ok"
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    finding = packages.compiled()
+    assert finding.stops_training and finding.remedy == "pip install --force-reinstall opencv-python-headless"
+
+
 def test_a_method_that_nerfstudio_does_not_see_stops_training(monkeypatch):
     points = [SimpleNamespace(name=name) for name in packages.METHODS[1:]]
     monkeypatch.setattr(metadata, "entry_points", lambda group: points)
