@@ -69,4 +69,4 @@ def test_the_drawing_of_the_rooms_has_every_room(site):
 @pytest.mark.slow
 def test_the_library_page_shows_signatures_and_docstrings(site):
     text = (site / "library.html").read_text("utf8")
-    assert "load_run" in text and "Raises" in text and "BodySequence" in text
+    assert "Avatar.load" in text and "Raises" in text and "BodySequence" in text
