@@ -33,8 +33,8 @@ COMPILED = {
     "h5py": "h5py",
     "pillow": "PIL.Image",
 }
-"""Packages that may be installed in an allowed version and still fail, because of a missing library or another numpy; and
-the module of each that shows it."""
+"""Packages that may be installed in an allowed version and still fail, because of a missing library or another numpy;
+and the module of each that shows it."""
 INSTALL = f"pip install --upgrade {DISTRIBUTION}"
 
 

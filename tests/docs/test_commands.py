@@ -37,7 +37,7 @@ NOT_OURS = {
     "export": "sets variables of the shell; test_variables_are_read_somewhere checks their names",
 }
 """Commands that cannot be tried here, each with its reason."""
-RUN = ("ns-avatar doctor", "ns-avatar inspect walk")
+RUN = ("ns-avatar doctor", "ns-avatar inspect walk ")
 """Beginnings of commands that are run, because they need neither data nor time."""
 
 
