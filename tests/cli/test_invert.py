@@ -86,7 +86,7 @@ def test_a_failed_save_leaves_what_was_there(identity, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match="No space"):
         save_identity(identity, tmp_path / "a.npz")
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
     load_identity(tmp_path / "a.npz", PARTS)
