@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion.choices import Root, UpOrAuto
@@ -111,6 +111,7 @@ class Shot:
                 )
 
 
+@runtime_checkable
 class _Filmed(Protocol):
     """Whoever holds a model of a person, such as an `Avatar`."""
 

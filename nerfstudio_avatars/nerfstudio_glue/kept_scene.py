@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -76,6 +76,7 @@ def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | st
     return model.to(device)
 
 
+@runtime_checkable
 class KeepsScene(Protocol):
     """A model class whose checkpoints render without the data."""
 
