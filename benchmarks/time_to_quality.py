@@ -20,9 +20,9 @@ from stand_in import note, peak_memory_mb  # first: it settles how torch's threa
 import torch
 import tyro
 
-from nerfstudio_avatars.cli.ablate import Ablate
-from nerfstudio_avatars.cli.ablation.report import quantities
-from nerfstudio_avatars.cli.ablation.variants import FULL
+from nerfstudio_avatars.avatars.ablation.comparison import Comparison
+from nerfstudio_avatars.avatars.ablation.report import quantities
+from nerfstudio_avatars.avatars.ablation.variants import FULL
 from nerfstudio_avatars.cli.demo_data import DRAWN
 
 
@@ -67,11 +67,11 @@ def main(options: Options) -> None:
         if not data.is_dir():
             note("drawing the person")
             DRAWN["people-snapshot"](data, options.size, 0)
-        Ablate(
+        Comparison(
             data=data, output=folder / "runs", steps=options.steps, seeds=(options.seed,), only=options.variants,
             checkpoints=options.checkpoints, curve_pictures=options.pictures, pictures=options.pictures,
             method=options.method,
-        ).run()  # fmt: skip
+        ).compare()  # fmt: skip
         report = json.loads((folder / "runs" / "ablation.json").read_text("utf8"))
     target = report["target_psnr"]
     print(

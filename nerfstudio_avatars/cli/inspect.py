@@ -16,7 +16,7 @@ from nerfstudio_avatars.motion.choices import UpOrAuto
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nerfstudio_avatars.cli.inspection.report import Refusal, Report
+    from nerfstudio_avatars.avatars.inspection.report import Refusal, Report
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Inspect:
 
         from rich.console import Console
 
-        from nerfstudio_avatars.cli.inspection.reading import read_anything
-        from nerfstudio_avatars.cli.inspection.report import Refusal, Report
+        from nerfstudio_avatars.avatars.inspection.reading import read_anything
+        from nerfstudio_avatars.avatars.inspection.report import Refusal, Report
 
         if not self.files:
             raise UserError("ns-avatar inspect: expected at least one file or folder.")
@@ -77,7 +77,7 @@ class Inspect:
 
 
 def _write_map(path: Path, one: Report | Refusal) -> None:
-    from nerfstudio_avatars.cli.inspection.report import Report
+    from nerfstudio_avatars.avatars.inspection.report import Report
     from nerfstudio_avatars.files import write_json
     from nerfstudio_avatars.motion.joint_map import joint_map_of
 
@@ -94,7 +94,7 @@ def _print(console: Console, one: Report | Refusal) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from nerfstudio_avatars.cli.inspection.report import Report
+    from nerfstudio_avatars.avatars.inspection.report import Report
 
     if isinstance(one, Report):
         title, lines = one.kind, [(fact.name, fact.shown) for fact in one.facts]
@@ -112,7 +112,7 @@ def _print(console: Console, one: Report | Refusal) -> None:
 
 
 def _draw(path: Path, reports: list[Report]) -> None:
-    from nerfstudio_avatars.cli.inspection.sheet import write_sheet
+    from nerfstudio_avatars.media.contact_sheet import write_sheet
 
     rows = [row for report in reports if report.draw is not None for row in report.draw()]
     if not rows:

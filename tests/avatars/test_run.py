@@ -59,7 +59,7 @@ def original(volanim_config, tmp_path):
 
 def _checkpoints(folder, path):
     """What is loaded from a run, and what is said of it before."""
-    from nerfstudio_avatars.cli.inspection.runs import read_run
+    from nerfstudio_avatars.avatars.inspection.runs import read_run
 
     facts = {fact.name: fact.value for fact in read_run(path).facts}
     run = load_run(path)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import tyro
 
+from nerfstudio_avatars.avatars.ablation import experiment, measured_training
+from nerfstudio_avatars.avatars.ablation.comparison import choose
+from nerfstudio_avatars.avatars.ablation.experiment import Setting, kept_result, shown_figures
+from nerfstudio_avatars.avatars.ablation.learning_curve import CurvePoint, seconds_to
+from nerfstudio_avatars.avatars.ablation.report import ablation_table, default_target, noise
+from nerfstudio_avatars.avatars.ablation.variants import VARIANTS, Variant
 from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
-from nerfstudio_avatars.cli.ablate import Ablate, choose
-from nerfstudio_avatars.cli.ablation import experiment, measured_training
-from nerfstudio_avatars.cli.ablation.experiment import Setting, kept_result, shown_figures
-from nerfstudio_avatars.cli.ablation.learning_curve import CurvePoint, seconds_to
-from nerfstudio_avatars.cli.ablation.report import ablation_table, default_target, noise
-from nerfstudio_avatars.cli.ablation.variants import VARIANTS, Variant
+from nerfstudio_avatars.cli.ablate import Ablate
 from nerfstudio_avatars.errors import UserError
 
 FULL, OTHER = VARIANTS[0], VARIANTS[3]
@@ -232,6 +233,6 @@ def test_the_command_trains_measures_keeps_and_goes_on(tmp_path, capsys, monkeyp
     assert first in capsys.readouterr().out
 
     monkeypatch.setattr(experiment, "run_variant", None)  # Nothing is trained again.
-    monkeypatch.setattr("nerfstudio_avatars.cli.ablate.run_variant", None)
+    monkeypatch.setattr("nerfstudio_avatars.avatars.ablation.comparison.run_variant", None)
     ablate.run()
     assert (tmp_path / "out" / "ablation.md").read_text() == first

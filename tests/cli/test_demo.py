@@ -9,7 +9,8 @@ from nerfstudio_avatars.avatars import film as shot
 from nerfstudio_avatars.avatars import measure, nerfstudio_commands
 from nerfstudio_avatars.avatars import run as run_config
 from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
-from nerfstudio_avatars.cli.demo import WARM_UP_STEPS, Demo
+from nerfstudio_avatars.avatars.person_demo import WARM_UP_STEPS
+from nerfstudio_avatars.cli.demo import Demo
 from nerfstudio_avatars.demo import page as demo_page
 from nerfstudio_avatars.errors import UserError
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from nerfstudio_avatars.avatars import run as run_config
-from nerfstudio_avatars.cli.demo_volanim import METHOD, DemoVolanim
+from nerfstudio_avatars.avatars.heads_demo import METHOD
+from nerfstudio_avatars.cli.demo_volanim import DemoVolanim
 from nerfstudio_avatars.demo import head_clips
 from nerfstudio_avatars.demo.heads_page import FIGURES
 from nerfstudio_avatars.errors import UserError

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nerfstudio_avatars.avatars.inspection.reading import read_anything
+from nerfstudio_avatars.avatars.inspection.report import Refusal, Report
 from nerfstudio_avatars.bodies.standin import STANDIN_FILE
 from nerfstudio_avatars.cli import main
-from nerfstudio_avatars.cli.inspection.reading import read_anything
-from nerfstudio_avatars.cli.inspection.report import Refusal, Report
-from nerfstudio_avatars.cli.inspection.sheet import CAPTION, GAP, TILE
+from nerfstudio_avatars.media.contact_sheet import CAPTION, GAP, TILE
 
 LINE = TILE + 2 * CAPTION + GAP
 

@@ -12,11 +12,12 @@ from nerfstudio_avatars import tflite
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli import main
-from nerfstudio_avatars.cli.process import Process, remarks
+from nerfstudio_avatars.cli.process import Process
 from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
 from nerfstudio_avatars.process.body_fit import STEPS, FittedBody
+from nerfstudio_avatars.process.own_video import remarks
 from nerfstudio_avatars.process.subject import Footage
 
 FRAMES = 12

@@ -6,7 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 
-from nerfstudio_avatars.cli.inspection.clips import read_clips
+from nerfstudio_avatars.avatars.inspection.clips import read_clips
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.methods import unsup_volanim_tiny
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nerfstudio_avatars.cli.inspection.sheet import SheetRow
+from nerfstudio_avatars.media.contact_sheet import SheetRow
 
 
 class Unfamiliar(Exception):

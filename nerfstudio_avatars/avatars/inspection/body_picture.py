@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nerfstudio_avatars.cli.inspection.sheet import TILE, SheetRow, spread
 from nerfstudio_avatars.demo.person import vertex_normals
+from nerfstudio_avatars.media.contact_sheet import TILE, SheetRow, spread
 from nerfstudio_avatars.media.rasteriser import rasterise
 
 if TYPE_CHECKING:

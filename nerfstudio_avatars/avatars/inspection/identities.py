@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nerfstudio_avatars.avatars.identity import ENDING, load_identity
-from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
 
 SUFFIXES = frozenset({ENDING})

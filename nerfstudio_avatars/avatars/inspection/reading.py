@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nerfstudio_avatars.cli.inspection import bodies, camera_paths, clips, identities, motions, recordings, runs
-from nerfstudio_avatars.cli.inspection.report import Refusal, Report, Unfamiliar
+from nerfstudio_avatars.avatars.inspection import bodies, camera_paths, clips, identities, motions, recordings, runs
+from nerfstudio_avatars.avatars.inspection.report import Refusal, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES

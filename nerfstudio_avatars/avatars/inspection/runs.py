@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, step_of
 from nerfstudio_avatars.nerfstudio_glue.config_file import read_config

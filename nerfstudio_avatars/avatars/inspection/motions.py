@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from nerfstudio_avatars.avatars.inspection.report import Fact, Report
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.rotations import compose_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.cli.inspection.report import Fact, Report
-from nerfstudio_avatars.cli.inspection.sheet import SheetRow
+from nerfstudio_avatars.media.contact_sheet import SheetRow
 from nerfstudio_avatars.motion import MotionFile, in_world, read_motion, shipped_motions
 from nerfstudio_avatars.motion.choices import UpOrAuto
 from nerfstudio_avatars.motion.joint_map import read_joint_map
@@ -112,7 +112,7 @@ def _oddities(
 
 
 def _rows(path: Path, motion: MotionFile, axis: UpOrAuto) -> list[SheetRow]:
-    from nerfstudio_avatars.cli.inspection.body_picture import motion_rows
+    from nerfstudio_avatars.avatars.inspection.body_picture import motion_rows
 
     body = load_standin()
     pelvis = body.rest(torch.zeros(10))[1][0]

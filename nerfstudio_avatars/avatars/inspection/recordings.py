@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
+from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
 from nerfstudio_avatars.instant_avatar.data import preprocessed
@@ -21,6 +20,7 @@ from nerfstudio_avatars.instant_avatar.data.people_snapshot import (
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.surreal import ClipPictures
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
+from nerfstudio_avatars.media.contact_sheet import SheetRow, spread
 from nerfstudio_avatars.media.folder_layouts import name_layout
 
 LOOKED_AT = 4

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nerfstudio_avatars.avatars.ablation.experiment import shown_figures
+from nerfstudio_avatars.avatars.ablation.learning_curve import CurvePoint, seconds_to
+from nerfstudio_avatars.avatars.ablation.variants import FULL, Variant
 from nerfstudio_avatars.avatars.markdown import markdown_table
-from nerfstudio_avatars.cli.ablation.experiment import shown_figures
-from nerfstudio_avatars.cli.ablation.learning_curve import CurvePoint, seconds_to
-from nerfstudio_avatars.cli.ablation.variants import FULL, Variant
 
 CONFIDENCE = 0.975
 """One-tailed probability of the interval within which differences count as noise."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.cli.inspection.sheet import SheetRow, spread
+from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.contact_sheet import SheetRow, spread
 from nerfstudio_avatars.media.picture_files import Picture, listed_pictures, read_picture
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.smpl_files import read_smpl
 from nerfstudio_avatars.bodies.smpl_search import GENDERS, find_smpl
-from nerfstudio_avatars.cli.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.cli.inspection.sheet import SheetRow
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.contact_sheet import SheetRow
 
 SUFFIXES = frozenset({".npz", ".pkl", ".pth", ".pt"})
 _GENDER = re.compile(r"(?:^|[_\-.])(neutral|male|female|n|m|f)(?=[_\-.]|$)")
@@ -67,8 +67,8 @@ def _gender(path: Path) -> str | None:
 def _rows(path: Path, body: SmplBody) -> list[SheetRow]:
     import torch
 
+    from nerfstudio_avatars.avatars.inspection.body_picture import motion_rows
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
-    from nerfstudio_avatars.cli.inspection.body_picture import motion_rows
 
     # Upright and facing +y, in the rest pose.
     half = torch.pi / 2**0.5

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nerfstudio_avatars.avatars.ablation.variants import Variant
 from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.avatars.protocols import Poses
-from nerfstudio_avatars.cli.ablation.variants import Variant
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import write_text
 
@@ -86,7 +86,7 @@ def run_variant(setting: Setting, variant: Variant, seed: int, folder: Path) -> 
         seed: the seed of the training.
         folder: for this variant and seed; earlier runs in it are deleted.
     """
-    from nerfstudio_avatars.cli.ablation.measured_training import peak_gpu_memory, train_measured
+    from nerfstudio_avatars.avatars.ablation.measured_training import peak_gpu_memory, train_measured
 
     shutil.rmtree(folder, ignore_errors=True)
     trained, memory = train_measured(
@@ -108,10 +108,10 @@ def run_variant(setting: Setting, variant: Variant, seed: int, folder: Path) -> 
 
 
 def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
+    from nerfstudio_avatars.avatars.ablation.learning_curve import learning_curve
     from nerfstudio_avatars.avatars.measure import follow, measure
     from nerfstudio_avatars.avatars.protocols import Protocol
     from nerfstudio_avatars.avatars.run import load_run
-    from nerfstudio_avatars.cli.ablation.learning_curve import learning_curve
 
     run = load_run(trained.config, need_data=True)
     follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.model)

@@ -1,0 +1,116 @@
+"""The demo of `unsup-volanim`: draws toy heads, trains on their videos alone, and measures the result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.errors import UserError
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
+
+METHOD = "unsup-volanim-tiny"
+
+
+@dataclass
+class HeadsDemo:
+    """A demo to be made: where, and how long to train."""
+
+    output: Path = Path("outputs/demo-volanim")
+    """Folder to write everything to."""
+    steps: int = 2400
+    """Number of steps to train for."""
+    floor_steps: int = 400
+    """Number of steps to train a run for comparison that regresses poses directly; 0 leaves it out."""
+    ceiling_steps: int = 600
+    """Number of steps to train a run for comparison that is given the true poses; 0 leaves it out."""
+    identities: int = 12
+    """Number of heads to draw and to train on."""
+    seed: int = 0
+    """Seed of the random numbers used in training."""
+
+    def make(self) -> tuple[Path, dict]:
+        """Draws, trains, measures, and writes the page.
+
+        Returns:
+            The page's path, and the report that lies beside it.
+
+        Raises:
+            UserError: too few steps, or a nerfstudio command that failed.
+        """
+        if self.steps < 10:
+            raise UserError(f"--steps {self.steps}: expected at least 10.")
+        from nerfstudio_avatars.avatars.nerfstudio_commands import train
+        from nerfstudio_avatars.demo.heads_page import write_page
+        from nerfstudio_avatars.files import write_json
+
+        start = time.perf_counter()
+        data = self._draw()
+        folder, logs = self.output / "runs", self.output / "logs"
+        shutil.rmtree(folder, ignore_errors=True)
+        options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(self.seed), "--machine.seed", str(self.seed)]
+        options += ["--steps-per-save", str(self.steps)]
+        main = train(METHOD, data, folder, "heads", self.steps, options, logs / "train.log", "Learning from videos")
+        print(f"Trained {METHOD} for {main.train_seconds:.0f} s, {self.steps} steps: {main.config}")
+        # Neither training nor measuring keeps all cores busy: the second training runs while the first run is measured.
+        with ThreadPoolExecutor(1) as beside:
+            direct = [*options, "--pipeline.model.network.pose", "direct"]
+            direct_log = logs / "direct.log"
+            floor = self.floor_steps and beside.submit(
+                train, METHOD, data, folder, "direct", self.floor_steps, direct, direct_log, "Without PnP"
+            )
+            report = self._measured(main, data)
+            if floor:
+                report["direct_regression"] = self._measured(floor.result(), data)
+        if self.ceiling_steps:
+            report["true_poses"] = self._ceiling(main.config, data)
+        report["demo_seconds"] = time.perf_counter() - start
+        write_json(self.output / "report.json", report)
+        return write_page(self.output, report), report
+
+    def _draw(self) -> Path:
+        from nerfstudio_avatars.demo.head_clips import draw_head_clips
+
+        data = self.output / "data"
+        draw_head_clips(data, identities=self.identities)
+        print(f"Drew {self.identities} toy heads for training, and two for testing: {data}")
+        return data
+
+    def _measured(self, trained: TrainedRun, data: Path) -> dict:
+        """Measures held-out frames and, for the main run, draws the pictures."""
+        from nerfstudio_avatars.avatars.run import load_run
+        from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
+        from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
+
+        run = load_run(trained.config, need_data=True)
+        exam = HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline))
+        figures = exam.figures()
+        if trained.config.parents[2].name == "heads":
+            draw_sheet(exam, self.output / "heads.png")
+            drive_video(exam, self.output / "driven.mp4")
+            figures |= inversion_sheet(run.pipeline, data, self.output / "inverted.png")
+        return figures | {
+            "steps": trained.steps,
+            "train_seconds": trained.train_seconds,
+            "device": f"{run.pipeline.device} ({platform.machine()}, {os.cpu_count()} cores)",
+            "method": METHOD,
+        }
+
+    def _ceiling(self, config: Path, data: Path) -> dict:
+        """Trains the same network from scratch with the true pose of every frame."""
+        from nerfstudio_avatars.avatars.run import load_run
+        from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
+
+        pipeline = load_run(config, need_data=True).pipeline
+        start = time.perf_counter()
+        train_on_true_poses(pipeline, data, self.ceiling_steps)
+        seconds = time.perf_counter() - start
+        exam = HeadExam(pipeline.model, data, held_out_rows(pipeline), true_poses=True)
+        return exam.figures() | {"steps": self.ceiling_steps, "train_seconds": seconds}
