@@ -17,6 +17,7 @@ from typing import Any
 
 from nerfstudio_avatars.bodies.pickle_records import ALLOWED, DType, Record, check_size, from_buffer, plain
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
 
 _DAMAGED = (
     pickle.UnpicklingError,
@@ -47,7 +48,7 @@ def load_pickle_safely(path: str | Path) -> Any:
         UnsafePickleError: the file needs something else, which the message names. It was not executed.
         DataError: the file cannot be read, or is not a pickle.
     """
-    path = Path(path)
+    path = regular_file(Path(path), "a readable file")
     try:
         with path.open("rb") as file:
             return _load(_Reader(file, path), file, path)

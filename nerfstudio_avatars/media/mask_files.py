@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import reduce
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import UInt8
 
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
 from nerfstudio_avatars.media.picture_files import read_values
 
 FULL = 255
@@ -73,9 +75,10 @@ def _one_channel(values: np.ndarray) -> np.ndarray:
 
 def _read_array(path: Path) -> np.ndarray:
     fix = "write the mask again, as (height, width)"
+    regular_file(path, "an npy array", fix)
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, TokenError, BadZipFile) as error:
         raise DataError(path, str(error), "an npy array", fix) from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif":
         found = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else "an archive of arrays"

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.plain_contents import Unreadable, read_contents
 from nerfstudio_avatars.motion.rotation_fields import whole_body
@@ -131,6 +132,7 @@ def _fields(path: Path) -> dict[str, ndarray]:
     expected = f"an npz with {_LAYOUTS}"
     if not path.exists():
         raise DataError(path, "no such file", expected, "check the path")
+    regular_file(path, f"an npz with {_LAYOUTS}", _FIX)
     try:
         with path.open("rb") as file:
             if not file.read(4).startswith(b"PK"):

@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_bytes_safely
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
 
 _MOST_BYTES = 8 << 30
 """Limit on the unpacked size of a file, against attacks on memory."""
@@ -58,6 +59,7 @@ def read_contents(path: Path) -> Any:
     """
     if path.is_dir():
         return {file.stem: read_contents(file) for file in frame_files(path)}
+    regular_file(path, _EXPECTED)
     try:
         content = path.read_bytes()
     except OSError as error:

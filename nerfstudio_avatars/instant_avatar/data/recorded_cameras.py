@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,7 +23,10 @@ ROUNDED = 1e-2
 MATRIX_STACK = 3
 """Dimensions of one matrix per frame."""
 _FIX = "write intrinsic (3,3) and extrinsic (4,4), or one of each per frame; height and width, whole numbers of pixels"
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
+_DAMAGED = (
+    OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
 
 
 def read_cameras(
