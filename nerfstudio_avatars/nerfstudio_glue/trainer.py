@@ -26,6 +26,7 @@ from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints
 from nerfstudio_avatars.nerfstudio_glue.told_training import ToldTraining
 from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UnsoundSteps, WatchingScaler
+from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
 
 
 @dataclass
@@ -46,6 +47,7 @@ class AvatarTrainerConfig(TrainerConfig):
         config = config_being_opened()
         if config is not None:
             check_checkpoints()
+            guard_viewer()
             self.open(config)
         return super().get_checkpoint_dir()
 
@@ -115,6 +117,7 @@ class AvatarTrainer(ToldTraining):
             )
             config.machine.device_type = "cpu"
         fit_schedules(config)
+        guard_viewer()
         self._lock = RunLock(config.get_base_dir()) if local_rank == 0 else None
         super().__init__(config, local_rank, world_size)
         self.grad_scaler = WatchingScaler(enabled=self.use_grad_scaler)

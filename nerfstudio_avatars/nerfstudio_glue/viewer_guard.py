@@ -1,0 +1,101 @@
+"""nerfstudio's viewer answers its own page only, and writes into one folder only.
+
+The viewer is a web server on the user's machine. Any page of the web may open a websocket to it, and with a name that
+is made to point to this machine (DNS rebinding) even count as its own page. Browsers tell in `Origin` which page asks,
+and in `Host` by what name: both are looked at here.
+"""
+
+from __future__ import annotations
+
+import http
+import ipaddress
+import types
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from nerfstudio_avatars.errors import UserError
+
+SHARED = ".share.viser.studio"
+"""Names of the tunnel that `--viewer.make-share-url True` asks for."""
+
+
+def guard_viewer() -> None:
+    """Lets every viewer that this process starts from now on look at who asks. Safe to call twice."""
+    import websockets
+    import websockets.server
+    from nerfstudio.viewer import viewer
+    from viser.infra import _infra
+
+    if hasattr(viewer.populate_render_tab, "is_guarded"):
+        return
+
+    def serve(handler: Any, host: str, port: int, process_request: Any = None, **options: Any) -> Any:
+        def process(path: str, headers: Any) -> Any:
+            refused = refusal(headers.get("Host"), headers.get("Origin"), host)
+            if refused is not None:
+                return http.HTTPStatus.FORBIDDEN, {"Content-Type": "text/plain"}, f"{refused}\n".encode()
+            return process_request(path, headers) if process_request is not None else None
+
+        return websockets.server.serve(handler, host, port, process_request=process, **options)
+
+    names = types.SimpleNamespace(**{name: getattr(websockets, name) for name in ("exceptions", "datastructures")})
+    names.server = types.SimpleNamespace(serve=serve)
+    _infra.websockets = names  # type: ignore[assignment]
+
+    start = _infra.WebsockServer.start
+
+    def start_and_tell(server: Any) -> None:
+        asked = server._port
+        start(server)
+        if server._port != asked:
+            print(f"Port {asked} is taken: the viewer listens on port {server._port}, http://localhost:{server._port}")
+
+    _infra.WebsockServer.start = start_and_tell  # type: ignore[method-assign]
+
+    populate = viewer.populate_render_tab
+
+    def populate_within(server: Any, config_path: Path, datapath: Path, *more: Any, **options: Any) -> Any:
+        return populate(server, config_path, FolderOfPlainNames(datapath), *more, **options)
+
+    populate_within.is_guarded = True  # type: ignore[attr-defined]
+    viewer.populate_render_tab = populate_within
+
+
+def refusal(host: str | None, origin: str | None, listens_on: str) -> str | None:
+    """Why a request is not answered; None if it is.
+
+    Args:
+        host: the name that the browser knows this server by, with its port.
+        origin: the page that asks, if the browser tells; programs that are no browser have none.
+        listens_on: the address that the server was given.
+    """
+    if host is None:
+        return "This server answers to its own name only."
+    if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        return f"This server answers its own page only, not {origin[:100]!r}."
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    # Whoever lets it listen on the network may have given it any name there.
+    if _is_local(listens_on) and not (_is_local(name) or name.lower().endswith(SHARED)):
+        return f"This server answers to localhost only, not to {name[:100]!r}."
+    return None
+
+
+def _is_local(name: str) -> bool:
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class FolderOfPlainNames(type(Path())):  # type: ignore[misc]
+    """A folder whose `/` takes plain names: what is typed into the viewer's Render panel cannot lead out of it."""
+
+    def __truediv__(self, name: Any) -> Any:
+        text = str(name)
+        if PureWindowsPath(text).name != text or text in ("", ".", "..") or "\0" in text or ":" in text:
+            raise UserError(
+                f"{text!r:.100} is no plain name for a file. Expected one without / and \\, such as `walk`."
+            )
+        return super().__truediv__(name)
