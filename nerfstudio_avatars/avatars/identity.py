@@ -141,6 +141,10 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
         np.savez_compressed(file, network=np.array(identity.network), **values)
 
 
+ROTATION_TOLERANCE = 1e-3
+"""By how much rows of a rotation may miss being orthonormal."""
+
+
 def load_identity(path: Path, parts: int | None = None, network: str | None = None) -> tuple[Tensor, PartPoses]:
     """Reads a file written by `save_identity`: the cube, and the pose (1, parts) in the first picture.
 
@@ -157,17 +161,16 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
     import torch
 
     from nerfstudio_avatars.errors import DataError
+    from nerfstudio_avatars.media.npz_file import open_npz
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
     fix = "make it with `ns-avatar invert` and the same run"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path, "an identity file, .npz", fix) as file:
             cube, rotation, translation = (
                 torch.from_numpy(file[name].astype(np.float32)) for name in ("cube", "rotation", "translation")
             )
             maker = str(file["network"]) if "network" in file else ""
-    except FileNotFoundError as error:
-        raise DataError(path, "no such file", "an identity file, .npz", fix) from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "an identity file, .npz", fix) from error
     shapes = [tuple(one.shape) for one in (cube, rotation, translation)]
@@ -176,6 +179,9 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
     if not fits or not all(bool(one.isfinite().all()) for one in (cube, rotation, translation)):
         found = f"cube, rotations and shifts of shapes {shapes}"
         raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)
+    turns = rotation.double() @ rotation.double().mT - torch.eye(3, dtype=torch.float64)
+    if bool((turns.abs() > ROTATION_TOLERANCE).any()) or bool((torch.linalg.det(rotation.double()) < 0).any()):
+        raise DataError(path, "parts whose `rotation` is no rotation", "orthonormal matrices, not mirrored", fix)
     if parts not in (None, count):
         raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)
     if network not in (None, maker):

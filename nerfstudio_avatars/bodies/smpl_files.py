@@ -18,6 +18,7 @@ from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
 from nerfstudio_avatars.bodies.smpl_search import cache_folder
 from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.media.npz_file import open_npz
 from nerfstudio_avatars.whole_files import whole_file
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _read_npz(path: Path) -> dict[str, ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             # SMPL-X's files hold pickled objects beside the arrays; they are never opened.
             return {key: file[key] for key in file.files if key in KEYS}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:

@@ -27,7 +27,7 @@ _GLOBALS = re.compile(
 """Names that the pickle inside a checkpoint may use."""
 _MOST_OPCODES = 2_000_000
 """Of that pickle; a checkpoint of these methods has some ten thousand."""
-_EXPECTED = "a whole checkpoint, step-*.ckpt, that ns-train wrote"
+_EXPECTED = "a checkpoint of ns-train, step-*.ckpt, whole"
 _FIX = "take another checkpoint of the run, or train it again"
 
 

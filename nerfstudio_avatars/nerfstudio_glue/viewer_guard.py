@@ -22,7 +22,6 @@ SHARED = ".share.viser.studio"
 def guard_viewer() -> None:
     """Lets every viewer that this process starts from now on look at who asks. Safe to call twice."""
     import websockets
-    import websockets.server
     from nerfstudio.viewer import viewer
     from viser.infra import _infra
 
@@ -36,13 +35,15 @@ def guard_viewer() -> None:
                 return http.HTTPStatus.FORBIDDEN, {"Content-Type": "text/plain"}, f"{refused}\n".encode()
             return process_request(path, headers) if process_request is not None else None
 
-        return websockets.server.serve(handler, host, port, process_request=process, **options)
+        return listen(handler, host, port, process_request=process, **options)
 
+    infra: Any = _infra
+    listen = infra.websockets.server.serve
     names = types.SimpleNamespace(**{name: getattr(websockets, name) for name in ("exceptions", "datastructures")})
     names.server = types.SimpleNamespace(serve=serve)
-    _infra.websockets = names  # type: ignore[assignment]
+    infra.websockets = names
 
-    start = _infra.WebsockServer.start
+    start = infra.WebsockServer.start
 
     def start_and_tell(server: Any) -> None:
         asked = server._port
@@ -50,7 +51,7 @@ def guard_viewer() -> None:
         if server._port != asked:
             print(f"Port {asked} is taken: the viewer listens on port {server._port}, http://localhost:{server._port}")
 
-    _infra.WebsockServer.start = start_and_tell  # type: ignore[method-assign]
+    infra.WebsockServer.start = start_and_tell
 
     populate = viewer.populate_render_tab
 

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+from copy import deepcopy
+from pathlib import Path
 
 import av
 import numpy as np
@@ -106,9 +108,21 @@ def test_a_run_is_read_without_building_anything(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yml").write_text(MALICIOUS_RUN)
     code, [report] = inspect(capsys, tmp_path)
-    assert code == 0 and not (tmp_path / "pwned").exists()
+    assert code == 1 and not (tmp_path / "pwned").exists()
+    assert "TrainerConfig (not executed)" in report["reasons"]["run"]
+
+
+def test_a_run_tells_its_data_and_how_far_it_came(tmp_path, capsys):
+    import yaml
+
+    from nerfstudio_avatars import methods
+
+    config = deepcopy(methods.instant_avatar.config)
+    config.data = Path("data/somebody")
+    (tmp_path / "config.yml").write_text(yaml.dump(config))
+    code, [report] = inspect(capsys, tmp_path)
+    assert code == 0 and "no checkpoint" in report["notes"][0]
     assert (report["kind"], report["method"], report["data"]) == ("run", "instant-avatar", "data/somebody")
-    assert "no checkpoint" in report["notes"][0] and "os.system" in report["notes"][1]
     (tmp_path / "nerfstudio_models").mkdir()
     (tmp_path / "nerfstudio_models" / "step-000000299.ckpt").write_bytes(b"0" * 2_000_000)
     _, [report] = inspect(capsys, tmp_path / "config.yml")

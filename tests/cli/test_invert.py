@@ -25,7 +25,9 @@ CHANNELS = PARTS + 4
 @pytest.fixture
 def identity():
     cube = torch.randn(CHANNELS, 4, 4, 4)
-    pose = PartPoses(torch.randn(1, PARTS, 3, 3), torch.randn(1, PARTS, 3))
+    turns = torch.linalg.qr(torch.randn(1, PARTS, 3, 3))[0]
+    turns = turns * torch.linalg.det(turns)[..., None, None]
+    pose = PartPoses(turns, torch.randn(1, PARTS, 3))
     return InvertedIdentity(torch.randn(3), cube, cube, pose, {"start": 1.0})
 
 
@@ -33,7 +35,7 @@ def arrays(**others):
     """What a file holds."""
     whole = {
         "cube": np.zeros((CHANNELS, 4, 4, 4)),
-        "rotation": np.zeros((PARTS, 3, 3)),
+        "rotation": np.tile(np.eye(3), (PARTS, 1, 1)),
         "translation": np.zeros((PARTS, 3)),
     }
     return whole | others
@@ -104,9 +106,11 @@ def test_a_failed_save_leaves_what_was_there(identity, tmp_path, monkeypatch):
         (arrays(cube=np.full((CHANNELS, 4, 4, 4), np.nan)), "finite"),
         (arrays(cube=np.zeros(3)), "parts"),
         (arrays(rotation=np.zeros(())), "parts"),
+        (arrays(rotation=np.zeros((PARTS, 3, 3))), "no rotation"),
+        (arrays(rotation=np.tile(-np.eye(3), (PARTS, 1, 1))), "no rotation"),
         (arrays(translation=np.zeros((PARTS, 2))), "parts"),
         (
-            arrays(cube=np.zeros((5, 4, 4, 4)), rotation=np.zeros((1, 3, 3)), translation=np.zeros((1, 3))),
+            arrays(cube=np.zeros((5, 4, 4, 4)), rotation=np.eye(3)[None], translation=np.zeros((1, 3))),
             "1 rigid part",
         ),
     ],

@@ -21,6 +21,7 @@ from nerfstudio_avatars.instant_avatar.data.masked_pictures import rgba_picture
 from nerfstudio_avatars.instant_avatar.data.recorded_cameras import check_cameras, read_cameras
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits, check_split
+from nerfstudio_avatars.media.hdf5_file import own_dataset
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.motion.npz import read_npz
@@ -213,7 +214,7 @@ def _read_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     regular_file(path, expected, COPY_AGAIN)
     try:
         with h5py.File(path, "r") as file:
-            return {name: np.asarray(file[name][()]) for name in names}
+            return {name: np.asarray(own_dataset(file, name)[()]) for name in names}
     except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
 
@@ -226,9 +227,9 @@ def _masks_shape(path: Path) -> tuple[int, int, int]:
     regular_file(path, expected, COPY_AGAIN)
     try:
         with h5py.File(path, "r") as file:
-            masks = file[SOFT if SOFT in file else "masks"]
+            masks = own_dataset(file, SOFT if file.get(SOFT, getlink=True) is not None else "masks")
             shape, kind = masks.shape, masks.dtype.kind
-    except (OSError, KeyError, AttributeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, AttributeError, RuntimeError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
     if len(shape) != 3 or 0 in shape or kind not in "iub":
         raise DataError(path, f"masks of shape {shape} and type {kind}", expected, COPY_AGAIN)
@@ -278,12 +279,12 @@ class SnapshotPictures:
 
         try:
             with h5py.File(self.masks, "r") as file:
-                soft = SOFT in file
-                masks = file[SOFT if soft else "masks"]
+                soft = file.get(SOFT, getlink=True) is not None
+                masks = own_dataset(file, SOFT if soft else "masks")
                 for frame in frames:
                     mask = masks[frame]
                     yield self._straight(mask.astype(np.uint8) if soft else (mask > 0).astype(np.uint8) * 255)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise DataError(self.masks, f"damaged: {error}", "a whole HDF5 file", COPY_AGAIN) from error
 
     def _straight(self, picture: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import regular_file
+from nerfstudio_avatars.media.npz_file import open_npz
 
 FEWEST_PIXELS, MOST_PIXELS = 16, 16384
 """Along each side of a picture."""
@@ -117,9 +118,7 @@ def _pixels(path: Path, name: str, value: np.ndarray | None, own: int) -> int:
 def _fields(path: Path) -> dict[str, Any]:
     regular_file(path, "an npz with intrinsic and extrinsic", _FIX)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise ValueError("one npy array")
+        with open_npz(path) as file:
             wanted = ("intrinsic", "extrinsic", "height", "width")
             return {name: file[name] for name in file.files if name in wanted}
     except _DAMAGED as error:

@@ -1,0 +1,96 @@
+"""numpy's .npz archives from elsewhere: no objects, and no more memory than they say beforehand."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from nerfstudio_avatars.files import regular_file
+
+MOST_BYTES = 4_000_000_000
+"""Of one array. What claims to be larger is refused before any memory is taken."""
+MOST_MEMBERS = 10_000
+
+
+class NpzArrays:
+    """Arrays of an archive by name; each is read when it is asked for, others never.
+
+    Args:
+        archive: opened.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        members = archive.infolist()
+        if len(members) > MOST_MEMBERS:
+            raise ValueError(f"{len(members)} members, more than {MOST_MEMBERS}")
+        self._members = {one.filename.removesuffix(".npy"): one for one in members}
+
+    @property
+    def files(self) -> list[str]:
+        """Their names."""
+        return list(self._members)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        member = self._members[name]
+        with self._archive.open(member) as file:
+            shape, fortran, kind = _header(file, name)
+            size = math.prod(shape) * kind.itemsize
+            if size > MOST_BYTES or size > member.file_size:
+                found = f"{name} of shape {shape}, {size / 1e9:.3g} GB"
+                limit = f"the limit is {MOST_BYTES / 1e9:g} GB" if size > MOST_BYTES else "its bytes are not there"
+                raise ValueError(f"{found}: {limit}")
+            content = file.read(size)
+        if len(content) != size:
+            raise ValueError(f"{name}: cut off")
+        array = np.frombuffer(content, kind) if size else np.zeros(math.prod(shape), kind)
+        return array.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"{name}: numpy's format {version}")
+    shape, fortran, kind = read(file)
+    if kind.hasobject or kind.names is not None or kind.subdtype is not None:
+        raise ValueError(f"{name}: an array of objects ({kind}), which could run code; nothing was executed")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"{name} of shape {shape}")
+    return shape, fortran, kind
+
+
+@contextmanager
+def open_npz(path: Path, expected: str = "an .npz file", fix: str = "check the path") -> Iterator[NpzArrays]:
+    """Opens an archive.
+
+    Args:
+        path: of the file.
+        expected: for messages.
+        fix: likewise.
+
+    Raises:
+        DataError: if it is no regular file.
+        ValueError: on opening or reading, if it is no such archive, or an array is not what it claims, or too large.
+        KeyError: on reading a name that is not there.
+    """
+    regular_file(path, expected, fix)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield NpzArrays(archive)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise ValueError(f"not a whole .npz archive: {error}") from error
+    except MemoryError as error:
+        raise ValueError("more than there is memory for") from error
