@@ -60,7 +60,7 @@ def test_claims_are_refused_before_memory_is_taken(name, tmp_path):
     path = _archive(tmp_path / "a.npz", a=CLAIMS[name], good=_npz_member(np.ones(3)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError), open_npz(path) as file:
-        assert file["good"].sum() == 3, "what is sound is read; what is not asked for is not looked at"  # noqa: PLR2004
+        assert file["good"].sum() == 3, "what is sound is read; what is not asked for is not looked at"
         file["a"]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
@@ -141,7 +141,7 @@ def test_hdf5_is_read_where_it_lies_itself(way, tmp_path):
         way(file, tmp_path / "other.h5")
         file.create_dataset("good", data=np.arange(3), compression="gzip", shuffle=True)
     with h5py.File(tmp_path / "a.h5", "r") as file:
-        assert own_dataset(file, "good")[()].sum() == 3  # noqa: PLR2004
+        assert own_dataset(file, "good")[()].sum() == 3
         with pytest.raises(ValueError):
             own_dataset(file, "masks")
         with pytest.raises(KeyError, match="good"):
