@@ -10,6 +10,7 @@ from __future__ import annotations
 import http
 import ipaddress
 import types
+import warnings
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -21,7 +22,6 @@ SHARED = ".share.viser.studio"
 
 def guard_viewer() -> None:
     """Lets every viewer that this process starts from now on look at who asks. Safe to call twice."""
-    import websockets
     from nerfstudio.viewer import viewer
     from viser.infra import _infra
 
@@ -35,10 +35,14 @@ def guard_viewer() -> None:
                 return http.HTTPStatus.FORBIDDEN, {"Content-Type": "text/plain"}, f"{refused}\n".encode()
             return process_request(path, headers) if process_request is not None else None
 
+        with warnings.catch_warnings():
+            # What this version of viser is built on is on its way out of websockets.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            listen = websockets.server.serve
         return listen(handler, host, port, process_request=process, **options)
 
     infra: Any = _infra
-    listen = infra.websockets.server.serve
+    websockets = infra.websockets
     names = types.SimpleNamespace(**{name: getattr(websockets, name) for name in ("exceptions", "datastructures")})
     names.server = types.SimpleNamespace(serve=serve)
     infra.websockets = names

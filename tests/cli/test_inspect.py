@@ -259,7 +259,8 @@ def test_inspect_explains_itself(capsys):
 
 
 def test_an_identity_is_told_from_bodies_and_motions(tmp_path, capsys):
-    arrays = {"cube": np.zeros((6, 8, 8, 8)), "rotation": np.zeros((2, 3, 3)), "translation": np.zeros((2, 3))}
+    turns = np.tile(np.eye(3), (2, 1, 1))
+    arrays = {"cube": np.zeros((6, 8, 8, 8)), "rotation": turns, "translation": np.zeros((2, 3))}
     np.savez(tmp_path / "me.npz", code=np.zeros(3), **arrays)
     code, [report] = inspect(capsys, tmp_path / "me.npz")
     assert code == 0 and report["kind"] == "identity"
