@@ -29,7 +29,7 @@ def picture(frame):
     mask = np.zeros((SIZE, SIZE), np.uint8)
     mask[8:40, 16:32] = 1
     image = np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
-    image[mask > 0] = (0, 30 * frame, 200)
+    image[mask > 0] = (0, 30 * frame % 256, 200)
     return image, mask
 
 
