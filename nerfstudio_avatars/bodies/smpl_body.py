@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import io
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -32,7 +33,7 @@ class SmplBody:
         """
         self.name, self.gender = name, gender
         self.parents: tuple[int, ...] = tuple(int(parent) for parent in arrays.kintree_table[0])
-        self._smpl = _smplx_model(arrays, gender)
+        self._smpl: Any = _smplx_model(arrays, gender)  # smplx does not say what its buffers are
 
     def __deepcopy__(self, memo: dict) -> SmplBody:
         # nerfstudio deep-copies a data set's metadata; 50 MB of constants need no second copy.

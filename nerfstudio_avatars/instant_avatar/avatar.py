@@ -183,6 +183,7 @@ class CanonicalAvatar(nn.Module):
             everywhere.
             period: steps between two updates, and the factor that compensates for them.
         """
+        assert self.union is not None
         density = self._density_in_cells(posed, self.union)
         before = self.union.update(density.detach())
         occupied = self.union.occupied if settling else before
@@ -284,11 +285,10 @@ class CanonicalAvatar(nn.Module):
             # Padding belongs to no ray of any pose.
             parts.append((torch.where(ray < rays.stop, ray, len(origins)) if budget else ray, t, x, point + samples))
             samples += len(t)
-        ray, t, x, point = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
-        if not budget and len(x) == len(t):
-            point = None
+        ray, t, x, sample = (torch.cat(c) if len(c) > 1 else c[0] for c in zip(*parts, strict=True))
+        owner = None if not budget and len(x) == len(t) else sample
         step, rule = self.config.step, self.density_rule
-        return picture.shade(len(origins), ray, t, x, point, self.field, self.volume, rule, step, noise)
+        return picture.shade(len(origins), ray, t, x, owner, self.field, self.volume, rule, step, noise)
 
     @torch.no_grad()
     def render_picture(

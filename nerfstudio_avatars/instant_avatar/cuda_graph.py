@@ -6,7 +6,7 @@ Tested with a stand-in that records and replays on the CPU; not yet run on a GPU
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -103,7 +103,7 @@ class RecordedSteps:
         before = [one.clone() for one in state]
         own = tuple(one.clone() for one in inputs)
         # The parameters are arguments only because gradients are given to arguments.
-        recorded = torch.cuda.make_graphed_callables(
+        recorded: Any = torch.cuda.make_graphed_callables(
             lambda *given: self._learn(*given[: len(own)]),
             own + self._parameters,
             allow_unused_input=True,

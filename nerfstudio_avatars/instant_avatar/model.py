@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -250,7 +251,7 @@ class InstantAvatarModel(Model):
         """Renders slices of rays, each in a pose of its own, with samples at random places in their steps."""
         jitter = torch.rand(len(origins), device=self.device)
         rendered = self.avatar.render(origins, directions, jitter, poses, self._density_noise(), budget)
-        outputs = self._outputs(rendered)
+        outputs: dict[str, Tensor | list] = {**self._outputs(rendered)}
         if self.training:
             outputs["sample_weights"] = [rendered.weights]
         return outputs
@@ -345,7 +346,7 @@ class InstantAvatarModel(Model):
 
     # Pictures ---------------------------------------------------------------------------------------------------------
 
-    def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """Renders one camera in the pose that it asks for (see `PoseResolver`)."""
         self._seen_camera = camera
         return self.render_pose(camera, self.resolver.pose_for(camera))

@@ -35,6 +35,8 @@ class KeypointDetectorConfig:
 class KeypointDetector(nn.Module):
     """An hourglass with skip connections and a soft-argmax (Unsupervised Volumetric Animation, section 3.2)."""
 
+    grid: Tensor
+
     def __init__(self, config: KeypointDetectorConfig, keypoints: Float[Tensor, "parts points 2"]) -> None:
         """Args:
         keypoints: positions of the keypoints of an unmoved object, for the positional bias.
@@ -55,15 +57,20 @@ class KeypointDetector(nn.Module):
             distance = (grid.flatten(0, 1) - keypoints.flatten(0, 1)[:, None]).square().sum(-1)
             # At first the network whispers, so that the peaks stand where they should.
             nn.init.normal_(self.head.weight, std=1e-3)
-            nn.init.zeros_(self.head.bias)
+            nn.init.zeros_(self._head_bias)
             self.bias: nn.Parameter | None = nn.Parameter(-distance / (2 * config.positional_bias**2))
         else:
             self.bias = None
         self.register_buffer("grid", grid.flatten(0, 1), persistent=False)
 
+    @property
+    def _head_bias(self) -> Tensor:
+        assert self.head.bias is not None
+        return self.head.bias
+
     def per_part(self) -> list[Tensor]:
         """Parameters whose rows belong to one part after the other."""
-        return [self.head.weight, self.head.bias] + ([] if self.bias is None else [self.bias])
+        return [self.head.weight, self._head_bias] + ([] if self.bias is None else [self.bias])
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], parts: int | None = None
@@ -78,7 +85,7 @@ class KeypointDetector(nn.Module):
             x = F.avg_pool2d(down(x), 2)
         for up in self.up:
             x = torch.cat([up(F.interpolate(x, scale_factor=2, mode="nearest")), skips.pop()], 1)
-        logits = F.conv2d(x, self.head.weight[:rows], self.head.bias[:rows], padding=self.config.head // 2)
+        logits = F.conv2d(x, self.head.weight[:rows], self._head_bias[:rows], padding=self.config.head // 2)
         logits = logits.flatten(2) / self.config.temperature
         if self.bias is not None:
             logits = logits + self.bias[:rows]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
@@ -210,7 +211,7 @@ class UnsupVolanimModel(Model):
     # Pictures ---------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def get_outputs_for_camera(self, camera: Cameras, obb_box=None) -> dict[str, Tensor]:
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """Renders one camera, with the identity and driving frame that the controls or the camera ask for."""
         clip, frame = self._asked_for(camera)
         identity, nobody = self.controls.identity_number(), self.controls.random_number()

@@ -24,6 +24,7 @@ from nerfstudio_avatars.unsup_volanim.voxel_field import (
     IdentityEmbedding,
     VoxelGenerator,
     VoxelGeneratorConfig,
+    bias_of,
     ellipsoid_prior,
 )
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, VoxelRenderConfig, render_voxels
@@ -139,10 +140,10 @@ class VolumetricAnimation(nn.Module):
                 rows.add_(torch.randn_like(rows) * (noise * scale))
 
         parts = self.config.parts
-        for head in self.generator.heads:
+        for convolution in self.generator.head_convolutions():
             # A part's logit alone means nothing: with one part it was never trained.
-            spread(head[1].weight[:parts], 1.0)
-            spread(head[1].bias[:parts], 1.0)
+            spread(convolution.weight[:parts], 1.0)
+            spread(bias_of(convolution)[:parts], 1.0)
         for tensor in self.detector.per_part():
             spread(tensor.unflatten(0, (parts, -1)), 0.02)
         spread(self.point_logits, 0.2)

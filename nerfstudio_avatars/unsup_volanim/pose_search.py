@@ -47,6 +47,8 @@ class PoseSearch(nn.Module):
 
     rotation: Tensor
     translation: Tensor
+    turn_spread: Tensor
+    shift_spread: Tensor
 
     def __init__(self, frames: int, config: PoseSearchConfig) -> None:
         super().__init__()

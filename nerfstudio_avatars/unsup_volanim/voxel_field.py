@@ -88,13 +88,17 @@ class VoxelGenerator(nn.Module):
             nn.Sequential(_norm(config.norm, width), nn.Conv3d(width, channels, 3, padding=1)) for width in heads
         )
         if config.coarse_outputs:
-            for head in list(self.heads)[1:]:
-                nn.init.zeros_(head[1].weight)
-                nn.init.zeros_(head[1].bias)
+            for convolution in self.head_convolutions()[1:]:
+                nn.init.zeros_(convolution.weight)
+                nn.init.zeros_(bias_of(convolution))
         # With few channels convolutions on a CPU are up to six times faster when a voxel's channels lie together.
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         with torch.no_grad():
-            self.heads[0][1].bias[parts : parts + COLOURS] = config.first_colour
+            bias_of(self.head_convolutions()[0])[parts : parts + COLOURS] = config.first_colour
+
+    def head_convolutions(self) -> list[nn.Conv3d]:
+        """The last layer of each resolution's head; its first rows are the parts' logits."""
+        return [layer for head in self.heads for layer in head.children() if isinstance(layer, nn.Conv3d)]
 
     @property
     def resolution(self) -> int:
@@ -180,3 +184,9 @@ def ellipsoid_prior(resolution: int, radii: Float[Tensor, "3"], slope: float) ->
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     distance = ((x / radii[0]).square() + (y / radii[1]).square() + (z / radii[2]).square()).sqrt()
     return slope * float(radii.mean()) * (1 - distance)
+
+
+def bias_of(layer: nn.Conv3d) -> Tensor:
+    """The bias of a layer that has one."""
+    assert layer.bias is not None
+    return layer.bias

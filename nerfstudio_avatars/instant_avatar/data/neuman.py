@@ -149,7 +149,7 @@ def _frames(folder: Path) -> tuple[list[ColmapView], dict[str, np.ndarray], list
             raise DataError(path, "none of the pictures that sparse/ has", "the scene's own alignments", COPY_AGAIN)
         count = len(kept)
         if count < total:
-            told = (f"{total} cameras, {count} of them with a pose and an alignment: these are used",)
+            told: tuple[str, ...] = (f"{total} cameras, {count} of them with a pose and an alignment: these are used",)
             return views, {"pose": poses["pose"][numbers], "betas": poses["betas"]}, placed, told
     if not count:
         raise DataError(path, "no frames", "a pose for every picture", COPY_AGAIN)

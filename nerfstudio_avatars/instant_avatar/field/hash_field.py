@@ -137,7 +137,7 @@ class HashField(nn.Module):
     ) -> Float[Tensor, "points out"]:
         """Runs a network whose inputs are multiplied by weights."""
         points = len(x)
-        first, *others = (layer.weight for layer in network[::2])
+        first, *others = (layer.weight for layer in network if isinstance(layer, nn.Linear))
         if input_weights is not None:
             first = first * input_weights
         with self._precision(x):
@@ -148,7 +148,7 @@ class HashField(nn.Module):
                 x = F.linear(x.relu_(), weight)
         return x[:points]
 
-    def _precision(self, x: Tensor):
+    def _precision(self, x: Tensor) -> contextlib.AbstractContextManager[None]:
         fast = x.device.type == "cuda" or (x.device.type == "cpu" and _cpu_has_bfloat16())
         if self.config.mixed_precision and fast:
             return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)

@@ -47,6 +47,8 @@ class BodyPoseTable(nn.Module):
     """
 
     betas: Tensor
+    rest_joints: Tensor
+    canonical_inverse: Tensor
     global_orient: Tensor
     body_pose: Tensor
     transl: Tensor

@@ -29,6 +29,8 @@ class CanonicalOccupancy(nn.Module):
     density: Tensor
     occupied: Tensor
     band: Tensor
+    band_cells: Tensor
+    origin: Tensor
 
     def __init__(self, volume: SkinningVolume, threshold: float = 0.01, decay: float = 0.9) -> None:
         super().__init__()
