@@ -50,6 +50,8 @@ _WITHIN = ("experiment_name", "timestamp", "relative_model_dir")
 """What lies within the folder of all runs."""
 _RETIRED: dict[str, Any] = {"compat": False}
 """Fields that there were once, with the value that says what is said by their absence today."""
+_RENAMED = {"hard_alpha_weight": "hard_accumulation_weight"}
+"""Fields under the names that they once had, with today's."""
 
 
 def read_config(path: Path) -> AvatarTrainerConfig:
@@ -291,8 +293,9 @@ class _Reader:
             raise self._wrong(place or "the file", node, f"{kind.__module__}.{kind.__name__}")
         fields = {one.name: one for one in dataclasses.fields(kind)}
         values: dict[str, Any] = {}
-        for key, value in self._entries(node, place):
-            inner = f"{place}.{key}".lstrip(".")
+        for written, value in self._entries(node, place):
+            inner = f"{place}.{written}".lstrip(".")
+            key = written if written in fields else _RENAMED.get(written, written)
             if key in _RETIRED and key not in fields:
                 if self._plain(value, inner) != _RETIRED[key]:
                     raise self._wrong(inner, value, f"{_RETIRED[key]!r}: the field is none any more")

@@ -1,6 +1,7 @@
 """Shots: timing, framing and pixels, with a model that only records what it is asked for."""
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion.loading import choose_motion
+
+CASES = Path(__file__).parents[1] / "cases"
 
 
 class RecordingModel:
@@ -141,6 +144,31 @@ def test_on_ground_the_lowest_point_is_at_zero(run):
 def test_the_motions_own_rate_can_be_corrected(run):
     count = len(list(frames(run, Shot(fps=30, height=4, width=4))))
     assert len(list(frames(run, Shot(fps=30, height=4, width=4, source_fps=60)))) == count // 2
+
+
+def test_more_than_ten_minutes_ask_for_the_length(run, camera_file):
+    """At so low a rate the walk's 39 frames last longer; a camera path says itself how long it is."""
+    frames_of = partial(Shot, fps=1, height=4, width=4)
+    with pytest.raises(UserError, match=r"39 frames at 0\.06 a second last 11 minutes.*--seconds.*--source-fps"):
+        next(frames(run, frames_of(source_fps=0.06)))
+    with pytest.raises(UserError, match="--seconds"):
+        next(frames(run, frames_of(source_fps=0.1, speed=0.5)))
+    assert next(frames(run, frames_of(source_fps=0.06, seconds=5.0)))[0] == 5
+    assert next(frames(run, frames_of(source_fps=0.06, camera=camera_file())))[0] == 1
+
+
+def test_a_joint_map_corrects_what_is_filmed(run, tmp_path):
+    """The left forearm turns by 50 degrees, the hand does not: with the hand for the elbow, less is seen of it."""
+    path = str(CASES / "bvh_rigify_metarig" / "a.bvh")
+    (tmp_path / "map.json").write_text(json.dumps({"left_elbow": "hand.L", "left_wrist": None}))
+    turned = []
+    for joint_map in (None, tmp_path / "map.json"):
+        run.model.asked.clear()
+        list(frames(run, Shot(path, fps=30, height=4, width=4, joint_map=joint_map)))
+        pose = _places(run, "body_pose").reshape(-1, 23, 3)
+        turned.append((pose[-1] - pose[0]).norm(dim=-1)[[17, 18]])
+    assert turned[0][0] > 0.7 and turned[1][0] < 0.5
+    torch.testing.assert_close(turned[0][1], turned[1][1])
 
 
 @pytest.fixture

@@ -76,6 +76,29 @@ def test_the_persons_of_a_file_are_told_and_one_can_be_asked_for(tmp_path, capsy
     assert code == 1 and "no person 7" in report["reasons"]["motion"]
 
 
+def test_a_joint_map_is_written_and_read(tmp_path, capsys):
+    skeleton = Path(__file__).parents[1] / "cases" / "bvh_rigify_metarig" / "a.bvh"
+    written = tmp_path / "map.json"
+    code, [report] = inspect(capsys, skeleton, "--write-joint-map", written)
+    joints = json.loads(written.read_text("utf8"))
+    assert code == 0 and joints.items() >= {"pelvis": "spine", "left_knee": "shin.L", "right_wrist": "hand.R"}.items()
+    assert report["joints"].items() <= joints.items()
+    written.write_text(json.dumps({"head": "spine.004"}))
+    _, [report] = inspect(capsys, skeleton, "--joint-map", written)
+    assert report["joints"]["head"] == "spine.004" != joints["head"]
+    written.write_text(json.dumps({"pelvis": "hips"}))
+    code, [report] = inspect(capsys, skeleton, "--joint-map", written)
+    assert code == 1 and "no joint 'hips'" in report["reasons"]["motion"]
+
+
+def test_a_joint_map_of_what_has_no_names_or_of_two_files_is_not_written(tmp_path, nodding, capsys):
+    written = tmp_path / "map.json"
+    for files, said in (([nodding], "no skeleton with joints' names"), ([nodding, nodding], "expected one file")):
+        with pytest.raises(SystemExit) as end:
+            main(["inspect", *map(str, files), "--write-joint-map", str(written)])
+        assert end.value.code == 2 and said in " ".join(capsys.readouterr().err.split()) and not written.exists()
+
+
 def test_shipped_motions_are_known_by_name_and_the_table_names_everything(capsys):
     main(["inspect", "cartwheel"])
     printed = capsys.readouterr().out

@@ -77,6 +77,12 @@ def test_fields_that_an_older_version_did_not_write_take_their_defaults():
         parse_config("\n".join(lines) + "\ncompat: true\n")
 
 
+def test_fields_are_known_under_the_names_that_they_once_had():
+    ours = _text()
+    old = ours.replace("hard_accumulation_weight: 0.1", "hard_alpha_weight: 0.7")
+    assert old != ours and parse_config(old).pipeline.model.hard_accumulation_weight == 0.7
+
+
 def test_the_run_that_a_training_went_on_from_is_left_out():
     read = parse_config(_text(load_dir=Path("/etc"), load_step=3, load_checkpoint=Path("/etc/passwd")))
     assert (read.load_dir, read.load_step, read.load_checkpoint) == (None, None, None)
