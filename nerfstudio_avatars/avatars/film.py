@@ -157,9 +157,8 @@ def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> I
     lasts = len(motion) / motion.fps / shot.speed
     if lasts > LONGEST_SECONDS and not (shot.seconds or path):
         raise UserError(
-            f"{shot.motion}: {len(motion)} frames at {motion.fps:g} a second last {lasts / 60:.0f} minutes. "
-            "Expected at most 10 minutes of film: say how long it shall be with --seconds, or correct the rate with "
-            "--source-fps."
+            f"{shot.motion}: {len(motion)} frames at {motion.fps:g} frames per second last {lasts / 60:.0f} minutes. "
+            "Expected at most 10 minutes of film: set the length with --seconds, or the right rate with --source-fps."
         )
     # At this rate, each frame of the video shows one of the motion's.
     motion = stage(motion, body, shot.fps / shot.speed, shot.root, shot.loop, shot.blend_from_rest)

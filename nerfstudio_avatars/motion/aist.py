@@ -37,7 +37,7 @@ def read(source: MotionSource) -> MotionFile:
     else:
         notes = (
             *notes,
-            "no `smpl_scaling`: translations are taken for metres (EDGE writes such files, at 30 a second)",
+            "no `smpl_scaling`: translations are read as metres (EDGE writes such files, at 30 frames per second)",
         )
     fps = float(rows(source, "fps", source.data["fps"], 1)[0, 0]) if "fps" in source.data else 60.0
     track = Track(np.arange(len(poses)), poses, transl / scaling, single_shape(source, source.data.get("smpl_betas")))

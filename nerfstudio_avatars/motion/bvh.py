@@ -70,7 +70,7 @@ def read_bvh(
         number = _first_person([skeleton(root) for root in roots], path, joint_map) if len(roots) > 1 else 0
         if len(roots) > 1:
             known = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
-            notes = (*notes, f"person {number} of {known} is taken; --person chooses another")
+            notes = (*notes, f"person {number} of {known} is used; --person chooses another")
     else:
         wanted = [index for index, name in enumerate(names) if str(person) in (str(index), name)]
         if not wanted:

@@ -16,7 +16,7 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 _MOST_BYTES = 1 << 30
 _MOST_NODES = 10_000
 _SLOWEST, _FASTEST = 4.0, 1000.0
-"""Frames a second that recordings have."""
+"""Frames per second that recordings have."""
 _RADIANS = 3.15
 """No angle of a file in radians is larger, but for a root that turns on and on."""
 _STIFF = 0.3
@@ -171,9 +171,9 @@ def _frames(path: Path, lines: list[str], start: int, width: int) -> tuple[np.nd
 
 
 def _rate(path: Path, step: float) -> tuple[float, tuple[str, ...]]:
-    """Frames a second from what should be the seconds of one."""
+    """Frames per second from what should be the seconds of one."""
     if step == 0:
-        return 30.0, ("`Frame Time: 0`: 30 frames a second are assumed; give --source-fps if that is wrong",)
+        return 30.0, ("`Frame Time: 0`: 30 frames per second are assumed; give --source-fps if that is wrong",)
     fps, said = 1 / step, ""
     if not _SLOWEST <= fps <= _FASTEST:
         # 16.667, 33.333 and 41.667 are milliseconds; 24, 25, 30, 60 and 120 are frames a second.
@@ -183,11 +183,11 @@ def _rate(path: Path, step: float) -> tuple[float, tuple[str, ...]]:
         elif _SLOWEST <= 1000 / step <= _FASTEST:
             fps, said = 1000 / step, "milliseconds"
         else:
-            found = f"`Frame Time: {step:g}`, which are {fps:g} frames a second"
-            raise DataError(path, found, "seconds: 0.0333 for 30 frames a second", "put the right time into the file")
+            found = f"`Frame Time: {step:g}`, which means {fps:g} frames per second"
+            raise DataError(path, found, "seconds: 0.0333 for 30 frames per second", "put the right time into the file")
     # Files round 1/30 to 0.033333; nobody films at 30.0003 frames a second.
     fps = float(round(fps)) if abs(fps - round(fps)) < 2e-3 * fps else fps
-    return fps, (f"`Frame Time: {step:g}` is taken for {said}: {fps:g} frames a second",) if said else ()
+    return fps, (f"`Frame Time: {step:g}` is read as {said}: {fps:g} frames per second",) if said else ()
 
 
 def _in_degrees(joints: list[Joint], table: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -199,4 +199,4 @@ def _in_degrees(joints: list[Joint], table: np.ndarray) -> tuple[np.ndarray, tup
         return table, ()
     table = table.copy()
     table[:, columns] = np.rad2deg(table[:, columns])
-    return table, ("no angle exceeds pi, as in radians: they are read as such",)
+    return table, ("no angle exceeds pi: the angles are read as radians",)

@@ -22,7 +22,7 @@ from nerfstudio_avatars.motion.smpl_arrays import (
 from nerfstudio_avatars.motion.tracks import Track, choose_person, track_sequence
 
 NAME = "EasyMocap / ZJU-MoCap"
-_NOTE = "neither frame rate nor upward axis in it: 30 a second and z assumed"
+_NOTE = "no frame rate and no up axis in the file: 30 frames per second and z up are assumed"
 _OTHER_PELVIS = "SMPL-X's rest pelvis lies some 13 cm below SMPL's: who bends far is off by up to that"
 _SMPLX_ANGLES = 87
 """Number of values for the body, PCA of both hands, and the face; SMPL-H has 78."""

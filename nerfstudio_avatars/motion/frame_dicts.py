@@ -1,12 +1,14 @@
 """SMPL or SMPL-X parameters in one dict a frame: ExAvatar's, SMPLest-X's, SMPLer-X's and X-Avatar's files.
 
-Layouts read in ExAvatar's `fitting/tools` (`smplx_params_smoothed/*.json`), SMPLer-X's `main/inference.py`
-(`smplx/*.npz`) and X-Avatar's data description (`SMPLX/*.pkl`).
+Layouts as written by ExAvatar's `fitting/tools/smooth_smplx_params.py` (`smplx_params_smoothed/FRAME.json`) and
+SMPLer-X's `main/inference.py` (`smplx/FRAME_PERSON.npz`), and as X-Avatar's `data_process/README.md` describes
+`SMPLX/*.pkl`. SMPLest-X's were not checked against its source.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ import numpy as np
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion import npz
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
+from nerfstudio_avatars.motion.tracks import choose_person
 
 NAME = "ExAvatar, SMPLest-X, X-Avatar"
+_BY_BOX = "persons are told apart by the order of their boxes in each frame"
 _FIELDS = {name for names in (*npz.PAIRS, npz.TRANSLATIONS) for name in names} - {"pose"}
 
 
@@ -34,6 +38,7 @@ def read(source: MotionSource) -> MotionFile:
     """
     data = source.data
     named = data if isinstance(data, dict) else dict(enumerate(data))
+    named, notes = _one_person(source, named)
     order = sorted(named, key=lambda name: [int(digits) for digits in re.findall(r"\d+", str(name))])
     merged: dict[str, Any] = {}
     first = named[order[0]]
@@ -47,5 +52,16 @@ def read(source: MotionSource) -> MotionFile:
     for field in ("betas", "gender", "fps"):
         if field in first:
             merged[field] = first[field]
-    whole = npz.read(MotionSource(source.path, merged, source.pelvis_rest, source.person))
-    return MotionFile(whole.sequence, NAME, "-y", whole.notes)
+    whole = npz.read(MotionSource(source.path, merged, source.pelvis_rest, None if notes else source.person))
+    return MotionFile(whole.sequence, NAME, "-y", (*notes, *whole.notes))
+
+
+def _one_person(source: MotionSource, named: dict[Any, dict]) -> tuple[dict[Any, dict], tuple[str, ...]]:
+    """The frames of one person, and what is to be said if SMPLer-X's `FRAME_PERSON` names tell of several."""
+    numbers = {name: re.fullmatch(r"\d+_(\d+)", str(name)) for name in named}
+    persons = Counter(int(found[1]) for found in numbers.values() if found)
+    if len(persons) < 2 or persons.total() < len(named):
+        return named, ()
+    chosen, notes = choose_person(source, dict(sorted(persons.items())))
+    own = {name: named[name] for name, found in numbers.items() if found and int(found[1]) == chosen}
+    return own, (*notes, _BY_BOX)

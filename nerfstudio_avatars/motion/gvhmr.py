@@ -12,7 +12,7 @@ from nerfstudio_avatars.motion.tracks import Track, only_person, track_sequence
 
 NAME = "GVHMR"
 _WORLD, _CAMERA = "smpl_params_global", "smpl_params_incam"
-_NOTE = "SMPL-X's betas are not SMPL's and are dropped, its pelvis lies some 13 cm lower: heights are off by that"
+_NOTE = "SMPL-X's betas are dropped; its pelvis lies about 13 cm lower than SMPL's, so heights are off by that much"
 
 
 def can_read(data: Any) -> bool:

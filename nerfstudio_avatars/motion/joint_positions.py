@@ -20,7 +20,7 @@ from nerfstudio_avatars.motion.forward_kinematics import standin_joints
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.tracks import Track, track_sequence
 
-APPROXIMATE = "joint positions alone: rotations are approximate, by inverse kinematics"
+APPROXIMATE = "only joint positions in the file: the rotations are approximate, found by inverse kinematics"
 _HINGES = {1: (4, 7), 2: (5, 8), 16: (18, 20), 17: (19, 21)}
 """Hips and shoulders, with the hinge below and the end of that limb."""
 _HINGE_AXES = {1: (1.0, 0.0, 0.0), 2: (1.0, 0.0, 0.0), 16: (0.0, -1.0, 0.0), 17: (0.0, 1.0, 0.0)}
@@ -155,6 +155,6 @@ def _unsteady(positions: Float[ndarray, "frames joints 3"]) -> tuple[str, ...]:
     if change < _STEADY:
         return ()
     return (
-        f"bones change their lengths by {100 * change:.0f} %, so these may be no joints of a body: "
+        f"bone lengths change by {100 * change:.0f} %, so these may not be joints of a body: "
         "normalised features are to be multiplied by Std.npy, and Mean.npy added, first",
     )

@@ -1,7 +1,7 @@
 """MDM and HumanML3D: joints, the 263 features of a frame, and SMPL parameters fitted to joints.
 
-Layouts read in MDM's `sample/generate.py` and `visualize/vis_utils.py` (`results.npy`, `*_smpl_params.npy`) and
-HumanML3D's `motion_representation.ipynb` (features).
+Layouts as written by MDM's `sample/generate.py` (`results.npy`) and `visualize/vis_utils.py` (`*_smpl_params.npy`), and
+by HumanML3D's `motion_representation.ipynb` (features; `recover_from_ric` is the way back).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME = "MDM / HumanML3D"
 _FPS = 20.0
 """HumanML3D's, and so MDM's."""
 _JOINTS, _FEATURES = 22, 263
-_RATE = "no frame rate in it: 20 a second assumed, HumanML3D's"
+_RATE = "no frame rate in the file: 20 frames per second are assumed, as in HumanML3D"
 _KIT = 251
 """Features of KIT-ML's frames, which have another skeleton of 21 joints."""
 
@@ -50,7 +50,7 @@ def _kind(shape: tuple[int, ...]) -> str | None:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one sample: rotations where the file has them, else by inverse kinematics; y up, 20 frames a second.
+    """Reads one sample: rotations where the file has them, else by inverse kinematics; y up, 20 frames per second.
 
     Raises:
         DataError: its values cannot be used.

@@ -37,7 +37,8 @@ _FIX = "see docs/motion-files.md; convert the file with numpy"
 _FPS_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate")
 _AMASS_KEYS = {"mocap_framerate", "mocap_frame_rate", "surface_model_type"}
 _HANDS = {"pose_jaw", "pose_hand", "hand_pose", "jaw_pose", "lhand_pose", "left_hand_pose", "smplx_lhand_pose"}
-_IN_PLACE = "no translation in it: the person stays in place"
+_IN_PLACE = "no translation in the file: the person stays in place"
+_RATE = "no frame rate in the file: 30 frames per second are assumed"
 
 
 def can_read(data: Any) -> bool:
@@ -56,7 +57,7 @@ def read(source: MotionSource) -> MotionFile:
     only_person(source, len(sequence))
     if _AMASS_KEYS & fields.keys():
         return MotionFile(sequence, "AMASS", "z", notes=notes)
-    guess = () if any(key in fields for key in (*_FPS_KEYS, "dt")) else ("no frame rate in it: 30 a second assumed",)
+    guess = () if any(key in fields for key in (*_FPS_KEYS, "dt")) else (_RATE,)
     return MotionFile(sequence, "SMPL arrays", "y", notes=(*notes, *guess))
 
 
@@ -100,7 +101,7 @@ def _sequence(fields: Mapping[str, ndarray], path: str | Path, data: Any) -> tup
             raise DataError(path, found, "finite numbers", "leave those frames out, or fill them from their neighbours")
     betas = _betas(fields, path)
     if not own:
-        notes, betas = (*notes, "betas are not SMPL's and are dropped"), np.zeros(10)
+        notes, betas = (*notes, "the betas belong to another body model than SMPL and are dropped"), np.zeros(10)
     sequence = BodySequence(
         betas=torch.from_numpy(betas).float(),
         global_orient=torch.from_numpy(poses[:, :3]).float(),

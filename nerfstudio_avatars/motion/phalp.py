@@ -14,7 +14,7 @@ from nerfstudio_avatars.motion.tracks import Track, choose_person, track_sequenc
 
 NAME = "4D-Humans / PHALP"
 _NOTES = (
-    "no frame rate in it: 30 a second assumed",
+    "no frame rate in the file: 30 frames per second are assumed",
     "depth follows from the size in the picture, for a very long lens: ways towards the camera are too long",
 )
 

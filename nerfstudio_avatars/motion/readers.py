@@ -40,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 SHIPPED = Path(__file__).parents[1] / "assets" / "motions"
 """Folder of the motions that ship with the package, all y-up: some tumble."""
-_ALWAYS_TOLD = ("lengths times", up_axis.ALWAYS)
+_ALWAYS_TOLD = ("lengths are multiplied", up_axis.ALWAYS)
 """How notes begin that every file has: `retarget`'s on a skeleton's scale, and the one on the upward axis."""
 _DOUBTFUL = {"AMASS", "SMPL arrays", easymocap.NAME, slahmr.NAME, frame_dicts.NAME}
 """Layouts that tools of other upward axes write too."""
@@ -132,7 +132,7 @@ def _read(reader: Reader, source: MotionSource) -> MotionFile:
     sequence = motion.sequence
     values = (sequence.betas, sequence.global_orient, sequence.body_pose, sequence.transl)
     if not (all(value.isfinite().all() for value in values) and 0 < sequence.fps < math.inf):
-        found = f"numbers beyond all bounds, or {sequence.fps:g} frames a second"
+        found = f"numbers beyond all bounds, or {sequence.fps:g} frames per second"
         raise DataError(source.path, found, "finite angles, metres and a positive rate", fix)
     return motion
 

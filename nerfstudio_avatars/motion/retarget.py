@@ -82,7 +82,9 @@ def retarget(
         transl=hips - stacked[:, 0] @ from_pelvis - pelvis,
         fps=source.fps,
     )
-    scale = f"lengths times {wanted / length:.4g}: legs of {length:.4g} units become the body's {wanted:.2f} m"
+    scale = (
+        f"lengths are multiplied by {wanted / length:.4g}: legs of {length:.4g} units become the body's {wanted:.2f} m"
+    )
     found = (matched.note,) if matched.note else ()
     notes = (*notes, scale, *found, *reference.notes, *_left_out(source, joints))
     named = tuple((name, source.names[joints[name]]) for name in JOINT_NAMES if name in joints)

@@ -13,7 +13,7 @@ from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.smpl_arrays import has, hips_at, rows, same_length, single_shape, smpl_poses
 from nerfstudio_avatars.motion.tracks import Track, choose_person, track_sequence
 
-_RATE = "no frame rate in it: 30 a second assumed"
+_RATE = "no frame rate in the file: 30 frames per second are assumed"
 _UNTRACKED = "no `track_ids`: persons are told apart by their order in each frame; run ROMP with -t to track them"
 
 

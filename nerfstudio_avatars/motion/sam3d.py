@@ -1,6 +1,7 @@
 """SAM 3D Body: MHR's 70 keypoints of the persons in a picture or a video; inverse kinematics makes them SMPL's.
 
-Fields read in sam-3d-body's `sam3d_body_estimator.py`, the keypoints' names in its `core/metadata/atlas70.py`.
+Fields as returned by `process_one_image` in sam-3d-body's `sam_3d_body/sam_3d_body_estimator.py`, the keypoints' order
+as in its `sam_3d_body/metadata/mhr70.py`. How a video's results are nested in a file is up to whoever saves them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nerfstudio_avatars.motion.tracks import choose_person
 
 NAME = "SAM 3D Body"
 _POINTS = "pred_keypoints_3d"
-_RATE = "no frame rate in it: 30 a second assumed"
+_RATE = "no frame rate in the file: 30 frames per second are assumed"
 _ORDER = "persons are told apart by their order in each frame"
 # SMPL's joint -> MHR's keypoint.
 _SAME = {1: 9, 2: 10, 4: 11, 5: 12, 7: 13, 8: 14, 12: 69, 16: 5, 17: 6, 18: 7, 19: 8, 20: 62, 21: 41}

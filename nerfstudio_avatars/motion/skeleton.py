@@ -62,7 +62,7 @@ def find_joints(source: SkeletonMotion, path: str | Path, joint_map: JointMap | 
     given = _mapped(source, path, joint_map or {})
     named = match_joints(source.names) | given
     if _complete(named) and (given or _fits_tree(named, source.parents)):
-        return Matched(named, "joints are found by the joint map" if given else "")
+        return Matched(named, "joints were matched by the joint map" if given else "")
     shaped = None if set(REQUIRED) <= given.keys() else _by_shape(source)
     if shaped is not None:
         joints = shaped | _chains(named, shaped, source.parents) | given
@@ -71,7 +71,7 @@ def find_joints(source: SkeletonMotion, path: str | Path, joint_map: JointMap | 
             sure = sum(named.get(joint) == node for joint, node in joints.items())
             how = "the skeleton's shape" if sure < len(joints) / 3 else "the skeleton's shape and the joints' names"
             shown = ", ".join(f"{joint} = {source.names[joints[joint]]}" for joint in REQUIRED)
-            return Matched(joints, f"joints are found by {how}: {shown}")
+            return Matched(joints, f"joints were matched by {how}: {shown}")
     if "pelvis" not in named and _complete(named | {"pelvis": 0}):
         named["pelvis"] = _meeting(source.parents, named["left_hip"], named["right_hip"])
     if not _complete(named):

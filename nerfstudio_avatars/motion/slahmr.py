@@ -1,6 +1,7 @@
 """SLAHMR: `*_world_results.npz`, arrays with the persons first, then the frames.
 
-Layout read in SLAHMR's `slahmr/optim/output.py` and `slahmr/vis/output.py`.
+Names and shapes as `get_optim_result` in SLAHMR's `slahmr/optim/base_scene.py` collects them. SLAHMR writes who is seen
+when to `track_info.json`, which is not read; a `track_mask` among the arrays is obeyed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from nerfstudio_avatars.motion.smpl_arrays import has, rows
 from nerfstudio_avatars.motion.tracks import Track, choose_person, track_sequence
 
 NAME = "SLAHMR"
-_RATE = "no frame rate in it: 30 a second assumed"
-_SHAPE = "SMPL-H's betas are not SMPL's and are dropped, and hands"
+_RATE = "no frame rate in the file: 30 frames per second are assumed"
+_SHAPE = "SMPL-H's betas and the hands are dropped"
 
 
 def can_read(data: Any) -> bool:

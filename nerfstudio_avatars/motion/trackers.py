@@ -1,7 +1,8 @@
 """TRAM, VIBE and PyMAF: persons in the camera's frame, as networks put them out.
 
-Layouts read in TRAM's `lib/models/hmr_vimo.py` (`hps/hps_track_*.npy`), VIBE's `demo.py` (`vibe_output.pkl`), which
-PyMAF's `output.pkl` follows, and PyMAF-X's `apps/demo_smplx.py`, whose rows are of all persons (`person_ids`).
+Layouts as written by TRAM's `scripts/estimate_humans.py` (`hps/hps_track_*.npy`), and by VIBE's `demo.py`
+(`vibe_output.pkl`) and PyMAF's after it (`_output.pkl`). PyMAF-X's rows of all persons (`person_ids`) were not checked
+against its source.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nerfstudio_avatars.motion.smpl_arrays import has, rows, same_length, single
 from nerfstudio_avatars.motion.tracks import Track, choose_person, only_person, track_sequence
 
 TRAM, VIBE = "TRAM", "VIBE / PyMAF"
-_RATE = "no frame rate in it: 30 a second assumed"
+_RATE = "no frame rate in the file: 30 frames per second are assumed"
 _NO_DEPTH = "a weak-perspective camera: the person keeps their distance"
 
 

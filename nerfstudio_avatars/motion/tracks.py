@@ -49,7 +49,7 @@ def choose_person(source: MotionSource, lengths: Mapping[Any, int]) -> tuple[Any
         raise DataError(source.path, "no person in any frame", "at least one", "choose another video or file")
     if source.person is None:
         chosen = max(lengths, key=lambda name: lengths[name])
-        return chosen, (f"person {chosen} of {names} is taken: the one in most frames",) if len(lengths) > 1 else ()
+        return chosen, (f"person {chosen} of {names} is used: the one in most frames",) if len(lengths) > 1 else ()
     for name, count in lengths.items():
         if str(name) == str(source.person) and count:
             return name, ()

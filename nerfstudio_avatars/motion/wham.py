@@ -13,7 +13,7 @@ from nerfstudio_avatars.motion.tracks import Track, choose_person, track_sequenc
 
 NAME = "WHAM"
 _NO_TRANSLATION = "no translation in the camera in it: the person stays in place"
-_RATE = "no frame rate in it: 30 a second assumed"
+_RATE = "no frame rate in the file: 30 frames per second are assumed"
 
 
 def can_read(data: Any) -> bool:

@@ -149,7 +149,9 @@ def test_the_motions_own_rate_can_be_corrected(run):
 def test_more_than_ten_minutes_ask_for_the_length(run, camera_file):
     """At so low a rate the walk's 39 frames last longer; a camera path says itself how long it is."""
     frames_of = partial(Shot, fps=1, height=4, width=4)
-    with pytest.raises(UserError, match=r"39 frames at 0\.06 a second last 11 minutes.*--seconds.*--source-fps"):
+    with pytest.raises(
+        UserError, match=r"39 frames at 0\.06 frames per second last 11 minutes.*--seconds.*--source-fps"
+    ):
         next(frames(run, frames_of(source_fps=0.06)))
     with pytest.raises(UserError, match="--seconds"):
         next(frames(run, frames_of(source_fps=0.1, speed=0.5)))

@@ -43,7 +43,7 @@ def test_a_dance_keeps_its_length_and_stands_upright_in_the_world(tmp_path, stan
 def test_a_file_without_scaling_says_that_it_guesses(tmp_path, lively_poses):
     motion = read_motion(write(tmp_path, smpl_poses=lively_poses(5), smpl_trans=TRANS))
     torch.testing.assert_close(motion.sequence.transl, torch.from_numpy(TRANS).float())
-    assert "taken for metres" in motion.notes[0]
+    assert "read as metres" in motion.notes[0]
 
 
 @pytest.mark.parametrize(

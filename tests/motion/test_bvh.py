@@ -169,7 +169,7 @@ BROKEN = {
     "no frame count": (lambda text: text.replace("Frames: 4\n", ""), r"line \d+: 'Frame Time"),
     "no frame": (lambda text: text.split("Frame Time")[0] + "Frame Time: 0.03\n", "0 frames up to line"),
     "a negative frame time": (lambda text: text.replace("Time: 0.033333", "Time: -1"), "Frame Time: -1"),
-    "a frame time of no unit": (lambda text: text.replace("Time: 0.033333", "Time: 1e7"), "1e-07 frames a second"),
+    "a frame time of no unit": (lambda text: text.replace("Time: 0.033333", "Time: 1e7"), "1e-07 frames per second"),
     "a word as a number": (lambda text: text[:-12] + " spam eggs\n", r"line \d+: \d+ values"),
     "not a number": (lambda text: " ".join([*text.split(" ")[:-1], "nan\n"]), r"75 finite numbers"),
     "an offset of two numbers": (lambda text: text.replace("OFFSET 0 0.1 0", "OFFSET 0 0.1", 1), "'OFFSET 0 0.1'"),

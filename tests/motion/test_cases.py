@@ -83,7 +83,7 @@ def test_joints_alone_are_read_and_said_to_be_approximate_and_noise_to_be_no_bod
     motion = read_motion(CASES / name)
     assert (len(motion.sequence), motion.sequence.fps, motion.up) == (30, 20, "y")
     assert torch.isfinite(motion.sequence.body_pose).all()
-    for one in (*POSITIONS[name], "bones change their lengths"):
+    for one in (*POSITIONS[name], "bone lengths change"):
         assert any(one in note for note in motion.notes), motion.notes
 
 

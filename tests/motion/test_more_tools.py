@@ -147,6 +147,21 @@ def test_one_file_a_frame_is_a_motion(tmp_path, lively_poses, smpl, vertices_of,
     check(motion, poses, transl, smpl, vertices_of)
 
 
+def test_persons_in_the_names_of_frames_are_not_mixed(tmp_path, lively_poses, smpl, vertices_of):
+    """SMPLer-X writes `FRAME_PERSON.npz`; the second person is seen in two of three frames."""
+    poses = lively_poses(5)
+    poses[:, 66:] = 0
+    for row, name in enumerate(["00001_0", "00002_0", "00003_0", "00001_1", "00003_1"]):
+        fields = {"global_orient": poses[row : row + 1, :3], "body_pose": poses[row, 3:66].reshape(21, 3)}
+        np.savez(tmp_path / f"{name}.npz", **fields, transl=np.full((1, 3), row), betas=np.ones((1, 10)))
+    first, second = read_motion(tmp_path), read_motion(tmp_path, person="1")
+    assert any("person 0 of 0 (3 frames), 1 (2 frames)" in note for note in first.notes)
+    check(first, poses[:3], np.arange(3)[:, None] * np.ones(3), smpl, vertices_of)
+    check(second, poses[3:], np.arange(3, 5)[:, None] * np.ones(3), smpl, vertices_of)
+    with pytest.raises(DataError, match="no person 2"):
+        read_motion(tmp_path, person="2")
+
+
 def test_a_frame_without_its_pose_is_named(tmp_path):
     for frame in range(3):
         fields = {"root_pose": [0, 0, 0], "body_pose": [0.0] * 63, "trans": [0, 0, 0]}

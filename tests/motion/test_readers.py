@@ -62,7 +62,7 @@ def test_amass_is_known_by_its_keys_and_z_up(tmp_path, fields, caplog):
 
 def test_a_missing_frame_rate_is_said(tmp_path, lively_poses, caplog):
     np.savez(tmp_path / "a.npz", poses=lively_poses(3), trans=TRANS)
-    assert read_motion(tmp_path / "a.npz").notes and "30 a second assumed" in caplog.text
+    assert read_motion(tmp_path / "a.npz").notes and "30 frames per second are assumed" in caplog.text
 
 
 def test_unknown_contents_list_what_was_found_and_what_is_known(tmp_path):
@@ -83,7 +83,7 @@ def test_what_is_no_dict_of_poses_is_refused(tmp_path, content):
     ("fields", "message"),
     [
         (dict(smpl_poses=[[1, 2], [3]], smpl_trans=TRANS), "`smpl_poses`: .*inhomogeneous"),
-        (dict(smpl_poses=np.zeros((3, 72)), smpl_trans=TRANS, fps=np.nan), "nan frames a second"),
+        (dict(smpl_poses=np.zeros((3, 72)), smpl_trans=TRANS, fps=np.nan), "nan frames per second"),
         (dict(smpl_poses=np.zeros((3, 72)), smpl_trans=1e300 * TRANS), "beyond all bounds"),
     ],
 )

@@ -54,7 +54,7 @@ def test_a_person_is_read_in_the_world_at_the_videos_rate(
 def test_the_person_in_most_frames_is_the_default_and_said(tmp_path, lively_poses, caplog):
     motion = read_motion(write(tmp_path, [lively_poses(3), lively_poses(5)]))
     assert len(motion.sequence) == 5 and motion.sequence.gender == "female"
-    assert caplog.text.count("\n") == 1 and "person 1 of 0 (3 frames), 1 (5 frames) is taken" in caplog.text
+    assert caplog.text.count("\n") == 1 and "person 1 of 0 (3 frames), 1 (5 frames) is used" in caplog.text
 
 
 def test_uncertain_cameras_are_said_and_keep_their_frames(tmp_path, lively_poses):

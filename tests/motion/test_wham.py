@@ -44,7 +44,7 @@ def test_the_world_motion_has_the_hips_where_wham_puts_them(tmp_path, lively_pos
     poses = lively_poses(6)
     motion = read_motion(write(tmp_path, {0: person(poses)}, **options))
     assert (motion.format, motion.up, len(motion.sequence)) == ("WHAM", "y", 6)
-    assert any("30 a second assumed" in note for note in motion.notes)
+    assert any("30 frames per second are assumed" in note for note in motion.notes)
     betas = np.linspace(-1, 1, 10)
     for frame in range(6):
         vertices, joints = smpl(poses[frame], betas=betas)
