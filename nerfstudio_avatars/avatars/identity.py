@@ -160,6 +160,7 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
     import numpy as np
     import torch
 
+    from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
     from nerfstudio_avatars.errors import DataError
     from nerfstudio_avatars.media.npz_file import open_npz
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
@@ -172,6 +173,9 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
             )
             maker = str(file["network"]) if "network" in file else ""
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if path.is_file():
+            with path.open("rb") as opened:
+                refuse_other_kinds(path, opened.read(HEAD), "an identity file, .npz")
         raise DataError(path, f"{type(error).__name__}: {error}", "an identity file, .npz", fix) from error
     shapes = [tuple(one.shape) for one in (cube, rotation, translation)]
     count = shapes[1][0] if shapes[1] else 0

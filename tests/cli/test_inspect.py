@@ -99,6 +99,13 @@ def test_a_joint_map_of_what_has_no_names_or_of_two_files_is_not_written(tmp_pat
         assert end.value.code == 2 and said in " ".join(capsys.readouterr().err.split()) and not written.exists()
 
 
+def test_a_pointer_is_called_so_by_every_reader(capsys):
+    pointer = Path(__file__).parents[1] / "cases" / "smpl_not_a_model" / "motion_lfs.npz"
+    code, [report] = inspect(capsys, pointer)
+    assert code == 1 and set(report["reasons"]) == {"identity", "body", "motion"}
+    assert all("Git LFS pointer" in reason for reason in report["reasons"].values())
+
+
 def test_shipped_motions_are_known_by_name_and_the_table_names_everything(capsys):
     main(["inspect", "cartwheel"])
     printed = capsys.readouterr().out
