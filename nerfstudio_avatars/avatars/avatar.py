@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Avatar"]
 
+OF_MOTION_FILES = frozenset({"motion", "up", "person", "joint_map"})
+"""Options of a `Shot` that say which motion is shown, and how its file is read."""
+
 
 class Avatar:
     """A person that `instant-avatar` has learnt. Everything is in the world frame: metres, z up.
@@ -71,22 +74,30 @@ class Avatar:
         return self.model.person.motion
 
     def motion(
-        self, name_or_path: str | Path = "walk", *, up: UpOrAuto = "auto", person: str | None = None
+        self,
+        name_or_path: str | Path = "walk",
+        *,
+        up: UpOrAuto = "auto",
+        person: str | None = None,
+        joint_map: Path | None = None,
     ) -> BodySequence:
         """A motion for this person: with their shape, in the world frame.
 
         Args:
             name_or_path: a shipped motion (`walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`), a motion file,
-                or `training` for the motion of the video.
+                `training` for the motion of the video, or `still` for its first pose.
             up: axis that points up in the file.
             person: name or number of the person in a file that holds several.
+            joint_map: JSON file of SMPL's joints and a skeleton's names for them, for BVH and glTF files.
 
         Raises:
             DataError: no such motion, or a file that cannot be read.
         """
+        from nerfstudio_avatars.motion.joint_map import read_joint_map
         from nerfstudio_avatars.motion.loading import choose_motion
 
-        return choose_motion(str(name_or_path), self.video, self.body, up, person)
+        mapped = None if joint_map is None else read_joint_map(joint_map)
+        return choose_motion(str(name_or_path), self.video, self.body, up, person, joint_map=mapped)
 
     def render(
         self, pose: BodyState, *, azimuth: float = 0.0, elevation: float = 5.0, size: int | tuple[int, int] = 540
@@ -123,7 +134,14 @@ class Avatar:
 
         Returns:
             The number of pictures.
+
+        Raises:
+            UserError: an output that cannot be written, or an option that chooses or reads a motion, which `motion`
+                has done.
         """
+        reading = sorted(shot.keys() & OF_MOTION_FILES)
+        if reading:
+            raise UserError(f"{', '.join(reading)}: these say how a motion file is read. Give them to Avatar.motion.")
         chosen = replace(Shot(), **shot)
         chosen.check()
         return film(self, chosen, Path(output), motion)
@@ -132,7 +150,8 @@ class Avatar:
         """The person's surface as triangles. Takes seconds the first time.
 
         Args:
-            pose: a frame of a motion; by default the A-pose in which the avatar is stored.
+            pose: a frame of a motion, which puts the mesh into the world frame; by default the A-pose in which the
+                avatar is stored, in its own axes: metres, y up.
 
         Raises:
             UserError: if there is no surface, because the run was hardly trained.

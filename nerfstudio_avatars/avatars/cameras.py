@@ -1,27 +1,22 @@
-"""Cameras that look at a person, either fixed or moving around them."""
+"""Cameras that look at a person, fixed or moving around them, and camera paths from files."""
 
 from __future__ import annotations
 
+import json
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from nerfstudio.cameras.cameras import Cameras
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.files import read_bytes
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
-
 
 DISTANCE = 4.5
 """Distance from camera to person in metres, far enough for natural proportions."""

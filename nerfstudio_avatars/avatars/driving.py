@@ -118,8 +118,9 @@ def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, 
         shot: what to show.
         output: an .mp4 file, or a folder for PNGs.
     """
-    from nerfstudio_avatars.media.frame_writer import FrameWriter
+    from nerfstudio_avatars.media.frame_writer import FrameWriter, check_output
 
+    check_output(output, transparent=False)
     if shot.relative and identity.pose is None:
         raise UserError("--relative: a random identity has no picture, so there is no pose to start from.")
     clip = driving_poses(model, shot.driving, shot.seconds)

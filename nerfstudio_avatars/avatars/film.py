@@ -130,11 +130,15 @@ def film(avatar: _Filmed, shot: Shot, output: Path, motion: BodySequence | None 
 
     Returns:
         The number of frames.
-    """
-    from nerfstudio_avatars.media.frame_writer import FrameWriter
 
-    count = 0
-    with FrameWriter(output, shot.fps) as writer, progress_bar(f"Rendering {shot.motion}") as bar:
+    Raises:
+        UserError: an output that cannot be written, or a film of more than ten minutes that was not asked for.
+    """
+    from nerfstudio_avatars.media.frame_writer import FrameWriter, check_output
+
+    check_output(output, shot.transparent)
+    count, shown = 0, shot.motion if motion is None else "the motion"
+    with FrameWriter(output, shot.fps) as writer, progress_bar(f"Rendering {shown}") as bar:
         for total, frame in frames(avatar, shot, motion):
             writer.write(frame)
             count += 1
@@ -149,7 +153,7 @@ def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> I
 
     path = _camera_path(shot)
     person = avatar.model.person
-    body = person.body
+    body, shown = person.body, shot.motion if motion is None else "the motion"
     if motion is None:
         joint_map = read_joint_map(shot.joint_map) if shot.joint_map else None
         motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person, joint_map=joint_map)
@@ -157,7 +161,7 @@ def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> I
     lasts = len(motion) / motion.fps / shot.speed
     if lasts > LONGEST_SECONDS and not (shot.seconds or path):
         raise UserError(
-            f"{shot.motion}: {len(motion)} frames at {motion.fps:g} frames per second last {lasts / 60:.0f} minutes. "
+            f"{shown}: {len(motion)} frames at {motion.fps:g} frames per second last {lasts / 60:.0f} minutes. "
             "Expected at most 10 minutes of film: set the length with --seconds, or the right rate with --source-fps."
         )
     # At this rate, each frame of the video shows one of the motion's.

@@ -25,7 +25,7 @@ class ColouredMesh:
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
-    """Metres, z up."""
+    """Metres; z up in the world frame."""
     faces: Int[np.ndarray, "faces 3"]
     """Indices of vertices, counter-clockwise from outside."""
     colours: UInt8[np.ndarray, "vertices 3"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import overload
 
@@ -65,8 +66,8 @@ class BodySequence:
 
     def __getitem__(self, frames: int | slice) -> BodyState | BodySequence:
         """The pose of one frame, as `state` gives it, or a motion of some frames."""
-        if isinstance(frames, int):
-            return self.state(frames)
+        if not isinstance(frames, slice):
+            return self.state(index(frames))
         return replace(
             self,
             global_orient=self.global_orient[frames],

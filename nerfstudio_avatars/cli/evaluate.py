@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.protocols import PROTOCOLS, Protocol, ProtocolName
 from nerfstudio_avatars.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 JSON = "evaluation.json"
 MARKDOWN = "evaluation.md"

@@ -5,13 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.measure_faces import animation_figures
 from nerfstudio_avatars.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.identity import ENDING, find_identity, save_identity, volanim_model
 from nerfstudio_avatars.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 FAR_OFF = 0.12
 """Mean absolute error, for colours from 0 to 1, above which pictures probably show an unknown kind of object."""

@@ -7,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from nerfstudio_avatars.instant_avatar.articulation._numba import Search, bin_at, roots_in_bin
+from nerfstudio_avatars.instant_avatar.articulation._numba_cells import Search, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume

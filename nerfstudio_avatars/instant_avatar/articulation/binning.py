@@ -42,9 +42,9 @@ def bin_all(
     """
     nodes = nodes.detach()
     if use_numba(nodes):
-        from nerfstudio_avatars.instant_avatar.articulation import _numba
+        from nerfstudio_avatars.instant_avatar.articulation import _numba_cells
 
-        return _numba.bin_all(nodes, cells, occupied, bin_size)
+        return _numba_cells.bin_all(nodes, cells, occupied, bin_size)
     return run_together([_binning_torch(of_pose, cells, occupied, bin_size) for of_pose in nodes], budget)
 
 

@@ -17,7 +17,7 @@ import torch
 from numba import get_num_threads, njit, prange
 from torch import Tensor
 
-from nerfstudio_avatars.instant_avatar.articulation._numba import Search, bin_at, roots_in_bin
+from nerfstudio_avatars.instant_avatar.articulation._numba_cells import Search, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation._numba_distance import trilinear
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
@@ -30,7 +30,7 @@ from nerfstudio_avatars.instant_avatar.field._numba_hash_grid import (
     rows_of,
 )
 from nerfstudio_avatars.instant_avatar.field.hash_field import HashField
-from nerfstudio_avatars.instant_avatar.rendering._numba import ray_range
+from nerfstudio_avatars.instant_avatar.rendering._numba_march import ray_range
 from nerfstudio_avatars.instant_avatar.rendering.density_rule import FAINT, LARGEST_EXPONENT, OPAQUE, DensityRule
 from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, MarchSettings
 

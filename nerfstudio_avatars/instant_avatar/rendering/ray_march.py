@@ -65,9 +65,9 @@ def marching(
 ) -> Program[Samples]:
     """`march` as a program for several poses at once."""
     if use_numba(origins):
-        from nerfstudio_avatars.instant_avatar.rendering import _numba
+        from nerfstudio_avatars.instant_avatar.rendering import _numba_march
 
-        return _numba.march(origins, directions, jitter, posed, volume, cached_density, settings)
+        return _numba_march.march(origins, directions, jitter, posed, volume, cached_density, settings)
     return (yield from _marching_torch(origins, directions, jitter, posed, volume, cached_density, settings))
 
 
