@@ -116,27 +116,27 @@ def test_ns_render_spiral_goes_round(run, folder):
     assert len(frames) > 2 and all(frame.std() > 5 for frame in frames)
 
 
-def test_invert_then_animate_a_stranger(run, head_clips, clips, folder):
+def test_invert_then_drive_a_stranger(run, head_clips, clips, folder):
     stranger = sorted((head_clips / "test").iterdir())[0]
     found = ["--image", stranger, "--output", "new.npz"]
     said = command("ns-avatar", "invert", "--load-config", run, *found, folder=folder)
     assert "new.npz" in said.splitlines()[-1]
     shot = ["--identity", "new.npz", "--driving", clips[1], "--height", 48, "--width", 48]
-    said = command("ns-avatar", "animate", "--load-config", run, *shot, "--output", "new.mp4", folder=folder)
+    said = command("ns-avatar", "drive", "--load-config", run, *shot, "--output", "new.mp4", folder=folder)
     frames = _video(folder / "new.mp4")
     assert len(frames) == 16 and frames[0].shape == (48, 48, 3) and frames[0].std() > 5
     assert "new.mp4" in said.splitlines()[-1]
 
 
-def test_animate_a_picture_relative_to_its_own_pose(run, head_clips, clips, folder):
+def test_drive_a_picture_relative_to_its_own_pose(run, head_clips, clips, folder):
     picture = sorted((head_clips / "test").glob("*/*.png"))[3]
     shot = ["--image", picture, "--driving", head_clips / "train" / clips[0], "--relative", "--yaw", 20]
     line = [*shot, "--height", 48, "--width", 48, "--seconds", 0.2, "--output", "relative"]
-    command("ns-avatar", "animate", "--load-config", run.parent, *line, folder=folder)
+    command("ns-avatar", "drive", "--load-config", run.parent, *line, folder=folder)
     assert len(list((folder / "relative").glob("*.png"))) == 5
 
 
 def test_mistakes_end_in_one_sentence(run, clips, folder):
     shot = ["--identity", "nobody", "--driving", clips[0]]
-    said = command("ns-avatar", "animate", "--load-config", run, *shot, folder=folder, fails=True)
+    said = command("ns-avatar", "drive", "--load-config", run, *shot, folder=folder, fails=True)
     assert "--identity nobody: expected" in " ".join(said.split()) and "Traceback" not in said

@@ -52,6 +52,11 @@ KNOWN_WARNINGS = (
         "nerfstudio 1.1.5 crosses vectors of three in the last axis, where torch finds them.",
     ),
     KnownWarning(
+        r"To copy construct from a tensor, it is recommended to use sourceTensor\.detach\(\)\.clone\(\)",
+        UserWarning,
+        "nerfstudio 1.1.5 makes tensors of tensors where `ns-render interpolate` looks for cameras near each other.",
+    ),
+    KnownWarning(
         r"pkg_resources is deprecated as an API",
         UserWarning,
         "Old releases of packages that nerfstudio asks for look for their version with it.",

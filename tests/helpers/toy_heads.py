@@ -9,6 +9,7 @@ from nerfstudio_avatars.demo.heads import ToyHead, wandering_poses
 from nerfstudio_avatars.metrics.geometry import depth_agreement
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.training import AnimationBatch, AnimationLossConfig, animation_step
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_field import VoxelGeneratorConfig
@@ -63,10 +64,11 @@ class ToyHeads:
         }
 
 
-class TruthAsSearch:
+class TruthAsSearch(PoseSearch):
     """Stands for the pose search and never errs, so that the detector learns the true poses."""
 
     def __init__(self, heads: ToyHeads) -> None:
+        super().__init__(1, PoseSearchConfig())
         self.heads = heads
 
     def improve(self, network, cubes, images, masks, rows, progress, detected=None):
