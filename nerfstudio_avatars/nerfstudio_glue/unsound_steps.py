@@ -162,7 +162,7 @@ def _on_its_way(flag: Tensor) -> tuple[Tensor, Any]:
     """A copy for the host, and what tells when it has arrived; None where it has."""
     if not flag.is_cuda:
         return flag, None
-    copied = torch.empty((), dtype=torch.bool, pin_memory=True)
+    copied = torch.empty((), dtype=torch.bool).pin_memory()
     copied.copy_(flag.reshape(()), non_blocking=True)
     ready = torch.cuda.Event()
     ready.record()

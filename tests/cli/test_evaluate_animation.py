@@ -91,7 +91,7 @@ def test_figures_that_one_frame_does_not_allow_are_null_and_told(volanim_config,
     monkeypatch.setattr(evaluate_animation, "animation_figures", lambda *_: {"frames": 1.0, "akd": math.nan})
     EvaluateAnimation(volanim_config, frames=1, output=tmp_path / "a.json").run()
     assert json.loads((tmp_path / "a.json").read_text()) == {"frames": 1.0, "akd": None}
-    assert "akd: too few frames" in capsys.readouterr().out
+    assert "akd: not measured (too few frames" in capsys.readouterr().out
 
 
 def test_no_frames_are_refused(volanim_config):

@@ -175,7 +175,7 @@ def test_the_pose_gradient_points_downhill(avatar):
         loss.backward()
         turn = (bend(angle + 1e-3) - bend(angle - 1e-3)) / 2e-3
         slopes.append(float((transforms.grad * turn).sum()))
-        errors.append(float(loss))
+        errors.append(loss.item())
     assert slopes[0] < 0 < slopes[1]
 
 

@@ -208,5 +208,5 @@ def test_damaged_files_give_one_clear_error(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="no such file"):
         read_motion(tmp_path / "motion.npz")

@@ -218,7 +218,7 @@ def test_two_processes_learn_what_one_learns(head_clips, small_volanim, tmp_path
     )
     for name in alone:
         assert torch.equal(ours[name], theirs[name]), name
-    torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(ours, alone, atol=3e-5, rtol=1e-3)
     torch.manual_seed(0)
     untrained = config.pipeline.setup(device="cpu").model.network.embedding.table
     assert (alone["network.embedding.table"] - untrained).abs().max() > 1e-4, "it learned"

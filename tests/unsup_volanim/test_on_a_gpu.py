@@ -161,7 +161,7 @@ def test_a_clip_drives_somebody(on_gpu, tmp_path, relative):
         driving=names[1], identity=names[0], relative=relative, yaw=10.0, height=12, width=16, seconds=0.1
     )
     with pretend_gpu():
-        assert drive(LoadedRun(None, on_gpu, tmp_path, 0), shot, tmp_path / "out") > 0
+        assert drive(LoadedRun(None, on_gpu.model, tmp_path, 0), shot, tmp_path / "out") > 0
 
 
 def test_the_papers_choices_train(head_clips, small_volanim, tmp_path):
