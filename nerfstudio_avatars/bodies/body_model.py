@@ -39,6 +39,9 @@ JOINT_NAMES = (
 )
 """SMPL's 24 joints, in SMPL's order."""
 
+JOINT_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+"""The parent of each joint; the root has none."""
+
 
 @dataclass(frozen=True)
 class BodyState:

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from nerfstudio_avatars.bodies.body_model import JOINT_PARENTS
 from nerfstudio_avatars.errors import DataError
 
 KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 BETAS = 10
 _JOINTS = 24
-_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 _FIX = "download SMPL (smpl.is.tue.mpg.de, version 1.1.0) again, or use `--body standin`, which needs no file"
 _SIBLINGS = {55: "SMPL-X", 52: "SMPL-H", 16: "MANO", 5: "FLAME"}
 
@@ -78,8 +78,8 @@ class SmplArrays:
 
 def _check_values(arrays: dict[str, ndarray], file: str | Path) -> None:
     tree = tuple(arrays["kintree_table"][0].tolist())
-    if tree != _PARENTS:
-        raise DataError(file, f"a kinematic tree with parents {tree}", f"SMPL's, {_PARENTS}", _FIX)
+    if tree != JOINT_PARENTS:
+        raise DataError(file, f"a kinematic tree with parents {tree}", f"SMPL's, {JOINT_PARENTS}", _FIX)
     corners = arrays["f"]
     vertices = len(arrays["v_template"])
     if corners.min() < 0 or corners.max() >= vertices:

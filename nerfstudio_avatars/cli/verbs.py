@@ -108,6 +108,17 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             ("ns-avatar invert --load-config outputs/faces/unsup-volanim/run --image me.jpg --output me.npz",),
         ),
     ),
+    "Take out": (
+        VerbEntry(
+            "export",
+            "export:Export",
+            "Writes a trained person, or a motion, into one file that other programs open.",
+            (
+                "ns-avatar export --motion dance.npz --output dance.bvh",
+                "ns-avatar export --load-config outputs/me/instant-avatar/run --motion training --output me.bvh",
+            ),
+        ),
+    ),
     "Look": (
         VerbEntry(
             "inspect",

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.body_model import JOINT_PARENTS
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.standin import load_standin
@@ -14,6 +15,12 @@ from nerfstudio_avatars.bodies.standin import load_standin
 def standin_joints() -> Float[Tensor, "24 3"]:
     """Rest joints of the stand-in body, metres."""
     return load_standin().rest(torch.zeros(10))[1]
+
+
+def bones(rest_joints: Float[Tensor, "24 3"]) -> Float[Tensor, "24 3"]:
+    """Each joint relative to its parent in the T-pose; the root as it is."""
+    above = torch.cat([rest_joints.new_zeros(1, 3), rest_joints[list(JOINT_PARENTS[1:])]])
+    return rest_joints - above
 
 
 def posed_joints(
@@ -26,11 +33,10 @@ def posed_joints(
         rest_joints: joints of the T-pose, metres; the stand-in's by default.
     """
     rest = (standin_joints() if rest_joints is None else rest_joints).to(sequence.transl)
-    parents = load_standin().parents
     local = axis_angle_to_matrix(torch.cat([sequence.global_orient, sequence.body_pose], 1).unflatten(1, (24, 3)))
     turns, places = [local[:, 0]], [rest[0] + sequence.transl]
     for joint in range(1, 24):
-        parent = parents[joint]
+        parent = JOINT_PARENTS[joint]
         places.append(places[parent] + turns[parent] @ (rest[joint] - rest[parent]))
         turns.append(turns[parent] @ local[:, joint])
     return torch.stack(places, 1)

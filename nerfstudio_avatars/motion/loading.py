@@ -105,6 +105,17 @@ def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None 
     return turned.in_frame(torch.eye(3), -median, pelvis_rest)
 
 
+def out_of_world(motion: BodySequence, up: Up, pelvis_rest: Float[Tensor, "3"]) -> BodySequence:
+    """A motion of the world frame in the axes of a file, of which `in_world` makes the same motion again.
+
+    Args:
+        motion: metres, z up.
+        up: the file's upward axis.
+        pelvis_rest: rest pelvis of the body that moves, metres.
+    """
+    return motion.in_frame(_TO_Z_UP[up].T, torch.zeros(3), pelvis_rest)
+
+
 def choose_motion(
     name: str,
     subject: BodySequence,

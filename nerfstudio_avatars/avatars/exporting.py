@@ -1,0 +1,139 @@
+"""Takes an avatar, or a motion, out of the program: into files that other programs open."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.motion.choices import Root, UpOrAuto
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+
+    from nerfstudio_avatars.avatars.avatar import Avatar
+    from nerfstudio_avatars.bodies.body_model import BodyModel
+    from nerfstudio_avatars.bodies.body_sequence import BodySequence
+
+Format = Literal["motion"]
+
+ENDINGS: dict[Format, tuple[str, ...]] = {"motion": (".bvh", ".npz", ".glb")}
+"""What the files of each format may be called; the first is the usual one."""
+
+
+@dataclass(kw_only=True)
+class ExportOptions:
+    """What to take out, and how."""
+
+    format: Format | None = None
+    """Format to write, which by default the output's ending tells.
+    With `motion`, the motion alone is written, as .bvh, as .npz, or as .glb with a skeleton but no body."""
+    motion: tuple[str, ...] = ("walk",)
+    """Motions to take out: shipped ones (walk, run, dance_a, cartwheel, spinkick, crawl), or motion files.
+    The name `training` stands for the motion in the person's own video, as the training refined it."""
+    npz: Literal["instant-avatar", "amass"] = "instant-avatar"
+    """Layout to write .npz files in; `amass` has the joints of SMPL-H, with straight hands."""
+    root: Root = "on_ground"
+    """Place of the motions: with `on_ground`, the lowest point of each motion is moved to the ground.
+    With `as_is` they follow their files, and `in_place` keeps the pelvis fixed, as on a treadmill."""
+    fps: float | None = None
+    """Frame rate to write the motions at, in frames per second; by default each keeps its own."""
+    up: UpOrAuto = "auto"
+    """Axis that points up in the motion files; `auto` finds it by how the body stands and moves, else by the format."""
+    person: str | None = None
+    """Name or number of the person to take from a motion file that holds several; by default the one in most frames."""
+    joint_map: Path | None = None
+    """JSON file of SMPL's joints and a skeleton's names for them, to read BVH or glTF files with."""
+
+    def check(self) -> None:
+        """Raises `UserError` or `DataError` for a value that is out of range, or a file that does not exist."""
+        from nerfstudio_avatars.motion.loading import motion_path
+
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise UserError(f"--fps {self.fps}: expected a number above zero.")
+        for name in self.motion:
+            if name != "training":
+                motion_path(name)
+
+    def format_of(self, output: Path) -> Format:
+        """The format that is written to a file.
+
+        Raises:
+            UserError: the file's ending tells none, or does not suit the chosen format.
+        """
+        ending = output.suffix.lower()
+        told = self.format or next((name for name, endings in ENDINGS.items() if ending in endings), None)
+        if told is None or ending not in ENDINGS[told]:
+            known = ENDINGS[told] if told else tuple(ending for endings in ENDINGS.values() for ending in endings)
+            raise UserError(f"{output}: expected a name that ends in {' or '.join(dict.fromkeys(known))}.")
+        return told
+
+
+def export(avatar: Avatar | None, output: Path, options: ExportOptions) -> str:
+    """Writes one file.
+
+    Args:
+        avatar: whom to take out. A motion file becomes another one without: on the stand-in's skeleton.
+        output: the file.
+        options: what to write.
+
+    Returns:
+        What was written, in a few words.
+
+    Raises:
+        UserError: something that needs an avatar without one, or a file that cannot be written.
+    """
+    options.check()
+    options.format_of(output)
+    if len(options.motion) != 1:
+        raise UserError(f"--motion {' '.join(options.motion)}: expected one motion, because {output} holds only one.")
+    return _write_motion(avatar, output, options.motion[0], options)
+
+
+def _write_motion(avatar: Avatar | None, output: Path, name: str, options: ExportOptions) -> str:
+    from nerfstudio_avatars.motion.writing import write_motion
+
+    motion, rest_joints = exported_motion(avatar, name, options)
+    write_motion(motion, output, rest_joints, options.npz)
+    return f"{len(motion)} frames of {name!r} at {motion.fps:g} frames per second"
+
+
+def exported_motion(
+    avatar: Avatar | None, name: str, options: ExportOptions
+) -> tuple[BodySequence, Float[torch.Tensor, "24 3"]]:
+    """A motion in the world frame as it is taken out, and the T-pose's joints of the body that it moves, metres."""
+    from nerfstudio_avatars.motion.loading import stage
+
+    if avatar is None:
+        motion, body = _motion_alone(name, options)
+        rest_joints = body.rest(motion.betas * 0)[1]
+    else:
+        if name == "training":
+            motion = avatar.refined_video()
+        else:
+            motion = avatar.motion(name, up=options.up, person=options.person, joint_map=options.joint_map)
+        body, rest_joints = avatar.body, avatar.joints
+    # On the stand-in, the shape of whoever was filmed means nothing.
+    shape = motion.betas if avatar else motion.betas * 0
+    staged = stage(replace(motion, betas=shape), body, options.fps or motion.fps, options.root)
+    return replace(staged, betas=motion.betas), rest_joints
+
+
+def _motion_alone(name: str, options: ExportOptions) -> tuple[BodySequence, BodyModel]:
+    """A motion that is nobody's, and the stand-in, whose skeleton it moves."""
+    from nerfstudio_avatars.bodies.standin import load_standin
+    from nerfstudio_avatars.motion.forward_kinematics import standin_joints
+    from nerfstudio_avatars.motion.joint_map import read_joint_map
+    from nerfstudio_avatars.motion.loading import in_world, motion_path
+    from nerfstudio_avatars.motion.readers import read_motion
+
+    if name == "training":
+        raise UserError("--motion training: this is a trained run's own motion. Name the run with --load-config.")
+    joints = standin_joints()
+    joint_map = None if options.joint_map is None else read_joint_map(options.joint_map)
+    path = motion_path(name)
+    file = read_motion(path, options.person, joints[0], rest_joints=joints, joint_map=joint_map)
+    return in_world(file, joints[0], None if options.up == "auto" else options.up), load_standin()

@@ -1,0 +1,36 @@
+"""`ns-avatar export`: takes a trained person, or a motion, out of the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfstudio_avatars.avatars.exporting import ExportOptions
+
+
+@dataclass(kw_only=True)
+class FromAndTo:
+    """A base class, because the options of base classes come first in the help."""
+
+    output: Path
+    """File to write, whose ending tells the format: .bvh, .npz or .glb."""
+    load_config: Path | None = None
+    """Trained run to open: its folder, or the config.yml in it.
+    Without one, a motion file is written as another, on the skeleton of the stand-in body."""
+
+
+@dataclass(kw_only=True)
+class Export(ExportOptions, FromAndTo):
+    """Writes a trained person, or a motion, into one file that other programs open."""
+
+    def run(self) -> None:
+        """Writes the file."""
+        from nerfstudio_avatars.avatars.avatar import Avatar
+        from nerfstudio_avatars.avatars.exporting import export
+        from nerfstudio_avatars.files import check_file
+
+        self.check()
+        self.format_of(self.output)
+        check_file(self.output)
+        avatar = Avatar.load(self.load_config) if self.load_config else None
+        print(f"Exported {export(avatar, self.output, self)}: {self.output}")
