@@ -31,7 +31,8 @@ def test_the_refined_motion_of_the_video_moves_the_body_as_the_avatar_is_shown(o
         poses.frame_correction.normal_(std=0.05)
         poses.shared_correction.normal_(std=0.05)
         poses.joint_offsets.normal_(std=0.01)
-    assert f"{len(poses)} frames of 'training'" in avatar.export(tmp_path / "me.bvh", motion=("training",), root="as_is")
+    said = avatar.export(tmp_path / "me.bvh", motion=("training",), root="as_is")
+    assert f"{len(poses)} frames of 'training'" in said
     joints = avatar.joints
     read = load_motion(tmp_path / "me.bvh", rest_joints=joints)
     found = posed_joints(read, joints)
