@@ -13,9 +13,7 @@ from nerfstudio_avatars.motion.choices import UpOrAuto
 
 if TYPE_CHECKING:
     import numpy as np
-    from jaxtyping import Float
     from nerfstudio.cameras.cameras import Cameras
-    from torch import Tensor
 
     from nerfstudio_avatars.avatars.mesh import ColouredMesh
     from nerfstudio_avatars.avatars.run import LoadedRun
@@ -71,12 +69,6 @@ class Avatar:
         return self.model.person.body
 
     @property
-    def joints(self) -> Float[Tensor, "24 3"]:
-        """Joints of the avatar in the T-pose, metres, y up, where the training has moved them to."""
-        poses = self.model.poses
-        return (poses.rest_joints + poses.joint_offsets).detach().cpu()
-
-    @property
     def video(self) -> BodySequence:
         """The motion of the video that the avatar was learnt from, as its data give it."""
         return self.model.person.motion
@@ -87,18 +79,7 @@ class Avatar:
         It holds the corrections that belong to the avatar, which `render` and `film` add to every motion: they show
         `video` right.
         """
-        import torch
-
-        poses = self.model.poses
-        frames = torch.arange(len(poses), device=self.model.device)
-        refined = (poses.stored(frames) + poses.correction(frames)).detach().cpu()
-        shared = poses.shared_correction.detach().cpu()
-        return replace(
-            self.video,
-            global_orient=refined[:, :3],
-            body_pose=refined[:, 3:72] + shared,
-            transl=refined[:, 72:],
-        )
+        return self.model.poses.refined(self.video)
 
     def motion(
         self,
@@ -188,7 +169,7 @@ class Avatar:
         """
         from nerfstudio_avatars.avatars.exporting import ExportOptions, export
 
-        return export(self, Path(output), ExportOptions(**options))
+        return export(self.model, Path(output), ExportOptions(**options))
 
     def mesh(self, pose: BodyState | None = None) -> ColouredMesh:
         """The person's surface as triangles. Takes seconds the first time.

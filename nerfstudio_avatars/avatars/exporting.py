@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
 
-    from nerfstudio_avatars.avatars.avatar import Avatar
     from nerfstudio_avatars.bodies.body_model import BodyModel
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
+    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
+    from nerfstudio_avatars.motion.joint_map import JointMap
 
 Format = Literal["motion"]
 
@@ -72,11 +73,11 @@ class ExportOptions:
         return told
 
 
-def export(avatar: Avatar | None, output: Path, options: ExportOptions) -> str:
+def export(model: InstantAvatarModel | None, output: Path, options: ExportOptions) -> str:
     """Writes one file.
 
     Args:
-        avatar: whom to take out. A motion file becomes another one without: on the stand-in's skeleton.
+        model: whom to take out. A motion file becomes another one without: on the stand-in's skeleton.
         output: the file.
         options: what to write.
 
@@ -84,56 +85,53 @@ def export(avatar: Avatar | None, output: Path, options: ExportOptions) -> str:
         What was written, in a few words.
 
     Raises:
-        UserError: something that needs an avatar without one, or a file that cannot be written.
+        UserError: something that needs a trained person without one, or a file that cannot be written.
     """
     options.check()
     options.format_of(output)
     if len(options.motion) != 1:
         raise UserError(f"--motion {' '.join(options.motion)}: expected one motion, because {output} holds only one.")
-    return _write_motion(avatar, output, options.motion[0], options)
+    return _write_motion(model, output, options.motion[0], options)
 
 
-def _write_motion(avatar: Avatar | None, output: Path, name: str, options: ExportOptions) -> str:
+def _write_motion(model: InstantAvatarModel | None, output: Path, name: str, options: ExportOptions) -> str:
     from nerfstudio_avatars.motion.writing import write_motion
 
-    motion, rest_joints = exported_motion(avatar, name, options)
+    motion, rest_joints = exported_motion(model, name, options)
     write_motion(motion, output, rest_joints, options.npz)
     return f"{len(motion)} frames of {name!r} at {motion.fps:g} frames per second"
 
 
 def exported_motion(
-    avatar: Avatar | None, name: str, options: ExportOptions
+    model: InstantAvatarModel | None, name: str, options: ExportOptions
 ) -> tuple[BodySequence, Float[torch.Tensor, "24 3"]]:
     """A motion in the world frame as it is taken out, and the T-pose's joints of the body that it moves, metres."""
-    from nerfstudio_avatars.motion.loading import stage
+    from nerfstudio_avatars.motion.joint_map import read_joint_map
+    from nerfstudio_avatars.motion.loading import choose_motion, stage
 
-    if avatar is None:
-        motion, body = _motion_alone(name, options)
-        rest_joints = body.rest(motion.betas * 0)[1]
+    joint_map = None if options.joint_map is None else read_joint_map(options.joint_map)
+    if model is None:
+        motion, body = _motion_alone(name, options, joint_map)
+        rest_joints, shape = body.rest(motion.betas * 0)[1], motion.betas * 0
     else:
-        if name == "training":
-            motion = avatar.refined_video()
-        else:
-            motion = avatar.motion(name, up=options.up, person=options.person, joint_map=options.joint_map)
-        body, rest_joints = avatar.body, avatar.joints
-    # On the stand-in, the shape of whoever was filmed means nothing.
-    shape = motion.betas if avatar else motion.betas * 0
+        video, body = model.person.motion, model.person.body
+        rest_joints, shape = model.poses.joints(), video.betas
+        motion = model.poses.refined(video)
+        if name != "training":
+            motion = choose_motion(name, video, body, options.up, options.person, joint_map=joint_map)
     staged = stage(replace(motion, betas=shape), body, options.fps or motion.fps, options.root)
     return replace(staged, betas=motion.betas), rest_joints
 
 
-def _motion_alone(name: str, options: ExportOptions) -> tuple[BodySequence, BodyModel]:
-    """A motion that is nobody's, and the stand-in, whose skeleton it moves."""
+def _motion_alone(name: str, options: ExportOptions, joint_map: JointMap | None) -> tuple[BodySequence, BodyModel]:
+    """A motion that is nobody's, and the stand-in, whose skeleton it moves: a shape of another body means nothing."""
     from nerfstudio_avatars.bodies.standin import load_standin
     from nerfstudio_avatars.motion.forward_kinematics import standin_joints
-    from nerfstudio_avatars.motion.joint_map import read_joint_map
     from nerfstudio_avatars.motion.loading import in_world, motion_path
     from nerfstudio_avatars.motion.readers import read_motion
 
     if name == "training":
         raise UserError("--motion training: this is a trained run's own motion. Name the run with --load-config.")
     joints = standin_joints()
-    joint_map = None if options.joint_map is None else read_joint_map(options.joint_map)
-    path = motion_path(name)
-    file = read_motion(path, options.person, joints[0], rest_joints=joints, joint_map=joint_map)
+    file = read_motion(motion_path(name), options.person, joints[0], rest_joints=joints, joint_map=joint_map)
     return in_world(file, joints[0], None if options.up == "auto" else options.up), load_standin()

@@ -32,5 +32,5 @@ class Export(ExportOptions, FromAndTo):
         self.check()
         self.format_of(self.output)
         check_file(self.output)
-        avatar = Avatar.load(self.load_config) if self.load_config else None
-        print(f"Exported {export(avatar, self.output, self)}: {self.output}")
+        model = Avatar.load(self.load_config).model if self.load_config else None
+        print(f"Exported {export(model, self.output, self)}: {self.output}")

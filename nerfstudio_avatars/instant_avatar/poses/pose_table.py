@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -122,6 +123,19 @@ class BodyPoseTable(nn.Module):
         pose = self.stored(index)
         pose = pose + self.correction(index).detach() if corrected else pose
         return BodyState.unpacked(self.betas, pose[0])
+
+    @torch.no_grad()
+    def refined(self, sequence: BodySequence) -> BodySequence:
+        """The sequence that the table was made of, with all corrections of its angles and translations, on the CPU."""
+        frames = torch.arange(len(self), device=self.transl.device)
+        state = (self.stored(frames) + self.correction(frames)).cpu()
+        body_pose = state[:, 3:72] + self.shared_correction.cpu()
+        return replace(sequence, global_orient=state[:, :3], body_pose=body_pose, transl=state[:, 72:])
+
+    @torch.no_grad()
+    def joints(self) -> Float[Tensor, "24 3"]:
+        """Joints of the T-pose, metres, y up, where the training has moved them to, on the CPU."""
+        return (self.rest_joints + self.joint_offsets).cpu()
 
     def transforms_of(self, state: BodyState) -> Float[Tensor, "24 4 4"]:
         """Transforms from canonical to posed, in metres, for one pose with shared corrections."""
