@@ -54,10 +54,10 @@ class Avatar:
         """Opens a finished run. The data that it was trained on are not needed.
 
         Args:
-            path: the run's folder, or the config.yml in it.
+            path: the run's folder, the config.yml in it, or a portable avatar (.avatar).
 
         Raises:
-            UserError: no run, no checkpoint, one of another method, or an SMPL body that is not found.
+            UserError: no run, no checkpoint, a damaged file, one of another method, or an SMPL body that is not found.
         """
         from nerfstudio_avatars.avatars.run import load_run
 
@@ -169,7 +169,7 @@ class Avatar:
         """
         from nerfstudio_avatars.avatars.exporting import ExportOptions, export
 
-        return export(self.model, Path(output), ExportOptions(**options))
+        return export(self.run, Path(output), ExportOptions(**options))
 
     def mesh(self, pose: BodyState | None = None) -> ColouredMesh:
         """The person's surface as triangles. Takes seconds the first time.

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.export import PORTABLE
 from nerfstudio_avatars.motion.choices import Root, UpOrAuto
 
 if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
 
+    from nerfstudio_avatars.avatars.run import LoadedRun
     from nerfstudio_avatars.bodies.body_model import BodyModel
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
     from nerfstudio_avatars.motion.joint_map import JointMap
 
-Format = Literal["motion"]
+Format = Literal["avatar", "motion"]
 
-ENDINGS: dict[Format, tuple[str, ...]] = {"motion": (".bvh", ".npz", ".glb")}
+ENDINGS: dict[Format, tuple[str, ...]] = {"avatar": (PORTABLE,), "motion": (".bvh", ".npz", ".glb")}
 """What the files of each format may be called; the first is the usual one."""
 
 
@@ -31,6 +33,7 @@ class ExportOptions:
 
     format: Format | None = None
     """Format to write, which by default the output's ending tells.
+    With `avatar`, one file (.avatar) holds the person, and opens wherever a run does.
     With `motion`, the motion alone is written, as .bvh, as .npz, or as .glb with a skeleton but no body."""
     motion: tuple[str, ...] = ("walk",)
     """Motions to take out: shipped ones (walk, run, dance_a, cartwheel, spinkick, crawl), or motion files.
@@ -48,6 +51,11 @@ class ExportOptions:
     """Name or number of the person to take from a motion file that holds several; by default the one in most frames."""
     joint_map: Path | None = None
     """JSON file of SMPL's joints and a skeleton's names for them, to read BVH or glTF files with."""
+    maker: str = ""
+    """Name of whoever made the avatar, to be kept in the file."""
+    licence: str | None = None
+    """Licence to state in the file, in your own words; by default it says that none was stated.
+    It is the likeness of a person, who should be asked."""
 
     def check(self) -> None:
         """Raises `UserError` or `DataError` for a value that is out of range, or a file that does not exist."""
@@ -73,11 +81,11 @@ class ExportOptions:
         return told
 
 
-def export(model: InstantAvatarModel | None, output: Path, options: ExportOptions) -> str:
+def export(run: LoadedRun | None, output: Path, options: ExportOptions) -> str:
     """Writes one file.
 
     Args:
-        model: whom to take out. A motion file becomes another one without: on the stand-in's skeleton.
+        run: of whom to take out. A motion file becomes another one without: on the stand-in's skeleton.
         output: the file.
         options: what to write.
 
@@ -88,10 +96,31 @@ def export(model: InstantAvatarModel | None, output: Path, options: ExportOption
         UserError: something that needs a trained person without one, or a file that cannot be written.
     """
     options.check()
-    options.format_of(output)
+    if options.format_of(output) == "avatar":
+        return _write_portable(_trained(run, output), output, options)
+    model = None if run is None else run.model
     if len(options.motion) != 1:
         raise UserError(f"--motion {' '.join(options.motion)}: expected one motion, because {output} holds only one.")
     return _write_motion(model, output, options.motion[0], options)
+
+
+def _trained(run: LoadedRun | None, output: Path) -> LoadedRun:
+    if run is None:
+        raise UserError(f"{output}: is written of a trained person. Name the run with --load-config.")
+    return run
+
+
+def _write_portable(run: LoadedRun, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars import __version__
+    from nerfstudio_avatars.export.portable import NO_LICENCE, Provenance, write_portable
+
+    if run.provenance is None:
+        provenance = Provenance(run.config.method, run.step, options.maker, options.licence or NO_LICENCE)
+    else:  # What it was given stays, unless something else is said.
+        given = run.provenance
+        provenance = replace(given, maker=options.maker or given.maker, licence=options.licence or given.licence)
+    write_portable(run.model, replace(provenance, package=__version__), output)
+    return f"the avatar, {output.stat().st_size / 1e6:.1f} MB"
 
 
 def _write_motion(model: InstantAvatarModel | None, output: Path, name: str, options: ExportOptions) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.export import PORTABLE
+from nerfstudio_avatars.files import regular_file
 from nerfstudio_avatars.nerfstudio_glue import config_file
 from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, find_config, last_checkpoint
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from nerfstudio.data.datamanagers.base_datamanager import DataManager
     from nerfstudio.models.base_model import ModelConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
+
+    from nerfstudio_avatars.export.portable import Provenance
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class LoadedRun:
     """The last training step, counted from 0."""
     opened_pipeline: Pipeline | None = None
     """The pipeline of model and data, if the data were requested."""
+    provenance: Provenance | None = None
+    """What a portable avatar tells of where it comes from."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -90,15 +97,27 @@ class LoadedRun:
         return self.pipeline.datamanager
 
 
-def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
+def find_run(path: Path) -> Path:
+    """The portable avatar, or the config.yml, that is meant by a path to it or to the folder of a run.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if path.suffix.lower() == PORTABLE:
+        return regular_file(path, "an avatar that `ns-avatar export` wrote")
+    return find_config(path)
+
+
+def load_run(path: Path | str, need_data: bool = False, data: Path | None = None) -> LoadedRun:
     """Opens a trained run with its last checkpoint, from any working directory.
 
     Checkpoints beside the configuration belong to the run, even if its folder was renamed or moved; the folder that the
     configuration names is only used if there are none. Rendering needs nothing else.
 
     Args:
-        path: the folder of the run, or the config.yml in it.
+        path: the folder of the run, the config.yml in it, or a portable avatar (.avatar).
         need_data: whether to open the data and the whole pipeline too, as evaluation and training need.
+        data: where the data are, of a portable avatar, which knows no path.
 
     Raises:
         UserError: if the configuration is missing, or names anything but the classes and fields of this package's
@@ -114,7 +133,9 @@ def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
     from nerfstudio_avatars.nerfstudio_glue.checkpoints import load_weights, method_of, read_checkpoint, step_of
     from nerfstudio_avatars.nerfstudio_glue.kept_scene import built_model, scene_of
 
-    path = find_config(Path(path))
+    path = find_run(Path(path))
+    if path.suffix.lower() == PORTABLE:
+        return _load_portable(path, need_data, data)
     config = read_config(path)
     checkpoint = last_checkpoint(path, config.relative_model_dir, config.named_folder)
     state = read_checkpoint(checkpoint, mapped=True).state
@@ -135,3 +156,31 @@ def load_run(path: Path | str, need_data: bool = False) -> LoadedRun:
     load_weights(model, state["pipeline"], f"{checkpoint} ({method_of(state)})", f"the run's {config.method}")
     (pipeline or model).eval()
     return LoadedRun(config, model, checkpoint, step_of(checkpoint), pipeline)
+
+
+def _load_portable(path: Path, need_data: bool, data: Path | None) -> LoadedRun:
+    """Opens a portable avatar, with the data that it was trained on if they are needed."""
+    import torch
+
+    from nerfstudio_avatars.export.portable import read_portable
+
+    portable = read_portable(path)
+    method = portable.provenance.method
+    config = RunConfig(path, method, portable.config, data, Path(), path.parent)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not need_data:
+        return LoadedRun(
+            config, portable.model(device, path), path, portable.provenance.step, provenance=portable.provenance
+        )
+    if data is None or not data.exists():
+        raise UserError(f"{path}: holds no pictures. Name the data that it was trained on with --data; found {data}.")
+    trainer = config_file.our_methods().get(method)
+    if trainer is None:
+        raise UserError(f"{path}: was trained with {method!r:.60}, which is none of this package's methods.")
+    pipeline_config = deepcopy(trainer.pipeline)
+    pipeline_config.datamanager.data, pipeline_config.model = data, portable.config
+    pipeline = pipeline_config.setup(device=device, test_mode="test")
+    portable.load_into(pipeline.model, path)
+    return LoadedRun(
+        config, pipeline.eval().model, path, portable.provenance.step, pipeline, provenance=portable.provenance
+    )

@@ -24,7 +24,10 @@ class Evaluate:
     """
 
     load_config: tuple[Path, ...]
-    """Trained runs to measure: folders, or the config.yml in them; of several, the mean is reported too."""
+    """Trained runs to measure: folders, the config.yml in them, or portable avatars.
+    Of several, the mean is reported too."""
+    data: Path | None = None
+    """Folder of the pictures that a portable avatar (.avatar) was trained on; runs know their own."""
     protocol: ProtocolName = "ours"
     """Protocol to follow: `ours` measures all groups of pictures, choices of poses, and backgrounds.
     The protocols `novel-view` and `novel-pose` measure one group of pictures.
@@ -40,20 +43,20 @@ class Evaluate:
         """Measures the runs, and writes and prints the figures."""
         from nerfstudio_avatars.avatars.evaluation.one_run import report_on
         from nerfstudio_avatars.avatars.evaluation.report import as_json, as_markdown, labels
-        from nerfstudio_avatars.avatars.run import find_config
+        from nerfstudio_avatars.avatars.run import find_run
         from nerfstudio_avatars.files import check_file, write_json, write_text
 
         if not self.load_config:
             raise UserError("--load-config: expected one or more runs.")
         protocol = PROTOCOLS[self.protocol]
-        configs = [find_config(path) for path in self.load_config]
+        configs = [find_run(path) for path in self.load_config]
         alone = self.output is not None and self.output.suffix == ".json"
         folder = self.output or configs[0].parent / _default_name(protocol)
         file = folder if alone else folder / JSON
         check_file(file)
         pictures = folder / "pictures" if self.pictures and not alone else None
         places = [pictures / f"run-{n}" if pictures and configs[1:] else pictures for n in range(1, len(configs) + 1)]
-        runs = [report_on(config, protocol, place) for config, place in zip(configs, places, strict=True)]
+        runs = [report_on(config, protocol, place, self.data) for config, place in zip(configs, places, strict=True)]
         write_json(file, as_json(runs, protocol))
         text = as_markdown(runs, protocol)
         if not alone:

@@ -13,9 +13,9 @@ class FromAndTo:
     """A base class, because the options of base classes come first in the help."""
 
     output: Path
-    """File to write, whose ending tells the format: .bvh, .npz or .glb."""
+    """File to write, whose ending tells the format: .avatar, .bvh, .npz or .glb."""
     load_config: Path | None = None
-    """Trained run to open: its folder, or the config.yml in it.
+    """Trained run to open: its folder, the config.yml in it, or a portable avatar (.avatar).
     Without one, a motion file is written as another, on the skeleton of the stand-in body."""
 
 
@@ -32,5 +32,5 @@ class Export(ExportOptions, FromAndTo):
         self.check()
         self.format_of(self.output)
         check_file(self.output)
-        model = Avatar.load(self.load_config).model if self.load_config else None
-        print(f"Exported {export(model, self.output, self)}: {self.output}")
+        run = Avatar.load(self.load_config).run if self.load_config else None
+        print(f"Exported {export(run, self.output, self)}: {self.output}")

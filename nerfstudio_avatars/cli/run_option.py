@@ -12,3 +12,11 @@ class RunOption:
 
     load_config: Path
     """Trained run to open: its folder, or the config.yml in it."""
+
+
+@dataclass(kw_only=True)
+class AvatarOption:
+    """The same for verbs that take a portable avatar too."""
+
+    load_config: Path
+    """Trained run to open: its folder, the config.yml in it, or a portable avatar (.avatar)."""

@@ -114,8 +114,8 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             "export:Export",
             "Writes a trained person, or a motion, into one file that other programs open.",
             (
+                "ns-avatar export --load-config outputs/me/instant-avatar/run --output me.avatar",
                 "ns-avatar export --motion dance.npz --output dance.bvh",
-                "ns-avatar export --load-config outputs/me/instant-avatar/run --motion training --output me.bvh",
             ),
         ),
     ),

@@ -220,9 +220,9 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Checkpoint:
         TypeError,
         ValueError,
         AttributeError,
-    ):
+    ) as error:
         # torch's own words advise to load the file with its pickle executed; nobody should.
-        raise DataError(path, "a file that is damaged, or cut off", _EXPECTED, _FIX) from err
+        raise DataError(path, "a file that is damaged, or cut off", _EXPECTED, _FIX) from error
     return Checkpoint(path, _checked(path, state))
 
 

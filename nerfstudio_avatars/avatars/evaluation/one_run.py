@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.protocols import Protocol
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.export import PORTABLE
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.evaluation.report import RunReport
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["report_on"]
 
 
-def report_on(config: Path, protocol: Protocol, pictures: Path | None = None) -> RunReport:
+def report_on(config: Path, protocol: Protocol, pictures: Path | None = None, data: Path | None = None) -> RunReport:
     """Opens a run and measures it under a protocol.
 
     Args:
-        config: the run's config.yml.
+        config: the run's config.yml, or a portable avatar.
         protocol: what to render and how.
         pictures: the folder for comparison pictures.
+        data: where the data of a portable avatar are.
     """
     from nerfstudio_avatars.avatars.evaluation.differences import differences, facts_of
     from nerfstudio_avatars.avatars.evaluation.report import RunReport
@@ -28,7 +30,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None) ->
     from nerfstudio_avatars.avatars.run import load_run
     from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 
-    run = load_run(config, need_data=True)
+    run = load_run(config, need_data=True, data=data)
     if isinstance(run.model, UnsupVolanimModel):
         raise UserError(
             f"{config}: a run of {run.config.method}. Expected a run of instant-avatar, which these "
@@ -38,7 +40,7 @@ def report_on(config: Path, protocol: Protocol, pictures: Path | None = None) ->
     follow(protocol, run.model)
     measured = measure(run, protocol.groups, pictures)
     return RunReport(
-        run=config.parent.as_posix(),
+        run=(config if config.suffix == PORTABLE else config.parent).as_posix(),
         subject=facts.subject,
         groups=measured.groups,
         frames=measured.frames,

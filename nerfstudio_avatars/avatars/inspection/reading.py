@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nerfstudio_avatars.avatars.inspection import bodies, camera_paths, clips, identities, motions, recordings, runs
+from nerfstudio_avatars.avatars.inspection import (
+    bodies,
+    camera_paths,
+    clips,
+    identities,
+    motions,
+    portable,
+    recordings,
+    runs,
+)
 from nerfstudio_avatars.avatars.inspection.report import Refusal, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
@@ -73,6 +82,8 @@ def _file_readers(path: Path, motion: Callable[[Path], Report]) -> Readers:
     suffix = path.suffix.lower()
     if suffix in runs.SUFFIXES:
         return {"run": runs.read_run}
+    if suffix in portable.SUFFIXES:
+        return {"portable avatar": portable.read_portable_file}
     if suffix in VIDEO_SUFFIXES:
         return {"clip": clips.read_video}
     if suffix in PICTURE_SUFFIXES:
