@@ -26,8 +26,6 @@ class Evaluate:
     load_config: tuple[Path, ...]
     """Trained runs to measure: folders, the config.yml in them, or portable avatars.
     Of several, the mean is reported too."""
-    data: Path | None = None
-    """Folder of the pictures that a portable avatar (.avatar) was trained on; runs know their own."""
     protocol: ProtocolName = "ours"
     """Protocol to follow: `ours` measures all groups of pictures, choices of poses, and backgrounds.
     The protocols `novel-view` and `novel-pose` measure one group of pictures.
@@ -38,6 +36,8 @@ class Evaluate:
     By default this is the folder `evaluation`, or `evaluation-PROTOCOL`, in the folder of the first run."""
     pictures: bool = True
     """Whether to write each held-out picture beside its rendering and error (x 4), in poses that use no test pixel."""
+    data: Path | None = None
+    """Folder of the pictures that a portable avatar (.avatar) was trained on; runs know their own."""
 
     def run(self) -> None:
         """Measures the runs, and writes and prints the figures."""
