@@ -1,5 +1,6 @@
 """Every file that data are read from, damaged in every way: one clear error, or data that are sound. No training."""
 
+import io
 import json
 import pickle
 import shutil
@@ -21,6 +22,12 @@ from nerfstudio_avatars.media.picture_files import read_picture
 
 SLOWEST = 20
 """Seconds."""
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def _cut(share):
@@ -70,7 +77,7 @@ BYTES = {
     "a pipe": _pipe,
     "a folder": _folder,
     "a loop of links": _loop,
-    "another kind of array": lambda path: np.save(path.open("wb"), np.zeros(3)),
+    "another kind of array": lambda path: path.write_bytes(_npy(np.zeros(3))),
     "a pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
 }
 VALUES = {

@@ -52,6 +52,7 @@ def test_dataparsers_are_registered():
         assert isinstance(getattr(importlib.import_module(module), attribute), DataParserSpecification)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["nerfstudio_avatars.methods", "nerfstudio_avatars.dataparsers"])
 def test_either_entry_point_may_be_imported_first(first):
     """nerfstudio imports the two groups at different moments; a circle between them would break every ns-* command."""

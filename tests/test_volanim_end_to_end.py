@@ -101,12 +101,17 @@ def test_ns_eval_measures_held_out_frames(run, folder):
     assert results["mask_iou"] > 0.3 and results["l1"] < 0.4
 
 
+def picture_size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
 def test_ns_render_dataset_shows_the_held_out_frames(run, folder):
     command("ns-render", "dataset", "--load-config", run, "--output-path", "dataset", folder=folder)
     for kind in ("rgb", "gt-rgb", "parts", "depth"):
         pictures = list((folder / "dataset" / "test" / kind).rglob("*.jpg"))
         assert len(pictures) == 8, kind
-        assert all(Image.open(path).size == (SIZE, SIZE) for path in pictures)
+        assert all(picture_size(path) == (SIZE, SIZE) for path in pictures)
 
 
 def test_ns_render_spiral_goes_round(run, folder):

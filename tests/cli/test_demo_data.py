@@ -6,6 +6,7 @@ from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.cli.demo_data import DRAWN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "file"),
     [

@@ -21,6 +21,8 @@ from nerfstudio_avatars.methods import instant_avatar
 from nerfstudio_avatars.nerfstudio_glue import checkpoints
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):

@@ -23,6 +23,7 @@ from nerfstudio_avatars.process.subject import Footage
 FRAMES = 12
 
 
+@pytest.mark.slow
 def test_a_drawn_video_becomes_a_subject(tmp_path, capsys, monkeypatch):
     pytest.importorskip("ai_edge_litert")
     monkeypatch.setitem(STEPS, 1, 60)

@@ -97,6 +97,7 @@ def test_true_poses_are_those_that_the_toys_were_drawn_in(exam):
     torch.testing.assert_close(poses.translation[0, 0], torch.tensor(truth.poses[3].shift).float())
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_trained_anew_on_true_poses(pipeline, head_clips):
     before = pipeline.model.network
     train_on_true_poses(pipeline, head_clips, 40)

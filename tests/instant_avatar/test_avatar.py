@@ -124,6 +124,7 @@ def test_both_articulations_see_the_same_picture(avatar, mesh, articulation):
     assert (a.accumulation - b.accumulation).abs().mean() < 0.03
 
 
+@pytest.mark.slow
 def test_the_papers_grid_fills_up_and_regularises(mesh):
     config = dataclasses.replace(
         SMALL,
@@ -179,6 +180,7 @@ def test_the_pose_gradient_points_downhill(avatar):
     assert slopes[0] < 0 < slopes[1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_the_same_picture(avatar, mesh):
     trained = copy.deepcopy(avatar)
     with torch.no_grad():

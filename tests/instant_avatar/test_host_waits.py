@@ -37,6 +37,7 @@ def data(tmp_path_factory):
     return draw_demo_sequence(tmp_path_factory.mktemp("tiny"), size=64, frames=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [1, 3])
 def test_a_training_step_does_not_wait(data, monkeypatch, frames):
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")

@@ -83,6 +83,7 @@ def test_training_lowers_the_loss_with_every_term_finite(trained):
     assert "pose_smoothness" in losses[-1] and "pose_smoothness" not in losses[0]
 
 
+@pytest.mark.slow
 def test_poses_move_only_when_asked(data, trained):
     pipeline, _ = trained
     assert pipeline.model.poses.frame_correction.abs().max() > 0
@@ -138,6 +139,7 @@ def test_a_checkpoint_gives_the_same_picture(data, trained):
     assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_rays_of_a_picture_are_those_of_training(trained):
     """One pixel rendered as a training ray and inside a whole picture: the same colour."""
     pipeline, _ = trained
@@ -216,6 +218,7 @@ def test_a_pose_of_the_data_is_rendered_as_it_was_given(trained):
     assert not torch.equal(given, model.render_pose(camera, model.poses.state(5))["rgb"])
 
 
+@pytest.mark.slow
 def test_the_papers_choices_train(data):
     config = instant_avatar_as_published(small_config(data))
     # The whole of it is slow without a GPU: a smaller grid, one patch, two steps.

@@ -19,6 +19,8 @@ from nerfstudio_avatars.methods import instant_avatar
 from nerfstudio_avatars.nerfstudio_glue.trainer import fit_schedules
 from nerfstudio_avatars.reference_methods import instant_avatar_as_published
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def specifications(monkeypatch):

@@ -98,6 +98,7 @@ def test_light_and_size_leave_the_person_the_same():
         assert (identity.embed(other) - embedding).norm() < SAME_PERSON
 
 
+@pytest.mark.slow
 @needs_runtime
 @pytest.mark.skipif(len(HEADS) < 2, reason="no real clips on this machine")
 def test_frames_of_one_person_lie_closer_than_those_of_two():

@@ -112,6 +112,7 @@ def test_without_the_runtime_the_error_says_how_to_get_it(monkeypatch):
         FaceLandmarks()
 
 
+@pytest.mark.slow
 @needs_runtime
 @pytest.mark.skipif(not HEADS, reason="no real clips on this machine")
 def test_real_faces_are_found_and_mirrored_ones_turn_the_other_way(finder):

@@ -88,6 +88,7 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_stays(told_by, tmp_path, 
     assert os.listdir(tmp_path / "nerfstudio_models") == [before.name] and os.listdir(tmp_path) == ["nerfstudio_models"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
 def test_a_disk_that_is_really_full_is_told_in_a_line(tmp_path):
     """The system itself refuses to write more than 20 kB, as a full disk would."""

@@ -42,6 +42,7 @@ def test_what_ns_train_writes_is_read_as_it_was(name):
     assert type(read) is type(config) and read.pipeline.model == config.pipeline.model
 
 
+@pytest.mark.slow
 def test_nerfstudios_own_loader_reads_ours_as_plain_data(tmp_path):
     """In a process as `ns-eval` is one: the plugin is imported, nothing else of ours."""
     code = f"""

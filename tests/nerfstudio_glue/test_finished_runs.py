@@ -46,6 +46,7 @@ def test_paths_around_kept_cameras_are_rendered(run, command, tmp_path, request)
     assert list((tmp_path / "out").glob("*.jpg"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["orphan", "volanim_orphan"])
 def test_the_viewer_opens(run, request, tmp_path):
     from nerfstudio.viewer.viewer import Viewer

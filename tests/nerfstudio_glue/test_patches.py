@@ -15,6 +15,7 @@ import torch
 from nerfstudio_avatars.nerfstudio_glue import known_warnings, patches
 
 
+@pytest.mark.slow
 def test_checkpoints_with_numpy_scalars_load():
     """A fresh process shows that torch refuses without the healing: what is allowed stays so for a process."""
     code = """
@@ -111,6 +112,7 @@ def test_the_module_itself_is_light():
     assert out.strip() == "set()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["", "import nerfstudio.configs.method_configs"])
 def test_the_viewer_listens_on_this_computer_unless_told_otherwise(first):
     """A fresh process, as `ns-viewer` is one: its own options, the default of all other methods, and its help."""

@@ -54,6 +54,7 @@ def test_silhouettes_are_those_of_the_motion(fitted, states):
         assert (ours & mask).sum() / (ours | mask).sum() == pytest.approx(overlap)
 
 
+@pytest.mark.slow
 def test_hidden_landmarks_do_not_count(fitted, states):
     """The left wrist is said to be some 10 cm to the side in all frames, and not to be seen."""
     seen = seen_bodies(states)

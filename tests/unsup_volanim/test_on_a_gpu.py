@@ -14,6 +14,8 @@ from nerfstudio_avatars.avatars.run import LoadedRun
 from nerfstudio_avatars.reference_methods import unsup_volanim_as_published
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 STEPS = (0, 1, 4, 6, 7)
 """Of 8: two of the bootstrap with its pose search, one of the geometry, two with parts."""

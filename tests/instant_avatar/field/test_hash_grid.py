@@ -40,6 +40,7 @@ def test_hashed_rows_are_the_papers_hash():
     torch.testing.assert_close(hash_encode_torch(x, table, LAYOUT)[0, 2 * level : 2 * level + 2], table[row])
 
 
+@pytest.mark.slow
 def test_gradients_match_finite_differences():
     table = torch.rand(LAYOUT.entries, 2, dtype=torch.float64, requires_grad=True)
     x = torch.rand(4, 3, dtype=torch.float64, requires_grad=True)

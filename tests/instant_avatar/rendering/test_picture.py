@@ -132,6 +132,7 @@ def same_picture(arguments, implementation="auto", device="cpu"):
     return render(*(on(device, argument) for argument in [*arguments[:6], other, arguments[7]])).cpu()
 
 
+@pytest.mark.slow
 def test_weights_trained_with_one_backend_show_the_same_picture_with_all(volume, monkeypatch, tinycudann, request):
     arguments = scene(volume, 0.6, field(amplitude=2.0), DensityRule("exp", 0.01), rays=40)
     pictures = {"numba": same_picture(arguments)}

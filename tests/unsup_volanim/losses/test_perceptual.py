@@ -109,6 +109,7 @@ def test_vgg19_maps_are_torchvisions(vgg19_layers, tmp_path):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_efficientnet_maps_are_timms():
     network, state = _random_efficientnet()
     x = torch.rand(2, 3, 64, 48)
