@@ -1,4 +1,4 @@
-"""The viewer's page as the browser gets it; what the browser then asks for is seen in tests/studio/test_in_a_browser.py."""
+"""The viewer's page as the browser gets it; what the browser asks for then is seen in tests/studio."""
 
 import re
 
