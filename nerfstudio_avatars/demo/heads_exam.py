@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
 from nerfstudio_avatars.metrics.geometry import (
     align_rotations,
     depth_agreement,
     normal_error,
     part_overlap,
     rotation_error,
+    turn_agreement,
     yaw_agreement,
     yaw_from_matrix,
 )
@@ -58,10 +61,11 @@ class HeadExam:
             clip: read_truth(data / "truth" / self.clips[clip].split / f"{name}.npz") for clip, name in names.items()
         }
         self.size = model.clips.size
+        self._head, self._jaw_part = 0, -1
 
     def figures(self) -> dict[str, float]:
         """All figures (see docs/unsup-volanim.md); NaN if there are too few frames or heads."""
-        return self._reconstruction() | self._poses() | self._new_views() | self._others_poses()
+        return self._reconstruction() | self._poses() | self._jaw() | self._new_views() | self._others_poses()
 
     def picture(self, clip: int, frame: int) -> Float[Tensor, "size size 3"]:
         """A frame of the data."""
@@ -109,6 +113,8 @@ class HeadExam:
             jaw = torch.from_numpy(truth.jaw > 0.5)
             theirs.append(torch.where(mask, jaw.long(), -1))
         depth = depth_agreement(torch.stack(predicted), torch.stack(true), torch.stack(masks))
+        match = part_overlap(torch.stack(ours), torch.stack(theirs))
+        self._head, self._jaw_part = max(int(match.match[0]), 0), int(match.match[1])
         return {
             "l1": _mean(l1),
             "l1_inside": _mean(inside),
@@ -117,16 +123,12 @@ class HeadExam:
             "relief_gain": float(depth.relief_gain.nanmean()),
             "depth_error": float(depth.aligned_error.nanmean()),
             "normal_error_degrees": float(torch.cat(bends).nanmean()),
-            "jaw_iou": float(part_overlap(torch.stack(ours), torch.stack(theirs)).iou[1]),
+            "jaw_iou": float(match.iou[1]),
         }
 
     def _poses(self) -> dict[str, float]:
-        rotation = torch.cat([self.pose(clip, frame).rotation[:, 0] for clip, frame in self.rows]).cpu()
-        true = torch.stack(
-            [torch.from_numpy(self.truth[clip].poses[frame].rotation).float() for clip, frame in self.rows]
-        )
-        identity = torch.tensor([clip for clip, _ in self.rows])
-        aligned = align_rotations(rotation, true)
+        true, identity = self._true_rotations(), self._identities()
+        aligned = align_rotations(self._rotations(self._head), true)
         yaw = yaw_agreement(yaw_from_matrix(aligned), yaw_from_matrix(true), identity)
         return {
             "yaw_corr": yaw.median,
@@ -135,6 +137,53 @@ class HeadExam:
             "yaw_gain": yaw.slope,
             "rotation_error_degrees": float(rotation_error(aligned, true).median()),
         }
+
+    def _rotations(self, part: int) -> Float[Tensor, "rows 3 3"]:
+        return torch.cat([self.pose(clip, frame).rotation[:, part] for clip, frame in self.rows]).cpu()
+
+    def _true_rotations(self) -> Float[Tensor, "rows 3 3"]:
+        return torch.stack([torch.from_numpy(self.truth[clip].poses[row].rotation).float() for clip, row in self.rows])
+
+    def _identities(self) -> Int[Tensor, "rows"]:
+        return torch.tensor([clip for clip, _ in self.rows])
+
+    def _jaw(self) -> dict[str, float]:
+        """How the part that fits the jaw turns against the head, and what that does for the mouth."""
+        true = torch.tensor([self.truth[clip].poses[frame].jaw for clip, frame in self.rows])
+        head = self._rotations(self._head)
+        between = head.mT @ self._rotations(self._jaw_part if self._jaw_part >= 0 else self._head)
+        # From the axes of the true head to those of the model's.
+        turn = head[0].T @ align_rotations(head, self._true_rotations())[0]
+        opened = matrix_to_axis_angle(turn.T @ between @ turn)[:, 0]
+        correlation, slope = turn_agreement(opened, true, self._identities())
+        moving: list[float] = []
+        still: list[float] = []
+        for clip, frame in self.rows:
+            mouth = mouth_region(self.truth[clip].render(frame).jaw)
+            pose = self.pose(clip, frame)
+            for errors, poses in ((moving, pose), (still, self._still(clip, pose))):
+                errors.append(float((self.draw(clip, poses)["rgb"] - self.picture(clip, frame)).abs()[mouth].mean()))
+        return {
+            "jaw_turn_corr": correlation,
+            "jaw_turn_slope": slope,
+            "mouth_l1": _mean(moving),
+            "mouth_l1_ratio": _mean(moving) / _mean(still),
+        }
+
+    def _still(self, clip: int, pose: PartPoses) -> PartPoses:
+        """A pose with the parts where they are on average against the head, over the held-out frames of a clip."""
+        from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+        part = slice(self._head, self._head + 1)
+
+        def head(poses: PartPoses) -> PartPoses:
+            return PartPoses(poses.rotation[:, part], poses.translation[:, part])
+
+        known = [self.pose(clip, frame) for own, frame in self.rows if own == clip]
+        moved = [head(one).inverse().after(one) for one in known]
+        left, _, right = torch.linalg.svd(torch.cat([one.rotation for one in moved]).mean(0))
+        shift = torch.cat([one.translation for one in moved]).mean(0)
+        return head(pose).after(PartPoses((left @ right)[None], shift[None]))
 
     def _new_views(self) -> dict[str, float]:
         errors, copies = [], []
@@ -148,16 +197,30 @@ class HeadExam:
 
     def _others_poses(self) -> dict[str, float]:
         if len(self.truth) < 2:
-            return {"cross_identity_l1": float("nan"), "cross_identity_ratio": float("nan")}
-        errors, copies = [], []
+            return dict.fromkeys(("cross_identity_l1", "cross_identity_ratio", "mouth_cross_ratio"), float("nan"))
+        errors, copies, mouth_errors, mouth_copies = [], [], [], []
         for place, (clip, frame) in enumerate(self.rows):
             driver, moment = self.other(place)
             seen = self.draw(clip, self.pose(driver, moment))["rgb"]
             wanted = self.truth[clip].head.render(self.truth[driver].poses[moment], self.size)
-            truth = torch.from_numpy(wanted.rgb).float()
-            errors.append(float((seen - truth).abs().mean()))
-            copies.append(float((self.picture(clip, frame) - truth).abs().mean()))
-        return {"cross_identity_l1": _mean(errors), "cross_identity_ratio": _mean(errors) / _mean(copies)}
+            truth, mouth = torch.from_numpy(wanted.rgb).float(), mouth_region(wanted.jaw)
+            error, copy = (seen - truth).abs(), (self.picture(clip, frame) - truth).abs()
+            errors.append(float(error.mean()))
+            copies.append(float(copy.mean()))
+            mouth_errors.append(float(error[mouth].mean()))
+            mouth_copies.append(float(copy[mouth].mean()))
+        return {
+            "cross_identity_l1": _mean(errors),
+            "cross_identity_ratio": _mean(errors) / _mean(copies),
+            "mouth_cross_ratio": _mean(mouth_errors) / _mean(mouth_copies),
+        }
+
+
+def mouth_region(jaw: Float[np.ndarray, "size size"]) -> Bool[Tensor, "size size"]:
+    """Where a picture shows the jaw, and a rim around it, in which a mouth opens."""
+    rim = max(1, len(jaw) // 32)
+    shares = torch.from_numpy(jaw).float()[None, None]
+    return F.max_pool2d(shares, 2 * rim + 1, 1, rim)[0, 0] > 0.5
 
 
 def true_pose(truth: HeadTruth, frames: list[int], parts: int) -> PartPoses:

@@ -36,6 +36,10 @@ FIGURES = {
     "cross_identity_ratio": "error when driven by another head, relative to an unchanged picture",
     "novel_view_ratio": "error of views turned by 25 degrees, relative to an unchanged picture",
     "jaw_iou": "overlap of the jaw and the part that matches it best",
+    "jaw_turn_corr": "correlation of the turn of that part and of the jaw",
+    "jaw_turn_slope": "slope of the turn of that part on the jaw's (0 is still)",
+    "mouth_l1_ratio": "error at the mouth, relative to that of parts held still",
+    "mouth_cross_ratio": "error at the mouth when driven by another head, relative to an unchanged picture",
     "train_seconds": "training, seconds",
     "steps": "steps",
 }

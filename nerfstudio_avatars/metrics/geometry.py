@@ -135,6 +135,21 @@ def yaw_agreement(
     return YawAgreement(per_identity, ordered.quantile(0.5).item(), pooled, slope)
 
 
+def turn_agreement(
+    predicted: Float[Tensor, " frames"], true: Float[Tensor, " frames"], identity: Int[Tensor, " frames"]
+) -> tuple[float, float]:
+    """Correlation and slope of estimated on true turns of a part, after each identity's mean is subtracted.
+
+    Where a part is at rest is arbitrary. NaN if true turns are constant.
+    """
+    within = [torch.zeros_like(predicted, dtype=torch.float64) for _ in range(2)]
+    for number in identity.unique():
+        own = identity == number
+        for centred, turns in zip(within, (predicted, true), strict=True):
+            centred[own] = turns[own].double() - turns[own].double().mean()
+    return _correlation(*within)
+
+
 def align_rotations(
     predicted: Float[Tensor, "frames 3 3"], true: Float[Tensor, "frames 3 3"]
 ) -> Float[Tensor, "frames 3 3"]:

@@ -16,6 +16,7 @@ from nerfstudio_avatars.metrics.geometry import (
     normal_error,
     part_overlap,
     rotation_error,
+    turn_agreement,
     yaw_agreement,
     yaw_from_matrix,
 )
@@ -162,3 +163,11 @@ def test_yaw_is_the_demo_heads_yaw():
         assert yaw_from_matrix(rotation).item() == pytest.approx(math.degrees(yaw))
     # The nose, at -z, goes to the picture's right.
     assert (torch.from_numpy(HeadPose(0.5).rotation) @ torch.tensor([0, 0, -1.0], dtype=torch.float64))[0] > 0
+
+
+def test_turns_of_a_part_are_compared_without_where_it_rests():
+    true, identity = torch.tensor([0.0, 0.2, 0.4, 0.1, 0.3, 0.2]), torch.tensor([0, 0, 0, 1, 1, 1])
+    found = 0.5 * true + torch.tensor([1.0, 1.0, 1.0, -2.0, -2.0, -2.0])
+    correlation, slope = turn_agreement(found, true, identity)
+    assert correlation == pytest.approx(1) and slope == pytest.approx(0.5)
+    assert turn_agreement(torch.zeros(6), true, identity) == (0, 0)
