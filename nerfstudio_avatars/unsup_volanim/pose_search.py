@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
+from nerfstudio_avatars.unsup_volanim.pose_trials import render_trials
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
@@ -107,7 +108,7 @@ class PoseSearch(nn.Module):
         best = score.unflatten(0, (frames, count)).argmin(1)
         one_each = torch.arange(frames, device=rows.device)
         rotation, translation = rotation[one_each, best], translation[one_each, best]
-        for all_rows, r, t in _everywhere(rows, rotation, translation):
+        for all_rows, r, t in everywhere(rows, rotation, translation):
             self.rotation[all_rows], self.translation[all_rows] = r, t
         return PartPoses(rotation[:, None], translation[:, None])
 
@@ -115,16 +116,23 @@ class PoseSearch(nn.Module):
         self, network: VolumetricAnimation, cubes: Tensor, images: Tensor, masks: Tensor | None, poses: PartPoses
     ) -> Tensor:
         size, count = self.config.size, len(poses.rotation) // len(images)
-        pictures = network.render(cubes, poses, standard_rays(size, images.device), samples=self.config.samples)
+        tried = PartPoses(*(one.unflatten(0, (-1, count))[:, :, 0] for one in (poses.rotation, poses.translation)))
+        config = replace(network.config.render, samples=self.config.samples)
+        first = PartPoses(tried.rotation[:, :1], tried.translation[:, :1])
+        part = torch.zeros(len(images), dtype=torch.long, device=images.device)
+        rgb, accumulation = (
+            one.flatten(0, 1)
+            for one in render_trials(cubes, first, part, tried, standard_rays(size, images.device), config)
+        )
         target = antialiased_resize(images, size).flatten(2).mT.repeat_interleave(count, 0)
-        score = (pictures.rgb - target).abs().mean((1, 2))
+        score = (rgb - target).abs().mean((1, 2))
         if masks is not None:
             opaque = antialiased_resize(masks, size).flatten(1).repeat_interleave(count, 0)
-            score = score + self.config.mask_weight * (pictures.accumulation - opaque).abs().mean(1)
+            score = score + self.config.mask_weight * (accumulation - opaque).abs().mean(1)
         return score
 
 
-def _everywhere(rows: Tensor, *values: Tensor) -> list[tuple[Tensor, ...]]:
+def everywhere(rows: Tensor, *values: Tensor) -> list[tuple[Tensor, ...]]:
     """Shares the poses found by all processes, so that all store the same."""
     if not torch.distributed.is_initialized():
         return [(rows, *values)]

@@ -12,11 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from nerfstudio_avatars.backend import use_numba
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import pixel_grid
+from nerfstudio_avatars.unsup_volanim.posed_cubes import blended, composed, density_slopes, look_up
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, REACH, SCENE
-from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, blend
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 Background = Literal["slab", "plate", "none"]
+Skinning = Literal["blend", "compose"]
 _PLATE_DENSITY, _PLATE_SHARE = 100.0, 0.1
 _SLAB = 2
 
@@ -59,6 +62,9 @@ class VoxelRenderConfig:
     """Source of the background: `plate` takes the cube's far tenth, seen by an unmoved camera, as in the paper.
     With `slab`, the mean of the last two slices is behind everything, which costs much less.
     With `none`, everything counts as the object."""
+    skinning: Skinning = "blend"
+    """Way to move the parts: `blend` reads the cube at a blend of their canonical positions, as in the paper.
+    With `compose`, each part is a rigid object cut out of the cube, which shows large motions without ghosts."""
     chunk: int = 1 << 22
     """Maximum number of samples times parts to render at once in training.
     More are rendered in pieces whose intermediate results are computed again in the backward pass, to save memory."""
@@ -100,7 +106,8 @@ def render_voxels(
     """Renders frames, grouped by identity, with the same number for each.
 
     UVA, sections 3.3 and 3.4: each sample is mapped to the canonical frame of every part, logits of the parts there
-    decide how the frames are blended, and the cube is sampled at the blended point.
+    decide how the frames are blended, and the cube is sampled at the blended point. With `compose`, the cube is sampled
+    in the frame of every part, and the parts' densities are added. See `posed_cubes`.
 
     Args:
         cubes: part logits, RGB, and density before activation.
@@ -112,7 +119,8 @@ def render_voxels(
     """
     parts = cubes.shape[1] - 4
     per_ray = len(poses.rotation) * config.samples * parts
-    step = max(1, config.chunk // per_ray)
+    # What is fused keeps nothing for its gradient.
+    step = len(rays) if is_fused(cubes, config) else max(1, config.chunk // per_ray)
     pieces = []
     for start in range(0, len(rays), step):
         piece = rays[start : start + step]
@@ -133,91 +141,61 @@ def _render(
     jitter: bool, density_noise: float, normals: bool, visible: Tensor | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     frames, parts, samples = len(rotation), cubes.shape[1] - 4, config.samples
-    device, dtype = cubes.device, cubes.dtype
-    offset = torch.rand(frames, len(rays), samples, device=device) if jitter else 0.5
-    z = rays.near + (torch.arange(samples, device=device) + offset) * ((rays.far - rays.near) / samples)
-    z = z.expand(frames, len(rays), samples)
-    points = (rays.origins[:, None] + rays.directions[:, None] * z[..., None]).flatten(1, 2)
-    extents = half_extents(config.enlarge, device).to(dtype)
-    hypotheses = PartPoses(rotation, translation).canonical(points) / extents
-    if parts > 1:
-        logits = _look_up_parts(cubes[:, :parts], hypotheses)
-        canonical, weights = blend(hypotheses, logits)
-    else:
-        canonical, weights = hypotheses[:, 0], torch.ones_like(hypotheses[..., 0])
-    colour_density = _look_up(cubes[:, parts:], canonical).unflatten(2, (len(rays), samples))
-    raw = colour_density[:, 3]
-    clean = F.relu(raw)
-    density = F.relu(raw + density_noise * torch.randn_like(raw)) if density_noise else clean
-    colour = colour_density[:, :3]
-    weights = weights.unflatten(2, (len(rays), samples))
-    if visible is not None:
-        weights = weights * visible[:, None, None]
-        density = density * weights.sum(1)
-        weights = weights / weights.sum(1, keepdim=True).clamp_min(1e-6)
+    z, noise = _sample(cubes, frames, rays, samples, jitter, density_noise)
+    extents = half_extents(config.enlarge, cubes.device).to(cubes.dtype)
+    slopes = density_slopes(cubes[:, -1:], extents) if normals else None
     length = (rays.far - rays.near) / samples * rays.directions.norm(dim=-1)[:, None]
-    total, mixed = density, colour * density[:, None]
+    if is_fused(cubes, config):
+        from nerfstudio_avatars.unsup_volanim._numba_composition import draw_composed
+
+        rgb, *others = draw_composed(
+            cubes, rotation, translation, rays.origins, rays.directions, z, noise, length[:, 0],
+            (rays.near + rays.far) / 2, extents, slopes, visible,
+        )  # fmt: skip
+        return before_slab(rgb, others[0], cubes, rays, config, extents), *others
+    points = (rays.origins[:, None] + rays.directions[:, None] * z[..., None]).flatten(1, 2)
+    poses = PartPoses(rotation, translation)
+    hypotheses = poses.canonical(points) / extents
+    read = composed if config.skinning == "compose" else blended
+    inside = read(cubes, poses, hypotheses, None if noise is None else noise.flatten(1), slopes, visible)
+    along = (len(rays), samples)
+    by_part, mixed = inside.parts.unflatten(2, along), inside.colour.unflatten(2, along)
+    density = by_part.sum(1)
+    total = density
     if config.background == "plate":
         behind, plate = _plate(cubes[:, parts : parts + 3], points / extents, frames, density_noise)
-        behind, plate = behind.unflatten(2, (len(rays), samples)), plate.unflatten(1, (len(rays), samples))
+        plate = plate.unflatten(1, along)
         total = density + plate
-        mixed = mixed + behind * plate[:, None]
+        mixed = mixed + behind.unflatten(2, along) * plate[:, None]
     optical = total * length
     before = optical.cumsum(-1) - optical
-    seen = torch.exp(-before) * -torch.expm1(-optical)
-    share = seen / total.clamp_min(1e-5)
+    share = torch.exp(-before) * -torch.expm1(-optical) / total.clamp_min(1e-5)
     rgb = (share[:, None] * mixed).sum(-1).mT
-    of_object = share * density
-    accumulation = of_object.sum(-1)
-    if config.background == "slab":
-        rgb = rgb + (1 - seen.sum(-1))[..., None] * _slab(cubes[:, parts : parts + 3], rays, extents, frames)
-    depth = (of_object * (z - (rays.near + rays.far) / 2)).sum(-1)
-    segmentation = (of_object[:, None] * weights).sum(-1).mT
-    part_density = (weights * clean[:, None]).mean((-2, -1))
+    accumulation = (share * density).sum(-1)
+    rgb = before_slab(rgb, accumulation, cubes, rays, config, extents)
+    depth = (share * density * (z - (rays.near + rays.far) / 2)).sum(-1)
+    segmentation = (share[:, None] * by_part).sum(-1).mT
+    part_density = inside.clean.mean(-1)
     outward = torch.zeros_like(rgb)
-    if normals:
-        outward = _normals(cubes[:, -1:], canonical, weights.flatten(2), rotation, extents).unflatten(
-            2, (len(rays), samples)
-        )
-        outward = (of_object[:, None] * outward).sum(-1).mT
+    if inside.normals is not None:
+        outward = (share[:, None] * inside.normals.unflatten(2, along)).sum(-1).mT
     return rgb, accumulation, depth, segmentation, outward, part_density
 
 
-@torch.no_grad()
-def _normals(
-    shape: Tensor, canonical: Tensor, weights: Float[Tensor, "frames parts points"], rotation: Tensor, extents: Tensor
-) -> Float[Tensor, "frames 3 points"]:
-    """Directions in which density falls fastest, rotated with the parts (UVA, section 3.9)."""
-    solid = F.relu(shape[:, 0])
-    step = 2 / (solid.shape[-1] - 1)
-    slopes = torch.stack([torch.gradient(solid, spacing=step, dim=axis)[0] for axis in (3, 2, 1)], 1)
-    slopes = _look_up(slopes / extents[:, None, None, None], canonical)
-    turn = torch.einsum("fpn,fpij->fnij", weights, rotation)
-    return -F.normalize(torch.einsum("fnij,fjn->fin", turn, slopes), dim=1)
+def is_fused(cubes: Tensor, config: VoxelRenderConfig) -> bool:
+    """Whether the twin of `composed` draws."""
+    return config.skinning == "compose" and config.background != "plate" and use_numba(cubes)
 
 
-def _look_up(cubes: Tensor, points: Float[Tensor, "frames points 3"]) -> Float[Tensor, "frames channels points"]:
-    """Trilinear values at points in half cubes; zero outside."""
-    identities, channels = cubes.shape[:2]
-    frames, count = points.shape[:2]
-    grid = points.reshape(identities, -1, 1, 1, 3)
-    values = F.grid_sample(cubes, grid, align_corners=True)[..., 0, 0]
-    values = values.unflatten(2, (frames // identities, count))
-    return values.transpose(1, 2).reshape(frames, channels, count)
-
-
-def _look_up_parts(logits: Tensor, hypotheses: Float[Tensor, "frames parts points 3"]) -> Tensor:
-    """Logit of each part at its own hypothesis."""
-    identities, parts = logits.shape[:2]
-    frames, _, count, _ = hypotheses.shape
-    grid = hypotheses.reshape(identities, frames // identities, parts, count, 3).transpose(1, 2)
-    values = F.grid_sample(
-        logits.reshape(identities * parts, 1, *logits.shape[2:]),
-        grid.reshape(identities * parts, -1, 1, 1, 3),
-        align_corners=True,
-    )
-    values = values.reshape(identities, parts, frames // identities, count)
-    return values.transpose(1, 2).reshape(frames, parts, count)
+def _sample(
+    cubes: Tensor, frames: int, rays: SceneRays, samples: int, jitter: bool, density_noise: float
+) -> tuple[Float[Tensor, "frames rays samples"], Float[Tensor, "frames rays samples"] | None]:
+    """Distances of the samples along the camera axis, and the noise on their density."""
+    shape = (frames, len(rays), samples)
+    offset = torch.rand(shape, device=cubes.device) if jitter else 0.5
+    z = rays.near + (torch.arange(samples, device=cubes.device) + offset) * ((rays.far - rays.near) / samples)
+    noise = torch.randn(shape, device=cubes.device, dtype=cubes.dtype) * density_noise if density_noise else None
+    return z.expand(shape), noise
 
 
 def _plate(colours: Tensor, points: Tensor, frames: int, noise: float) -> tuple[Tensor, Tensor]:
@@ -226,20 +204,30 @@ def _plate(colours: Tensor, points: Tensor, frames: int, noise: float) -> tuple[
     volume = colours.new_zeros(1, 1, n, n, n)
     volume[:, :, n - max(1, int(n * _PLATE_SHARE)) :] = _PLATE_DENSITY
     points = points.expand(frames, -1, 3)
-    density = _look_up(volume.expand(len(colours), -1, -1, -1, -1), points)[:, 0]
+    density = look_up(volume.expand(len(colours), -1, -1, -1, -1), points)[:, 0]
     if noise:
         density = F.relu(density + noise * torch.randn_like(density))
-    return _look_up(colours, points), density
+    return look_up(colours, points), density
 
 
-def _slab(colours: Tensor, rays: SceneRays, extents: Tensor, frames: int) -> Float[Tensor, "frames rays 3"]:
-    """Colours behind everything, where rays leave the scene."""
+def before_slab(
+    rgb: Float[Tensor, "frames rays 3"],
+    accumulation: Float[Tensor, "frames rays"],
+    cubes: Tensor,
+    rays: SceneRays,
+    config: VoxelRenderConfig,
+    extents: Tensor,
+) -> Float[Tensor, "frames rays 3"]:
+    """The object's colours, over those that are behind everything, where rays leave the scene."""
+    if config.background != "slab":
+        return rgb
     reach = (REACH - rays.origins[:, 2]) / rays.directions[:, 2]
     place = ((rays.origins + reach[:, None] * rays.directions) / extents)[None, :, None, :2]
-    picture = colours[:, :, -_SLAB:].mean(2)
-    identities = len(colours)
+    picture = cubes[:, -4:-1, -_SLAB:].mean(2)
+    identities = len(cubes)
     seen = F.grid_sample(picture, place.expand(identities, -1, -1, -1), align_corners=True, padding_mode="border")
-    return seen[..., 0].mT.repeat_interleave(frames // identities, 0)
+    behind = seen[..., 0].mT.repeat_interleave(len(rgb) // identities, 0)
+    return rgb + (1 - accumulation)[..., None] * behind
 
 
 SOLID = 0.5
