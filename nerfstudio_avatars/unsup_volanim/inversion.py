@@ -100,7 +100,7 @@ def invert_identity(
         masks = None
     total = config.code_steps + config.tune_steps
     tuned = copy.deepcopy(network).eval().requires_grad_(False)
-    pose = tuned.estimate(pictures[:1]).poses.detach()
+    pose = tuned.estimate(pictures[:1]).detach()
     if config.size:
         pictures = antialiased_resize(pictures, config.size)
         masks = None if masks is None else antialiased_resize(masks, config.size)
@@ -174,7 +174,7 @@ class _Fit:
         """Finds the object in each picture, unless there are masks."""
         if self.masks is not None:
             return
-        poses = self.network.estimate(self.pictures).poses
+        poses = self.network.estimate(self.pictures)
         accumulation = self.network.render(cube, poses, self.rays).accumulation
         self.object = accumulation.unflatten(1, self.pictures.shape[-2:])[:, None]
 
@@ -215,7 +215,7 @@ class _Fit:
     def _render(self, cube: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Colours, and the accumulation of the object."""
         with torch.no_grad():
-            poses = self.network.estimate(pictures).poses
+            poses = self.network.estimate(pictures)
         seen = self.network.render(cube, poses, self.rays)
         size = pictures.shape[-2:]
         return seen.rgb.mT.unflatten(2, size), seen.accumulation.unflatten(1, size)[:, None]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
@@ -30,6 +29,7 @@ from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, 
 from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
@@ -59,6 +59,8 @@ class UnsupVolanimModelConfig(ModelConfig):
     """Options that say when each part of the method is trained."""
     search: PoseSearchConfig = field(default_factory=PoseSearchConfig)
     """Options of the search for poses that is part of the bootstrap."""
+    table: PartPoseTableConfig = field(default_factory=PartPoseTableConfig)
+    """Options of the table of part poses, which `schedule.articulation table` has."""
     inversion: IdentityInversionConfig = field(default_factory=IdentityInversionConfig)
     """Options for fitting an identity that was not trained on to its pictures."""
     perceptual: PerceptualKind = "auto"
@@ -68,10 +70,10 @@ class UnsupVolanimModelConfig(ModelConfig):
     """Strength of the noise that tells parts apart when the object becomes articulated; the paper uses 0."""
     eval_samples: int = 96
     """Number of samples to take along each ray in evaluation and viewing."""
-    eval_num_rays_per_chunk: int = 1 << 14
+    render_rays: int = 1 << 14
     """Number of rays to render at a time for a picture."""
-    max_steps: tyro.conf.Fixed[int] = 100_000
-    """Number of training steps that the schedules refer to; `--max-num-iterations` sets it, so it is no option."""
+    max_steps: int = 100_000
+    """Number of training steps that the schedules refer to, which `--max-num-iterations` sets too."""
     enable_collider: bool = False
     """Whether to use nerfstudio's collider; rays start at the box of the scene, so none is needed."""
 
@@ -96,6 +98,7 @@ class UnsupVolanimModel(Model):
         self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
         if self.config.schedule.search_until > 0:
             self.search = PoseSearch(int(lengths.sum()), self.config.search)
+        self.table = self._part_pose_table(int(lengths.sum()))
         found, message = find_perceptual(self.config.perceptual if self.config.losses.perceptual else "off")
         CONSOLE.print(message)
         # In a list, so that frozen weights are neither trained nor saved.
@@ -110,6 +113,20 @@ class UnsupVolanimModel(Model):
         self._last_clip: int | None = None
         self._kept_poses = KeptPoses()
         self._register_load_state_dict_pre_hook(self._match_identities)
+
+    def _part_pose_table(self, frames: int) -> PartPoseTable | None:
+        schedule, network = self.config.schedule, self.config.network
+        if schedule.articulation == "table":
+            if self.search is None:
+                raise UserError(
+                    "schedule.articulation table begins with poses that were searched for: set schedule.search-until."
+                )
+            return PartPoseTable(frames, network.parts, self.config.table)
+        if network.part_detector == "upright" and schedule.articulate_from < 1:
+            raise UserError(
+                "network.part-detector upright learns from poses in a table: use schedule.articulation table."
+            )
+        return None
 
     # Training ---------------------------------------------------------------------------------------------------------
 
@@ -127,7 +144,14 @@ class UnsupVolanimModel(Model):
         self._poses.clear()
         self._cubes.clear()
         phase = self.config.schedule.phase(self._progress)
-        if phase != "articulation" or bool(self.network.articulated):
+        if self.table is not None and not bool(self.table.begun) and self.config.schedule.has_table(self._progress):
+            assert self.search is not None
+            self.table.begin(self.search.remembered(torch.arange(len(self.search.rotation), device=self.device)))
+        if phase != "articulation":
+            return False
+        if self.table is not None and not bool(self.table.split):
+            self.table.articulate()
+        if bool(self.network.articulated):
             return False
         with torch.random.fork_rng(devices=[]):
             # The same parts on every process, and in a run that was resumed here.
@@ -168,7 +192,7 @@ class UnsupVolanimModel(Model):
         identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
         assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
         schedule = config.schedule
-        aids = schedule.aids(self._progress, self.search)
+        aids = schedule.aids(self._progress, self.search, self.table)
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),
@@ -254,12 +278,12 @@ class UnsupVolanimModel(Model):
             self.network.render(
                 cube[None],
                 poses,
-                rays[start : start + self.config.eval_num_rays_per_chunk],
+                rays[start : start + self.config.render_rays],
                 self.config.eval_samples,
                 normals=normals,
                 visible=visible,
             )
-            for start in range(0, len(rays), self.config.eval_num_rays_per_chunk)
+            for start in range(0, len(rays), self.config.render_rays)
         ]
         pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
@@ -297,7 +321,7 @@ class UnsupVolanimModel(Model):
     def pose_of_picture(self, picture: Float[Tensor, "size size 3"]) -> PartPoses:
         """Poses (1, parts) of the object in a picture."""
         with self.network.evaluating():
-            return self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None]).poses
+            return self.network.estimate(picture.to(self.device).permute(2, 0, 1)[None])
 
     def cube_of_clip(self, clip: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of the identity in a clip, which is fitted to its first frame if it was not trained on.
@@ -421,12 +445,13 @@ class UnsupVolanimModel(Model):
         """Assigns each identity its row, even if clips were added to the data or removed."""
         names = state.get(f"{prefix}_extra_state", {}).get("clips", {}).get("identities")
         key = f"{prefix}network.embedding.table"
-        searched = state.get(f"{prefix}search.rotation")
-        if self.search is not None and searched is not None:
+        for name, kept in (("search", self.search), ("table", self.table)):
+            old = state.get(f"{prefix}{name}.rotation")
+            if kept is None or old is None:
+                continue
             # Poses found for frames belong to the clips as they were numbered then.
-            if names != self.clips.identities or searched.shape != self.search.rotation.shape:
-                state[f"{prefix}search.rotation"] = self.search.rotation
-                state[f"{prefix}search.translation"] = self.search.translation
+            if names != self.clips.identities or old.shape != kept.rotation.shape:
+                state |= {f"{prefix}{name}.{key}": value for key, value in kept.state_dict().items()}
         if not names or names == self.clips.identities or key not in state:
             return
         rows = {name: row for row, name in enumerate(names)}

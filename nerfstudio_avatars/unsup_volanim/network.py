@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetector, KeypointDetectorConfig
+from nerfstudio_avatars.unsup_volanim.part_seeds import voronoi_logits
 from nerfstudio_avatars.unsup_volanim.perspective_n_point import project, solve_poses
+from nerfstudio_avatars.unsup_volanim.relative_pose_detector import RelativePoseDetector, RelativePoseDetectorConfig
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, SCENE
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_field import (
@@ -29,7 +31,13 @@ from nerfstudio_avatars.unsup_volanim.voxel_field import (
 )
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, VoxelRenderConfig, render_voxels
 
+PartDetector = Literal["keypoints", "upright"]
 PoseMethod = Literal["gn", "epnp", "epnp-gn", "direct"]
+
+_SHARED = 16
+"""Number of voxels along an edge of the part logits that all identities share."""
+_AVERAGED = 32
+"""Maximum number of identities whose mean shape the parts' cells begin in."""
 
 
 @dataclass
@@ -51,10 +59,18 @@ class VolumetricAnimationConfig:
     detail: float = 0.0
     """Factor on the learning rate of a volume that each identity has in addition to the generator's.
     It helps a small generator with few identities; 0 leaves these volumes out, as in the paper."""
+    shared_parts: float = 0.0
+    """Factor on the learning rate of a volume of part logits that all identities share instead of the generator's.
+    It begins with one cell for each part; 0 leaves it out, as in the paper."""
+    part_detector: PartDetector = "keypoints"
+    """Way to find the poses of parts in a picture: with `keypoints`, each part has its own, as in the paper.
+    With `upright`, keypoints give the pose of the whole object, and a second network how parts move against it."""
     generator: VoxelGeneratorConfig = field(default_factory=VoxelGeneratorConfig)
     """Options of the generator, which turns codes into cubes."""
     detector: KeypointDetectorConfig = field(default_factory=KeypointDetectorConfig)
     """Options of the detector, which finds keypoints in pictures."""
+    relative: RelativePoseDetectorConfig = field(default_factory=RelativePoseDetectorConfig)
+    """Options of the second network that `part_detector upright` has."""
     render: VoxelRenderConfig = field(default_factory=VoxelRenderConfig)
     """Options of the renderer, which turns cubes into pictures."""
 
@@ -64,11 +80,11 @@ class PoseEstimate:
     """The output of the detector for pictures."""
 
     keypoints: Float[Tensor, "frames parts points 2"]
-    """Keypoints found in the picture."""
+    """Keypoints found in the picture, of the parts or of the whole object."""
     projected: Float[Tensor, "frames parts points 2"]
-    """Canonical keypoints projected by the poses."""
+    """Canonical keypoints projected by their poses."""
     poses: PartPoses
-    """Poses (frames, parts)."""
+    """Poses of what has keypoints (frames, parts or 1)."""
 
 
 class VolumetricAnimation(nn.Module):
@@ -91,6 +107,9 @@ class VolumetricAnimation(nn.Module):
         self.detail = nn.Parameter(torch.zeros(identities, channels, n, n, n)) if config.detail else None
         axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
+        self.shared_logits = nn.Parameter(torch.zeros(parts, *[_SHARED] * 3)) if config.shared_parts else None
+        upright = config.part_detector == "upright"
+        self.relative = RelativePoseDetector(config.relative, parts) if upright else None
         self.point_logits = nn.Parameter(lattice.repeat(parts, 1, 1))
         self.register_buffer("articulated", torch.tensor(False))
         self.register_buffer("scene", torch.tensor(SCENE), persistent=False)
@@ -98,12 +117,17 @@ class VolumetricAnimation(nn.Module):
         prior = ellipsoid_prior(self.generator.resolution, torch.tensor(config.prior_radii) / half, config.prior_slope)
         self.register_buffer("prior", prior, persistent=False)
         places = self.project(PartPoses(torch.eye(3).expand(1, 1, 3, 3), torch.zeros(1, 1, 3)))[0].detach()
-        self.detector = KeypointDetector(config.detector, places.expand(parts, -1, -1))
+        self.detector = KeypointDetector(config.detector, places.expand(1 if upright else parts, -1, -1))
 
     @property
     def parts(self) -> int:
         """Number of rigid parts in use."""
         return self.config.parts if bool(self.articulated) else 1
+
+    @property
+    def detected_parts(self) -> int:
+        """Number of rigid parts that have keypoints of their own."""
+        return self.parts if self.relative is None else 1
 
     @property
     def keypoints_3d(self) -> Float[Tensor, "parts points 3"]:
@@ -113,7 +137,8 @@ class VolumetricAnimation(nn.Module):
     def fingerprint(self) -> str:
         """Identifies networks by what relates cubes to poses; adding identities does not change it."""
         digest = hashlib.sha256()
-        for tensor in (*self.generator.state_dict().values(), self.point_logits):
+        shared = () if self.shared_logits is None else (self.shared_logits,)
+        for tensor in (*self.generator.state_dict().values(), self.point_logits, *shared):
             digest.update(tensor.detach().cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -131,7 +156,8 @@ class VolumetricAnimation(nn.Module):
     def articulate(self, noise: float = 0.0) -> None:
         """Splits the single part into many, which only differ by some noise (the paper's step from G- to A-phase).
 
-        Pictures do not change. Without noise, parts only differ by rounding errors.
+        Pictures do not change. Without noise, parts only differ by rounding errors. Logits that all identities share
+        begin as one cell for each part instead.
         """
 
         def spread(rows: Tensor, scale: float) -> None:
@@ -144,10 +170,21 @@ class VolumetricAnimation(nn.Module):
             # A part's logit alone means nothing: with one part it was never trained.
             spread(convolution.weight[:parts], 1.0)
             spread(bias_of(convolution)[:parts], 1.0)
-        for tensor in self.detector.per_part():
-            spread(tensor.unflatten(0, (parts, -1)), 0.02)
-        spread(self.point_logits, 0.2)
+        if self.relative is None:
+            for tensor in self.detector.per_part():
+                spread(tensor.unflatten(0, (parts, -1)), 0.02)
+            spread(self.point_logits, 0.2)
+        if self.shared_logits is not None:
+            self.shared_logits.copy_(self._cells() / self.config.shared_parts)
         self.articulated.fill_(True)
+
+    def _cells(self) -> Float[Tensor, "parts n n n"]:
+        """Cells in what is solid on average."""
+        with self.evaluating():
+            identities = torch.arange(min(len(self.embedding.table), _AVERAGED), device=self.prior.device)
+            density = F.relu(self.cubes(identities)[:, -1:]).mean(0, keepdim=True)
+        coarse = F.interpolate(density, [_SHARED] * 3, mode="trilinear", align_corners=True)[0, 0]
+        return voronoi_logits(coarse, self.scene * self.config.render.enlarge, self.config.parts)
 
     def cubes(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of known identities."""
@@ -182,24 +219,34 @@ class VolumetricAnimation(nn.Module):
             if prior.shape[2:] != cubes.shape[2:]:
                 prior = F.interpolate(prior, cubes.shape[2:], mode="trilinear", align_corners=True)
             shape = shape + prior * self.config.generator.density_scale
-        return torch.cat([cubes[:, : self.parts], colours, shape], 1)
+        logits = cubes[:, : self.parts]
+        if self.shared_logits is not None and bool(self.articulated):
+            volume = (self.config.shared_parts * self.shared_logits)[None]
+            size = cubes.shape[2:]
+            logits = F.interpolate(volume, size, mode="trilinear", align_corners=True).expand(
+                len(cubes), -1, -1, -1, -1
+            )
+        return torch.cat([logits, colours, shape], 1)
 
-    def estimate(self, images: Float[Tensor, "frames 3 height width"]) -> PoseEstimate:
-        """Poses of all parts in pictures."""
-        return self.poses_of(self.detector(images, self.parts))
+    def estimate(self, images: Float[Tensor, "frames 3 height width"]) -> PartPoses:
+        """Poses (frames, parts) of all parts in pictures."""
+        poses = self.poses_of(self.detector(images, self.detected_parts)).poses
+        if self.relative is None or not bool(self.articulated):
+            return poses
+        return self.relative(images, poses)
 
     def poses_of(self, keypoints: Float[Tensor, "frames parts points 2"]) -> PoseEstimate:
         """Poses that project canonical keypoints to positions in pictures."""
         if self.config.pose == "direct":
             poses = _read_as_pose(keypoints)
         else:
-            points = self.keypoints_3d.expand(len(keypoints), -1, -1, -1)
+            points = self.keypoints_3d[: keypoints.shape[1]].expand(len(keypoints), -1, -1, -1)
             poses = PartPoses(*solve_poses(keypoints, points, FOCAL, DISTANCE, self.config.pose))
         return PoseEstimate(keypoints, self.project(poses), poses)
 
     def project(self, poses: PartPoses) -> Float[Tensor, "frames parts points 2"]:
         """Projects canonical keypoints under poses."""
-        points = self.keypoints_3d.expand(*poses.rotation.shape[:2], -1, -1)
+        points = self.keypoints_3d[: poses.rotation.shape[1]].expand(len(poses.rotation), -1, -1, -1)
         return project(points, poses.rotation, poses.translation, FOCAL, DISTANCE)
 
     def render(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
 from nerfstudio_avatars.unsup_volanim.training import AnimationAids
 
+Articulation = Literal["detector", "table"]
 Phase = Literal["bootstrap", "geometry", "articulation"]
 
 
@@ -21,6 +23,9 @@ class AnimationScheduleConfig:
     search_until: float = 0.0
     """Share of the training at which the search for poses ends, from 0 to 1; 0 leaves it out.
     Until then, the pose of each frame is searched for; afterwards, it is taken from the detector."""
+    articulation: Articulation = "detector"
+    """Source of the poses of training frames after the search: `detector`, as in the paper, or `table`.
+    The table has poses of its own for each frame, which are learnt by gradient and teach the detector."""
     articulate_from: float = 0.2
     """Share of the training at which the object is split into parts (the paper's A-phase); 1 never does."""
     detect_from: float = 0.3
@@ -62,15 +67,18 @@ class AnimationScheduleConfig:
         end = min(start for start in starts if start > begun)
         return min((progress - begun) / (end - begun), 1.0)
 
-    def aids(self, progress: float, search: PoseSearch | None) -> AnimationAids:
+    def aids(self, progress: float, search: PoseSearch | None, table: PartPoseTable | None = None) -> AnimationAids:
         """The aids to use at a share of the training."""
         share = self.within_phase(progress)
         searching = search if progress < min(self.search_until, self.articulate_from) else None
         searched = progress / self.search_until if searching is not None else 1.0
+        if not self.has_table(progress):
+            table = None
         until = self._noise_until(progress)
         noise = self.density_noise * max(0.0, 1 - share / until) if until else 0.0
         if self.phase(progress) != "bootstrap":
-            return AnimationAids(search=searching, progress=searched, density_noise=noise, patch=self.patch)
+            passed = searched if table is None else self._since_the_search(progress)
+            return AnimationAids(search=searching, table=table, progress=passed, density_noise=noise, patch=self.patch)
         return AnimationAids(
             search=searching,
             progress=searched,
@@ -81,6 +89,18 @@ class AnimationScheduleConfig:
             density_noise=noise,
             render_size=self.bootstrap_size,
         )
+
+    def has_table(self, progress: float) -> bool:
+        """Whether poses are taken from the table by then."""
+        until = min(max(self.search_until, self.bootstrap_until), self.articulate_from)
+        return self.articulation == "table" and progress >= until
+
+    def _since_the_search(self, progress: float) -> float:
+        """Share that has passed of the present phase, without what the search took of it."""
+        if self.phase(progress) == "articulation":
+            return self.within_phase(progress)
+        begun = max(self.search_until, self.bootstrap_until)
+        return (progress - begun) / (self.articulate_from - begun)
 
     def _noise_until(self, progress: float) -> float:
         """Share of the present phase that has noise."""

@@ -14,6 +14,8 @@ from torch import Tensor
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize, pixel_grid
 from nerfstudio_avatars.unsup_volanim.losses.pixel_pyramid import pixel_pyramid_loss
 from nerfstudio_avatars.unsup_volanim.network import PoseEstimate, VolumetricAnimation
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
+from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, standard_rays
@@ -48,7 +50,10 @@ class AnimationLossConfig:
     articulated_mask: float | None = None
     """Weight of `mask` once the object is articulated; by default it stays the same."""
     found: float = 12.0
-    """Weight of the loss that puts keypoints where poses found by the search project them, used during the search."""
+    """Weight of the loss that puts keypoints where poses that were found project them.
+    It is used during the search, and while poses are taken from the table."""
+    relative: float = 12.0
+    """Weight of the loss that teaches the second network of `part_detector upright` the poses in the table."""
 
     def when_articulated(self) -> AnimationLossConfig:
         """The weights in the last phase."""
@@ -76,8 +81,10 @@ class AnimationAids:
 
     search: PoseSearch | None = None
     """Whether to render with poses found by the search instead of the detector."""
+    table: PartPoseTable | None = None
+    """Whether to render with poses from the table instead of the detector."""
     progress: float = 0.0
-    """Share of the search that has passed."""
+    """Share that has passed, of the search or, with a table, of the phase."""
     detect: bool = True
     """Whether the detector is trained."""
     code_scale: float = 1.0
@@ -126,6 +133,7 @@ def animation_step(
     codes = network.embedding(batch.identities) * aids.code_scale
     cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
     losses: dict[str, Tensor] = {}
+    taught: PartPoses | None = None
     found: PoseEstimate | None = None
     poses = true_poses
     if aids.detect:
@@ -134,21 +142,30 @@ def animation_step(
         if config.equivariance:
             warped, warp = _random_warp(small)
             shown.append(warped)
-        keypoints = network.detector(torch.cat(shown), network.parts)
+        keypoints = network.detector(torch.cat(shown), network.detected_parts)
         found = network.poses_of(keypoints[: len(images)])
         if config.equivariance:
             back = keypoints[len(images) :] @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]
             losses["equivariance"] = config.equivariance * (found.keypoints - back).abs().mean()
         if config.projection:
             losses["projection"] = config.projection * (found.keypoints - found.projected).abs().mean()
-        poses = found.poses if poses is None else poses
+        if poses is None and network.detected_parts == network.parts:
+            poses = found.poses
     if aids.search is not None:
         detected = found.poses.detach() if found else None
-        poses = aids.search.improve(network, cubes, images, batch.masks, batch.rows, aids.progress, detected)
-        if found is not None:
-            target = network.project(poses).detach()
-            losses["found"] = config.found * (found.keypoints - target).abs().mean()
-    assert poses is not None, "poses come from the detector, the search or the truth"
+        poses = taught = aids.search.improve(network, cubes, images, batch.masks, batch.rows, aids.progress, detected)
+    if aids.table is not None:
+        middles, shares = part_middles(cubes.detach(), network.scene * network.config.render.enlarge)
+        poses = aids.table.learning(batch.rows, middles, aids.progress)
+        taught = poses.detach()
+        if network.relative is not None and network.parts > 1:
+            whole = aids.table.whole(batch.rows)
+            network.relative.follow(middles, shares)
+            losses["relative"] = config.relative * network.relative.loss(images, whole, taught)
+            taught = whole
+    if found is not None and taught is not None:
+        losses["found"] = config.found * (found.keypoints - network.project(taught).detach()).abs().mean()
+    assert poses is not None, "poses come from the detector, the search, the table or the truth"
     window = _Window.somewhere(size, aids.patch or size)
     pictures = network.render(cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise)
     rendered = pictures.rgb.mT.unflatten(2, (window.side, window.side))
@@ -161,7 +178,7 @@ def animation_step(
         accumulation = pictures.accumulation.unflatten(1, (window.side, window.side))
         masks = window.of(antialiased_resize(batch.masks, size)).clamp(0, 1)  # means of ones exceed one by rounding
         losses["mask"] = config.mask * mask_loss(accumulation, masks[:, 0], config.mask_as_logits)
-    if config.pull and found is not None:
+    if config.pull and found is not None and network.detected_parts == network.parts:
         losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)
     psnr = -10 * F.mse_loss(rendered.detach(), target).log10()
     return AnimationStep(losses, pictures, poses, psnr)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+
 
 @dataclass(frozen=True)
 class PartPoses:
@@ -27,6 +29,23 @@ class PartPoses:
         """This motion after another one."""
         translation = (self.rotation @ first.translation[..., None])[..., 0] + self.translation
         return PartPoses(self.rotation @ first.rotation, translation)
+
+    def moved_within(
+        self,
+        turn: Float[Tensor, "*batch parts 3"],
+        shift: Float[Tensor, "*batch parts 3"],
+        pivots: Float[Tensor, "parts 3"],
+    ) -> PartPoses:
+        """These motions after small ones in the canonical frame.
+
+        Args:
+            turn: rotations about the pivots (axis-angle, radians).
+            shift: translations, in half pictures.
+            pivots: canonical points.
+        """
+        rotation = self.rotation @ axis_angle_to_matrix(turn)
+        offset = self.rotation @ (pivots + shift)[..., None] - rotation @ pivots[..., None]
+        return PartPoses(rotation, self.translation + offset[..., 0])
 
     def detach(self) -> PartPoses:
         """The same poses, without gradient."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.reference_methods import unsup_volanim_as_published
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
@@ -58,7 +59,7 @@ def test_told_every_pose_it_learns_the_shape(oracle, four_heads):
 def test_its_detector_finds_the_poses(oracle, four_heads):
     """With the detector's poses. Measured: correlation .81 .86 .75, relief .84 .94 .82, overlap .89 .89 .88."""
     with torch.no_grad():
-        poses = oracle.estimate(four_heads.held_out().images).poses
+        poses = oracle.estimate(four_heads.held_out().images)
     figures = four_heads.figures(oracle, poses)
     assert figures["depth_corr"] > 0.6 and figures["relief_gain"] > 0.6 and figures["iou"] > 0.8, figures
 
@@ -129,6 +130,49 @@ def test_the_search_has_a_row_for_every_frame_of_every_clip(model):
     assert len(model.search.rotation) == sum(clip.frames for clip in clips)
     starts = model._first_row.tolist()
     assert starts == [sum(clip.frames for clip in list(clips)[:number]) for number in range(len(clips))]
+
+
+def test_the_table_begins_with_what_the_search_found_and_is_saved(pipeline_with_table):
+    model = pipeline_with_table.model
+    model.config.max_steps = 10
+    model.search.translation.copy_(torch.rand(model.search.translation.shape))
+    assert not model.begin_step(4) and not bool(model.table.begun)
+    assert not model.begin_step(5) and bool(model.table.begun)
+    assert torch.equal(model.table.translation[:, 0], model.search.translation)
+    losses = pipeline_with_table.get_train_loss_dict(5)[1]
+    torch.stack(list(losses.values())).sum().backward()
+    assert not torch.equal(model.table.translation[:, 0], model.search.translation), "whole poses are polished"
+    assert model.begin_step(7) and bool(model.table.split)
+    assert torch.equal(model.table.translation[:, 2], model.table.translation[:, 0])
+    assert {"relative", "found", "pixel"} <= set(pipeline_with_table.get_train_loss_dict(7)[1])
+    state = model.state_dict()
+    assert {"table.rotation", "table.split", "network.shared_logits", "network.relative.pivots"} <= set(state)
+    pose = model.driving_pose(0, 3)
+    assert pose.rotation.shape == (1, model.config.network.parts, 3, 3)
+
+
+def test_a_table_without_a_search_is_refused(head_clips, small_volanim, tmp_path):
+    config = small_volanim(head_clips, tmp_path)
+    config.pipeline.model.schedule = AnimationScheduleConfig(articulation="table")
+    with pytest.raises(UserError, match="set schedule.search-until"):
+        config.pipeline.setup(device="cpu")
+    config.pipeline.model.schedule = AnimationScheduleConfig(search_until=0.1)
+    config.pipeline.model.network.part_detector = "upright"
+    with pytest.raises(UserError, match="use schedule.articulation table"):
+        config.pipeline.setup(device="cpu")
+
+
+@pytest.fixture
+def pipeline_with_table(head_clips, small_volanim, tmp_path):
+    """Search, then polish from a half, then parts from seven tenths."""
+    torch.manual_seed(0)
+    config = small_volanim(head_clips, tmp_path)
+    model = config.pipeline.model
+    model.schedule = AnimationScheduleConfig(
+        bootstrap_until=0.2, search_until=0.5, articulate_from=0.7, articulation="table", patch=16
+    )
+    model.network = replace(model.network, part_detector="upright", shared_parts=100.0)
+    return config.pipeline.setup(device="cpu", test_mode="test")
 
 
 def test_masks_fade_within_each_phase(pipeline):

@@ -38,7 +38,7 @@ def network(seed=0, **changes):
 
 def drawn(model, images):
     """Pictures, segmentations and poses, as in a training step without chance."""
-    estimate = model.estimate(images)
+    estimate = model.poses_of(model.detector(images, model.parts))
     return model.render(model.cubes(torch.tensor([0, 2])), estimate.poses, standard_rays(8)), estimate
 
 
@@ -65,10 +65,10 @@ def test_keypoints_never_leave_the_scene():
 
 def test_the_object_has_one_part_until_it_is_articulated():
     model, images = network(), torch.rand(2, 3, 16, 16)
-    assert model.parts == 1 and model.estimate(images).keypoints.shape == (2, 1, 8, 2)
+    assert model.parts == 1 and model.estimate(images).rotation.shape == (2, 1, 3, 3)
     assert model.cubes(torch.tensor([0])).shape == (1, 5, 8, 8, 8)
     model.articulate()
-    assert model.parts == 10 and model.estimate(images).keypoints.shape == (2, 10, 8, 2)
+    assert model.parts == 10 and model.estimate(images).rotation.shape == (2, 10, 3, 3)
     assert model.cubes(torch.tensor([0])).shape == (1, 14, 8, 8, 8)
 
 

@@ -142,5 +142,5 @@ def test_from_nothing_poses_and_shape_emerge():
     yaw = yaw_agreement(yaw_from_matrix(aligned), yaw_from_matrix(true), rows // heads.frames)
     assert yaw.median > 0.6, yaw
     with torch.no_grad():
-        figures = heads.figures(network, network.estimate(heads.held_out().images).poses)
+        figures = heads.figures(network, network.estimate(heads.held_out().images))
     assert figures["iou"] > 0.7 and figures["relief_gain"] > 0.3 and figures["depth_corr"] > 0.4, figures

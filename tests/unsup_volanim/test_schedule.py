@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.training import AnimationAids
@@ -81,3 +82,16 @@ def test_noise_falls_within_the_first_phase_and_stays_away():
 def test_without_phases_of_its_own_the_paper_has_no_aids():
     config = AnimationScheduleConfig(density_noise=0.0)
     assert all(config.aids(share, None) == AnimationAids(progress=1.0) for share in (0.0, 0.1, 0.5, 1.0))
+
+
+def test_the_table_takes_over_from_the_search(search):
+    """Whole objects are polished until they are divided; each phase of the table runs from 0 to 1."""
+    table = PartPoseTable(4, 2, PartPoseTableConfig())
+    config = AnimationScheduleConfig(
+        bootstrap_until=0.2, search_until=0.4, articulate_from=0.5, articulation="table", bootstrap_levels=2
+    )
+    assert config.aids(0.39, search, table).table is None and config.aids(0.39, search, table).search is search
+    polish, parts = config.aids(0.45, search, table), config.aids(0.75, search, table)
+    assert polish.table is parts.table is table and polish.search is parts.search is None
+    assert polish.progress == pytest.approx(0.5) == parts.progress
+    assert SCHEDULE.aids(0.75, search, table).table is None, "the paper's poses come from the detector"

@@ -13,6 +13,7 @@ from nerfstudio_avatars.unsup_volanim import training as animation_training
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import pixel_grid
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.training import (
     AnimationAids,
@@ -256,3 +257,43 @@ def test_masks_read_as_logits_are_a_bounded_pull():
     assert float(right) == pytest.approx(0.3133, abs=1e-3) and float(wrong) == pytest.approx(1.3133, abs=1e-3)
     plain = mask_loss(accumulation, torch.tensor([[[1.0, 0.0]]]))
     assert plain > 5
+
+
+@pytest.fixture
+def table():
+    table = PartPoseTable(12, 3, PartPoseTableConfig())
+    table.begin(identity_poses(12, 1))
+    return table
+
+
+def test_a_table_decides_the_poses_learns_from_the_pictures_and_teaches_the_detector(network, batch, table):
+    torch.manual_seed(0)
+    network.articulate(0.5)
+    table.articulate()
+    before = table.rotation.clone()
+    step = animation_step(network, batch, replace(NO_LOSS, pixel=1.0, found=1.0), AnimationAids(table=table))
+    assert step.poses.rotation.shape == (4, 3, 3, 3) and set(step.losses) == {"pixel", "found"}
+    assert torch.equal(table.rotation, before), "nothing is learnt before the gradient is there"
+    torch.stack(list(step.losses.values())).sum().backward()
+    assert network.detector.head.weight.grad.abs().max() > 0
+    moved = (table.rotation != before).flatten(1).any(1)
+    assert moved.nonzero()[:, 0].tolist() == batch.rows.tolist()
+
+
+def test_the_second_network_learns_from_the_parts_and_keypoints_from_the_whole(network, batch, table):
+    torch.manual_seed(0)
+    config = replace(network.config, part_detector="upright", shared_parts=10.0)
+    network = VolumetricAnimation(config, identities=3)
+    aids = AnimationAids(table=table)
+    whole = animation_step(network, batch, replace(NO_LOSS, found=1.0, relative=1.0), aids)
+    assert set(whole.losses) == {"found"} and whole.poses.rotation.shape == (4, 1, 3, 3)
+    network.articulate()
+    table.articulate()
+    step = animation_step(network, batch, replace(NO_LOSS, pixel=1.0, found=1.0, relative=1.0), aids)
+    assert step.poses.rotation.shape == (4, 3, 3, 3) and set(step.losses) == {"pixel", "found", "relative"}
+    assert network.estimate(batch.images).rotation.shape == (4, 3, 3, 3)
+    torch.stack(list(step.losses.values())).sum().backward()
+    assert network.relative.out.weight.grad.abs().max() > 0
+    assert network.shared_logits.grad.flatten(1).abs().amax(1).min() > 0
+    with pytest.raises(AssertionError, match="poses come from"):
+        animation_step(network, batch, NO_LOSS, AnimationAids())

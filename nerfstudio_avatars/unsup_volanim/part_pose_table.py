@@ -1,0 +1,106 @@
+"""One pose per training frame and part, learnt by gradient (part of `unsup-volanim`'s articulation)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nerfstudio_avatars.unsup_volanim.pose_search import everywhere
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+_MEMORY = 0.9
+"""Share of the mean square of a derivative that is kept at each visit."""
+_LARGEST = 2.0
+"""Maximum step, in rates."""
+_PLATEAU = 0.6
+"""Share of a phase after which steps begin to shrink."""
+
+
+@dataclass
+class PartPoseTableConfig:
+    """Options of the table of part poses."""
+
+    turn_rate: float = 0.02
+    """Usual size of a step of a rotation at each visit of its frame, in radians."""
+    shift_rate: float = 0.01
+    """Usual size of a step of a translation at each visit of its frame, in half pictures."""
+    final_share: float = 0.2
+    """Share of the step sizes that is left at the end of a phase."""
+
+
+class PartPoseTable(nn.Module):
+    """Poses of the whole object and of its parts in all training frames, improved whenever a frame is visited.
+
+    Poses that reach the picture only through a detector, which all frames share, hardly separate parts: a part has to
+    move by less than what the detector errs. Free poses follow the picture at once, and the detector learns from them.
+    The pose of the whole is polished first, because parts would mend its errors instead of moving.
+    """
+
+    rotation: Tensor
+    translation: Tensor
+    squares: Tensor
+    begun: Tensor
+    split: Tensor
+
+    def __init__(self, frames: int, parts: int, config: PartPoseTableConfig) -> None:
+        super().__init__()
+        self.config = config
+        # The whole object comes first.
+        self.register_buffer("rotation", torch.eye(3).repeat(frames, 1 + parts, 1, 1))
+        self.register_buffer("translation", torch.zeros(frames, 1 + parts, 3))
+        self.register_buffer("squares", torch.zeros(frames, 1 + parts, 6))
+        self.register_buffer("begun", torch.tensor(False))
+        self.register_buffer("split", torch.tensor(False))
+
+    def begin(self, found: PartPoses) -> None:
+        """Takes over the poses (frames, 1) of the whole object."""
+        self.rotation[:, :1], self.translation[:, :1] = found.rotation, found.translation
+        self.begun.fill_(True)
+
+    def articulate(self) -> None:
+        """Lets the parts start where the whole object is."""
+        self.rotation[:, 1:], self.translation[:, 1:] = self.rotation[:, :1], self.translation[:, :1]
+        self.split.fill_(True)
+
+    def whole(self, rows: Int[Tensor, "frames"]) -> PartPoses:
+        """Poses of the whole object (frames, 1)."""
+        return PartPoses(self.rotation[rows, :1], self.translation[rows, :1])
+
+    def parts(self, rows: Int[Tensor, "frames"]) -> PartPoses:
+        """Poses of the parts (frames, parts); before `articulate`, of the whole object as the only part."""
+        slots = slice(1, None) if bool(self.split) else slice(0, 1)
+        return PartPoses(self.rotation[rows, slots], self.translation[rows, slots])
+
+    def learning(self, rows: Int[Tensor, "frames"], pivots: Float[Tensor, "parts 3"], share: float) -> PartPoses:
+        """The same, with a gradient, whose computation takes a step in the table.
+
+        Args:
+            rows: numbers of the frames, each at most once.
+            pivots: canonical points that the parts turn about.
+            share: of the phase that has passed, 0 to 1.
+        """
+        poses = self.parts(rows)
+        motion = torch.zeros(*poses.translation.shape[:2], 6, device=poses.rotation.device)
+        if torch.is_grad_enabled():
+            motion.requires_grad_()
+            motion.register_hook(partial(self._step, rows, poses, pivots, self._rate(share)))
+        return poses.moved_within(motion[..., :3], motion[..., 3:], pivots)
+
+    def _rate(self, share: float) -> float:
+        return self.config.final_share ** (max(share - _PLATEAU, 0.0) / (1 - _PLATEAU))
+
+    @torch.no_grad()
+    def _step(self, rows: Tensor, poses: PartPoses, pivots: Tensor, rate: float, gradient: Tensor) -> None:
+        slots = slice(1, None) if bool(self.split) else slice(0, 1)
+        before, now = self.squares[rows, slots], gradient.square()
+        squares = torch.where(before > 0, torch.lerp(now, before, _MEMORY), now)
+        step = (gradient / squares.sqrt().clamp_min(1e-20)).clamp(-_LARGEST, _LARGEST) * -rate
+        turn, shift = self.config.turn_rate * step[..., :3], self.config.shift_rate * step[..., 3:]
+        moved = poses.moved_within(turn, shift, pivots)
+        for all_rows, r, t, s in everywhere(rows, moved.rotation, moved.translation, squares):
+            self.rotation[all_rows, slots], self.translation[all_rows, slots] = r, t
+            self.squares[all_rows, slots] = s

@@ -1,0 +1,130 @@
+"""Finds how parts have moved against the whole object, in a picture that is set upright by the pose of the whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize, pixel_grid
+from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+_SCALE = 0.3
+"""Factor on the outputs, so that those of the first steps are small."""
+_ZOOM = 0.9
+"""Half width of the upright picture, in half pictures."""
+_LIGHT, _ROLL, _SHIFT = 0.1, 0.08, (0.03, 0.03, 0.2)
+"""Standard deviations of the changes that it learns to ignore: of colours, radians, half pictures."""
+_FOLLOWING = 0.05
+"""Share of what is seen of the parts' middles in a step."""
+_RADIUS = 0.3
+"""Distance of the compared points from the middle of their part, in half pictures."""
+_FULL_SHARE = 0.03
+"""Share of the object from which a part counts fully."""
+
+
+@dataclass
+class RelativePoseDetectorConfig:
+    """Options of the network that finds motions of parts against the whole object."""
+
+    input_size: int = 48
+    """Side length in pixels of the square picture that the network is given."""
+    widths: tuple[int, ...] = (16, 24, 32, 48)
+    """Numbers of channels to use on the way down; each entry halves the resolution."""
+    hidden: int = 64
+    """Number of values between the picture and the motions."""
+
+
+class RelativePoseDetector(nn.Module):
+    """Convolutions on an upright picture, and the rotation of the whole, give the motion of each part.
+
+    The difference of two poses that keypoints give is far noisier than a motion read from what is seen of it.
+    """
+
+    grid: Tensor
+    pivots: Tensor
+    shares: Tensor
+
+    def __init__(self, config: RelativePoseDetectorConfig, parts: int) -> None:
+        super().__init__()
+        self.config, self.parts = config, parts
+        layers: list[nn.Module] = []
+        for wide, narrow in zip((3, *config.widths[:-1]), config.widths, strict=True):
+            layers += [nn.Conv2d(wide, narrow, 3, padding=1), nn.GroupNorm(math.gcd(narrow, 8), narrow), nn.ReLU()]
+            layers.append(nn.AvgPool2d(2))
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        side = config.input_size // 2 ** len(config.widths)
+        self.hidden = nn.Linear(config.widths[-1] * side**2 + 9, config.hidden)
+        self.out = nn.Linear(config.hidden, parts * 6)
+        nn.init.normal_(self.out.weight, std=1e-2)
+        nn.init.zeros_(self.out.bias)
+        self.register_buffer("grid", pixel_grid(config.input_size), persistent=False)
+        self.register_buffer("pivots", torch.zeros(parts, 3))
+        self.register_buffer("shares", torch.zeros(parts))
+
+    @torch.no_grad()
+    def follow(self, middles: Float[Tensor, "parts 3"], shares: Float[Tensor, "parts"]) -> None:
+        """Notes where the parts' middles are, about which they turn, and their shares of the object."""
+        known = bool(self.shares.any())
+        self.pivots.lerp_(middles, _FOLLOWING if known else 1.0)
+        self.shares.lerp_(shares, _FOLLOWING if known else 1.0)
+
+    def forward(self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses) -> PartPoses:
+        """Poses of the parts (frames, parts), from those of the whole object (frames, 1)."""
+        return self._moved(set_upright(images, whole, self.grid), whole)
+
+    def loss(
+        self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses, true: PartPoses
+    ) -> Float[Tensor, ""]:
+        """Mean distance of points of the parts from where they truly are, in pictures that are not quite upright.
+
+        Parts count as far as there is something in them.
+        """
+        gain = 1 + _LIGHT * torch.randn(len(images), 3, 1, 1, device=images.device)
+        found = self._moved(set_upright(images, _shaken(whole), self.grid) * gain, whole)
+        around = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(images) * _RADIUS
+        points = self.pivots[:, None] + around
+        off = (_posed(found, points) - _posed(true, points)).abs().mean((0, 2, 3))
+        return (off * (self.shares / _FULL_SHARE).clamp(max=1)).mean()
+
+    def _moved(self, upright: Float[Tensor, "frames 3 side side"], whole: PartPoses) -> PartPoses:
+        values = self.convolutions(upright - 0.5)
+        values = F.silu(self.hidden(torch.cat([values, whole.rotation.flatten(1)], 1)))
+        motion = _SCALE * self.out(values).unflatten(1, (self.parts, 6))
+        return whole.moved_within(motion[..., :3], motion[..., 3:], self.pivots)
+
+
+def set_upright(
+    images: Float[Tensor, "frames 3 height width"], whole: PartPoses, grid: Float[Tensor, "side side 2"]
+) -> Float[Tensor, "frames 3 side side"]:
+    """Turns, shifts and scales pictures so that the object stands upright in their middle, as near as at rest.
+
+    Args:
+        whole: poses of the whole object (frames, 1).
+        grid: positions of the pixels of the result.
+    """
+    depth = DISTANCE + whole.translation[:, 0, 2:]
+    middle, scale = FOCAL * whole.translation[:, 0, :2] / depth, DISTANCE / depth
+    down = F.normalize(whole.rotation[:, 0, :2, 1], dim=-1)
+    across = torch.stack([down[:, 1], -down[:, 0]], -1)
+    places = middle[:, None, None] + _ZOOM * scale[:, None, None] * (grid @ torch.stack([across, down], 1)[:, None])
+    small = antialiased_resize(images, min(images.shape[-1], 2 * len(grid)))
+    return F.grid_sample(small, places, padding_mode="border", align_corners=False)
+
+
+def _shaken(whole: PartPoses) -> PartPoses:
+    """The same poses with errors in the plane of the picture, as a detector makes them."""
+    roll = torch.zeros_like(whole.translation)
+    roll[..., 2] = _ROLL * torch.randn_like(roll[..., 2])
+    shift = torch.randn_like(whole.translation) * torch.tensor(_SHIFT, device=roll.device)
+    return PartPoses(axis_angle_to_matrix(roll) @ whole.rotation, whole.translation + shift)
+
+
+def _posed(poses: PartPoses, points: Float[Tensor, "parts points 3"]) -> Float[Tensor, "frames parts points 3"]:
+    return points @ poses.rotation.mT + poses.translation[:, :, None]

@@ -1,0 +1,93 @@
+"""Poses of parts learnt by gradient: they begin with the whole object, and go where the pictures want them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+
+PIVOTS = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.4, -0.2]])
+
+
+def some_poses(frames, parts, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    turn, shift = 0.3 * torch.randn(2, frames, parts, 3, generator=draw)
+    return PartPoses(axis_angle_to_matrix(turn), shift)
+
+
+@pytest.fixture
+def table():
+    table = PartPoseTable(4, 2, PartPoseTableConfig())
+    table.begin(some_poses(4, 1))
+    return table
+
+
+def test_parts_begin_where_the_whole_is(table):
+    rows = torch.tensor([2, 0])
+    assert table.parts(rows).rotation.shape == (2, 1, 3, 3)
+    table.articulate()
+    whole, parts = table.whole(rows), table.parts(rows)
+    assert torch.equal(parts.rotation, whole.rotation.expand(2, 2, 3, 3))
+    assert torch.equal(parts.translation, whole.translation.expand(2, 2, 3))
+
+
+def test_small_motions_turn_about_their_pivots():
+    poses, turn = some_poses(3, 2), torch.tensor([0.0, 0.5, 0.2]).expand(3, 2, 3)
+    moved = poses.moved_within(turn, torch.zeros(3, 2, 3), PIVOTS)
+
+    def placed(some, points):
+        return (some.rotation @ points[..., None])[..., 0] + some.translation
+
+    torch.testing.assert_close(placed(moved, PIVOTS), placed(poses, PIVOTS))
+    beside = PIVOTS + torch.tensor([0.2, 0.0, 0.1])
+    turned = PIVOTS + (axis_angle_to_matrix(turn[0]) @ torch.tensor([0.2, 0.0, 0.1])[:, None])[..., 0]
+    torch.testing.assert_close(placed(moved, beside), placed(poses, turned))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_visits_find_the_poses_that_a_loss_asks_for(table, split):
+    """Points of each part are to lie where the true poses put them."""
+    if split:
+        table.articulate()
+    parts = 2 if split else 1
+    truth, points = some_poses(4, parts, seed=5), torch.randn(parts, 5, 3, generator=torch.Generator().manual_seed(1))
+    rows, visits = torch.arange(4), 150
+
+    def error(poses):
+        return (poses.rotation @ points.mT + poses.translation[..., None]) - (
+            truth.rotation @ points.mT + truth.translation[..., None]
+        )
+
+    before = error(table.parts(rows)).norm(dim=-2).mean()
+    untouched = table.whole(rows)
+    for visit in range(visits):
+        error(table.learning(rows, PIVOTS[:parts], visit / visits)).square().sum().backward()
+    assert error(table.parts(rows)).norm(dim=-2).mean() < 0.05 * before
+    if split:
+        assert torch.equal(table.whole(rows).rotation, untouched.rotation), "parts leave the pose of the whole alone"
+
+
+def test_only_visited_frames_learn_and_only_by_a_gradient(table):
+    table.articulate()
+    before = table.rotation.clone()
+    with torch.no_grad():
+        table.learning(torch.tensor([1]), PIVOTS, 0.0)
+    poses = table.learning(torch.tensor([1]), PIVOTS, 0.0)
+    assert torch.equal(table.rotation, before)
+    poses.rotation[:, 1, 0].sum().backward()
+    moved = (table.rotation != before).flatten(2).any(2)
+    assert moved.nonzero().tolist() == [[1, 2]], "what had no gradient stays"
+
+
+def test_steps_shrink_at_the_end_and_are_never_large(table):
+    table.articulate()
+    steps = []
+    for share in (0.0, 1.0):
+        before = table.translation.clone()
+        (1e6 * table.learning(torch.tensor([3]), PIVOTS, share).translation).sum().backward()
+        steps.append((table.translation - before)[3, 1:].abs().max())
+    assert steps[0] <= 0.01 * 2 * 3**0.5
+    assert steps[1] < 0.3 * steps[0]
