@@ -47,7 +47,7 @@ def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     rays = origins.reshape(-1, 3), directions.reshape(-1, 3)
     scene = posed.cells, avatar.volume, avatar.occupancy.cached(), avatar.march_settings
     field = avatar.field, avatar.density_rule
-    chunks = list(zip(*(x.split(model.config.eval_rays_per_chunk) for x in rays), strict=True))
+    chunks = list(zip(*(x.split(model.config.eval_num_rays_per_chunk) for x in rays), strict=True))
     seen = model.get_outputs_for_camera(camera)
 
     def march_all() -> int:

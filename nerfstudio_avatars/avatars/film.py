@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 HELD_SECONDS = 6.0
 """Default length of a shot of a held pose, in seconds."""
 
+TURN_SECONDS = 6.0
+"""Shortest default length of a shot with a turning camera, in seconds: a faster turn cannot be watched."""
+
 LONGEST_SECONDS = 600.0
 """Length of a film above which `--seconds` has to be given."""
 
@@ -48,7 +51,8 @@ class Shot:
     Camera paths come from nerfstudio's viewer; if all its cameras have render times, these choose the moment shown."""
     seconds: float | None = None
     """Length of the video in seconds, for which the motion repeats or is cut.
-    By default the motion plays once, a held pose lasts 6 s, and a camera path lasts as long as it says."""
+    By default the motion plays once, a held pose lasts 6 s, and a camera path lasts as long as it says.
+    A turning camera takes at least 6 s, in which a short motion repeats."""
     fps: int = 24
     """Number of frames to show per second."""
     height: int | None = None
@@ -167,6 +171,8 @@ def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> I
     # At this rate, each frame of the video shows one of the motion's.
     motion = stage(motion, body, shot.fps / shot.speed, shot.root, shot.loop, shot.blend_from_rest)
     once = len(motion) - 1 if len(motion) - 1 > shot.blend_from_rest else round(HELD_SECONDS * shot.fps)
+    if shot.camera == "turning":
+        once *= max(math.ceil(TURN_SECONDS * shot.fps / once), 1)
     seconds = shot.seconds or (path.seconds if path else once / shot.fps)
     total = max(round(seconds * shot.fps), 1)
     cameras = path.resampled(total) if path else None

@@ -121,6 +121,12 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
     ),
     "Look": (
         VerbEntry(
+            "view",
+            "view:View",
+            "Opens a finished run in the browser, to play motions, make poses, and take pictures and films.",
+            ("ns-avatar view --load-config outputs/me/instant-avatar/run",),
+        ),
+        VerbEntry(
             "inspect",
             "inspect:Inspect",
             "Shows what data folders, motion files, body files and trained runs contain.",
@@ -206,7 +212,7 @@ def overview(width: int, coloured: bool = False) -> str:
             first = f"  {entry.name}".ljust(column)
             lines.append(textwrap.fill(entry.sentence, width, initial_indent=first, subsequent_indent=" " * column))
     lines += ["", textwrap.fill("`ns-avatar VERB --help` lists the options of a verb and shows examples.", width)]
-    lines += [textwrap.fill("To train and view an avatar, use nerfstudio's `ns-train` and `ns-viewer`.", width)]
+    lines += [textwrap.fill("To train an avatar, use nerfstudio's `ns-train`.", width)]
     return "\n".join(lines)
 
 

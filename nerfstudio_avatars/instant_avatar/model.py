@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
@@ -34,7 +35,7 @@ from nerfstudio_avatars.instant_avatar.poses.pose_refinement import PoseRefineme
 from nerfstudio_avatars.instant_avatar.poses.pose_resolver import PoseResolver
 from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import smoothing_correction
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
-from nerfstudio_avatars.instant_avatar.rendering.compositing import over
+from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, over
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
 from nerfstudio_avatars.metrics.image import image_metrics
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
@@ -92,12 +93,12 @@ class InstantAvatarModelConfig(ModelConfig):
     """Number of steps during which unit noise is added to the raw density; the published code uses 1000."""
     test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
     """Options for fitting held-out poses to their pictures, which `ns-eval` reports as `refined_*`."""
-    max_steps: int = 1500
-    """Number of training steps that the schedules refer to, which `--max-num-iterations` sets too."""
+    max_steps: tyro.conf.Fixed[int] = 1500
+    """Number of training steps that the schedules refer to; `--max-num-iterations` sets it, so it is no option."""
     cuda_graph: bool = False
     """Whether to record a training step as a CUDA graph and replay it, which saves most work of the host.
     This has been tested without a GPU only."""
-    eval_rays_per_chunk: int = 1 << 15
+    eval_num_rays_per_chunk: int = 1 << 15
     """Number of rays to render at a time for a picture; the CPU renders them all at once."""
     enable_collider: bool = False
     """Whether to use nerfstudio's collider; rays start at the box of the posed body, so none is needed."""
@@ -347,18 +348,26 @@ class InstantAvatarModel(Model):
     # Pictures ---------------------------------------------------------------------------------------------------------
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
-        """Renders one camera in the pose that it asks for (see `PoseResolver`)."""
+        """Renders one camera in the pose that it asks for (see `PoseResolver`): what users are to see of it."""
         self._seen_camera = camera
-        return self.render_pose(camera, self.resolver.pose_for(camera))
+        return cut_out(self.render_pose(camera, self.resolver.pose_for(camera)))
 
     @torch.no_grad()
+    def posed(self, pose: BodyState) -> PosedAvatar:
+        """The avatar in a pose (world frame: metres, z up); betas are the avatar's own."""
+        return self.avatar.pose_for_rendering(self.poses.transforms_of(pose.to(self.device)))
+
     def render_pose(self, camera: Cameras, pose: BodyState) -> dict[str, Tensor]:
-        """Renders one camera with the body in a pose (world frame: metres, z up); betas are the avatar's own."""
-        posed = self.avatar.pose_for_rendering(self.poses.transforms_of(pose.to(self.device)))
+        """Renders one camera with the body in a pose, as `posed` takes it."""
+        return self.render_posed(camera, self.posed(pose))
+
+    @torch.no_grad()
+    def render_posed(self, camera: Cameras, posed: PosedAvatar) -> dict[str, Tensor]:
+        """Renders one camera with the avatar in a pose that it has been put into."""
         origins, directions = camera_rays(camera.to(self.device))
         height, width = origins.shape[:2]
         rays = torch.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
-        rendered = self.avatar.render_picture(*rays, posed, self.config.eval_rays_per_chunk)
+        rendered = self.avatar.render_picture(*rays, posed, self.config.eval_num_rays_per_chunk)
         outputs = {key: value.reshape(height, width, -1) for key, value in self._outputs(rendered).items()}
         outputs["normal"] = normals_from_depth(origins, directions, outputs["depth"], outputs["accumulation"])
         return outputs
@@ -393,7 +402,7 @@ class InstantAvatarModel(Model):
         for protocol, seen in self._by_protocol(outputs, truth).items():
             for background in ("white", "black"):
                 colour = torch.full((3,), float(background == "white"), device=self.device)
-                prediction = over(seen["premultiplied"], seen["accumulation"], colour)
+                prediction = seen["rgb"] + (1 - seen["accumulation"]) * (colour - self._background())
                 figures = image_metrics(prediction, truth, background)
                 metrics.update({f"{protocol}_{name}": value for name, value in figures.items()})
         shown = over(truth[..., :3] * truth[..., 3:], truth[..., 3:], self._background())

@@ -32,6 +32,11 @@ class Person:
     cameras: Cameras
     """Cameras of the training frames, in order; `metadata["frame"]` is the frame of each."""
 
+    @property
+    def video_frames(self) -> range:
+        """Frames of the video: from the first to the last that is trained on. Held-out poses may follow."""
+        return video_frames(self.train_frames)
+
     def __deepcopy__(self, memo: dict) -> Person:
         # nerfstudio deep-copies a data set's metadata; nothing in here is ever changed.
         return self
@@ -60,21 +65,26 @@ class Person:
         Raises:
             DataError: if the body is an SMPL file of the user that is not found.
         """
-        motion, frames = BodySequence(**state["motion"]), state["train_frames"]
+        frames = state["train_frames"]
         return cls(
-            motion=motion,
+            motion=BodySequence(**state["motion"]),
             body=load_body(state["body"], state["gender"]),
             train_frames=frames,
             box=SceneBox(state["box"]),
-            cameras=frame_cameras(len(motion), frames, **state["cameras"]),
+            cameras=frame_cameras(video_frames(frames), frames, **state["cameras"]),
         )
 
 
-def frame_cameras(count: int, frames: Int[Tensor, "images"], **cameras: Any) -> Cameras:
-    """Cameras that know their frame in a motion.
+def video_frames(train_frames: Int[Tensor, "images"]) -> range:
+    """Frames from the first to the last of these."""
+    return range(int(train_frames.min()), int(train_frames.max()) + 1)
+
+
+def frame_cameras(video: range, frames: Int[Tensor, "images"], **cameras: Any) -> Cameras:
+    """Cameras that know their frame in a motion. Their times run from 0 to 1 over the video.
 
     Args:
-        count: the number of frames in the whole motion.
+        video: frames of the video; held-out poses that follow it have the time of its end.
         frames: the frame of each camera.
         cameras: arguments of nerfstudio's cameras. All are float32, because `ns-render spiral` mixes intrinsics with
         them.
@@ -82,6 +92,6 @@ def frame_cameras(count: int, frames: Int[Tensor, "images"], **cameras: Any) -> 
     return Cameras(
         **cameras,
         camera_type=CameraType.PERSPECTIVE,
-        times=(frames / max(count - 1, 1))[:, None].float(),
+        times=((frames - video.start) / max(len(video) - 1, 1)).clamp(0, 1)[:, None].float(),
         metadata={"frame": frames[:, None]},
     )

@@ -21,7 +21,7 @@ from nerfstudio_avatars.motion.readers import SHIPPED, read_motion
 from nerfstudio_avatars.motion.staging import stage_motion
 
 # Rows are the world's axes (y towards the viewer, z up) in the file's axes.
-_TO_Z_UP = {
+TO_Z_UP = {
     "y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
     "-y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]),
     "z": torch.tensor([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]),
@@ -100,7 +100,7 @@ def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None 
         up: the file's upward axis, where the one that was found is wrong.
     """
     pelvis_rest = pelvis_rest.detach().cpu()
-    turned = motion.sequence.in_frame(_TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
+    turned = motion.sequence.in_frame(TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
     median = turned.pelvis(pelvis_rest).median(0).values
     return turned.in_frame(torch.eye(3), -median, pelvis_rest)
 

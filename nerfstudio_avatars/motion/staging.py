@@ -112,7 +112,7 @@ def blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> B
     if not frames:
         return sequence
     first = sequence[0:1]
-    orient = _upright(first.global_orient[0])
+    orient = upright_facing(first.global_orient[0])
     rest = replace(first, global_orient=orient[None], body_pose=torch.zeros_like(first.body_pose))
     drop = _lowest(body, first.state(0)) - _lowest(body, rest.state(0))
     rest = replace(rest, transl=rest.transl + rest.transl.new_tensor([0.0, 0.0, drop]))
@@ -120,7 +120,7 @@ def blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> B
     return _joined(_mixed(_repeated(rest, frames), _repeated(first, frames), share), sequence)
 
 
-def _upright(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+def upright_facing(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
     """The upright orientation that faces the same way as this one."""
     axes = axis_angle_to_matrix(global_orient)
     ahead = axes[:, 2]

@@ -50,7 +50,11 @@ _WITHIN = ("experiment_name", "timestamp", "relative_model_dir")
 """What lies within the folder of all runs."""
 _RETIRED: dict[str, Any] = {"compat": False}
 """Fields that there were once, with the value that says what is said by their absence today."""
-_RENAMED = {"hard_alpha_weight": "hard_accumulation_weight"}
+_RENAMED = {
+    "hard_alpha_weight": "hard_accumulation_weight",
+    "eval_rays_per_chunk": "eval_num_rays_per_chunk",
+    "render_rays": "eval_num_rays_per_chunk",
+}
 """Fields under the names that they once had, with today's."""
 
 

@@ -11,11 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import torch
+
 from nerfstudio_avatars.errors import UserError
 
 if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
     from nerfstudio.engine.trainer import TrainerConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
+    from torch import Tensor
 
 
 def tell_users_errors_alone() -> None:
@@ -77,3 +81,43 @@ def load_for_rendering(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path,
     checkpoints.load_weights(pipeline.model, read.state["pipeline"], source, f"the run's {config.method_name}")
     CONSOLE.print(f":white_check_mark: Done loading checkpoint from {read.path}")
     return read.path, read.step
+
+
+def move_between_cameras() -> None:
+    """Lets `ns-render interpolate` show what moves: nerfstudio's path between cameras forgets their frames and times.
+
+    With `--order-poses` the path visits the cameras in another order, and frames still follow the data's.
+    """
+    from nerfstudio.cameras import camera_paths
+
+    stock = camera_paths.get_interpolated_camera_path
+    if getattr(stock, "keeps_frames", False):
+        return
+
+    def path_with_frames(cameras: Cameras, steps: int, order_poses: bool) -> Cameras:
+        path = stock(cameras, steps, order_poses)
+        path.times = None if cameras.times is None else _between(cameras.times, steps)
+        metadata = cameras.metadata or {}
+        if "frame" in metadata:
+            path.metadata = {"frame": _between(metadata["frame"].float(), steps)}
+        if "clip" in metadata:
+            # There is nothing between two clips: each keeps its own until the next.
+            path.metadata["clip"] = metadata["clip"][:-1].repeat_interleave(steps, 0)
+            one = (metadata["clip"][:-1] == metadata["clip"][1:]).repeat_interleave(steps, 0)
+            first = metadata["frame"][:-1].float().repeat_interleave(steps, 0)
+            path.metadata["frame"] = torch.where(one, path.metadata["frame"], first)
+        return path
+
+    path_with_frames.keeps_frames = True  # type: ignore[attr-defined]
+    camera_paths.get_interpolated_camera_path = path_with_frames
+    # The command has imported it by now, as a module of its own or as the program.
+    for name in ("nerfstudio.scripts.render", "__main__"):
+        command = sys.modules.get(name)
+        if getattr(command, "get_interpolated_camera_path", None) is stock:
+            command.get_interpolated_camera_path = path_with_frames  # type: ignore[union-attr]
+
+
+def _between(values: Tensor, steps: int) -> Tensor:
+    """Rows between each two neighbours, both included, as nerfstudio interpolates poses."""
+    share = torch.linspace(0, 1, steps, device=values.device)[None, :, None]
+    return torch.lerp(values[:-1, None], values[1:, None], share).flatten(0, 1)

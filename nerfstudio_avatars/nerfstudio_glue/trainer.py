@@ -23,7 +23,7 @@ from nerfstudio_avatars.nerfstudio_glue import checkpoints
 from nerfstudio_avatars.nerfstudio_glue.random_state import random_state, restore_random_state
 from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being_opened, last_checkpoint
 from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
-from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints
+from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints, move_between_cameras
 from nerfstudio_avatars.nerfstudio_glue.told_training import ToldTraining
 from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UnsoundSteps, WatchingScaler
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
@@ -47,6 +47,7 @@ class AvatarTrainerConfig(TrainerConfig):
         config = config_being_opened()
         if config is not None:
             check_checkpoints()
+            move_between_cameras()
             guard_viewer()
             self.open(config)
         return super().get_checkpoint_dir()

@@ -8,6 +8,7 @@ and in `Host` by what name: both are looked at here.
 from __future__ import annotations
 
 import http
+import importlib
 import ipaddress
 import types
 import warnings
@@ -15,24 +16,55 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.viewer_page import answer
 
+STUDIO = "nerfstudio_avatars.studio.viewer"
+"""The module of the viewer that stands where nerfstudio's would."""
 SHARED = ".share.viser.studio"
 """Names of the tunnel that `--viewer.make-share-url True` asks for."""
 
 
 def guard_viewer() -> None:
-    """Lets every viewer that this process starts from now on look at who asks. Safe to call twice."""
+    """Makes every viewer that this process starts from now on the studio, which looks at who asks. Can be repeated."""
     from nerfstudio.viewer import viewer
-    from viser.infra import _infra
 
+    guard_server()
     if hasattr(viewer.populate_render_tab, "is_guarded"):
         return
+    populate = viewer.populate_render_tab
+
+    def populate_within(server: Any, config_path: Path, datapath: Path, *more: Any, **options: Any) -> Any:
+        return populate(server, config_path, FolderOfPlainNames(datapath), *more, **options)
+
+    populate_within.is_guarded = True  # type: ignore[attr-defined]
+    viewer.populate_render_tab = populate_within
+
+    def studio_of(kind: type, *_: Any, **__: Any) -> Any:
+        # By name, because the studio lies above this room. Commands have imported nerfstudio's class by now.
+        studio = importlib.import_module(STUDIO).StudioViewer
+        return object.__new__(studio if kind is viewer.Viewer else kind)
+
+    viewer.Viewer.__new__ = studio_of  # type: ignore[method-assign,assignment]
+
+
+def guard_server() -> None:
+    """Lets every server of viser that this process starts from now on look at who asks, and send our page. Safe to call
+    twice."""
+    from viser.infra import _infra
+
+    infra: Any = _infra
+    if hasattr(infra.WebsockServer.start, "is_guarded"):
+        return
+    websockets = infra.websockets
 
     def serve(handler: Any, host: str, port: int, process_request: Any = None, **options: Any) -> Any:
         def process(path: str, headers: Any) -> Any:
             refused = refusal(headers.get("Host"), headers.get("Origin"), host)
             if refused is not None:
                 return http.HTTPStatus.FORBIDDEN, {"Content-Type": "text/plain"}, f"{refused}\n".encode()
+            own = answer(path, headers.get("Host")) if headers.get("Upgrade") != "websocket" else None
+            if own is not None:
+                return http.HTTPStatus.OK, *own
             return process_request(path, headers) if process_request is not None else None
 
         with warnings.catch_warnings():
@@ -41,8 +73,6 @@ def guard_viewer() -> None:
             listen = websockets.server.serve
         return listen(handler, host, port, process_request=process, **options)
 
-    infra: Any = _infra
-    websockets = infra.websockets
     names = types.SimpleNamespace(**{name: getattr(websockets, name) for name in ("exceptions", "datastructures")})
     names.server = types.SimpleNamespace(serve=serve)
     infra.websockets = names
@@ -55,15 +85,8 @@ def guard_viewer() -> None:
         if server._port != asked:
             print(f"Port {asked} is taken: the viewer listens on port {server._port}, http://localhost:{server._port}")
 
+    start_and_tell.is_guarded = True  # type: ignore[attr-defined]
     infra.WebsockServer.start = start_and_tell
-
-    populate = viewer.populate_render_tab
-
-    def populate_within(server: Any, config_path: Path, datapath: Path, *more: Any, **options: Any) -> Any:
-        return populate(server, config_path, FolderOfPlainNames(datapath), *more, **options)
-
-    populate_within.is_guarded = True  # type: ignore[attr-defined]
-    viewer.populate_render_tab = populate_within
 
 
 def refusal(host: str | None, origin: str | None, listens_on: str) -> str | None:

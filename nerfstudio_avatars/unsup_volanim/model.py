@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import tyro
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
@@ -70,10 +71,10 @@ class UnsupVolanimModelConfig(ModelConfig):
     """Strength of the noise that tells parts apart when the object becomes articulated; the paper uses 0."""
     eval_samples: int = 96
     """Number of samples to take along each ray in evaluation and viewing."""
-    render_rays: int = 1 << 14
+    eval_num_rays_per_chunk: int = 1 << 14
     """Number of rays to render at a time for a picture."""
-    max_steps: int = 100_000
-    """Number of training steps that the schedules refer to, which `--max-num-iterations` sets too."""
+    max_steps: tyro.conf.Fixed[int] = 100_000
+    """Number of training steps that the schedules refer to; `--max-num-iterations` sets it, so it is no option."""
     enable_collider: bool = False
     """Whether to use nerfstudio's collider; rays start at the box of the scene, so none is needed."""
 
@@ -278,12 +279,12 @@ class UnsupVolanimModel(Model):
             self.network.render(
                 cube[None],
                 poses,
-                rays[start : start + self.config.render_rays],
+                rays[start : start + self.config.eval_num_rays_per_chunk],
                 self.config.eval_samples,
                 normals=normals,
                 visible=visible,
             )
-            for start in range(0, len(rays), self.config.render_rays)
+            for start in range(0, len(rays), self.config.eval_num_rays_per_chunk)
         ]
         pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}

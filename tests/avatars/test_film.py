@@ -72,6 +72,15 @@ def test_every_joint_stays_in_the_picture(run, camera, motion):
         assert (pixels[:, 1].abs() < 20).all() and (pixels[:, 0].abs() < 30).all()
 
 
+def test_a_turning_camera_takes_whole_repeats_of_the_motion_and_six_seconds(run):
+    walk = len(list(frames(run, Shot(fps=10, height=4, width=4))))
+    assert walk < 20
+    count = len(list(frames(run, Shot(camera="turning", fps=10, height=4, width=4))))
+    assert count % walk == 0 and 60 <= count < 60 + walk
+    slow = len(list(frames(run, Shot(camera="turning", fps=10, height=4, width=4, speed=0.1))))
+    assert slow == len(list(frames(run, Shot(fps=10, height=4, width=4, speed=0.1))))
+
+
 def test_a_turning_camera_goes_round_once(run):
     list(frames(run, Shot(motion="still", camera="turning", fps=4, height=8, width=8, seconds=2.0)))
     places = torch.stack([view.camera_to_worlds[0, :2, 3] for view, _ in run.model.asked])

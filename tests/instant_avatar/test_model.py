@@ -10,6 +10,7 @@ from small_training import callback_attributes
 
 from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
+from nerfstudio_avatars.instant_avatar.poses.pose_resolver import PoseResolver
 from nerfstudio_avatars.methods import instant_avatar_cpu
 from nerfstudio_avatars.nerfstudio_glue.trainer import fit_schedules
 from nerfstudio_avatars.reference_methods import instant_avatar_as_published
@@ -195,17 +196,26 @@ def test_the_resolver_takes_frame_then_time_then_clicked_image(trained):
     pipeline, _ = trained
     resolver, poses = pipeline.model.resolver, pipeline.model.poses
     camera, _ = held_out(pipeline)
+    video = pipeline.model.person.video_frames
     by_frame = _bare(camera, times=torch.tensor([[0.0]]), metadata={"frame": torch.tensor([[4]])})
     assert_same_pose(resolver.pose_for(by_frame), poses.state(4), atol=0)
-    by_time = _bare(camera, times=torch.tensor([[6 / (len(poses) - 1)]]))
+    by_time = _bare(camera, times=torch.tensor([[(6 - video.start) / (len(video) - 1)]]))
     assert_same_pose(resolver.pose_for(by_time), poses.state(6), atol=1e-4)
-    between = resolver.pose_for(_bare(camera, times=torch.tensor([[6.5 / (len(poses) - 1)]])))
+    between = resolver.pose_for(_bare(camera, metadata={"frame": torch.tensor([[6.5]])}))
     middle = 0.5 * (poses.state(6).transl + poses.state(7).transl)
     torch.testing.assert_close(between.transl, middle, atol=1e-4, rtol=0)
     clicked = _bare(camera)
     clicked.metadata = {"cam_idx": 3}
     assert_same_pose(resolver.pose_for(clicked), poses.state(int(resolver.train_frames[3])), atol=0)
     assert_same_pose(resolver.pose_for(_bare(camera)), poses.state(int(resolver.train_frames[0])), atol=0)
+
+
+def test_time_runs_over_the_video_and_not_into_held_out_poses(trained):
+    resolver = PoseResolver(trained[0].model.poses, torch.tensor([1, 2, 5]))
+    camera, _ = held_out(trained[0])
+    for time, frame in ((0.0, 1), (0.5, 3), (1.0, 5), (1.7, 5)):
+        found = resolver.pose_for(_bare(camera, times=torch.tensor([[time]])))
+        assert_same_pose(found, resolver.poses.state(frame), atol=1e-5)
 
 
 def test_a_pose_of_the_data_is_rendered_as_it_was_given(trained):

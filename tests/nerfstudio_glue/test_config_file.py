@@ -82,6 +82,9 @@ def test_fields_are_known_under_the_names_that_they_once_had():
     ours = _text()
     old = ours.replace("hard_accumulation_weight: 0.1", "hard_alpha_weight: 0.7")
     assert old != ours and parse_config(old).pipeline.model.hard_accumulation_weight == 0.7
+    # Written beside nerfstudio's own field, which did nothing.
+    rays = ours.replace("eval_num_rays_per_chunk: 32768", "eval_num_rays_per_chunk: 4096\n    eval_rays_per_chunk: 77")
+    assert rays != ours and parse_config(rays).pipeline.model.eval_num_rays_per_chunk == 77
 
 
 def test_the_run_that_a_training_went_on_from_is_left_out():

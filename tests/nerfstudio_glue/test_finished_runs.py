@@ -51,15 +51,22 @@ def test_paths_around_kept_cameras_are_rendered(run, command, tmp_path, request)
 def test_the_viewer_opens(run, request, tmp_path):
     from nerfstudio.viewer.viewer import Viewer
 
+    from nerfstudio_avatars.studio.sight import Sight
+    from nerfstudio_avatars.studio.viewer import StudioViewer
+
     config, pipeline, _, step = eval_setup(request.getfixturevalue(run) / "config.yml", test_mode="test")
     config.viewer.websocket_port = None
     log = config.get_base_dir() / config.viewer.relative_log_filename
     viewer = Viewer(config.viewer, log, pipeline.datamanager.get_datapath(), pipeline)
     try:
         viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)
-        assert len(viewer.camera_handles) == len(pipeline.datamanager.train_dataset.cameras)
+        viewer.update_scene(step)
+        assert isinstance(viewer, StudioViewer)
+        side, sight = 48, Sight((1.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, -4.5, 0.0, 1.0, 0.0, 0.0), 0.7, 1.5)
+        picture = viewer.page.show.draw(sight, side, lambda: False)
+        assert picture.shape == (32, 48, 3) and picture.std() > 0
     finally:
-        viewer.viser_server.stop()
+        viewer.page.stop()
 
 
 def test_held_out_pictures_are_asked_for_in_vain_and_it_is_said(orphan):

@@ -7,10 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import tyro
 from torch import nn
 
 from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.methods import instant_avatar, unsup_volanim, unsup_volanim_paper
+from nerfstudio_avatars.methods import (
+    instant_avatar,
+    instant_avatar_cpu,
+    unsup_volanim,
+    unsup_volanim_paper,
+    unsup_volanim_tiny,
+)
 from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainer, fit_schedules
 
 
@@ -42,6 +49,17 @@ def test_schedules_are_as_long_as_the_training(config):
     fit_schedules(config)
     assert config.pipeline.model.max_steps == 123
     assert {one["scheduler"].max_steps for one in config.optimizers.values()} == {123}
+
+
+@pytest.mark.parametrize("method", [instant_avatar_cpu, unsup_volanim_tiny])
+def test_no_option_is_overwritten_or_does_nothing(method, capsys):
+    kind = tyro.conf.SuppressFixed[type(method.config.pipeline.model)]
+    with pytest.raises(SystemExit, match="2"):
+        tyro.cli(kind, default=method.config.pipeline.model, args=["--max-steps", "7"])
+    with pytest.raises(SystemExit, match="0"):
+        tyro.cli(kind, default=method.config.pipeline.model, args=["--help"])
+    said = capsys.readouterr().out
+    assert said.count("rays-per-chunk INT") == 1 and "max-steps" not in said
 
 
 def test_the_two_latest_checkpoints_stay(trainer):

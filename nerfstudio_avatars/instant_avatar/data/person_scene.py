@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
@@ -27,7 +27,7 @@ from nerfstudio_avatars.instant_avatar.data.frame_source import FrameSource
 from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PreparedPictures
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.vertical import body_axes, plumb_line
-from nerfstudio_avatars.instant_avatar.person import Person, frame_cameras
+from nerfstudio_avatars.instant_avatar.person import Person, frame_cameras, video_frames
 
 UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
 """OpenCV's axes (y down, z forward) to z up. The camera is at +y and looks towards -y, because `ns-render spiral` uses
@@ -89,7 +89,7 @@ class Scene:
         size = self.pictures.height, self.pictures.width
         return DataparserOutputs(
             image_filenames=[clip / f"{frame:06d}.png" for frame in frames],
-            cameras=_cameras(self.camera_to_worlds, self.intrinsics, frames, size),
+            cameras=_cameras(self.person.video_frames, self.camera_to_worlds, self.intrinsics, frames, size),
             alpha_color=torch.ones(3),
             scene_box=self.person.box,
             metadata={
@@ -142,27 +142,28 @@ def build_scene(
     )
     camera_to_worlds = torch.cat([axes, centre[..., None]], -1).float()
     intrinsics = _intrinsics(recording, height, width, half_pixel)
-    trained = recording.splits["train"]
+    trained = torch.tensor(recording.splits["train"])
     person = Person(
         motion=motion,
         body=body,
-        train_frames=torch.tensor(trained),
+        train_frames=trained,
         box=_box(torch.cat([one.vertices for one in posed]) @ rotation.float().T + shift.float()),
-        cameras=_cameras(camera_to_worlds, intrinsics, trained, (height, width)),
+        cameras=_cameras(video_frames(trained), camera_to_worlds, intrinsics, trained, (height, width)),
     )
     return Scene(recording, person, FrameSource(prepared, height, width), camera_to_worlds, intrinsics)
 
 
 def _cameras(
+    video: range,
     camera_to_worlds: Float[Tensor, "frames 3 4"],
     intrinsics: Float[Tensor, "frames 4"],
-    frames: Sequence[int],
+    frames: Sequence[int] | Int[Tensor, "images"],
     size: tuple[int, int],
 ) -> Cameras:
-    index = torch.tensor(frames)
+    index = torch.as_tensor(frames)
     fx, fy, cx, cy = intrinsics[index].split(1, -1)
     return frame_cameras(
-        len(camera_to_worlds),
+        video,
         index,
         camera_to_worlds=camera_to_worlds[index],
         fx=fx,

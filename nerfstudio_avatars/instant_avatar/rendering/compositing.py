@@ -32,3 +32,24 @@ def over(
 ) -> Float[Tensor, "*n 3"]:
     """Composites colour over a background."""
     return premultiplied + (1 - accumulation) * background
+
+
+def cut_out(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs of a picture that mean something by themselves, which end where the person ends.
+
+    A mean over the few samples of a ray that hardly hits anything says nothing: depth is 0 where less than half of a
+    pixel is covered, and canonical positions fade with the accumulation, as normals do.
+
+    Args:
+        outputs: (height, width, channels) each, as `InstantAvatarModel.render_pose` gives them.
+    """
+    accumulation = outputs["accumulation"]
+    depth = torch.where(accumulation > 0.5, outputs["depth"], 0.0)
+    canonical = outputs["canonical"].clamp(0, 1) * accumulation
+    return {
+        "rgb": outputs["rgb"],
+        "depth": depth,
+        "normal": outputs["normal"],
+        "canonical": canonical,
+        "accumulation": accumulation,
+    }

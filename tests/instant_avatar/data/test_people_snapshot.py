@@ -86,7 +86,8 @@ def test_frames_are_counted_over_all_splits(tmp_path):
     outputs = parse(write_raw(tmp_path / "one"), "test")
     assert outputs.metadata["pictures"].frames == (3, 7)
     assert outputs.metadata["person"].train_frames.tolist() == [0, 1, 2, 4, 5, 6]
-    torch.testing.assert_close(outputs.cameras.times[:, 0], torch.tensor([3 / 7, 1.0]))
+    assert outputs.metadata["person"].video_frames == range(7)
+    torch.testing.assert_close(outputs.cameras.times[:, 0], torch.tensor([3 / 6, 1.0]))
     assert outputs.cameras.metadata["frame"].tolist() == [[3], [7]]
     assert len(set(outputs.image_filenames)) == 2
     assert os.path.commonpath(outputs.image_filenames) == str(tmp_path / "one" / "one")

@@ -3,7 +3,7 @@
 import nerfacc
 import torch
 
-from nerfstudio_avatars.instant_avatar.rendering.compositing import over, rendering_weights
+from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, over, rendering_weights
 
 
 def test_a_homogeneous_slab_follows_beer_and_lambert():
@@ -41,3 +41,12 @@ def test_no_samples_no_weights():
 def test_over_adds_what_the_ray_lets_through():
     colour = over(torch.tensor([[0.2, 0.0, 0.0]]), torch.tensor([[0.25]]), torch.ones(3))
     torch.testing.assert_close(colour, torch.tensor([[0.95, 0.75, 0.75]]))
+
+
+def test_what_users_see_ends_where_the_person_ends():
+    accumulation = torch.tensor([[[1.0], [0.75], [0.25], [0.0]]])
+    parts = {name: torch.full((1, 4, 3), 0.8) for name in ("rgb", "normal", "canonical", "premultiplied")}
+    seen = cut_out({**parts, "accumulation": accumulation, "depth": torch.full((1, 4, 1), 3.0)})
+    assert set(seen) == {"rgb", "depth", "normal", "canonical", "accumulation"}
+    assert seen["depth"].flatten().tolist() == [3.0, 3.0, 0.0, 0.0]
+    torch.testing.assert_close(seen["canonical"][0, :, 0], 0.8 * accumulation[0, :, 0])

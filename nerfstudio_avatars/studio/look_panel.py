@@ -1,0 +1,74 @@
+"""The tab that says how the picture looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import viser
+
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.media.picture_files import read_picture
+from nerfstudio_avatars.studio.look import BACKGROUNDS, OUTPUTS
+from nerfstudio_avatars.studio.messages import say
+from nerfstudio_avatars.studio.person_show import PersonShow
+from nerfstudio_avatars.studio.uploads import uploaded
+
+SHARPNESS = (128, 2048, 128)
+"""Least and largest side of a still picture in pixels, and the step between two."""
+
+
+class LookPanel:
+    """Adds its widgets where the panel stands.
+
+    Args:
+        server: the page.
+        show: the person.
+        changed: called after each change.
+        sharpness: called with the side of still pictures, in pixels.
+        side: it is now.
+    """
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        show: PersonShow,
+        changed: Callable[[], None],
+        sharpness: Callable[[int], None],
+        side: int,
+    ) -> None:
+        self._show, self._changed = show, changed
+        gui = server.gui
+        output = gui.add_dropdown("Output", OUTPUTS, "rgb", hint="What is shown of what was rendered.")
+        background = gui.add_dropdown("Background", BACKGROUNDS, "white", hint="What is behind the person.")
+        colour = gui.add_rgb("Colour", show.look.colour, visible=False)
+        picture = gui.add_upload_button("Background picture", icon=viser.Icon.PHOTO, visible=False)
+        low, high, step = SHARPNESS
+        sharp = gui.add_slider(
+            "Sharpness", low, high, step, side, hint="Side of the picture in pixels, when nothing moves."
+        )
+
+        output.on_update(lambda _: self._set(output=output.value))
+        colour.on_update(lambda _: self._set(colour=colour.value))
+
+        @background.on_update
+        def _(_: viser.GuiEvent) -> None:
+            colour.visible, picture.visible = background.value == "colour", background.value == "picture"
+            self._set(background=background.value)
+
+        @picture.on_upload
+        def _(event: viser.GuiEvent) -> None:
+            try:
+                with uploaded(picture.value) as path:
+                    self._set(picture=read_picture(path).rgb)
+            except UserError as error:
+                say(event, "This picture cannot be read", str(error))
+
+        @sharp.on_update
+        def _(_: viser.GuiEvent) -> None:
+            sharpness(int(sharp.value))
+            changed()
+
+    def _set(self, **change: object) -> None:
+        self._show.look = replace(self._show.look, **change)  # type: ignore[arg-type]
+        self._changed()

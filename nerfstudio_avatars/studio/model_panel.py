@@ -1,0 +1,39 @@
+"""The tab with a model's own controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import viser
+
+from nerfstudio_avatars.studio.model_show import ModelShow
+from nerfstudio_avatars.studio.transport import Transport
+
+
+class ModelPanel:
+    """Adds its widgets where the panel stands.
+
+    Args:
+        server: the page.
+        show: the model.
+        changed: called after each change.
+    """
+
+    def __init__(self, server: viser.ViserServer, show: ModelShow, changed: Callable[[], None]) -> None:
+        self._show = show
+        self._output = server.gui.add_dropdown("Output", show.outputs, "rgb", hint="What is shown.")
+        self._transport = Transport(server, show, changed)
+        for _path, element in show.elements:
+            element.install(server)
+            element.cb_hook = lambda _: changed()
+
+        @self._output.on_update
+        def _(_: viser.GuiEvent) -> None:
+            show.output = self._output.value
+            changed()
+
+    def refresh(self) -> None:
+        """Shows what there is, and where the clip stands now."""
+        if self._output.options != self._show.outputs:
+            self._output.options = self._show.outputs
+        self._transport.refresh()

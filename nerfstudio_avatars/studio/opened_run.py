@@ -1,0 +1,46 @@
+"""The page of a finished run, in a process of its own: `ns-avatar view`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import webbrowser
+from pathlib import Path
+
+
+def serve_run(path: Path, host: str, port: int, open_browser: bool) -> None:
+    """Serves the page until the process is stopped.
+
+    Args:
+        path: the run's folder, or the config.yml in it.
+        host: address to listen on.
+        port: to listen on; the next free one is taken if it is in use.
+        open_browser: whether to open the page here.
+
+    Raises:
+        UserError: no run, or no checkpoint.
+    """
+    from nerfstudio_avatars.avatars.run import load_run
+
+    run = load_run(path)
+    from nerfstudio.configs.base_config import ViewerConfig
+
+    from nerfstudio_avatars.studio.page import Page
+    from nerfstudio_avatars.studio.shows import show_of
+
+    options = ViewerConfig(websocket_host=host, websocket_port=port)
+    page = Page(show_of(run.model), run.config.path, options)
+    print(f"Looking at {run.config.path.parent}: {page.address}\nCtrl-C ends it.", flush=True)
+    if open_browser and _has_screen():
+        webbrowser.open(page.address)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        page.stop()
+
+
+def _has_screen() -> bool:
+    """Whether a browser could be seen: without a screen, a text browser may take the terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,193 @@
+"""The studio's web page: a server, its tabs, and the loop that draws for it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import viser
+import viser.transforms as vtf
+from nerfstudio.configs.base_config import ViewerConfig
+
+from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
+from nerfstudio_avatars.studio.camera_path_panel import add_camera_paths
+from nerfstudio_avatars.studio.look_panel import LookPanel
+from nerfstudio_avatars.studio.model_panel import ModelPanel
+from nerfstudio_avatars.studio.model_show import ModelShow
+from nerfstudio_avatars.studio.motion_panel import MotionPanel
+from nerfstudio_avatars.studio.person_show import PersonShow
+from nerfstudio_avatars.studio.pose_panel import PosePanel
+from nerfstudio_avatars.studio.render_loop import RenderLoop
+from nerfstudio_avatars.studio.sight import Sight
+from nerfstudio_avatars.studio.take_panel import TakePanel
+from nerfstudio_avatars.studio.training_panel import TrainingPanel
+
+SCALE = 10.0
+"""Units of the scene in a metre: nerfstudio's, which its camera paths count on."""
+SHARP_QUALITY, MOVING_QUALITY = 92, 80
+"""JPEG qualities of pictures that stay, and of those that are soon followed by another."""
+REFRESH_SECONDS = 0.25
+"""Time between two updates of the frame's slider while a motion plays, in seconds."""
+
+
+class Page:
+    """A web page that shows a model and its controls.
+
+    Args:
+        show: what is drawn.
+        config: the run's config.yml.
+        options: where to listen.
+        trainer: if a training runs.
+    """
+
+    def __init__(
+        self,
+        show: PersonShow | ModelShow,
+        config: Path,
+        options: ViewerConfig,
+        trainer: Any = None,
+    ) -> None:
+        self.show, self._options = show, options
+        guard_server()
+        port = options.websocket_port or options.websocket_port_default
+        self.server = viser.ViserServer(host=options.websocket_host, port=port, verbose=False)
+        self.port = self.server.get_port()
+        self.server.gui.configure_theme(
+            control_layout="collapsible", show_logo=False, show_share_button=False, brand_color=(40, 110, 160)
+        )
+        self.server.gui.set_panel_label(config.parent.parent.parent.name or "avatar")
+        self.loop = RenderLoop(show, self._send)
+        self.loop.schedule.training = trainer is not None
+        self._refreshed = 0.0
+        self._path_tab: Any = SimpleNamespace(preview_render=False)
+        self._refreshed_too: list[Callable[[], None]] = []
+        self._training = TrainingPanel(self.server, trainer) if trainer is not None else None
+        self._add_tabs(config.parent, config)
+        self.server.on_client_connect(self._connected)
+        self.server.on_client_disconnect(lambda client: self.loop.leave(client.client_id))
+        self.loop.start()
+
+    def _add_tabs(self, folder: Path, config: Path) -> None:
+        gui, show, changed = self.server.gui, self.show, self.loop.changed
+        front = gui.add_button("Front view", icon=viser.Icon.USER, hint="Shows all of it, from the front. Key: Home.")
+        front.on_click(lambda event: self._open_view(event.client))
+        tabs = gui.add_tab_group()
+        if isinstance(show, PersonShow):
+            with tabs.add_tab("Motion", viser.Icon.RUN):
+                motion = MotionPanel(self.server, show, changed)
+            with tabs.add_tab("Pose", viser.Icon.STRETCHING):
+                pose = PosePanel(self.server, show, folder / "poses", self._changed_by_hand)
+            with tabs.add_tab("Look", viser.Icon.PALETTE):
+                LookPanel(self.server, show, changed, self._sharpen, self.loop.schedule.full_side)
+            with tabs.add_tab("Take", viser.Icon.DOWNLOAD):
+                TakePanel(self.server, show, self._sight, folder / "camera_paths")
+            self._refreshed_too = [motion.refresh, pose.refresh]
+        else:
+            with tabs.add_tab("Control", viser.Icon.SETTINGS):
+                panel = ModelPanel(self.server, show, changed)
+            self._refreshed_too = [panel.refresh]
+        # nerfstudio's viewer takes seconds to import: whoever waits for the first picture need not wait for that.
+        threading.Thread(target=self._add_camera_paths, args=(tabs, folder, config), daemon=True).start()
+
+    def _add_camera_paths(self, tabs: viser.GuiTabGroupHandle, folder: Path, config: Path) -> None:
+        with tabs.add_tab("Camera path", viser.Icon.ROUTE):
+            self._path_tab = add_camera_paths(self.server, config, folder)
+
+    def _refresh(self) -> None:
+        for refresh in self._refreshed_too:
+            refresh()
+
+    def _changed_by_hand(self) -> None:
+        self._refresh()
+        self.loop.changed()
+
+    def _sharpen(self, side: int) -> None:
+        self.loop.schedule.full_side = side
+
+    @property
+    def address(self) -> str:
+        """What to type into a browser on this computer."""
+        host = self._options.websocket_host
+        return f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{self.port}"
+
+    # Pages ------------------------------------------------------------------------------------------------------------
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        self._open_view(client)
+        client.camera.on_update(lambda _: self.loop.watch(client.client_id, self._sight(client)))
+        self.loop.watch(client.client_id, self._sight(client))
+
+    def _open_view(self, client: viser.ClientHandle | None) -> None:
+        if client is None:
+            return
+        view = self.show.opening_view(client.camera.aspect)
+        with client.atomic():
+            client.camera.fov = view.field_of_view
+            client.camera.up_direction = (0.0, 0.0, 1.0)
+            client.camera.position = np.array(view.position) * SCALE
+            client.camera.look_at = np.array(view.look_at) * SCALE
+
+    def _sight(self, client: viser.ClientHandle) -> Sight:
+        """The page's camera; in a preview of a camera path, the path's."""
+        camera = client.camera
+        turn = (vtf.SO3(camera.wxyz) @ vtf.SO3.from_x_radians(np.pi)).as_matrix()
+        place = np.asarray(camera.position)[:, None] / SCALE
+        matrix = np.concatenate([turn, place], 1).astype(np.float32)
+        preview = self._path_tab if self._path_tab.preview_render else None
+        return Sight(
+            camera_to_world=tuple(matrix.flatten().tolist()),
+            field_of_view=float(preview.preview_fov if preview else camera.fov),
+            aspect=float(preview.preview_aspect if preview else camera.aspect),
+        )
+
+    def _send(self, page: int, picture: np.ndarray, sharp: bool) -> None:
+        client = self.server.get_clients().get(page)
+        if client is None:
+            return
+        quality = SHARP_QUALITY if sharp else MOVING_QUALITY
+        client.scene.set_background_image(
+            _padded(picture, client.camera.aspect), self._options.image_format, jpeg_quality=quality
+        )
+        if time.monotonic() - self._refreshed > REFRESH_SECONDS:
+            self._refreshed = time.monotonic()
+            self._refresh()
+
+    # Training ---------------------------------------------------------------------------------------------------------
+
+    def step_done(self, step: int) -> None:
+        """Called between two training steps: now and then the page shows what has been learnt."""
+        if self.loop.learnt():
+            if isinstance(self.show, PersonShow):
+                self.show.stage.learnt()
+            if self._training is not None:
+                self._training.tell(step)
+        self.loop.give_way()
+
+    def training_is_over(self) -> None:
+        """From now on, every picture is drawn in full."""
+        self.loop.schedule.training = False
+        if isinstance(self.show, PersonShow):
+            self.show.stage.learnt()
+        if self._training is not None:
+            self._training.remove()
+        self.loop.changed()
+
+    def stop(self) -> None:
+        """Ends the page."""
+        self.loop.stop()
+        self.server.stop()
+
+
+def _padded(picture: np.ndarray, aspect: float) -> np.ndarray:
+    """The picture in the middle of one as wide as the page, which stretches what it is given."""
+    height, width = picture.shape[:2]
+    across, along = int(max(0, (aspect * height - width) // 2)), int(max(0, (width / aspect - height) // 2))
+    if max(across, along) <= max(height, width) * 0.01 or not math.isfinite(aspect):
+        return picture
+    return np.pad(picture, ((along, along), (across, across), (0, 0)))

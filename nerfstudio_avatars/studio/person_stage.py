@@ -1,0 +1,92 @@
+"""Draws a person for the page: poses once, renders in strips that a new wish interrupts, remembers both."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor
+
+from nerfstudio_avatars.bodies.body_model import BodyState
+from nerfstudio_avatars.instant_avatar.avatar import PosedAvatar
+from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
+from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
+from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
+from nerfstudio_avatars.studio.sight import Sight
+
+STRIP = 1 << 15
+"""Number of pixels drawn without looking whether they are still wanted."""
+KEPT_POSES = 64
+"""Number of posed bodies that are kept: a motion that repeats is posed once."""
+
+
+class PersonStage:
+    """A trained or learning person.
+
+    Args:
+        model: the person.
+        lock: held while the model is used; the training holds it during a step.
+    """
+
+    def __init__(self, model: InstantAvatarModel, lock: AbstractContextManager | None = None) -> None:
+        self.model = model
+        self._lock = lock or threading.Lock()
+        self._posed: OrderedDict[bytes, PosedAvatar] = OrderedDict()
+
+    def learnt(self) -> None:
+        """The model has changed: what was posed with its earlier occupancy is out of date."""
+        with self._lock:
+            self._posed.clear()
+
+    def draw(
+        self, sight: Sight, state: BodyState, height: int, width: int, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, Tensor] | None:
+        """Renders one picture, as `InstantAvatarModel.render_pose` does.
+
+        Args:
+            sight: from where.
+            state: the pose, in the world frame.
+            height, width: in pixels.
+            stop: asked between strips.
+
+        Returns:
+            (height, width, channels) each, or None if it was stopped.
+        """
+        with self._evaluating():
+            posed = self._pose(state)
+        strips: list[dict[str, Tensor]] = []
+        for camera in sight.strips(height, width, STRIP):
+            if stop():
+                return None
+            with self._evaluating():
+                strips.append(self.model.render_posed(camera, posed))
+        if len(strips) == 1:
+            return strips[0]
+        whole = {name: torch.cat([strip[name] for strip in strips]) for name in strips[0]}
+        # Differences across the border between two strips.
+        rays = camera_rays(sight.camera(height, width).to(self.model.device))
+        whole["normal"] = normals_from_depth(*rays, whole["depth"], whole["accumulation"])
+        return whole
+
+    def _pose(self, state: BodyState) -> PosedAvatar:
+        key = state.packed().cpu().numpy().tobytes()
+        posed = self._posed.pop(key, None)
+        posed = self.model.posed(state) if posed is None else posed
+        self._posed[key] = posed
+        while len(self._posed) > KEPT_POSES:
+            self._posed.popitem(last=False)
+        return posed
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """The model to oneself, and out of training."""
+        with self._lock, torch.no_grad():
+            training = self.model.training
+            self.model.eval()
+            try:
+                yield
+            finally:
+                self.model.train(training)
