@@ -25,9 +25,9 @@ class PartPoseTableConfig:
     """Options of the table of part poses."""
 
     turn_rate: float = 0.02
-    """Usual size of a step of a rotation at each visit of its frame, in radians."""
+    """Size that steps of a rotation usually have, one at each visit of its frame; in radians."""
     shift_rate: float = 0.01
-    """Usual size of a step of a translation at each visit of its frame, in half pictures."""
+    """Size that steps of a translation usually have, one at each visit of its frame; in half pictures."""
     final_share: float = 0.2
     """Share of the step sizes that is left at the end of a phase."""
 

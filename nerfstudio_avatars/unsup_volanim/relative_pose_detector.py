@@ -38,7 +38,7 @@ class RelativePoseDetectorConfig:
     widths: tuple[int, ...] = (16, 24, 32, 48)
     """Numbers of channels to use on the way down; each entry halves the resolution."""
     hidden: int = 64
-    """Number of values between the picture and the motions."""
+    """Number of values that lie between the picture and the motions."""
 
 
 class RelativePoseDetector(nn.Module):
