@@ -160,15 +160,23 @@ class Page:
         )
         return _decoded(encoded)
 
-    def still_picture(self, seconds: float = 60, quiet: float = 1.5) -> np.ndarray:
-        """The picture after which no other one comes for a while."""
+    def still_picture(self, side: int, seconds: float = 120, quiet: float = 1.0) -> np.ndarray:
+        """The picture after which no other one comes for a while.
+
+        Args:
+            side: its longer side, in pixels: smaller ones come while something moves.
+            seconds: to wait for it.
+            quiet: how long no other one comes, in seconds.
+        """
         end = time.monotonic() + seconds
         self.wait("window.pictures && window.pictures.length > 0", seconds)
         while time.monotonic() < end:
             if self.run("performance.now() - window.pictures.at(-1).at") > 1000 * quiet:
-                return self.last_picture()
+                picture = self.last_picture()
+                if max(picture.shape) == side:
+                    return picture
             time.sleep(0.1)
-        raise TimeoutError("pictures keep coming")
+        raise TimeoutError(f"no picture of {side} pixels stayed")
 
     def pictures_during(self, seconds: float) -> list[tuple[float, int]]:
         """Time in seconds and longer side in pixels of each picture that comes from now on."""
@@ -193,6 +201,10 @@ class Page:
         one = f"[...document.querySelectorAll('{role}')].find((one) => one.textContent.trim() === {json.dumps(label)})"
         self.wait(f"!!{one}")
         self.run(f"{one}.click()")
+
+    def unfold(self, label: str) -> None:
+        """Opens a folder of the panel."""
+        self.click(label, "[class*=folderLabel], .mantine-Paper-root .mantine-Paper-root")
 
     def type_number(self, label: str, value: float) -> None:
         """Types a number into the field beside a slider's name."""

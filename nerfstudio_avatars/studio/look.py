@@ -15,8 +15,8 @@ Output = Literal["rgb", "depth", "normal", "canonical", "accumulation"]
 OUTPUTS: tuple[Output, ...] = ("rgb", "depth", "normal", "canonical", "accumulation")
 Background = Literal["white", "black", "colour", "picture", "transparent"]
 BACKGROUNDS: tuple[Background, ...] = ("white", "black", "colour", "picture", "transparent")
-_CHECKS = 16
-"""Side of the squares that stand for transparency, pixels."""
+_CHECKS = 24
+"""Number of squares, along the picture's height, that stand for transparency."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ def _background(look: Look, height: int, width: int) -> Tensor:
         return _filling(look.picture, height, width)
     if look.background == "transparent":
         row, column = torch.arange(height)[:, None], torch.arange(width)
-        odd = (row // _CHECKS + column // _CHECKS) % 2
+        side = max(height / _CHECKS, 1.0)
+        odd = ((row / side).long() + (column / side).long()) % 2
         return torch.where(odd == 1, 0.75, 0.95)[..., None].expand(height, width, 3)
     return torch.ones(3)
 

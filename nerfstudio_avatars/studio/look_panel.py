@@ -41,26 +41,27 @@ class LookPanel:
         gui = server.gui
         output = gui.add_dropdown("Output", OUTPUTS, "rgb", hint="What is shown of what was rendered.")
         background = gui.add_dropdown("Background", BACKGROUNDS, "white", hint="What is behind the person.")
-        colour = gui.add_rgb("Colour", show.look.colour, visible=False)
-        picture = gui.add_upload_button("Background picture", icon=viser.Icon.PHOTO, visible=False)
+        colour = gui.add_rgb("Colour", show.look.colour, hint="The colour behind the person.")
+        picture = gui.add_upload_button("Background picture", icon=viser.Icon.PHOTO, hint="Shown behind the person.")
         low, high, step = SHARPNESS
         sharp = gui.add_slider(
             "Sharpness", low, high, step, side, hint="Side of the picture in pixels, when nothing moves."
         )
 
         output.on_update(lambda _: self._set(output=output.value))
-        colour.on_update(lambda _: self._set(colour=colour.value))
+        background.on_update(lambda _: self._set(background=background.value))
 
-        @background.on_update
+        @colour.on_update
         def _(_: viser.GuiEvent) -> None:
-            colour.visible, picture.visible = background.value == "colour", background.value == "picture"
-            self._set(background=background.value)
+            background.value = "colour"
+            self._set(colour=colour.value, background="colour")
 
         @picture.on_upload
         def _(event: viser.GuiEvent) -> None:
             try:
                 with uploaded(picture.value) as path:
-                    self._set(picture=read_picture(path).rgb)
+                    self._set(picture=read_picture(path).rgb, background="picture")
+                background.value = "picture"
             except UserError as error:
                 say(event, "This picture cannot be read", str(error))
 

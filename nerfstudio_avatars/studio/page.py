@@ -17,6 +17,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
 from nerfstudio_avatars.studio.camera_path_panel import add_camera_paths
+from nerfstudio_avatars.studio.handles import SCALE
 from nerfstudio_avatars.studio.look_panel import LookPanel
 from nerfstudio_avatars.studio.model_panel import ModelPanel
 from nerfstudio_avatars.studio.model_show import ModelShow
@@ -28,8 +29,6 @@ from nerfstudio_avatars.studio.sight import Sight
 from nerfstudio_avatars.studio.take_panel import TakePanel
 from nerfstudio_avatars.studio.training_panel import TrainingPanel
 
-SCALE = 10.0
-"""Units of the scene in a metre: nerfstudio's, which its camera paths count on."""
 SHARP_QUALITY, MOVING_QUALITY = 92, 80
 """JPEG qualities of pictures that stay, and of those that are soon followed by another."""
 REFRESH_SECONDS = 0.25

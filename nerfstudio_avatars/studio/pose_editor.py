@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -53,7 +54,7 @@ class PoseEditor:
         self.state = rest
         self._before: list[BodyState] = []
         self._undone: list[BodyState] = []
-        self._last_change: tuple[str, float] = ("", -math.inf)
+        self._last_change: tuple[str | None, float] = (None, -math.inf)
 
     def rotation(self, joint: str) -> Float[Tensor, "3"]:
         """Rotation of a joint relative to its parent, of the pelvis in the world; axis-angle, radians."""
@@ -70,15 +71,23 @@ class PoseEditor:
         """
         rotation = self.rotation(joint)
         rotation[axis] = radians
-        self.set_rotation(joint, rotation, now)
+        self.set_rotations({joint: rotation}, now)
 
-    def set_rotation(self, joint: str, rotation: Float[Tensor, "3"], now: float) -> None:
-        """Turns a joint; see `turn`."""
-        rotations = self._rotations()
-        rotations[JOINT_NAMES.index(joint)] = rotation
-        name, when = self._last_change
-        self._change(self._with(rotations), remember=name != joint or now - when > TOGETHER_SECONDS)
-        self._last_change = joint, now
+    def set_rotations(self, rotations: Mapping[str, Float[Tensor, "3"]], now: float) -> None:
+        """Turns some joints at once; see `turn`."""
+        turned = self._rotations()
+        for joint, rotation in rotations.items():
+            turned[JOINT_NAMES.index(joint)] = rotation
+        self._drag(" ".join(rotations), self._with(turned), now)
+
+    def move(self, offset: Float[Tensor, "3"], now: float) -> None:
+        """Moves the whole body, in metres; see `turn`."""
+        self._drag("", replace(self.state, transl=self.state.transl + offset), now)
+
+    def _drag(self, what: str, state: BodyState, now: float) -> None:
+        before, when = self._last_change
+        self._change(state, remember=what != before or now - when > TOGETHER_SECONDS)
+        self._last_change = what, now
 
     def take(self, state: BodyState) -> None:
         """Goes on from another pose of the same body."""
@@ -123,7 +132,7 @@ class PoseEditor:
             return False
         target.append(self.state)
         self.state = source.pop()
-        self._last_change = ("", -math.inf)
+        self._last_change = (None, -math.inf)
         return True
 
     def _change(self, state: BodyState, remember: bool = True) -> None:
@@ -131,7 +140,7 @@ class PoseEditor:
             self._before = [*self._before[1 - MOST_STEPS :], self.state]
         self._undone.clear()
         self.state = state
-        self._last_change = ("", -math.inf)
+        self._last_change = (None, -math.inf)
 
     def _rotations(self) -> Float[Tensor, "24 3"]:
         return _rotations(self.state)

@@ -12,6 +12,7 @@ import viser
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.studio.handles import Handles
 from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.pose_editor import LIMBS, PoseEditor
@@ -46,6 +47,13 @@ class PosePanel:
     def __init__(self, server: viser.ViserServer, show: PersonShow, folder: Path, changed: Callable[[], None]) -> None:
         self._show, self._folder, self._changed = show, folder, changed
         gui = server.gui
+        self._handles = Handles(server, show, self._changed_in_the_picture)
+        handles = gui.add_checkbox(
+            "Handles",
+            False,
+            hint="Balls at the joints: click one, then drag its rings, or the arrows of hands and feet.",
+        )
+        handles.on_update(lambda _: self._switch(handles.value))
         with gui.add_folder("Change"):
             for label, (icon, change) in CHANGES.items():
                 gui.add_button(label, icon=icon).on_click(partial(self._clicked, change))
@@ -92,6 +100,17 @@ class PosePanel:
             value = round(min(max(degrees[joint][axis], -TURN), TURN))
             if slider.value != value:
                 slider.value = value
+
+        self._handles.refresh()
+
+    def _switch(self, shown: bool) -> None:
+        self._handles.switch(shown)
+        self.refresh()
+        self._changed()
+
+    def _changed_in_the_picture(self) -> None:
+        self.refresh()
+        self._changed()
 
     def _slider(self, gui: viser.GuiApi, joint: str, axis: int) -> viser.GuiInputHandle[float]:
         slider = gui.add_slider(f"{joint} {AXES[axis]}", -TURN, TURN, 1.0, 0.0)

@@ -92,6 +92,14 @@ def test_one_drag_is_undone_at_once_and_two_are_not(editor):
     assert editor.rotation("left_knee")[0] == 0.5
 
 
+def test_the_whole_body_is_moved_and_the_move_undone(editor):
+    for step in range(5):
+        editor.move(torch.tensor([0.1, 0.0, 0.0]), now=0.1 * step)
+    torch.testing.assert_close(editor.state.transl, standing().transl + torch.tensor([0.5, 0.0, 0.0]))
+    assert editor.undo() and not editor.undo()
+    assert torch.equal(editor.state.packed(), standing().packed())
+
+
 def test_reset_brings_back_a_limb_or_all(editor, random_pose):
     editor.take(random_pose(2))
     editor.reset(LIMBS["Left arm"])
