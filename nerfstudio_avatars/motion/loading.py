@@ -113,7 +113,7 @@ def out_of_world(motion: BodySequence, up: Up, pelvis_rest: Float[Tensor, "3"]) 
         up: the file's upward axis.
         pelvis_rest: rest pelvis of the body that moves, metres.
     """
-    return motion.in_frame(_TO_Z_UP[up].T, torch.zeros(3), pelvis_rest)
+    return motion.in_frame(TO_Z_UP[up].T, torch.zeros(3), pelvis_rest)
 
 
 def choose_motion(

@@ -14,7 +14,7 @@ from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.media.npz_file import open_npz
-from nerfstudio_avatars.motion.loading import TO_Z_UP, choose_motion
+from nerfstudio_avatars.motion.loading import TO_Z_UP, choose_motion, out_of_world
 from nerfstudio_avatars.motion.npz import read_npz
 from nerfstudio_avatars.whole_files import whole_file
 
@@ -30,7 +30,7 @@ def pose_bytes(state: BodyState, motion: BodySequence, body: BodyModel) -> bytes
         motion: of the person, which names the body.
         body: of the person.
     """
-    one = _sequence(state, motion).in_frame(TO_Z_UP["y"].T, torch.zeros(3), _pelvis(motion, body))
+    one = out_of_world(_sequence(state, motion), "y", _pelvis(motion, body))
     file = io.BytesIO()
     np.savez_compressed(
         file,

@@ -9,10 +9,11 @@ from pathlib import Path
 import viser
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.motion.writing import ENDINGS
 from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.sight import Sight
-from nerfstudio_avatars.studio.takes import Film, FilmCamera, take_film, take_picture
+from nerfstudio_avatars.studio.takes import Film, FilmCamera, take_film, take_motion, take_picture
 
 CAMERAS: tuple[FilmCamera, ...] = ("as seen", "turning", "camera path")
 NO_PATH = "none yet"
@@ -50,6 +51,15 @@ class TakePanel:
             self._film = gui.add_button("Film", icon=viser.Icon.MOVIE, hint="An mp4 of the motion that is chosen.")
             self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, visible=False)
             self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
+
+        with gui.add_folder("Motion"):
+            ending = gui.add_dropdown("File", ENDINGS, ENDINGS[0], hint="BVH, npz, or GLB with a skeleton alone.")
+            motion = gui.add_button("Take motion", icon=viser.Icon.RUN, hint="The motion that is chosen, in its place.")
+
+        @motion.on_click
+        def _(event: viser.GuiEvent) -> None:
+            if event.client is not None:
+                event.client.send_file_download(f"motion{ending.value}", take_motion(show, ending.value))
 
         @camera.on_update
         def _(_: viser.GuiEvent) -> None:

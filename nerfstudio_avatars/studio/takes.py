@@ -17,6 +17,7 @@ from nerfstudio_avatars.avatars.cameras import read_camera_file
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.media.frame_writer import FrameWriter
+from nerfstudio_avatars.motion.writing import write_motion
 from nerfstudio_avatars.studio.look import cut, paint
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.picture_budget import size_of
@@ -92,6 +93,29 @@ def take_film(
                 writer.write(np.ascontiguousarray(paint(outputs, look)))
                 progress(number, len(shots))
         return path.read_bytes()
+
+
+def take_motion(show: PersonShow, ending: str) -> bytes:
+    """A motion file of what is chosen, in its place; of an own pose, one frame.
+
+    Args:
+        show: the person.
+        ending: of `motion.writing.ENDINGS`.
+    """
+    session, person = show.session, show.model.person
+    with session.lock:
+        clip = session.clip
+        states = [session.at(float(frame)) for frame in range(clip.frames)]
+    motion = replace(
+        person.motion,
+        global_orient=torch.stack([state.global_orient for state in states]),
+        body_pose=torch.stack([state.body_pose for state in states]),
+        transl=torch.stack([state.transl for state in states]),
+        fps=clip.fps,
+    )
+    joints = person.body.rest(person.motion.betas)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        return write_motion(motion, Path(folder) / f"motion{ending}", joints).read_bytes()
 
 
 def _shots(show: PersonShow, sight: Sight, film: Film) -> Iterator[tuple[Sight, BodyState]]:
