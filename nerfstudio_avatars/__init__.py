@@ -3,13 +3,15 @@
 
     from nerfstudio_avatars import Avatar, LearntKind
 
-Nothing is imported before it is asked for: nerfstudio imports this package for every `ns-*` command, before its own
-modules are complete.
+Nothing else is imported before it is asked for: nerfstudio imports this package for every `ns-*` command, before its
+own modules are complete.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from nerfstudio_avatars import kernel_cache
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.avatar import Avatar
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Avatar", "LearntKind", "__version__"]
 __version__ = "0.1.0"
+
+# Before anybody imports numba, which reads the place when it is imported.
+kernel_cache.settle()
 
 _PLACES = {"Avatar": "avatar", "LearntKind": "learnt_kind"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -84,6 +85,17 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file in UTF-8, in one step."""
     with whole_file(path) as partial:
         partial.write_text(text, "utf8")
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Writes arrays in numpy's format, compressed, in one step."""
+    import numpy as np
+
+    # Not straight to the file: zipfile complains once more, later and at length, of a disk that is full.
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    with whole_file(path) as partial:
+        partial.write_bytes(content.getvalue())
 
 
 def _finite(value: Any) -> Any:

@@ -186,22 +186,38 @@ def unchecked_types() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def person_config(tmp_path_factory) -> Path:
-    """The config.yml of a person who was hardly trained, by nerfstudio's trainer."""
+def person_data(tmp_path_factory) -> Path:
+    """The demo's person in 16 small pictures, in PeopleSnapshot's format."""
     from nerfstudio_avatars.demo import draw_demo_sequence
-    from nerfstudio_avatars.methods import instant_avatar_cpu
 
-    folder = tmp_path_factory.mktemp("person")
-    data = draw_demo_sequence(folder / "data", size=96, frames=16)
-    config = deepcopy(instant_avatar_cpu.config)
-    config.output_dir, config.experiment_name, config.timestamp = folder / "runs", "person", "run"
-    config.max_num_iterations, config.vis = 24, "tensorboard"
-    config.steps_per_eval_image, config.steps_per_save = 0, 1000
-    config.logging.local_writer.enable = False
-    manager, model = config.pipeline.datamanager, config.pipeline.model
-    manager.data, manager.rays_per_frame = data, 128
-    model.avatar.cell_size, model.avatar.field.levels, model.avatar.field.log2_table_size = 0.05, 6, 12
-    model.occupancy_warmup, model.smooth_poses = 8, False
+    return draw_demo_sequence(tmp_path_factory.mktemp("person") / "data", size=96, frames=16)
+
+
+@pytest.fixture(scope="session")
+def small_person() -> Callable[..., AvatarTrainerConfig]:
+    """`small_person(data, output)`: how to train a very small `instant-avatar-cpu`."""
+
+    def build(data: Path, output: Path, name: str = "run", steps: int = 24) -> AvatarTrainerConfig:
+        from nerfstudio_avatars.methods import instant_avatar_cpu
+
+        config = deepcopy(instant_avatar_cpu.config)
+        config.output_dir, config.experiment_name, config.timestamp = output, "person", name
+        config.max_num_iterations, config.vis = steps, "tensorboard"
+        config.steps_per_eval_image, config.steps_per_save = 0, 1000
+        config.logging.local_writer.enable = False
+        manager, model = config.pipeline.datamanager, config.pipeline.model
+        manager.data, manager.rays_per_frame = data, 128
+        model.avatar.cell_size, model.avatar.field.levels, model.avatar.field.log2_table_size = 0.05, 6, 12
+        model.occupancy_warmup, model.smooth_poses = 8, False
+        return config
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def person_config(person_data, small_person, tmp_path_factory) -> Path:
+    """The config.yml of a person who was hardly trained, by nerfstudio's trainer."""
+    config = small_person(person_data, tmp_path_factory.mktemp("person") / "runs")
     config.save_config()
     trainer = config.setup()
     trainer.setup()

@@ -46,3 +46,25 @@ def test_what_is_unused_is_found():
     sources = {"a.py": "LOST = 1\nX: int = 2\ndef used(): pass\nclass Gone: pass\n", "b.py": "used(X)\n"}
     assert unused(sources) == {"a.py:LOST", "a.py:Gone"}
     assert unused(sources, "Gone") == {"a.py:LOST"}
+
+
+OPENS_PICTURES_BY_NAME = re.compile(
+    r"\b(imread|imreadmulti|imwrite)\(|cv2\.(VideoCapture|VideoWriter|FileStorage)|Image\.open\((?!io\.BytesIO\()"
+)
+
+
+def test_all_pictures_go_through_the_one_reader():
+    """cv2 ends the process over a path that is not UTF-8: Python opens files, and decoders get bytes."""
+    found = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text("utf8").splitlines()
+        if OPENS_PICTURES_BY_NAME.search(line)
+    ]
+    assert found == []
+
+
+def test_a_reader_by_name_is_found():
+    for line in ("cv2.imread(str(path))", "cv2.VideoCapture(name)", "imread(path)", "Image.open(path)"):
+        assert OPENS_PICTURES_BY_NAME.search(line), line
+    assert not OPENS_PICTURES_BY_NAME.search("Image.open(io.BytesIO(data)); cv2.imdecode(data, flags)")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.progress import progress_bar
-from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,8 +137,7 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
         "translation": identity.pose.translation[0],
     }
     values = {name: one.cpu().numpy() for name, one in arrays.items()}
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, network=np.array(identity.network), **values)
+    write_npz(path, network=np.array(identity.network), **values)
 
 
 ROTATION_TOLERANCE = 1e-3

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from nerfstudio_avatars.avatars.protocols import Protocol
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.media.picture_files import write_png
+from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,10 +135,8 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _save(image: Tensor, path: Path) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((image.clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
+    with whole_file(path) as partial:
+        write_png(partial, (image.clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 
 def evaluate_loaded(run: LoadedRun) -> dict:

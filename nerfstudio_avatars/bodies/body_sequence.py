@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.rotations import compose_axis_angle, matrix_to_axis_angle, slerp_axis_angle
-from nerfstudio_avatars.whole_files import whole_file
+from nerfstudio_avatars.files import write_npz
 
 __all__ = ["BodySequence", "slerp_axis_angle"]
 
@@ -134,15 +134,13 @@ class BodySequence:
 
     def save(self, path: str | Path) -> None:
         """Writes InstantAvatar's npz layout, plus `fps`, `gender` and `body`, in one step."""
-        path = Path(path)
-        with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(
-                file,
-                betas=self.betas.detach().cpu().numpy()[None],
-                global_orient=self.global_orient.detach().cpu().numpy(),
-                body_pose=self.body_pose.detach().cpu().numpy(),
-                transl=self.transl.detach().cpu().numpy(),
-                fps=np.float64(self.fps),
-                gender=np.str_(self.gender),
-                body=np.str_(self.body),
-            )
+        write_npz(
+            Path(path),
+            betas=self.betas.detach().cpu().numpy()[None],
+            global_orient=self.global_orient.detach().cpu().numpy(),
+            body_pose=self.body_pose.detach().cpu().numpy(),
+            transl=self.transl.detach().cpu().numpy(),
+            fps=np.float64(self.fps),
+            gender=np.str_(self.gender),
+            body=np.str_(self.body),
+        )

@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy import ndarray
 
@@ -18,8 +17,8 @@ from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
 from nerfstudio_avatars.bodies.smpl_search import cache_folder
 from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.media.npz_file import open_npz
-from nerfstudio_avatars.whole_files import whole_file
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "v1"
@@ -103,5 +102,4 @@ def _read_torch(path: Path) -> dict[str, ndarray]:
 
 
 def _write_npz(path: Path, arrays: SmplArrays) -> None:
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, **{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})
+    write_npz(path, **{field.name: getattr(arrays, field.name) for field in dataclasses.fields(arrays)})

@@ -6,6 +6,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+CLOSED_BY_READER = 141
+"""The exit code of programs that end because nobody reads on, as in `| head -1`."""
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs one verb. A user's mistake is reported in one message on stderr, with exit code 2.
@@ -19,20 +22,29 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
     from nerfstudio_avatars.nerfstudio_glue.known_warnings import quieten
+    from nerfstudio_avatars.standard_streams import lost_output, settle_streams
 
+    settle_streams()
     quieten()
 
     from nerfstudio_avatars.cli.verbs import parse
     from nerfstudio_avatars.errors import UserError
 
     try:
-        parse(args).run()
+        try:
+            parse(args).run()
+        except (SystemExit, OSError) as error:
+            # What was printed last may be on its way only now.
+            raise lost_output(error) or error from None
+        lost = lost_output()
+        if lost is not None:
+            raise lost
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # The reader of our output has closed it (`| head`); the rest has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)
+    except BrokenPipeError:
+        sys.exit(CLOSED_BY_READER)
     except Exception as error:
+        lost_output()
         if isinstance(error, UserError):
             message = str(error)
         elif isinstance(error, OSError) and error.filename is not None:

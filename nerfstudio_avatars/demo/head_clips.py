@@ -16,6 +16,7 @@ from jaxtyping import Float, Float16, UInt8
 from nerfstudio_avatars.demo.heads import HeadPicture, HeadPose, ToyHead, wandering_poses
 from nerfstudio_avatars.demo.on_disk import MARKER
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.media.picture_files import write_png
 from nerfstudio_avatars.whole_files import whole_folder
 
@@ -156,7 +157,7 @@ def _write_clip(folder: Path, split: str, name: str, seed: int, frames: int, siz
         write_png(masks / f"{frame:07d}.png", _bytes(drawn.mask))
         depth[frame], jaw_mask[frame] = drawn.depth, _bytes(drawn.jaw)
     angles = {name: np.array([getattr(pose, name) for pose in poses]) for name in ("yaw", "pitch", "roll", "jaw")}
-    np.savez_compressed(
+    write_npz(
         truth / f"{name}.npz",
         rotation=np.stack([pose.rotation for pose in poses]),
         translation=np.array([pose.shift for pose in poses]),

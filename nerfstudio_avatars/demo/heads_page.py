@@ -14,6 +14,8 @@ from nerfstudio_avatars.demo.heads_exam import NOVEL_TURN, HeadExam
 from nerfstudio_avatars.demo.page import STYLE
 from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.media.frame_writer import FrameWriter
+from nerfstudio_avatars.media.picture_files import write_png
+from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from nerfstudio.pipelines.base_pipeline import Pipeline
@@ -182,7 +184,5 @@ def _bytes(picture: Tensor) -> np.ndarray:
 
 
 def _save(picture: Tensor, path: Path) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(_bytes(picture)).save(path)
+    with whole_file(path) as partial:
+        write_png(partial, _bytes(picture))

@@ -17,6 +17,7 @@ from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.media.picture_files import write_png
 from nerfstudio_avatars.whole_files import whole_folder
 
@@ -124,7 +125,7 @@ class DemoFolder:
         splits = {"train": self.train, "val": self.val, "test": self.test, "gender": "neutral", "body": "standin"}
         (folder / "splits.json").write_text(json.dumps(splits))
         novel = folder / "novel_poses"
-        np.savez(
+        write_npz(
             novel / "cameras.npz",
             intrinsic=np.stack([c.intrinsic for _, c in self._novel]),
             extrinsic=np.stack([c.extrinsic for _, c in self._novel]),
@@ -132,7 +133,7 @@ class DemoFolder:
             width=camera.width,
         )
         fields = ("global_orient", "body_pose", "transl")
-        np.savez(
+        write_npz(
             novel / "poses.npz",
             betas=betas.astype(np.float32)[None],
             **{name: np.stack([getattr(state, name).numpy() for state, _ in self._novel]) for name in fields},

@@ -24,6 +24,7 @@ NEED_TORCH: tuple[Callable[[], Finding], ...] = (
 THE_REST: tuple[Callable[[], Finding], ...] = (
     hardware.memory,
     hardware.disk,
+    hardware.kernels,
     files.standin_body,
     files.smpl_bodies,
     files.people_networks,

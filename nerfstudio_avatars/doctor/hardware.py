@@ -11,6 +11,7 @@ from pathlib import Path
 from nerfstudio_avatars.doctor.finding import Finding
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder
+from nerfstudio_avatars.kernel_cache import VARIABLE, lasting_place
 
 GB = 1e9
 MEMORY_TO_TRAIN = 2 * GB
@@ -149,6 +150,19 @@ def memory(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> Finding:
         found += f"; training takes up to {MEMORY_TO_TRAIN / GB:.0f} GB and may have to swap"
         return Finding("memory", "slow", found, "Close other programs.")
     return Finding("memory", "ok", found)
+
+
+def kernels(given: Mapping[str, str] | None = None) -> Finding:
+    """Whether compiled kernels are kept for the next time.
+
+    Args:
+        given: variables of the shell; by default its own.
+    """
+    place = lasting_place(shell_environment() if given is None else given)
+    if place is None:
+        found = "compiled anew each time, because neither the package's folder nor the home can be written to"
+        return Finding("kernels", "slow", found, f"export {VARIABLE}=/a/folder/of/yours")
+    return Finding("kernels", "ok", f"compiled once, and kept in {place}")
 
 
 def disk(folder: Path = Path("outputs")) -> Finding:

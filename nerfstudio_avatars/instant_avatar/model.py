@@ -37,6 +37,7 @@ from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import smoothing_cor
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, over
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
+from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.metrics.image import image_metrics
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
@@ -154,6 +155,7 @@ class InstantAvatarModel(Model):
         self.recorded_steps: RecordedSteps | None = None
         self._in_training = False
         self._seen_camera: Cameras | None = None
+        self._rays_at_a_time = AtATime(self.config.eval_num_rays_per_chunk, "rays of a picture", SMALLER_PICTURES)
         if self.config.refine_poses:
             self.avatar.field.open_levels(self._open_levels())
 
@@ -367,7 +369,7 @@ class InstantAvatarModel(Model):
         origins, directions = camera_rays(camera.to(self.device))
         height, width = origins.shape[:2]
         rays = torch.broadcast_to(origins, directions.shape).reshape(-1, 3), directions.reshape(-1, 3)
-        rendered = self.avatar.render_picture(*rays, posed, self.config.eval_num_rays_per_chunk)
+        rendered = self._rays_at_a_time.run(lambda count: self.avatar.render_picture(*rays, posed, count))
         outputs = {key: value.reshape(height, width, -1) for key, value in self._outputs(rendered).items()}
         outputs["normal"] = normals_from_depth(origins, directions, outputs["depth"], outputs["accumulation"])
         return outputs

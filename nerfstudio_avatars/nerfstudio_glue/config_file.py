@@ -22,6 +22,7 @@ import yaml
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import read_bytes
+from nerfstudio_avatars.nerfstudio_glue.config_sizes import too_many, wrong_size
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
@@ -32,18 +33,12 @@ MOST_NODES = 20_000
 """Values, those that an alias repeats counted each time."""
 MOST_LEVELS = 40
 """Of values within values."""
-MOST_INTEGER = 10**9
-"""Numbers in a configuration are counts and sizes."""
 
-_PLACES = ("nerfstudio_avatars.nerfstudio_glue.trainer", "nerfstudio_avatars.trainer")
-"""Where the trainer's configuration is, and was."""
 _TRAINERS = frozenset({"AvatarTrainerConfig"})
 _TAG = "tag:yaml.org,2002:"
 _EXPECTED = "Expected the config.yml that ns-train wrote for one of this package's methods."
 _NAMES_OF_FUNCTIONS = frozenset({"nerfstudio_collate", "variable_res_collate", "LocalWriter", "Adam"})
 _PACKAGES = ("nerfstudio", "nerfstudio_avatars", "torch")
-_LIMITS = {"log2_table_size": 24, "levels": 32}
-"""Sizes whose power is taken."""
 _FROM_THE_COMMAND_LINE = ("load_dir", "load_step", "load_checkpoint", "load_config")
 """Which earlier run a training went on from; of no meaning for whoever opens it."""
 _WITHIN = ("experiment_name", "timestamp", "relative_model_dir")
@@ -88,6 +83,11 @@ def parse_config(text: str, source: str = "the configuration") -> AvatarTrainerC
         raise UserError(f"{source}: not a YAML file ({said:.200}). {_EXPECTED}") from error
     except RecursionError as error:
         raise UserError(f"{source}: values within values without end. {_EXPECTED}") from error
+
+
+def read_node(node: yaml.Node, source: str) -> AvatarTrainerConfig:
+    """The same from a node that YAML's loader has come upon."""
+    return _Reader(source).read(node)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,8 +363,9 @@ class _Reader:
             raise self._wrong(place, node, f"a value of type {hint.__name__}")
         if isinstance(value, float) and not math.isfinite(value):
             raise self._wrong(place, node, "a finite number")
-        if type(value) is int and abs(value) > _LIMITS.get(place.rpartition(".")[2], MOST_INTEGER):
-            raise self._wrong(place, node, "a smaller number")
+        expected = wrong_size(place, value) if isinstance(value, int | float) else None
+        if expected is not None:
+            raise self._wrong(place, node, expected)
         return value
 
     def _union(self, node: yaml.Node, choices: tuple[Any, ...], place: str) -> Any:
@@ -392,6 +393,9 @@ class _Reader:
         if not listed or not (any_length or len(node.value) == len(arguments)):
             wanted = "a list" if any_length else f"{len(arguments)} values"
             raise self._wrong(place, node, wanted)
+        expected = too_many(place, len(node.value))
+        if expected is not None:
+            raise self._wrong(place, node, expected)
         hints = [arguments[0]] * len(node.value) if any_length else arguments
         return tuple(self._value(one, hint, place) for one, hint in zip(node.value, hints, strict=True))
 
@@ -456,16 +460,3 @@ def _is_function(hint: Any) -> bool:
 def _stays_within(path: str) -> bool:
     parts = PureWindowsPath(path).parts
     return not (".." in parts or PureWindowsPath(path).anchor or PurePosixPath(path).is_absolute() or "\0" in path)
-
-
-def read_our_runs_as_plain_data() -> None:
-    """Lets nerfstudio's own commands, which load `config.yml` with `yaml.Loader`, read our methods' runs as above.
-
-    The loader asks for a constructor by the tag of the outermost object, before it builds anything within.
-    """
-
-    def construct(_: yaml.Loader, node: yaml.Node) -> AvatarTrainerConfig:
-        return _Reader("config.yml").read(node)
-
-    for place in _PLACES:
-        yaml.add_constructor(f"{_TAG}python/object:{place}.AvatarTrainerConfig", construct, Loader=yaml.Loader)

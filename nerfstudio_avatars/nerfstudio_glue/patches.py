@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import allow_scheduler_scalars
-from nerfstudio_avatars.nerfstudio_glue.config_file import read_our_runs_as_plain_data
+from nerfstudio_avatars.nerfstudio_glue.config_loading import read_our_runs_as_plain_data
 from nerfstudio_avatars.nerfstudio_glue.known_warnings import quieten
-from nerfstudio_avatars.nerfstudio_glue.stock_commands import tell_users_errors_alone
+from nerfstudio_avatars.nerfstudio_glue.stock_commands import hear_of_lost_output, tell_users_errors_alone
 
 
 def heal() -> None:
@@ -31,6 +31,7 @@ def heal() -> None:
     provide_ffmpeg()
     keep_viewer_local()
     tell_users_errors_alone()
+    hear_of_lost_output()
     read_our_runs_as_plain_data()
 
 

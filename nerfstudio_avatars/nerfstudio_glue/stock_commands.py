@@ -6,6 +6,8 @@ of other methods are none of this module's business.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.standard_streams import lost_output, settle_streams
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
@@ -32,8 +35,11 @@ def tell_users_errors_alone() -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        lost = lost_output(error)
         if isinstance(error, UserError):
             print(f"{_command()}: {error}", file=sys.stderr)
+        elif isinstance(error, OSError) and lost is not None:
+            print(f"{_command()}: {lost.filename}: {lost.strerror}", file=sys.stderr)
         elif isinstance(error, KeyboardInterrupt):
             print(f"{_command()}: stopped.", file=sys.stderr)
         else:
@@ -41,6 +47,17 @@ def tell_users_errors_alone() -> None:
 
     hook.tells_users_errors_alone = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def hear_of_lost_output() -> None:
+    """Lets a training end by itself when nobody takes its output any more; rich's own way is to end the process."""
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    def tell() -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    settle_streams()
+    CONSOLE.on_broken_pipe = tell  # type: ignore[method-assign]
 
 
 def _command() -> str:

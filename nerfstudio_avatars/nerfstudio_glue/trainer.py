@@ -19,14 +19,16 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.memory import is_out_of_memory
 from nerfstudio_avatars.nerfstudio_glue import checkpoints
 from nerfstudio_avatars.nerfstudio_glue.random_state import random_state, restore_random_state
 from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being_opened, last_checkpoint
 from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints, move_between_cameras
 from nerfstudio_avatars.nerfstudio_glue.told_training import ToldTraining
-from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UnsoundSteps, WatchingScaler
+from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UNSOUND, UnsoundSteps, WatchingScaler
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
+from nerfstudio_avatars.standard_streams import lost_output
 
 
 @dataclass
@@ -124,6 +126,7 @@ class AvatarTrainer(ToldTraining):
         self.grad_scaler = WatchingScaler(enabled=self.use_grad_scaler)
         self._stop_signal: int | None = None
         self._steps_done = 0
+        self._random: dict[str, Any] | None = None
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Reads the data and builds the model; Ctrl-C ends it without a word of the code's."""
@@ -157,23 +160,39 @@ class AvatarTrainer(ToldTraining):
             self._unsound.report()
         except (_AskedToStopError, KeyboardInterrupt) as error:
             self._end_early(whole=isinstance(error, _AskedToStopError) or self.training_state == "paused")
-        except torch.cuda.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             self._save_what_is_done()
             raise UserError(
-                f"The GPU's memory is full ({str(error).split('.')[0]}). Take fewer at a time: "
+                "Memory does not suffice. Close other programs, or take fewer at a time: "
                 "--pipeline.datamanager.rays-per-frame for instant-avatar, "
                 "--pipeline.datamanager.identities-per-batch for unsup-volanim."
             ) from error
         except (UserError, OSError) as error:
             # Data that have gone, for one: what has been learnt so far has not.
+            lost = lost_output(error)
             self._save_what_is_done()
             if isinstance(error, UserError):
                 raise
+            error = lost or error
             place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
             raise UserError(f"{place}{error.strerror or error}. The training cannot go on without it.") from error
         finally:
             self.config.max_num_iterations = total
             self._release()
+
+    def train_iteration(self, step: int) -> tuple[torch.Tensor, dict[str, Any], dict[str, Any]]:
+        """One step; where memory does not suffice, once more with less at a time, if the model can."""
+        iterate = super().train_iteration
+        again = getattr(self.pipeline.model, "less_at_a_time", None)
+        try:
+            return iterate(step) if again is None or self.world_size > 1 else again(lambda: iterate(step))
+        except UNSOUND:
+            loss = torch.tensor(torch.nan, device=self.device)
+            self.grad_scaler.scale(loss)
+            self.optimizers.scheduler_step_all(step)
+            return loss, {}, {}
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -209,6 +228,9 @@ class AvatarTrainer(ToldTraining):
         """Runs before anything of a step has happened."""
         if self._stop_signal is not None:
             raise _AskedToStopError
+        # Not before: what comes before the first step, such as the viewer, draws random numbers too.
+        restore_random_state(self._random)
+        self._random = None
         self._unsound.look(step)
 
     def _after_step(self, step: int) -> None:
@@ -300,7 +322,7 @@ class AvatarTrainer(ToldTraining):
                 "Take a checkpoint of the same method and sizes."
             ) from error
         if self.world_size == 1:
-            restore_random_state(state.get("random"))
+            self._random = state.get("random")
             order = state.get("order")
             if order is not None:
                 _call(pipeline, "restore_order_of_frames", order)

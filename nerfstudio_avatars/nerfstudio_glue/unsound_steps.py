@@ -54,6 +54,10 @@ class WatchingScaler(GradScaler):
         return None if bool(self.unsound) else super().step(optimizer, *args, **kwargs)
 
 
+UNSOUND = (FloatingPointError, torch.linalg.LinAlgError)
+"""Errors of steps that come upon numbers that are not finite before they have a loss."""
+
+
 class _Seen(NamedTuple):
     step: int
     unsound: Tensor
@@ -99,10 +103,19 @@ class UnsoundSteps:
         if not unsound:
             self._in_a_row.clear()
             return
+        self._mend_buffers()
         self._in_a_row.append(step)
         self.skipped.append(step)
         if len(self.skipped) == 1:
             CONSOLE.print(f"Step {step}: the loss is not a finite number. Such steps are left out and counted.")
+
+    def _mend_buffers(self) -> None:
+        """Takes running means and the like from the last good state, where the step has spoilt them."""
+        good = {} if self._good is None else self._good[1]["model"]
+        model = self._trainer.pipeline.model
+        for name, buffer in getattr(model, "module", model).named_buffers():
+            if buffer.is_floating_point() and name in good and not bool(buffer.isfinite().all()):
+                buffer.copy_(good[name])
 
     def report(self) -> None:
         """Says in the end what was left out."""

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import HELD_OUT_EVERY, held_out_split
 from nerfstudio_avatars.media.picture_files import listed_pictures, read_picture, write_png
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
@@ -136,7 +137,7 @@ def write_subject(folder: Path, footage: Footage, fitted: FittedBody, field_of_v
         height, width = footage.seen[0].mask.shape
         camera = camera_matrix(height, width, field_of_view)
         camera[:2, 2] -= 0.5  # OpenCV's, whose first pixel's centre is at zero.
-        np.savez(partial / "cameras.npz", intrinsic=camera, extrinsic=np.eye(4), height=height, width=width)
+        write_npz(partial / "cameras.npz", intrinsic=camera, extrinsic=np.eye(4), height=height, width=width)
         fitted.motion.save(partial / "poses.npz")
         splits = held_out_split(len(footage.pictures), HELD_OUT_EVERY)
         notes = {**splits, "gender": fitted.motion.gender, "body": fitted.motion.body, "frames": footage.numbers}

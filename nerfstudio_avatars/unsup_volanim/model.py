@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import tyro
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.metrics.psnr import psnr
 from nerfstudio_avatars.metrics.ssim import ssim
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
@@ -37,10 +38,13 @@ from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.training import AnimationBatch, AnimationLossConfig, animation_step
 from nerfstudio_avatars.unsup_volanim.viewer_controls import AnimationControls
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
-from nerfstudio_avatars.unsup_volanim.voxel_render import as_images
+from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelPictures, as_images
 
+T = TypeVar("T")
 PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
 """Scales of the losses: weights are meant for VGG19, whose features are far smaller than EfficientNet's."""
+FEWER_FRAMES = "Close other programs, or take fewer frames a step: --pipeline.datamanager.identities-per-batch."
+"""What a user can do where memory does not suffice for a step."""
 REMEMBERED_POSES = 512
 """Number of driving frames whose poses are kept."""
 REMEMBERED_CUBES = 16
@@ -113,6 +117,8 @@ class UnsupVolanimModel(Model):
         self._inverted: OrderedDict[int, tuple[int, Tensor]] = OrderedDict()
         self._last_clip: int | None = None
         self._kept_poses = KeptPoses()
+        self._rays_at_a_time = AtATime(self.config.eval_num_rays_per_chunk, "rays of a picture", SMALLER_PICTURES)
+        self._samples_at_a_time = AtATime(self.config.network.render.chunk, "samples", FEWER_FRAMES)
         self._register_load_state_dict_pre_hook(self._match_identities)
 
     def _part_pose_table(self, frames: int) -> PartPoseTable | None:
@@ -134,6 +140,15 @@ class UnsupVolanimModel(Model):
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """A single group, because everything has the same learning rate."""
         return {"network": list(self.network.parameters())}
+
+    def less_at_a_time(self, work: Callable[[], T]) -> T:
+        """Learns something, again with pictures rendered in smaller pieces if memory does not suffice."""
+
+        def with_pieces_of(samples: int) -> T:
+            self.network.config.render.chunk = samples
+            return work()
+
+        return self._samples_at_a_time.run(with_pieces_of)
 
     def begin_step(self, step: int) -> bool:
         """Prepares a training step.
@@ -275,17 +290,16 @@ class UnsupVolanimModel(Model):
             The result of `as_images`.
         """
         rays, height, width = scene_rays(camera.to(self.device))
-        seen = [
-            self.network.render(
-                cube[None],
-                poses,
-                rays[start : start + self.config.eval_num_rays_per_chunk],
-                self.config.eval_samples,
-                normals=normals,
-                visible=visible,
-            )
-            for start in range(0, len(rays), self.config.eval_num_rays_per_chunk)
-        ]
+        samples = self.config.eval_samples
+
+        def render(count: int) -> list[VoxelPictures]:
+            pieces = (rays[start : start + count] for start in range(0, len(rays), count))
+            return [
+                self.network.render(cube[None], poses, piece, samples, normals=normals, visible=visible)
+                for piece in pieces
+            ]
+
+        seen = self._rays_at_a_time.run(render)
         pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
 
@@ -356,7 +370,10 @@ class UnsupVolanimModel(Model):
             images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
             compare = self._compare if self._perceptual[0] is not None else None
             objects = None if masks is None else masks.clone().to(self.device)[:, None]
-            return invert_identity(self.network, images, self.config.inversion, compare, progress, objects)
+            inversion = self.config.inversion
+            return self.less_at_a_time(
+                lambda: invert_identity(self.network, images, inversion, compare, progress, objects)
+            )
 
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of an identity that was trained on."""

@@ -145,3 +145,22 @@ def test_a_reader_that_has_enough_is_no_fault():
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
     assert process.returncode == 141
+
+
+def _help_with_output(redirected):
+    """What `ns-avatar --help` says on stderr, and its exit code, with standard output redirected by a shell."""
+    command = f"exec {sys.executable} -m nerfstudio_avatars.cli --help {redirected}"
+    done = subprocess.run(
+        ["sh", "-c", command], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    return done.stderr, done.returncode
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has this device")
+def test_an_output_that_takes_no_more_is_one_line_and_code_2():
+    assert _help_with_output("> /dev/full") == ("ns-avatar: standard output: No space left on device\n", 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shells")
+def test_a_closed_output_is_no_fault():
+    assert _help_with_output(">&-") == ("", 0)

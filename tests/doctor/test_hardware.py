@@ -7,6 +7,7 @@ import psutil
 import pytest
 import torch
 
+from nerfstudio_avatars import kernel_cache
 from nerfstudio_avatars.doctor import hardware
 
 CALM = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
@@ -120,3 +121,11 @@ def test_a_full_disk_stops_training(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made_stops_training(tmp_path):
     (tmp_path / "outputs").touch()
     assert hardware.disk(tmp_path / "outputs" / "below").stops_training
+
+
+def test_kernels_that_cannot_be_kept_are_told(monkeypatch, tmp_path):
+    assert hardware.kernels({}).status == "ok"
+    monkeypatch.setattr(kernel_cache, "_can_be_written", lambda folder: False)
+    finding = hardware.kernels({})
+    assert finding.status == "slow" and "NUMBA_CACHE_DIR" in finding.remedy
+    assert hardware.kernels({"NUMBA_CACHE_DIR": str(tmp_path)}).found.endswith(str(tmp_path))

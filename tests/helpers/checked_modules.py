@@ -21,8 +21,8 @@ PACKAGE = "nerfstudio_avatars"
 COMPILED = re.compile(r"^\s*(from|import) (numba|triton)\b", re.MULTILINE)
 """What modules of compiled kernels do."""
 
-WITH_TORCH = {f"{PACKAGE}.nerfstudio_glue", f"{PACKAGE}.nerfstudio_glue.known_warnings"}
-"""What torch itself imports, by the entry point `torch.backends`."""
+AT_ONCE = {f"{PACKAGE}.nerfstudio_glue", f"{PACKAGE}.nerfstudio_glue.known_warnings", f"{PACKAGE}.kernel_cache"}
+"""What torch itself imports, by the entry point `torch.backends`, and the package with its name."""
 LATE = (PACKAGE, "nerfstudio")
 """Where modules name each other's types: these are looked up when a function is called, not before."""
 
@@ -32,7 +32,7 @@ check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 def install() -> None:
     """Checks every function of the plain modules that are imported from now on."""
-    already = {name for name in sys.modules if name.startswith(f"{PACKAGE}.")} - WITH_TORCH
+    already = {name for name in sys.modules if name.startswith(f"{PACKAGE}.")} - AT_ONCE
     assert not already, f"imported before they could be checked: {sorted(already)}"
     checked = install_import_hook(plain_modules(), f"{__name__}.check").hook
     sys.meta_path.insert(0, _KnowsTypeNames(checked))

@@ -240,3 +240,76 @@ def test_a_folder_or_a_pipe_in_place_of_the_file_is_told(tmp_path):
     for name in ("large.yml", "noise.yml", "gone.yml"):
         with pytest.raises(UserError, match=name):
             read_config(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "value"),
+    [
+        ("instant-avatar-cpu", "cell_size", 1e-6),
+        ("instant-avatar-cpu", "cell_size", 0.0),
+        ("instant-avatar-cpu", "cell_size", -1.0),
+        ("instant-avatar-cpu", "bin_size", 1e-7),
+        ("instant-avatar-cpu", "width", 10**6),
+        ("instant-avatar-cpu", "log2_table_size", 40),
+        ("instant-avatar-cpu", "per_level_scale", 100.0),
+        ("instant-avatar-cpu", "max_samples", 10**9),
+        ("instant-avatar-cpu", "paper_resolution", (10**4, 10**4, 10**4)),
+        ("unsup-volanim", "image_size", 10**6),
+        ("unsup-volanim", "widths", (10**6,) * 5),
+        ("unsup-volanim", "widths", (8,) * 20),
+        ("unsup-volanim", "parts", 10**6),
+        ("unsup-volanim", "code_size", 10**8),
+    ],
+)
+def test_sizes_that_would_take_all_memory_are_refused_by_name(method, field, value):
+    text = yaml.dump(_with(copy.deepcopy(our_methods()[method]), field, value), Dumper=_NoAliases)
+    with pytest.raises(UserError, match=rf"{field} .line \d+.*instead of (a number from|at most 7 values)"):
+        parse_config(text)
+
+
+def _with(config, field, value):
+    """Every field of a name in a configuration, with another value."""
+    waiting = [config.pipeline]
+    changed = 0
+    while waiting:
+        part = waiting.pop()
+        for name, inner in vars(part).items():
+            if name == field:
+                setattr(part, name, value)
+                changed += 1
+            elif hasattr(inner, "__dataclass_fields__") and not isinstance(inner, type):
+                waiting.append(inner)
+    assert changed
+    return config
+
+
+def test_what_is_trained_again_stays_on_this_computer_and_where_the_command_line_says(tmp_path, monkeypatch):
+    """`ns-train --load-config` on a file that somebody sent."""
+    from nerfstudio.scripts import train
+
+    viewer = copy.deepcopy(our_methods()["instant-avatar-cpu"].viewer)
+    viewer.websocket_host, viewer.make_share_url = "0.0.0.0", True
+    sent = tmp_path / "sent.yml"
+    sent.write_text(
+        _text(
+            output_dir=tmp_path / "elsewhere",
+            timestamp="over-yours",
+            vis="wandb",
+            viewer=viewer,
+            machine__dist_url="tcp://example.org:1",
+            machine__seed=7,
+            steps_per_save=123,
+        )
+    )
+    begun = []
+    monkeypatch.setattr(train, "launch", lambda **options: begun.append(options["config"]))
+    typed = copy.deepcopy(our_methods()["instant-avatar-cpu"])
+    typed.load_config, typed.output_dir, typed.data = sent, tmp_path / "mine", tmp_path / "data"
+    train.main(typed)
+    (config,) = begun
+    assert config.steps_per_save == 123 and config.machine.seed == 7, "what is about the method is the file's"
+    assert config.output_dir == tmp_path / "mine" and config.timestamp not in ("over-yours", "{timestamp}")
+    assert config.pipeline.datamanager.data == tmp_path / "data"
+    assert (config.viewer.websocket_host, config.viewer.make_share_url) == ("127.0.0.1", False)
+    assert config.vis == "viewer+tensorboard" and config.machine.dist_url == "auto"
+    assert sorted(os.listdir(tmp_path)) == ["mine", "sent.yml"]

@@ -9,27 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from recorded_training import losses_of
 
 from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
 STEPS, KILLED = 8, 4
-
-
-def losses_of(config, until=STEPS):
-    """Trains until a step; the losses of each, and the trainer."""
-    trainer = config.setup()
-    trainer.setup()
-    seen = {}
-
-    def record(step):
-        loss, terms, metrics = iterate(step)
-        seen[step] = {name: value.item() for name, value in terms.items()}
-        trainer.stop_training = step + 1 >= until
-        return loss, terms, metrics
-
-    iterate, trainer.train_iteration = trainer.train_iteration, record
-    trainer.train()
-    return seen, trainer
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +21,14 @@ def whole(head_clips, small_volanim, tmp_path_factory):
     """A run that went through: pose search, one rigid part, many parts."""
     config = small_volanim(head_clips, tmp_path_factory.mktemp("whole"), steps=STEPS)
     config.steps_per_save = KILLED
-    return losses_of(config)
+    return losses_of(config, STEPS)
 
 
 def test_a_run_that_was_killed_goes_on_as_it_would_have(whole, head_clips, small_volanim, tmp_path):
     expected, trainer = whole
     config = small_volanim(head_clips, tmp_path, steps=STEPS)
     config.load_dir, config.load_step = trainer.checkpoint_dir, KILLED
-    resumed, again = losses_of(config)
+    resumed, again = losses_of(config, STEPS)
     assert sorted(resumed) == list(range(KILLED + 1, STEPS))
     assert bool(again.pipeline.model.network.articulated), "the switch lies between"
     for step, losses in resumed.items():

@@ -225,10 +225,21 @@ def test_a_camera_gives_all_pictures(model, camera):
     assert (seen["depth"][seen["accumulation"] < 0.5] == 11.5).all()
 
 
-def test_pieces_make_the_same_picture(model, camera):
+def test_pieces_that_fit_in_memory_make_the_same_picture(model, camera, monkeypatch, capsys):
     whole = model.get_outputs_for_camera(camera)["rgb"]
-    model.config.render_rays = 100
-    torch.testing.assert_close(model.get_outputs_for_camera(camera)["rgb"], whole)
+    render, pieces = model.network.render, []
+
+    def in_little_memory(cubes, poses, rays, *options, **named):
+        if len(rays) > 300:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        pieces.append(len(rays))
+        return render(cubes, poses, rays, *options, **named)
+
+    monkeypatch.setattr(model.network, "render", in_little_memory)
+    for _ in range(2):
+        torch.testing.assert_close(model.get_outputs_for_camera(camera)["rgb"], whole)
+    assert max(pieces) == 256 and sum(pieces) == 2 * whole[..., 0].numel()
+    assert capsys.readouterr().out.count("Memory does not suffice") == 1
 
 
 def test_bundles_of_rays_are_refused_with_a_reason(model):

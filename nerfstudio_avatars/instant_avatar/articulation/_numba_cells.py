@@ -344,6 +344,8 @@ def bin_all(nodes: Tensor, cells: Tensor, occupied: Tensor, bin_size: float) -> 
     bounds, guess, polynomial, sides = _map_cells(nodes.numpy(), cells.numpy(), chosen)
     box = np.empty((poses, 2, 3), np.float32)
     _enclose(bounds, chosen, box)
+    if not np.isfinite(box).all():
+        raise FloatingPointError("a pose that is not finite")
     dims = np.floor((box[:, 1] - box[:, 0]) / np.float32(bin_size)).astype(np.int64) + 1
     starts = np.concatenate([[0], np.cumsum(dims.prod(1) + 1)])
     offsets = np.empty(starts[-1], np.int32)
