@@ -35,24 +35,19 @@ from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, read_
 SAVES = 10
 """Checkpoints of a run."""
 PERSON = ["--pipeline.datamanager.rays-per-frame", "128", "--pipeline.model.avatar.cell-size", "0.05"]
-HEADS = [
-    *["--pipeline.datamanager.dataparser.image-size", "32", "--pipeline.datamanager.identities-per-batch", "2"],
-    *["--pipeline.datamanager.frames-per-identity", "2", "--pipeline.model.network.parts", "2"],
-    *["--pipeline.model.network.points-per-edge", "2", "--pipeline.model.network.render.samples", "8"],
-    *["--pipeline.model.network.generator.code-size", "3", "--pipeline.model.network.generator.widths", "96", "8", "4"],
-    *["--pipeline.model.network.detector.input-size", "32", "--pipeline.model.network.detector.widths", "8", "12"],
-    *["--pipeline.model.network.detector.head", "3", "--pipeline.model.losses.perceptual", "0"],
-    *["--pipeline.model.schedule.bootstrap-size", "16", "--pipeline.model.schedule.bootstrap-levels", "1"],
-    *["--pipeline.model.schedule.patch", "16", "--pipeline.model.search.candidates", "4"],
-    *[
-        "--pipeline.model.search.size",
-        "8",
-        "--pipeline.model.search.samples",
-        "6",
-        "--pipeline.model.eval-samples",
-        "8",
-    ],
-]
+HEADS = (
+    "--pipeline.datamanager.identities-per-batch 2 --pipeline.datamanager.frames-per-identity 2 "
+    "--pipeline.model.network.parts 2 --pipeline.model.network.points-per-edge 2 "
+    "--pipeline.model.network.generator.code-size 64 --pipeline.model.network.generator.widths 256 8 4 "
+    "--pipeline.model.network.detector.input-size 32 --pipeline.model.network.detector.widths 8 12 "
+    "--pipeline.model.network.detector.head 3 --pipeline.model.network.render.samples 8 "
+    "--pipeline.model.losses.perceptual 0 --pipeline.model.schedule.patch 16 "
+    "--pipeline.model.schedule.bootstrap-size 16 --pipeline.model.schedule.bootstrap-levels 1 "
+    "--pipeline.model.search.candidates 4 --pipeline.model.search.size 8 --pipeline.model.search.samples 6 "
+    "--pipeline.model.eval-samples 8"
+).split()
+CLIPS = ["voxceleb", "--image-size", "32"]
+"""A dataparser's options come after its name."""
 
 
 @dataclass
@@ -82,10 +77,10 @@ class Runs:
 
     def __init__(self, method: str, folder: Path, steps: int) -> None:
         self.method, self.steps, self._folder = method, steps, folder
-        data, more = folder / "data", HEADS
+        data, more, self._dataparser = folder / "data", HEADS, CLIPS
         if method.startswith("instant-avatar"):
             draw_demo_sequence(data, size=96, frames=16)
-            more = PERSON
+            more, self._dataparser = PERSON, []
         else:
             draw_head_clips(data, identities=4, frames=16, size=32, test_identities=0)
         every = str(steps // SAVES)
@@ -104,10 +99,9 @@ class Runs:
     def start(self, name: str, *more: str) -> subprocess.Popen:
         """Starts `ns-train`."""
         command = [sys.executable, "-m", "nerfstudio.scripts.train", self.method, "--experiment-name", name]
+        command += [*self._options, *more, *self._dataparser]
         with (self._folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [*command, *self._options, *more], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._folder
-            )
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def finish(self, name: str, *more: str) -> int:
         """Trains a run to its end; the exit code."""
