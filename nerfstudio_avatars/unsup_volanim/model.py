@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
-from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.metrics.psnr import psnr
 from nerfstudio_avatars.metrics.ssim import ssim
@@ -444,11 +445,14 @@ class UnsupVolanimModel(Model):
         self._kept_poses = KeptPoses.from_state(state["poses"])
 
     def _poses_to_keep(self) -> KeptPoses:
-        rows = [row for row in rows_to_keep(self.clips) if self.clips.is_there(row[0])]
-        if not rows:
-            return self._kept_poses
-        # Not `driving_pose`, which would forget what it remembers for the pictures of this step.
-        return KeptPoses({row: self.pose_of_picture(self.clips.frame(*row)).to("cpu") for row in rows})
+        poses = {}
+        for row in rows_to_keep(self.clips):
+            # Clips that broke while they were learnt from have been named; what was learnt is kept nevertheless.
+            with suppress(DataError):
+                if self.clips.is_there(row[0]):
+                    # Not `driving_pose`, which would forget what it remembers for the pictures of this step.
+                    poses[row] = self.pose_of_picture(self.clips.frame(*row)).to("cpu")
+        return KeptPoses(poses) if poses else self._kept_poses
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:

@@ -1,6 +1,8 @@
 """What ends a training before its end, or nearly: signals, data that are no more there, memory, lost output."""
 
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,6 +70,27 @@ def test_data_that_vanish_are_named_and_what_was_learnt_is_kept(trainer, tmp_pat
         trainer.train()
     assert read_checkpoint(checkpoints_in(trainer.checkpoint_dir)[-1]).step == 2
     assert "--load-dir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gone", ["all", "pictures"])
+def test_clips_that_vanish_are_named_and_what_was_learnt_is_kept(gone, head_clips, small_volanim, tmp_path, capsys):
+    data = Path(shutil.copytree(head_clips, tmp_path / "heads"))
+    config = small_volanim(data, tmp_path / "runs", steps=8)
+    config.pipeline.datamanager.cache_gb = 0
+    trainer = config.setup()
+    trainer.setup()
+
+    def vanish():
+        if gone == "all":
+            shutil.rmtree(data)
+        for picture in data.rglob("*.png"):
+            picture.unlink()
+
+    at_step(trainer, 3, vanish)
+    with pytest.raises(UserError, match=str(data)):
+        trainer.train()
+    assert read_checkpoint(checkpoints_in(trainer.checkpoint_dir)[-1]).step >= 3
+    assert "The clip is left out" in capsys.readouterr().out
 
 
 def test_where_memory_does_not_suffice_for_a_step_the_rest_is_kept_and_a_way_out_told(trainer):
