@@ -61,8 +61,13 @@ def anchored(data: Path, config: Path, method: str, output_dir: Path) -> Path:
     if run.parent.name != method or len(run.parents) < 3:
         return data
     outputs = run.parents[2]
-    started_in = Path(*outputs.parts[: len(outputs.parts) - len(output_dir.parts)])
-    return started_in / data if started_in / output_dir == outputs and (started_in / data).exists() else data
+    # Both lead equally far up from the folder that the training was started in, and down from there.
+    up = next((place for place, part in enumerate(output_dir.parts) if part != ".."), len(output_dir.parts))
+    down = output_dir.parts[up:]
+    if data.parts[:up] != output_dir.parts[:up] or outputs.parts[len(outputs.parts) - len(down) :] != down:
+        return data
+    found = Path(*outputs.parts[: len(outputs.parts) - len(down)], *data.parts[up:])
+    return found if found.exists() else data
 
 
 @no_type_check  # It looks for the caller of its caller: no checks of types, as in tests, may stand between.

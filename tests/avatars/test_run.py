@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -37,6 +38,27 @@ def test_data_typed_relative_to_the_folder_of_the_start_are_found(typed, tmp_pat
     assert found(home / "data") == home / "data"
     (elsewhere / "data").mkdir()
     assert found("data") == pathlib.Path("data"), "what is here comes first"
+
+
+@pytest.mark.parametrize(
+    ("data", "output_dir", "there"),
+    [
+        ("../data", "../outputs", True),
+        ("../../data", "../outputs", False),
+        ("data", "../outputs", False),
+        ("../data", "..", True),
+        ("data", ".", True),
+    ],
+)
+def test_data_and_outputs_typed_from_a_folder_beside_them_are_found(data, output_dir, there, tmp_path, monkeypatch):
+    """A path that leads up further than the outputs' is not guessed at."""
+    monkeypatch.chdir(tmp_path / "..")
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    below = [part for part in Path(output_dir).parts if part != ".."]
+    config = home.joinpath(*below) / "experiment" / "method" / "run" / "config.yml"
+    found = anchored(Path(data), config, "method", Path(output_dir))
+    assert found == (home / "data" if there else Path(data))
 
 
 @pytest.fixture
