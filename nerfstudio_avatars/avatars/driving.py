@@ -26,6 +26,8 @@ SIDE = 256
 SWING = math.radians(25)
 """Angle in radians that a turning camera goes to each side."""
 RANDOM = "random"
+LONGEST_SEED = 18
+"""Digits of a random identity's number."""
 """Prefix of the name of a random identity."""
 
 
@@ -203,14 +205,16 @@ def chosen_identity(model: UnsupVolanimModel, name: str | None) -> Identity:
         number = names.index(name)
         return Identity(model.cube_of_identity(number), model.driving_pose(model.clips.clip_of_identity(number), 0))
     if name is not None and name.endswith(ENDING):
-        cube, pose = load_identity(Path(name), model.network.parts, model.network.fingerprint())
+        network = model.network
+        cube, pose = load_identity(Path(name), network.parts, network.fingerprint(), network.cube_side)
         return Identity(cube.to(model.device), pose.to(model.device))
     kind, _, seed = (name or "").partition(":")
-    if kind == RANDOM and seed.isdecimal():
+    if kind == RANDOM and seed.isdecimal() and len(seed) <= LONGEST_SEED:
         return Identity(model.random_cube(int(seed)))
     raise UserError(
         f"--identity {name}: expected a file of `ns-avatar invert` ({ENDING}), a name of the data set: "
-        f"{_some(names)}; or {RANDOM}:NUMBER for nobody who exists; or give --image with a picture of somebody new."
+        f"{_some(names)}; or {RANDOM}:NUMBER, at most {LONGEST_SEED} digits, for nobody who exists; or give --image "
+        "with a picture of somebody new."
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 
-from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.progress import progress_bar
 
@@ -110,7 +110,9 @@ def _read_pictures(
     ]
     known = [one for one in given if one is not None]
     if len(known) == len(images):
-        return pictures[chosen], torch.cat(known)[chosen].float() / 255
+        objects = torch.cat(known)[chosen].float() / 255
+        _check_objects(objects, masks or images)
+        return pictures[chosen], objects
     if not model.clips.has_masks:
         print(f"The pictures are used without masks, as in training, {GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
@@ -124,6 +126,15 @@ def _read_pictures(
         return pictures[chosen], None
     print("The person found in the pictures is used as the object. Use --mask to choose another one.")
     return pictures[chosen], found.float() / 255
+
+
+def _check_objects(objects: Float[Tensor, "pictures size size"], files: tuple[Path, ...]) -> None:
+    """Refuses masks without an object, from which nothing can be learnt."""
+    empty = [number for number, mask in enumerate(objects) if not bool((mask > 0.5).any())]
+    if len(empty) == len(objects) or (empty and len(files) == len(objects)):
+        place = files[empty[0]] if len(files) == len(objects) else files[0]
+        found = f"a mask without a white pixel in the middle square ({len(empty)} of {len(objects)} are so)"
+        raise DataError(place, found, "white where the object is", "write the mask again, or leave --mask out")
 
 
 def save_identity(identity: InvertedIdentity, path: Path) -> None:
@@ -140,16 +151,21 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
     write_npz(path, network=np.array(identity.network), **values)
 
 
+MOST_BYTES = 1 << 28
+"""Of a file's cube."""
 ROTATION_TOLERANCE = 1e-3
 """By how much rows of a rotation may miss being orthonormal."""
 
 
-def load_identity(path: Path, parts: int | None = None, network: str | None = None) -> tuple[Tensor, PartPoses]:
+def load_identity(
+    path: Path, parts: int | None = None, network: str | None = None, side: int | None = None
+) -> tuple[Tensor, PartPoses]:
     """Reads a file written by `save_identity`: the cube, and the pose (1, parts) in the first picture.
 
     Args:
         parts: the number that the run has; by default any.
         network: the fingerprint of the run's network; by default any.
+        side: voxels along an edge of the run's cubes; by default any.
 
     Raises:
         DataError: if it is not an identity file, or belongs to another kind of run.
@@ -160,13 +176,12 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
     import torch
 
     from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
-    from nerfstudio_avatars.errors import DataError
     from nerfstudio_avatars.media.npz_file import open_npz
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
     fix = "make it with `ns-avatar invert` and the same run"
     try:
-        with open_npz(path, "an identity file, .npz", fix) as file:
+        with open_npz(path, "an identity file, .npz", fix, MOST_BYTES) as file:
             cube, rotation, translation = (
                 torch.from_numpy(file[name].astype(np.float32)) for name in ("cube", "rotation", "translation")
             )
@@ -178,7 +193,8 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
         raise DataError(path, f"{type(error).__name__}: {error}", "an identity file, .npz", fix) from error
     shapes = [tuple(one.shape) for one in (cube, rotation, translation)]
     count = shapes[1][0] if shapes[1] else 0
-    fits = len(shapes[0]) == 4 and shapes == [(count + 4, *shapes[0][1:]), (count, 3, 3), (count, 3)]
+    edge = shapes[0][-1:]
+    fits = count and shapes == [(count + 4, *edge, *edge, *edge), (count, 3, 3), (count, 3)]
     if not fits or not all(bool(one.isfinite().all()) for one in (cube, rotation, translation)):
         found = f"cube, rotations and shifts of shapes {shapes}"
         raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)
@@ -187,6 +203,8 @@ def load_identity(path: Path, parts: int | None = None, network: str | None = No
         raise DataError(path, "parts whose `rotation` is no rotation", "orthonormal matrices, not mirrored", fix)
     if parts not in (None, count):
         raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)
+    if side not in (None, len(cube[0])):
+        raise DataError(path, f"a cube of {len(cube[0])} voxels along an edge", f"the run's {side}", fix)
     if network not in (None, maker):
         found = "an identity of another run, or of this run before it was trained further"
         raise DataError(path, found, "one fitted with the last checkpoint of this run", fix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import math
 import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,28 @@ if TYPE_CHECKING:
 
 _MOST_ENTRIES = 500_000_000
 """Limit on the entries of an array, above any that a body has, against attacks on memory."""
+_MOST_BYTES_OF_A_SCALAR = 1 << 20
+
+
+class Made:
+    """What a pickle's values became, and how much memory may still be taken for arrays.
+
+    Many values may stand for the same bytes, so that a small file can ask for any number of copies of them.
+
+    Args:
+        most: bytes of all arrays.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        # A value is kept beside what it became, so that its id is not given to another object meanwhile.
+        self.values: dict[int, tuple[Any, Any]] = {}
+
+    def take(self, size: int) -> None:
+        """Counts the bytes of an array before it is made."""
+        self._left -= size
+        if self._left < 0:
+            raise pickle.UnpicklingError("arrays that are many times larger than the file")
 
 
 class _Name:
@@ -45,11 +67,11 @@ class Record:
                 # NEWOBJ makes records without calling __init__.
                 self.__dict__.setdefault("state", {}).update(part)
 
-    def plain(self, memo: dict[int, Any]) -> Any:
+    def plain(self, memo: Made) -> Any:
         """The array that the object represents."""
         raise pickle.UnpicklingError(f"an incomplete {type(self).__name__.strip('_')}")
 
-    def field(self, name: str, memo: dict[int, Any]) -> Any:
+    def field(self, name: str, memo: Made) -> Any:
         """An attribute as plain data."""
         state = self.__dict__.get("state", {})
         if name not in state:
@@ -73,7 +95,7 @@ class DType(Record):
             self.dtype = np.dtype(f"{self.dtype.kind}{state[5] // (4 if self.dtype.kind == 'U' else 1)}")
         self.dtype = self.dtype.newbyteorder(order)
 
-    def plain(self, memo: dict[int, Any]) -> np.dtype:
+    def plain(self, memo: Made) -> np.dtype:
         return self.dtype
 
 
@@ -84,7 +106,7 @@ class _Array(Record):
         shape, dtype, fortran, data = state[-4:]
         self.content: tuple[Any, Any, Any, Any] = (data, dtype, shape, "F" if fortran else "C")
 
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
+    def plain(self, memo: Made) -> np.ndarray:
         if "content" not in self.__dict__:
             return np.zeros(0, np.int8)
         data, dtype, shape, order = self.content
@@ -94,15 +116,17 @@ class _Array(Record):
 class _Chumpy(Record):
     """`chumpy.Ch`: the array lies in `x`."""
 
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
+    def plain(self, memo: Made) -> np.ndarray:
         return np.asarray(self.field("x", memo))
 
 
 class _Select(Record):
     """`chumpy.reordering.Select`: entries `idxs` of the flattened `a`, in the shape `preferred_shape`."""
 
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
-        chosen = np.asarray(self.field("a", memo)).ravel()[np.asarray(self.field("idxs", memo), np.int64)]
+    def plain(self, memo: Made) -> np.ndarray:
+        whole, places = np.asarray(self.field("a", memo)), np.asarray(self.field("idxs", memo), np.int64)
+        memo.take(places.size * whole.itemsize)
+        chosen = whole.ravel()[places]
         shape = self.__dict__["state"].get("preferred_shape")
         return chosen if shape is None else chosen.reshape(plain(shape, memo))
 
@@ -112,7 +136,7 @@ class _Sparse(Record):
 
     kind = ""
 
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
+    def plain(self, memo: Made) -> np.ndarray:
         shape = tuple(int(size) for size in self.field("_shape", memo))
         check_size(shape)
         parts = tuple(np.asarray(self.field(name, memo)) for name in ("data", "indices", "indptr"))
@@ -122,6 +146,7 @@ class _Sparse(Record):
         matrix = getattr(scipy.sparse, self.kind)(parts, shape=shape)
         # Indices out of bounds would make scipy write outside its memory.
         matrix.check_format(full_check=True)
+        memo.take(math.prod(shape) * matrix.dtype.itemsize)
         return matrix.toarray()
 
 
@@ -156,19 +181,21 @@ def from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     """numpy's `scalar`."""
-    return _array(data, dtype, (), "C", {})[()]
+    return _array(data, dtype, (), "C", Made(_MOST_BYTES_OF_A_SCALAR))[()]
 
 
-def _array(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"], memo: dict[int, Any]) -> np.ndarray:
+def _array(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"], memo: Made) -> np.ndarray:
     dtype = dtype.dtype if isinstance(dtype, DType) else None
     shape = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
     if dtype is None or order not in ("C", "F"):
         raise pickle.UnpicklingError("an array without a type")
     check_size(shape)
     if dtype.kind == "O":
+        memo.take(len(data) * dtype.itemsize)
         entries = np.empty(len(data), object)
         entries[:] = [plain(entry, memo) for entry in data]
     else:
+        memo.take(len(data))
         entries = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype)
     return entries.reshape(shape, order=order).copy(order="C")
 
@@ -179,15 +206,16 @@ class _Tensor(Record):
     def __init__(self, storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> None:
         self.content = (storage, offset, size, stride)
 
-    def plain(self, memo: dict[int, Any]) -> np.ndarray:
+    def plain(self, memo: Made) -> np.ndarray:
         storage, offset, size, stride = self.content
         if not isinstance(storage, _Storage):
             raise pickle.UnpicklingError("a tensor without a storage")
         check_size(tuple(size))
-        whole = storage.tensor()
+        whole = storage.tensor(memo)
         last = int(offset) + sum((int(count) - 1) * int(step) for count, step in zip(size, stride, strict=True))
         if 0 not in size and not (0 <= int(offset) <= last < len(whole) and min(stride, default=0) >= 0):
             raise pickle.UnpicklingError(f"a tensor of shape {tuple(size)} in a storage of {len(whole)}")
+        memo.take(math.prod(map(int, size)) * whole.element_size())
         return whole.as_strided(tuple(size), tuple(stride), int(offset)).clone().numpy()
 
 
@@ -196,13 +224,19 @@ class _Storage(Record):
 
     def __init__(self, content: bytes) -> None:
         self.content = content
+        self._tensor: torch.Tensor | None = None
 
-    def tensor(self) -> torch.Tensor:
+    def tensor(self, memo: Made) -> torch.Tensor:
         """All of the storage, flat, on the CPU."""
         import torch
 
-        storage = torch.load(io.BytesIO(self.content), map_location="cpu", weights_only=True)
-        return torch.tensor([], dtype=storage.dtype).set_(storage)
+        from nerfstudio_avatars.bodies.torch_file import load_tensors
+
+        if self._tensor is None:
+            memo.take(len(self.content))
+            storage = load_tensors(self.content)
+            self._tensor = torch.tensor([], dtype=storage.dtype).set_(storage)
+        return self._tensor
 
 
 def check_size(shape: tuple[int, ...]) -> None:
@@ -210,19 +244,19 @@ def check_size(shape: tuple[int, ...]) -> None:
         raise pickle.UnpicklingError(f"an array of shape {shape}")
 
 
-def plain(value: Any, memo: dict[int, Any]) -> Any:
+def plain(value: Any, memo: Made) -> Any:
     """Replaces the records in a value by the arrays they represent."""
-    if id(value) in memo:
-        return memo[id(value)][1]
+    if id(value) in memo.values:
+        return memo.values[id(value)][1]
     if isinstance(value, Record):
         made = value.plain(memo)
     elif isinstance(value, dict):
         made = {}
-        memo[id(value)] = (value, made)
+        memo.values[id(value)] = (value, made)
         made.update({plain(key, memo): plain(entry, memo) for key, entry in value.items()})
     elif isinstance(value, list):
         made = []
-        memo[id(value)] = (value, made)
+        memo.values[id(value)] = (value, made)
         made.extend(plain(entry, memo) for entry in value)
     elif isinstance(value, tuple):
         made = tuple(plain(entry, memo) for entry in value)
@@ -230,8 +264,7 @@ def plain(value: Any, memo: dict[int, Any]) -> Any:
         raise pickle.UnpicklingError("a function instead of data")
     else:
         return value
-    # The value is kept beside what it became, so that its id is not given to another object meanwhile.
-    memo[id(value)] = (value, made)
+    memo.values[id(value)] = (value, made)
     return made
 
 

@@ -13,14 +13,17 @@ import torch
 from numpy import ndarray
 
 from nerfstudio_avatars.bodies.file_kinds import HEAD, refuse_other_kinds
-from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
+from nerfstudio_avatars.bodies.safe_pickle import MOST_BYTES, load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_arrays import KEYS, SmplArrays
 from nerfstudio_avatars.bodies.smpl_search import cache_folder
+from nerfstudio_avatars.bodies.torch_file import load_tensors
 from nerfstudio_avatars.errors import DataError, UserError
-from nerfstudio_avatars.files import write_npz
+from nerfstudio_avatars.files import read_bytes, regular_file, write_npz
 from nerfstudio_avatars.media.npz_file import open_npz
 
 _LOG = logging.getLogger(__name__)
+_MOST_BYTES_OF_AN_ARRAY = 1 << 28
+"""The largest, SMPL-X's pose correctives as doubles, has half of that."""
 _FORMAT = "v1"
 """Version in the names of cached files; increased when their contents change."""
 
@@ -34,7 +37,7 @@ def read_smpl(path: str | Path) -> SmplArrays:
     Raises:
         DataError: the file cannot be used.
     """
-    path = Path(path)
+    path = regular_file(Path(path), "a readable SMPL file")
     try:
         digest = _hash(path)
     except OSError as error:
@@ -77,7 +80,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _read_npz(path: Path) -> dict[str, ndarray]:
     try:
-        with open_npz(path) as file:
+        with open_npz(path, most=_MOST_BYTES_OF_AN_ARRAY) as file:
             # SMPL-X's files hold pickled objects beside the arrays; they are never opened.
             return {key: file[key] for key in file.files if key in KEYS}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
@@ -87,10 +90,9 @@ def _read_npz(path: Path) -> dict[str, ndarray]:
 
 def _read_torch(path: Path) -> dict[str, ndarray]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as error:
-        fix = "give the official .pkl or an .npz"
-        raise DataError(path, f"{type(error).__name__}: {error}", "a file of plain tensors", fix) from error
+        content = load_tensors(read_bytes(path, most=MOST_BYTES))
+    except ValueError as error:
+        raise DataError(path, str(error), "a file of plain tensors", "give the official .pkl or an .npz") from error
     if not isinstance(content, dict):
         raise DataError(path, f"a {type(content).__name__}", "a dictionary of SMPL's fields", "give an SMPL file")
     fields = {str(key): value.numpy() if isinstance(value, torch.Tensor) else value for key, value in content.items()}

@@ -100,7 +100,7 @@ def _print(console: Console, one: Report | Refusal) -> None:
         title, lines = one.kind, [(fact.name, fact.shown) for fact in one.facts]
         lines += [("note", note) for note in one.notes]
     else:
-        title, lines = "not understood", list(one.reasons.items())
+        title, lines = "not understood", [("because", one.reason)]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")

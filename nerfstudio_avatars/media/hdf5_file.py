@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 MOST_BYTES = 4_000_000_000
-"""Of one array."""
+"""Of one array, unless less is said."""
+MOST_CHUNK_BYTES = 1_000_000_000
+"""Of what is unpacked at a time."""
 FILTERS = frozenset({1, 2, 3, 4, 32000})
 """Deflate, shuffle, checksum, szip, LZF: those of HDF5 and h5py. Others are looked for as plugins, which are code."""
 NUMBERS = "iufb"
 
 
-def own_dataset(file: Any, name: str) -> Any:
+def own_dataset(file: Any, name: str, most: int = MOST_BYTES) -> Any:
     """A dataset of numbers that lies in the file itself.
 
     Args:
         file: of h5py, opened for reading.
         name: of the dataset, at the top.
+        most: bytes that it may have.
 
     Raises:
         KeyError: there is none.
@@ -45,8 +48,8 @@ def own_dataset(file: Any, name: str) -> Any:
     chunk = found.dtype.itemsize
     for size in found.chunks or ():
         chunk *= size
-    size = max(found.nbytes, chunk)
-    if size > MOST_BYTES:
-        limit = f"the limit is {MOST_BYTES / 1e9:g} GB"
-        raise ValueError(f"{name} of shape {found.shape}, {size / 1e9:.3g} GB: {limit}")
+    for size, limit in ((found.nbytes, most), (chunk, MOST_CHUNK_BYTES)):
+        if size > limit:
+            told = f"the limit is {limit / 1e9:.3g} GB"
+            raise ValueError(f"{name} of shape {found.shape}, {size / 1e9:.3g} GB: {told}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import reduce
 from pathlib import Path
 from tokenize import TokenError
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.files import regular_file
+from nerfstudio_avatars.files import read_bytes
 from nerfstudio_avatars.media.picture_files import read_values
 
 FULL = 255
@@ -75,9 +76,11 @@ def _one_channel(values: np.ndarray) -> np.ndarray:
 
 def _read_array(path: Path) -> np.ndarray:
     fix = "write the mask again, as (height, width)"
-    regular_file(path, "an npy array", fix)
+    content = read_bytes(path, "an npy array", fix)
+    if not content.startswith(np.lib.format.MAGIC_PREFIX):
+        raise DataError(path, f"a file that starts with {content[:8]!r}", "an npy array", fix)
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError, TypeError, SyntaxError, MemoryError, TokenError, BadZipFile) as error:
         raise DataError(path, str(error), "an npy array", fix) from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif":

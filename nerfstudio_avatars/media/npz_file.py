@@ -7,15 +7,17 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from nerfstudio_avatars.files import regular_file
 
 MOST_BYTES = 4_000_000_000
-"""Of one array. What claims to be larger is refused before any memory is taken."""
+"""Of one array, unless less is said. What claims to be larger is refused before any memory is taken."""
 MOST_MEMBERS = 10_000
+_BLOCK = 1 << 24
+"""Bytes that are unpacked at a time."""
 
 
 class NpzArrays:
@@ -23,10 +25,11 @@ class NpzArrays:
 
     Args:
         archive: opened.
+        most: bytes that an array may have.
     """
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+    def __init__(self, archive: zipfile.ZipFile, most: int = MOST_BYTES) -> None:
+        self._archive, self._most = archive, most
         members = archive.infolist()
         if len(members) > MOST_MEMBERS:
             raise ValueError(f"{len(members)} members, more than {MOST_MEMBERS}")
@@ -45,18 +48,22 @@ class NpzArrays:
 
     def __getitem__(self, name: str) -> np.ndarray:
         member = self._members[name]
-        with self._archive.open(member) as file:
+        with cast("zipfile.ZipExtFile", self._archive.open(member)) as file:
             shape, fortran, kind = _header(file, name)
             size = math.prod(shape) * kind.itemsize
-            if size > MOST_BYTES or size > member.file_size:
+            if size > self._most or size > member.file_size:
                 found = f"{name} of shape {shape}, {size / 1e9:.3g} GB"
-                limit = f"the limit is {MOST_BYTES / 1e9:g} GB" if size > MOST_BYTES else "its bytes are not there"
+                limit = f"the limit is {self._most / 1e9:.3g} GB" if size > self._most else "its bytes are not there"
                 raise ValueError(f"{found}: {limit}")
-            content = file.read(size)
-        if len(content) != size:
-            raise ValueError(f"{name}: cut off")
+            content = bytearray(size)
+            rest = memoryview(content)
+            while rest:
+                read = file.readinto(rest[:_BLOCK])
+                if not read:
+                    raise ValueError(f"{name}: cut off")
+                rest = rest[read:]
         array = np.frombuffer(content, kind) if size else np.zeros(math.prod(shape), kind)
-        return array.reshape(shape, order="F" if fortran else "C").copy()
+        return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -73,13 +80,16 @@ def _header(file: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 @contextmanager
-def open_npz(path: Path, expected: str = "an .npz file", fix: str = "check the path") -> Iterator[NpzArrays]:
+def open_npz(
+    path: Path, expected: str = "an .npz file", fix: str = "check the path", most: int = MOST_BYTES
+) -> Iterator[NpzArrays]:
     """Opens an archive.
 
     Args:
         path: of the file.
         expected: for messages.
         fix: likewise.
+        most: bytes that an array may have.
 
     Raises:
         DataError: if it is no regular file.
@@ -89,7 +99,7 @@ def open_npz(path: Path, expected: str = "an .npz file", fix: str = "check the p
     regular_file(path, expected, fix)
     try:
         with zipfile.ZipFile(path) as archive:
-            yield NpzArrays(archive)
+            yield NpzArrays(archive, most)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise ValueError(f"not a whole .npz archive: {error}") from error
     except MemoryError as error:

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import regular_file
+from nerfstudio_avatars.media.picture_decoder import MOST_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 COPY_AGAIN = "copy or encode the video again, or remove it"
+_FORMATS = "mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,asf"
+"""FFmpeg's names of the containers that are read. Others, such as playlists, open the files that they name."""
 LARGE = 512 * 512
 """Number of pixels above which decoding in several threads is worth starting them."""
 
@@ -63,8 +66,9 @@ def probe_video(path: Path, fix: str = COPY_AGAIN) -> VideoFacts:
 
     regular_file(path, "a whole video", fix)
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             stream = container.streams.video[0]
+            _check_size(path, stream, fix)
             fps = float(stream.average_rate or 0) or 25.0
             entries = getattr(stream, "index_entries", ())  # since PyAV 16
             if stream.frames and len(entries) == stream.frames and "mp4" in container.format.name:
@@ -90,8 +94,9 @@ def build_index(path: Path, fix: str) -> VideoIndex:
     times: list[int | None] = []
     keys: list[int | None] = []
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             stream = container.streams.video[0]
+            _check_size(path, stream, fix)
             for packet in container.demux(stream):
                 if packet.size > 0 and not packet.is_discard:
                     times.append(packet.pts)
@@ -129,11 +134,24 @@ def frames_from(path: Path, index: VideoIndex, start: int) -> Iterator[tuple[int
                 yield number, frame
 
 
-def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+def _opened(path: Path) -> InputContainer:
     import av
 
-    container = av.open(str(path))
+    return av.open(str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+
+
+def _check_size(path: Path, stream: VideoStream, fix: str) -> None:
+    height, width = stream.codec_context.height, stream.codec_context.width
+    if height * width > MOST_PIXELS:
+        most = f"at most {MOST_PIXELS // 10**6} million pixels"
+        raise DataError(path, f"pictures of {width}x{height} pixels", most, fix)
+
+
+def _open(path: Path) -> tuple[InputContainer, VideoStream]:
+    container = _opened(path)
     stream = container.streams.video[0]
+    # The size may also change within the video.
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
     if stream.codec_context.width * stream.codec_context.height < LARGE:
         stream.codec_context.thread_count = 1
     else:

@@ -29,6 +29,8 @@ from nerfstudio_avatars.motion.retarget import ancestors, retarget
 from nerfstudio_avatars.motion.skeleton import SkeletonMotion, SkeletonPose, find_joints
 
 _DEFAULT_FPS, _FASTEST, _MOST_FRAMES, _DEEPEST = 30.0, 240.0, 200_000, 1000
+_MOST_NODES, _MOST_POSES = 4_000, 4_000_000
+"""Nodes, and nodes times frames: ten minutes of a skeleton of two hundred joints at 30 frames a second."""
 
 
 def is_gltf(head: bytes) -> bool:
@@ -68,6 +70,8 @@ def read_gltf(
 def _read(path: Path, rest_joints: torch.Tensor | None, joint_map: JointMap | None) -> MotionFile:
     file = GltfFile(path)
     nodes = file.json.get("nodes", [])
+    if len(nodes) > _MOST_NODES:
+        raise DataError(path, f"{len(nodes)} nodes", f"at most {_MOST_NODES}", FIX)
     parents = _parents(path, nodes)
     names, bind = _people(file, nodes)
     # The skin's pose is a rest pose even where the nodes are not; the tree alone is needed here.
@@ -83,6 +87,9 @@ def _read(path: Path, rest_joints: torch.Tensor | None, joint_map: JointMap | No
     wanted = {node for node in range(len(nodes)) if pelvis in way[node]}.union(*(way[node] for node in joints.values()))
     order = sorted(wanted, key=lambda node: len(way[node]))
     index = {node: place for place, node in enumerate(order)} | {-1: -1}
+    if len(times) * len(order) > _MOST_POSES:
+        found = f"{len(times)} frames of {len(order)} nodes"
+        raise DataError(path, found, "a shorter animation, or fewer nodes", "export a part of the animation")
     moved = _globals(nodes, order, parents, {key: _sample(*track, times) for key, track in tracks.items()}, len(times))
     still = _globals(nodes, order, parents, {}, 1)
     default = SkeletonPose(still.rotations[0], still.positions[0])
@@ -163,6 +170,8 @@ def _people(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[list[str], dic
         if bones:
             names = [""] * len(nodes)
             for name, bone in bones.items():
+                if not 0 <= bone["node"] < len(nodes):
+                    raise DataError(file.path, f"the bone {name} at node {bone['node']}", "one of its nodes", FIX)
                 names[bone["node"]] = name
     return names, bind
 
@@ -197,6 +206,8 @@ def _tracks(file: GltfFile, animation: dict[str, Any]) -> dict[tuple[int, str], 
         target, sampler = channel["target"], animation["samplers"][channel["sampler"]]
         if "node" not in target or target["path"] not in _REST:
             continue
+        if channel["sampler"] < 0 or not 0 <= target["node"] < len(file.json["nodes"]):
+            raise DataError(file.path, f"a channel of node {target['node']}", "one of its nodes", FIX)
         kind = sampler.get("interpolation", "LINEAR")
         keys, values = file.array(sampler["input"])[:, 0], file.array(sampler["output"])
         expected = (len(keys) * (3 if kind == "CUBICSPLINE" else 1), len(_REST[target["path"]]))

@@ -14,10 +14,13 @@ from urllib.parse import unquote
 import numpy as np
 
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import read_bytes
 
 FIX = "export the file again as glTF 2.0 with its animation, from Blender for example"
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_MOST_NUMBERS = 50_000_000
+"""Of all accessors that are read, which may share the bytes they are in."""
 _WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -26,7 +29,7 @@ class GltfFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.binary = path, None  # type: Path, bytes | None
-        data = path.read_bytes()
+        data = read_bytes(path, "glTF 2.0", FIX)
         if data.startswith(b"glTF"):
             data = self._unpack(data)
         try:
@@ -37,6 +40,8 @@ class GltfFile:
         if not version.startswith("2"):
             raise DataError(path, f"glTF {version}", "glTF 2.0", FIX)
         self._buffers: dict[int, bytes] = {}
+        self._arrays: dict[int, np.ndarray] = {}
+        self._left = _MOST_NUMBERS
 
     def _unpack(self, data: bytes) -> bytes:
         version, length = struct.unpack_from("<II", data, 4)
@@ -56,7 +61,7 @@ class GltfFile:
 
     def _buffer(self, number: int) -> bytes:
         if number not in self._buffers:
-            buffer = self.json["buffers"][number]
+            buffer = self._entry("buffers", number)
             data = self._load(buffer.get("uri"), number)
             if len(data) < buffer["byteLength"]:
                 found = f"buffer {number} of {len(data)} bytes"
@@ -84,13 +89,24 @@ class GltfFile:
             raise DataError(self.path, f"a buffer at {uri[:100]!r}", "a file beside it", "export it as one .glb file")
         if not file.is_file():
             raise DataError(self.path, f"no file {name!r} beside it", "the buffer that it names", "copy that file too")
-        return file.read_bytes()
+        return read_bytes(file, "the buffer that a glTF file names", FIX)
+
+    def _entry(self, name: str, number: int) -> dict[str, Any]:
+        """One of a list; Python would count backwards from its end below zero."""
+        if number < 0:
+            raise DataError(self.path, f"{name} {number}", "a number from 0", FIX)
+        return self.json[name][number]
 
     def array(self, number: int) -> np.ndarray:
         """An accessor's values as float64, (count, width); normalised integers as -1..1 or 0..1."""
-        accessor = self.json["accessors"][number]
+        if number not in self._arrays:
+            self._arrays[number] = self._read(number)
+        return self._arrays[number]
+
+    def _read(self, number: int) -> np.ndarray:
+        accessor = self._entry("accessors", number)
         kind, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
-        view = self.json["bufferViews"][accessor["bufferView"]] if "bufferView" in accessor else None
+        view = self._entry("bufferViews", accessor["bufferView"]) if "bufferView" in accessor else None
         if view is None or "sparse" in accessor or set(view.get("extensions", {})) & {"EXT_meshopt_compression"}:
             what = "compressed by meshopt" if view and "extensions" in view else "sparse or empty"
             fix = "export the file without compression (`gltf-transform copy`, or Blender)"
@@ -103,6 +119,9 @@ class GltfFile:
             raise DataError(self.path, f"accessor {number} of {count} elements", "elements inside its buffer", FIX)
         if start + end > len(data):
             raise DataError(self.path, f"accessor {number} behind the end of its buffer", "a whole file", FIX)
+        self._left -= count * width
+        if self._left < 0:
+            raise DataError(self.path, "accessors that share their numbers", f"at most {_MOST_NUMBERS} in all", FIX)
         values = np.ndarray((count, width), kind, data, start + inside, (step, kind.itemsize)).astype(np.float64)
         if accessor.get("normalized") and kind.kind in "iu":
             values = np.maximum(values / np.iinfo(kind).max, -1.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import read_bytes
 
 JointMap = Mapping[str, str]
 """SMPL's joint -> the file's name of it."""
@@ -31,10 +32,8 @@ def read_joint_map(path: Path) -> dict[str, str]:
     """
     expected = f"a JSON object from SMPL's joints ({', '.join(_MAPPED[:4])}, ...) to the file's names"
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(path, "more than 1 MB", expected, _FIX)
-        content = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_bytes(path, expected, _FIX, _MOST_BYTES).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, _FIX) from error
     if not isinstance(content, dict) or not all(isinstance(name, str | None) for name in content.values()):
         raise DataError(path, f"a {type(content).__name__} of other values than text", expected, _FIX)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import pickle
 import tokenize
 import zipfile
 import zlib
@@ -17,11 +16,17 @@ import torch
 from numpy import ndarray
 
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_bytes_safely
+from nerfstudio_avatars.bodies.torch_file import ForeignObjects, load_tensors
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.files import regular_file
+from nerfstudio_avatars.files import read_bytes
 
-_MOST_BYTES = 8 << 30
-"""Limit on the unpacked size of a file, against attacks on memory."""
+_MOST_BYTES = 4 << 30
+"""Of a file."""
+_MOST_UNPACKED = 1 << 28
+"""Of a small compressed file, bytes. A larger one may grow to `_RATIO` times its size."""
+_RATIO = 50
+_MOST_BYTES_OF_ARRAYS = 1 << 29
+"""Of the arrays of an npz that are read, the smallest first: poses of many hours, but no surfaces."""
 _EXPECTED = "an npz, npy, pickle, joblib, torch or JSON file, or a folder of EasyMocap's JSON or npy files"
 _DAMAGED = (
     ArithmeticError,
@@ -59,20 +64,14 @@ def read_contents(path: Path) -> Any:
     """
     if path.is_dir():
         return {file.stem: read_contents(file) for file in frame_files(path)}
-    regular_file(path, _EXPECTED)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(path, error.strerror or str(error), "a readable file", "check the path") from error
+    content = read_bytes(path, _EXPECTED, most=_MOST_BYTES)
     try:
         return _plain(_parse(content, path))
     except DataError as error:
         raise DataError(path, error.found, error.expected, _fix(error)) from error
-    except pickle.UnpicklingError as error:
-        # Torch's message goes on about how to switch the safety off.
-        found = f"{str(error).splitlines()[0]} (nothing was executed)"
+    except ForeignObjects as error:
         fix = "do not use this file, unless you made it: then save its tensors alone"
-        raise DataError(path, found, "plain tensors only", fix) from error
+        raise DataError(path, str(error), "plain tensors only", fix) from error
     except (*_DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         _refuse(path, f"{type(error).__name__}: {error}", error)
 
@@ -99,25 +98,30 @@ def _parse(content: bytes, path: Path) -> Any:
     if content.lstrip()[:1] in (b"{", b"["):
         return json.loads(content)
     value = load_pickle_bytes_safely(content, path)
-    return _load_torch(content) if isinstance(value, int) and value == _OLD_TORCH else value
+    return load_tensors(content) if isinstance(value, int) and value == _OLD_TORCH else value
 
 
 def _parse_zip(content: bytes, path: Path) -> Any:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
-        if sum(member.file_size for member in members) > _MOST_BYTES:
-            _refuse(path, "an archive that unpacks to more than 8 GB")
         names = [member.filename for member in members]
         if any(name.endswith("data.pkl") for name in names):
-            return _load_torch(content)
-        arrays = [name for name in names if name.endswith(".npy")]
+            return load_tensors(content)
+        arrays = sorted((one for one in members if one.filename.endswith(".npy")), key=lambda one: one.file_size)
         if not arrays:
             _refuse(path, f"a zip archive of {', '.join(names[:5]) or 'nothing'}")
-        return {name.removesuffix(".npy"): _member(archive.read(name), path) for name in arrays}
+        fields, left = {}, _MOST_BYTES_OF_ARRAYS
+        for one in arrays:
+            left -= one.file_size
+            name = one.filename.removesuffix(".npy")
+            fields[name] = _member(archive.read(one), path) if left >= 0 else _too_large(name, one.file_size, path)
+        return {name.removesuffix(".npy"): fields[name.removesuffix(".npy")] for name in names if name.endswith(".npy")}
 
 
-def _load_torch(content: bytes) -> Any:
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+def _too_large(name: str, size: int, path: Path) -> Unreadable:
+    found = f"{name} of {size / 1e9:.2g} GB"
+    expected = f"arrays of less than {_MOST_BYTES_OF_ARRAYS / 1e9:.2g} GB in all"
+    return Unreadable(DataError(path, found, expected, "cut the motion into parts"))
 
 
 def _member(content: bytes, path: Path) -> Any:
@@ -144,10 +148,11 @@ def _parse_npy(content: bytes, path: Path) -> Any:
 
 
 def _inflate(content: bytes, path: Path) -> bytes:
+    most = max(_MOST_UNPACKED, _RATIO * len(content))
     # 32: zlib's or gzip's header, whichever it is.
-    inflated = zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(content, _MOST_BYTES)
-    if len(inflated) >= _MOST_BYTES:
-        _refuse(path, "a compressed file that unpacks to more than 8 GB")
+    inflated = zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(content, most)
+    if len(inflated) >= most:
+        _refuse(path, f"a compressed file that unpacks to more than {most / 1e6:.0f} MB")
     return inflated
 
 

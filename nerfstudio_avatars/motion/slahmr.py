@@ -25,7 +25,7 @@ def can_read(data: Any) -> bool:
     """Whether contents have SLAHMR's fields, persons first."""
     if not has(data, "root_orient", "pose_body", "trans"):
         return False
-    return np.ndim(data["pose_body"]) == 3 and np.ndim(data["trans"]) == 3 and np.shape(data["pose_body"])[2] == 63
+    return np.ndim(data["trans"]) == 3 and np.shape(data["pose_body"])[2:] in ((63,), (21, 3))
 
 
 def read(source: MotionSource) -> MotionFile:
@@ -35,6 +35,7 @@ def read(source: MotionSource) -> MotionFile:
         DataError: its values cannot be used.
     """
     fields = {name: np.asarray(source.data[name], np.float64) for name in ("root_orient", "pose_body", "trans")}
+    fields["pose_body"] = fields["pose_body"].reshape(*fields["pose_body"].shape[:2], -1)
     if len({field.shape[:2] for field in fields.values()}) > 1:
         found = ", ".join(f"`{name}` of shape {field.shape}" for name, field in fields.items())
         raise DataError(source.path, found, "the same number of persons and frames", "copy the file again")

@@ -33,6 +33,8 @@ MOST_NODES = 20_000
 """Values, those that an alias repeats counted each time."""
 MOST_LEVELS = 40
 """Of values within values."""
+LONGEST_NUMBER = 40
+"""Characters of a number; YAML has ways to write some that take minutes to read."""
 
 _TRAINERS = frozenset({"AvatarTrainerConfig"})
 _TAG = "tag:yaml.org,2002:"
@@ -268,6 +270,8 @@ class _Reader:
         if config.method_name not in our_methods():
             known = ", ".join(sorted(our_methods()))
             raise UserError(f"{self._source}: method {config.method_name!r:.60} is none of this package's: {known}.")
+        if not hasattr(config.pipeline.datamanager, "dataparser"):
+            raise UserError(f"{self._source}: no pipeline in it, or a part of one: it is cut off. {_EXPECTED}")
         for name in _FROM_THE_COMMAND_LINE:
             setattr(config, name, None)
         inner = {name: getattr(config, name) for name in _WITHIN}
@@ -431,6 +435,8 @@ class _Reader:
             raise UserError(f"{self._source}: more values than a configuration has. {_EXPECTED}")
         kind = node.tag.removeprefix(_TAG) if node.tag.startswith(_TAG) else node.tag
         if isinstance(node, yaml.ScalarNode) and kind in ("str", "int", "float", "bool", "null"):
+            if kind in ("int", "float") and len(node.value) > LONGEST_NUMBER:
+                raise self._wrong(place, node, "a number")
             try:
                 return yaml.SafeLoader("").construct_object(node)
             except (ValueError, yaml.YAMLError, OverflowError, KeyError) as error:

@@ -20,6 +20,7 @@ from typing import Any
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import allow_scheduler_scalars
 from nerfstudio_avatars.nerfstudio_glue.config_loading import read_our_runs_as_plain_data
 from nerfstudio_avatars.nerfstudio_glue.known_warnings import quieten
+from nerfstudio_avatars.nerfstudio_glue.opened_runs import check_configurations
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import hear_of_lost_output, tell_users_errors_alone
 
 
@@ -32,6 +33,7 @@ def heal() -> None:
     keep_viewer_local()
     tell_users_errors_alone()
     hear_of_lost_output()
+    check_configurations()
     read_our_runs_as_plain_data()
 
 

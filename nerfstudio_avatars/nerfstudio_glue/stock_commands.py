@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.camera_paths import check_path_of_ns_render
 from nerfstudio_avatars.standard_streams import lost_output, settle_streams
 
 if TYPE_CHECKING:
@@ -75,7 +76,10 @@ def check_checkpoints() -> None:
         return
 
     def load(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path, int]:
-        return load_for_rendering(config, pipeline) if hasattr(config, "opened_in") else stock(config, pipeline)
+        if not hasattr(config, "opened_in"):
+            return stock(config, pipeline)
+        check_path_of_ns_render()
+        return load_for_rendering(config, pipeline)
 
     load.checks_checkpoints = True  # type: ignore[attr-defined]
     eval_utils.eval_load_checkpoint = load

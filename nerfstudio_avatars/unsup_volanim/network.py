@@ -186,6 +186,11 @@ class VolumetricAnimation(nn.Module):
         coarse = F.interpolate(density, [_SHARED] * 3, mode="trilinear", align_corners=True)[0, 0]
         return voronoi_logits(coarse, self.scene * self.config.render.enlarge, self.config.parts)
 
+    @property
+    def cube_side(self) -> int:
+        """Voxels along an edge of a cube."""
+        return 4 * 2 ** (len(self.config.generator.widths) - 1)
+
     def cubes(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of known identities."""
         return self.cubes_of(self.embedding(identities), detail=self.detail_of(identities))

@@ -1,10 +1,13 @@
 """Decoded frames as sRGB, against colours coded by the standards' own formulas."""
 
+import subprocess
+
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from nerfstudio_avatars.media.video_file import to_rgb
+from nerfstudio_avatars.media.video_file import VideoFile, to_rgb
 
 COLOURS = np.array(
     [[200, 60, 40], [30, 180, 90], [40, 60, 190], [128, 128, 128], [224, 180, 150], [90, 60, 50], [10, 10, 10]]
@@ -109,3 +112,41 @@ def test_wide_primaries_without_hdr_are_brought_to_srgb(primaries, to):
     coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     shown = _shown(_frame(coded, 9, color_trc=1, color_primaries=primaries))
     assert np.abs(shown[:-1] - COLOURS[:-1]).max() <= 4 and np.abs(shown[3] - 128).max() <= 2
+
+
+def _encode(path, filters, *codec):
+    """A film of the colours, each a square of 128 pixels, through ffmpeg's filters, and what our reader makes of it."""
+    chart = COLOURS.astype(np.uint8)[None].repeat(128, 0).repeat(128, 1)
+    size = f"{chart.shape[1]}x{chart.shape[0]}"
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size]
+    command = [*ffmpeg, "-i", "-", "-vf", filters, "-c:v", *codec, path]
+    done = subprocess.run(command, input=chart.tobytes() * 3, capture_output=True, check=False)
+    if b"No such filter" in done.stderr or b"Unknown encoder" in done.stderr:
+        pytest.skip("this build of ffmpeg lacks zimg or x265")
+    assert done.returncode == 0, done.stderr
+    return VideoFile(path).picture(1).rgb[64, 64::128].astype(int)
+
+
+@pytest.mark.parametrize(("transfer", "number"), [("smpte2084", 16), ("arib-std-b67", 18)])
+def test_a_phones_hdr_film_is_what_zimg_and_x265_made_it_of(tmp_path, transfer, number):
+    """HEVC Main 10 in BT.2020, with SDR's white at 203 cd/m2: zimg's curves and matrices are another's work."""
+    linear = "format=gbrp,zscale=tin=iec61966-2-1:pin=709:min=gbr:rin=full:t=linear:p=709:m=gbr:r=full:npl=203"
+    # Without `agamma=0`, zimg's HLG takes its system gamma for each channel alone, which BT.2100 does not.
+    coded = f"p=2020:t={transfer}:m=2020_ncl:r=limited:npl=203:agamma=0"
+    wide = f"format=gbrpf32le,zscale=tin=linear:pin=709:min=gbr:rin=full:{coded},format=yuv420p10le"
+    tags = ("-color_trc", transfer, "-color_primaries", "bt2020", "-colorspace", "bt2020nc", "-tag:v", "hvc1")
+    x265 = ("libx265", "-x265-params", "log-level=none:crf=4:pools=1")
+    shown = _encode(tmp_path / "phone.mov", f"{linear},{wide}", *x265, *tags)
+    with av.open(str(tmp_path / "phone.mov")) as film:
+        frame = next(film.decode(video=0))
+    assert (frame.format.name, frame.color_trc, frame.color_primaries) == ("yuv420p10le", number, 9)
+    assert np.abs(shown - COLOURS).max() <= 3
+
+
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+@pytest.mark.parametrize("reach", ["full", "limited"])
+def test_a_films_matrix_and_range_are_those_it_says(tmp_path, matrix, reach):
+    filters = f"scale=out_color_matrix={matrix}:out_range={reach},format=yuv444p"
+    tags = ("-colorspace", {"bt601": "smpte170m"}.get(matrix, matrix), "-color_range", {"full": "pc"}.get(reach, "tv"))
+    shown = _encode(tmp_path / "film.mp4", filters, "libx264", "-crf", "1", *tags)
+    assert np.abs(shown - COLOURS).max() <= 3

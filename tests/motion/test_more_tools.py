@@ -27,12 +27,14 @@ def check(motion, poses, transl, smpl, vertices_of, atol=1e-5):
         np.testing.assert_allclose(vertices_of(motion.sequence, frame), truth, atol=atol)
 
 
-def test_slahmrs_people_are_apart_and_hidden_frames_filled(tmp_path, lively_poses, smpl, vertices_of):
+@pytest.mark.parametrize("joints", [(63,), (21, 3)])
+def test_slahmrs_people_are_apart_and_hidden_frames_filled(tmp_path, lively_poses, smpl, vertices_of, joints):
     poses = np.stack([lively_poses(6), lively_poses(6, 1)])
     poses[..., 66:] = 0
     mask = np.array([[True] * 6, [True, True, False, True, True, False]])
+    body = poses[..., 3:66].reshape(2, 6, *joints)
     np.savez(
-        tmp_path / "a_000000_world_results.npz", root_orient=poses[..., :3], pose_body=poses[..., 3:66],
+        tmp_path / "a_000000_world_results.npz", root_orient=poses[..., :3], pose_body=body,
         trans=np.stack([WHERE, -WHERE]), betas=np.ones((2, 16)), track_mask=mask, intrins=np.ones(4),
     )  # fmt: skip
     first, second = (read_motion(tmp_path / "a_000000_world_results.npz", person) for person in (None, 1))

@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -39,6 +40,24 @@ def folder(tmp_path, monkeypatch, seen):
 
 def look(folder, frames=FRAMES, seconds=(0.0, None), size=1000, progress=None):
     return subject.look_at(folder, frames, seconds, size, progress)
+
+
+@pytest.mark.parametrize("ending", ["mov", "avi", "mkv", "webm", "3gp", "m4v", "mpg", "mp4", "MTS"])
+def test_videos_of_every_usual_ending_are_looked_at_frame_by_frame(folder, ending):
+    path, codec = (
+        folder / f"film.{ending}",
+        {"webm": "libvpx-vp9", "mpg": "mpeg2video", "MTS": "mpeg2video"}.get(ending),
+    )
+    with av.open(str(path), "w", format="mpegts" if ending == "MTS" else None) as container:
+        stream = container.add_stream(codec or "mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = HEIGHT, WIDTH, "yuv420p", 4_000_000
+        for number in range(FRAMES):
+            grey = np.full((HEIGHT, WIDTH, 3), 10 * number + 5, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode())
+    footage = look(path)
+    assert footage.numbers == [number for number in range(FRAMES) if number != 3] and footage.empty == [3]
+    assert footage.fps == pytest.approx(25)
 
 
 def fitted_of(footage):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.bodies.smpl_arrays import KEYS
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.bodies.smpl_files import read_smpl
 from nerfstudio_avatars.bodies.smpl_search import GENDERS, find_smpl
@@ -23,11 +24,15 @@ def read_body_file(path: Path) -> Report:
 
     Raises:
         Unfamiliar: the file is something else.
+        DataError: it is a body that cannot be used.
     """
     try:
         arrays = read_smpl(path)
     except DataError as error:
-        raise Unfamiliar(f"{error.found}; expected {error.expected}") from error
+        missing = error.found.startswith(f"no {', '.join(KEYS)};")
+        if not missing and ("model, with" in error.found or any(key in error.found for key in KEYS[:-1])):
+            raise
+        raise Unfamiliar(error.found) from error
     gender = _gender(path)
     height = float(np.ptp(arrays.v_template[:, 1]))
     facts = (
@@ -45,15 +50,19 @@ def read_body_file(path: Path) -> Report:
 
 
 def read_body_folder(path: Path) -> Report:
-    """Looks for SMPL files in a folder, as `--body` does.
+    """Looks for SMPL files in a folder, as `--body` does, and opens them.
 
     Raises:
         Unfamiliar: the folder has none.
+        DataError: one of them cannot be used.
     """
     found = {gender: find_smpl(gender, path).path for gender in GENDERS}
     files = {gender: str(file.relative_to(path)) for gender, file in found.items() if file is not None}
     if not files:
         raise Unfamiliar("no SMPL_NEUTRAL, SMPL_MALE or SMPL_FEMALE (.pkl, .npz, .pth) in it")
+    for file in found.values():
+        if file is not None:
+            read_smpl(file)
     missing = [gender for gender in GENDERS if gender not in files]
     notes = (f"no file for {', '.join(missing)}",) if missing else ()
     return Report(path, "body", tuple(Fact(gender, file) for gender, file in files.items()), notes)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from nerfstudio_avatars.avatars.cameras import read_camera_file
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.files import read_bytes
+from nerfstudio_avatars.nerfstudio_glue.camera_paths import FIX, MOST_BYTES
 
 SUFFIXES = frozenset({".json"})
 
@@ -16,11 +18,15 @@ def read_camera_path(path: Path) -> Report:
 
     Raises:
         Unfamiliar: the file is something else.
+        DataError: it is a camera path that cannot be used.
     """
     try:
         found = read_camera_file(path)
     except UserError as error:
-        raise Unfamiliar(str(error).removeprefix(f"{path}: ")) from error
+        if path.is_file() and b'"camera_path"' in read_bytes(path, most=MOST_BYTES):
+            said = str(error).removeprefix(f"{path}: ")
+            raise DataError(path, said, "a path that people can be filmed along", FIX) from error
+        raise Unfamiliar("no camera path") from error
     cameras = found.cameras
     facts = (
         Fact("cameras", len(cameras)),

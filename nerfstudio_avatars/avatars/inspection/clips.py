@@ -12,8 +12,14 @@ from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_clips, find_pictures
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ted_talk, voxceleb_person
+from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
+from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 
 MOST_DRAWN = 8
+MOST_OPENED = 64
+"""Single pictures that are opened, evenly spread."""
+THUMBNAIL = 32
+"""Side that frames are shrunk to when they are only tried, pixels."""
 MOST_NAMED = 20
 """Clips that are left out and named."""
 TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
@@ -41,7 +47,7 @@ def read_clips(path: Path) -> Report:
     rate = [Fact("rate", rates[0] if len(rates) == 1 else [rates[0], rates[-1]], "fps")] if rates else []
     facts = [
         Fact("dataparser", "tedx-people" if is_ted else "voxceleb"),
-        *_shared(found),
+        *_shared(found, found[0]),
         Fact("persons", len(persons)),
         *rate,
     ]
@@ -57,16 +63,25 @@ def read_pictures(path: Path) -> Report:
 
     Raises:
         Unfamiliar: the folder has none.
+        DataError: none can be opened.
     """
     try:
         found = find_pictures(path)
     except DataError as error:
         raise Unfamiliar(f"{_place(error, path)}{error.found}; expected {error.expected}") from error
-    facts = [Fact("dataparser", "image-folders"), Fact("pictures", len(found)), *_shared(found)[2:]]
+    opened = [found[number] for number in sorted(set(spread(len(found), MOST_OPENED)))]
+    left_out: list[DataError] = []
+    whole = [clip for clip in opened if _decodes(clip, left_out)]
+    if not whole:
+        raise left_out[0]
+    facts = [Fact("dataparser", "image-folders"), Fact("pictures", len(found)), *_shared(found, whole[0])[2:]]
     flat = all(clip.path.parent == path for clip in found)
     as_clip = "they can also be used as the frames of one driving clip"
-    note = as_clip if flat else "they are in several folders; each one is an object of its own"
-    return Report(path, "data", tuple(facts), (note,), lambda: [_row(path, found)])
+    notes = [as_clip if flat else "they are in several folders; each one is an object of its own"]
+    if len(opened) < len(found):
+        notes.append(f"{len(opened)} of them, evenly spread, were opened")
+    notes += [f"cannot be used: {_place(error, path)}{error.found}" for error in left_out[:MOST_NAMED]]
+    return Report(path, "data", tuple(facts), tuple(notes), lambda: [_row(path, whole)])
 
 
 def read_video(path: Path) -> Report:
@@ -117,9 +132,9 @@ def frame_of(path: Path, number: int) -> Picture:
     return VideoFile(path).picture(number)
 
 
-def _shared(found: list[FoundClip]) -> list[Fact]:
+def _shared(found: list[FoundClip], shown: FoundClip) -> list[Fact]:
     frames = [clip.frames for clip in found]
-    first = frame_of(found[0].path, 0)
+    first = frame_of(shown.path, 0)
     height, width = first.rgb.shape[:2]
     masked = sum(clip.mask is not None for clip in found)
     splits = sorted({clip.split for clip in found if clip.split})
@@ -147,10 +162,13 @@ def _row(path: Path, found: list[FoundClip]) -> SheetRow:
 
 
 def _decodes(clip: FoundClip, left_out: list[DataError]) -> bool:
-    """Decodes the first, the middle and the last frame; what lies between is known from the file's index."""
+    """Decodes the first, the middle and the last frame and their masks; the rest is known from the file's index."""
+    mask = None if clip.mask is None else str(clip.mask)
+    table = ClipTable([Clip(clip.name, str(clip.path), clip.frames, mask=mask)])
+    reader = ClipReader(table, THUMBNAIL, cache_gb=0, quiet=True)
     try:
         for number in sorted({0, clip.frames // 2, clip.frames - 1}):
-            frame_of(clip.path, number)
+            reader.read(0, number)
     except DataError as error:
         left_out.append(error)
         return False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nerfstudio_avatars.avatars.identity import ENDING, load_identity
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.media.npz_file import open_npz
 
 SUFFIXES = frozenset({ENDING})
 
@@ -16,10 +16,14 @@ def read_identity_file(path: Path) -> Report:
 
     Raises:
         Unfamiliar: the file is something else.
+        DataError: it is an identity that cannot be used.
     """
     try:
-        cube, pose = load_identity(path)
-    except DataError as error:
-        raise Unfamiliar(f"{error.found}; expected {error.expected}") from error
+        with open_npz(path) as file:
+            if "cube" not in file:
+                raise Unfamiliar("no cube in it")
+    except ValueError as error:
+        raise Unfamiliar(str(error)) from error
+    cube, pose = load_identity(path)
     facts = (Fact("parts", pose.rotation.shape[1]), Fact("voxels along an edge", len(cube[0])))
     return Report(path, "identity", facts, ("it belongs to the run it was fitted with",))

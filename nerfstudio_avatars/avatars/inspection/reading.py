@@ -21,7 +21,14 @@ from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
 from nerfstudio_avatars.motion import shipped_motions
 from nerfstudio_avatars.motion.choices import UpOrAuto
+from nerfstudio_avatars.motion.plain_contents import frame_files
 
+MOST_NAMED = 8
+"""Files that are named of a folder of no known kind."""
+EXPECTED = (
+    "a person's folder (PeopleSnapshot, InstantAvatar's layout, NeuMan, SURREAL), videos or pictures, a motion's "
+    "frames, SMPL's files, or a trained run"
+)
 Readers = dict[str, Callable[[Path], Report]]
 
 
@@ -41,29 +48,39 @@ def read_anything(
     if not path.exists():
         shipped = shipped_motions()
         if str(path) not in shipped:
-            return Refusal(
-                path, {"all": f"no such file or folder, and no shipped motion of that name ({', '.join(shipped)})"}
-            )
+            named = ", ".join(shipped)
+            return Refusal(path, f"no such file or folder, and no shipped motion of that name ({named})")
         path = shipped[str(path)]
 
     def motion(file: Path) -> Report:
+        if file.is_dir() and not frame_files(file):
+            raise Unfamiliar("no files of frames in it")
         return motions.read_motion_report(file, person, up, joint_map)
 
     readers = _folder_readers(motion) if path.is_dir() else _file_readers(path, motion)
-    reasons: dict[str, str] = {}
+    reason = ""
     for name, read in readers.items():
         try:
             return read(path)
         except Unfamiliar as error:
-            reasons[name] = str(error)
+            reason = reason or ("" if len(readers) > 1 else str(error))
         except DataError as error:
             place = "" if str(error.file) == str(path) else f"{error.file}: "
-            reasons[name] = f"{place}{error.found}; expected {error.expected}. To fix it: {error.fix}"
+            reason = f"{place}{error.found}; expected {error.expected}. To fix it: {error.fix}"
             if name != "motion":
-                return Refusal(path, {name: reasons[name]})
+                break
         except OSError as error:
-            reasons[name] = f"{error.filename or path}: {error.strerror or error}"
-    return Refusal(path, reasons)
+            reason = f"{error.filename or path}: {error.strerror or error}"
+    return Refusal(path, reason or _contents(path))
+
+
+def _contents(folder: Path) -> str:
+    """What is in a folder of no known kind."""
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    run = runs.run_below(folder)
+    below = f". There is a run below it: name {run.parent}" if run is not None else ""
+    return f"{', '.join(names[:MOST_NAMED]) or 'nothing'}{more}; expected {EXPECTED}{below}"
 
 
 def _folder_readers(motion: Callable[[Path], Report]) -> Readers:

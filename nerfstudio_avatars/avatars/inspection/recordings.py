@@ -11,20 +11,20 @@ import numpy as np
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
-from nerfstudio_avatars.instant_avatar.data import preprocessed
+from nerfstudio_avatars.instant_avatar.data import preprocessed, surreal
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import (
     PeopleSnapshotDataParserConfig,
     is_subject,
     read_scene,
 )
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
-from nerfstudio_avatars.instant_avatar.data.surreal import ClipPictures
+from nerfstudio_avatars.instant_avatar.data.surreal import ClipPictures, SurrealDataParserConfig
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
 from nerfstudio_avatars.media.contact_sheet import SheetRow, spread
 from nerfstudio_avatars.media.folder_layouts import name_layout
 
 LOOKED_AT = 4
-"""Pictures of each subject that are decoded."""
+"""Pictures of each subject that are decoded, and clips of SURREAL whose pictures are."""
 MOST_CLIPS = 30
 """Maximum number of SURREAL clips to read."""
 
@@ -92,18 +92,31 @@ def read_surreal(path: Path) -> Report:
     if not infos:
         raise Unfamiliar(f"no *{INFO}, at any depth")
     clips = [read_clip(info) for info in infos[:MOST_CLIPS]]
+    recordings = [_surreal_recording(clip) for clip in clips[:LOOKED_AT]]
     persons: list[SurrealClip] = []
     for clip in clips:
         if not any(clip.shows_the_person_of(other) for other in persons):
             persons.append(clip)
     facts = [Fact("dataparser", "surreal"), Fact("clips", len(infos)), Fact("persons", len(persons))]
     for clip in clips:
-        masks = "all" if clip.beside("_segm.mat").is_file() else "none"
         size = f"{clip.width}x{clip.height}"
-        about = {"frames": len(clip), "fps": clip.fps, "size": size, "masks": masks, "gender": clip.gender}
+        about = {"frames": len(clip), "fps": clip.fps, "size": size, "gender": clip.gender}
         facts.append(Fact(clip.info.relative_to(path).as_posix().removesuffix(INFO), about))
-    notes = (f"{len(infos) - MOST_CLIPS} more clips, which were not read",) if len(infos) > MOST_CLIPS else ()
-    return Report(path, "data", tuple(facts), notes, lambda: [_surreal_row(clip) for clip in clips[:4]])
+    notes = [f"{recording.subject}: {note}" for recording in recordings for note in recording.notes]
+    if len(infos) > LOOKED_AT:
+        notes.append(f"pictures and masks of the first {LOOKED_AT} clips were compared with the poses")
+    if len(infos) > MOST_CLIPS:
+        notes.append(f"{len(infos) - MOST_CLIPS} more clips, which were not read")
+    return Report(path, "data", tuple(facts), tuple(notes), lambda: [_surreal_row(clip) for clip in clips[:4]])
+
+
+def _surreal_recording(clip: SurrealClip) -> Recording:
+    """As `ns-train` would take it: read, compared, and a few of its pictures decoded."""
+    config = SurrealDataParserConfig(data=clip.info.parent, clip=clip.name, novel_clips="none")
+    recording = surreal.read_scene(config).recording
+    for _ in recording.read(sorted(set(spread(len(clip), LOOKED_AT)))):
+        pass
+    return recording
 
 
 def _row(title: str, recording: Recording) -> SheetRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,14 +54,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The reasons why each reader that was tried did not accept a file."""
+    """Why a file or folder was not understood, or cannot be used."""
 
     path: Path
-    reasons: dict[str, str] = field(default_factory=dict)
+    reason: str
 
     def as_json(self) -> dict[str, Any]:
         """Plain values by name."""
-        return {"path": str(self.path), "understood": False, "reasons": self.reasons}
+        return {"path": str(self.path), "understood": False, "reason": self.reason}
 
 
 def shown(value: Any) -> str:

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
-from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, step_of
+from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.nerfstudio_glue.checkpoints import check_archive, checkpoints_in, step_of
 from nerfstudio_avatars.nerfstudio_glue.config_file import read_config
 
 CONFIG = "config.yml"
@@ -22,15 +22,17 @@ def read_run(path: Path) -> Report:
 
     Raises:
         Unfamiliar: the file is not a nerfstudio configuration.
+        DataError: none of its checkpoints can be read.
     """
     config_path = path / CONFIG if path.is_dir() else path
     if not config_path.is_file():
-        below = next((run for depth in ("*", "*/*", "*/*/*") for run in path.glob(f"{depth}/{CONFIG}")), None)
-        raise Unfamiliar(f"no {CONFIG} in it" + (f"; but there is {below}: name that one" if below else ""))
+        raise Unfamiliar(f"no {CONFIG} in it")
     try:
         config = read_config(config_path)
     except UserError as error:
-        raise Unfamiliar(f"{CONFIG} cannot be opened: {error}") from error
+        raise DataError(
+            config_path, str(error), "the run of one of this package's methods", "train it again"
+        ) from error
     folder = config_path.parent / config.relative_model_dir
     checkpoints = checkpoints_in(folder) or checkpoints_in(config.get_checkpoint_dir())
     manager = config.pipeline.datamanager
@@ -43,7 +45,8 @@ def read_run(path: Path) -> Report:
     ]
     notes = []
     if checkpoints:
-        last = checkpoints[-1]
+        last, damaged = _last_whole(checkpoints)
+        notes += [f"{name} is damaged: the checkpoint before it is used" for name in damaged]
         written = datetime.fromtimestamp(last.stat().st_mtime).isoformat(" ", "seconds")
         facts += [
             Fact("steps done", step_of(last) + 1),
@@ -58,3 +61,23 @@ def read_run(path: Path) -> Report:
             f"no checkpoint (step-*.ckpt) in {folder}: training ended before the first one, or they were deleted"
         )
     return Report(path, "run", tuple(facts), tuple(notes))
+
+
+def run_below(folder: Path) -> Path | None:
+    """A run's configuration some folders further down, for whoever named the folder of all runs."""
+    return next((run for depth in ("*", "*/*", "*/*/*") for run in folder.glob(f"{depth}/{CONFIG}")), None)
+
+
+def _last_whole(checkpoints: list[Path]) -> tuple[Path, list[str]]:
+    """The last checkpoint that can be read, and the names of those after it."""
+    damaged: list[str] = []
+    for path in reversed(checkpoints):
+        try:
+            check_archive(path)
+        except DataError:
+            if path == checkpoints[0]:
+                raise
+            damaged.append(path.name)
+        else:
+            return path, damaged
+    raise ValueError("no checkpoints")

@@ -6,7 +6,7 @@ A handful of training frames tell: the posed body is drawn as a silhouette and l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -31,6 +31,10 @@ LEAST_OVERLAP = 0.3
 """Intersection over union of body and mask: less is another person, another frame or another camera."""
 GOOD_OVERLAP = 0.6
 """Less is told: clothes, hair and errors of the fit leave .7 to .9."""
+SURE_OVERLAP = 0.8
+"""Masks that fit so well are not those of other frames, or of frames that look the same."""
+SHIFTS = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Frames by which masks are tried to be early or late."""
 CLEARLY = 0.1
 """How much better another reading must fit, in intersection over union."""
 SHORTEST, TALLEST = 0.6, 2.6
@@ -85,12 +89,18 @@ def checked(recording: Recording, motion: BodySequence, body: SmplBody) -> Recor
     with torch.no_grad():
         posed = [body.pose(motion.state(frame)) for frame in frames]
     seen = [_Seen.of(recording, frame, one.vertices.double().numpy()) for frame, one in zip(frames, posed, strict=True)]
+
+    def silhouette(frame: int) -> Bool[np.ndarray, "rows columns"]:
+        with torch.no_grad():
+            vertices = body.pose(motion.state(frame)).vertices
+        return _Seen.of(recording, frame, vertices.double().numpy()).silhouette
+
     _check_place(recording, frames, seen)
     masks = [_small(mask) for mask in recording.masks(frames)]
     recording, masks, told = _turned_back(recording, frames, seen, masks)
     notes += told
     heads_up = upward(torch.stack([one.joints for one in posed])).double().numpy()
-    notes += _check_overlap(recording, frames, seen, masks, heads_up)
+    notes += _check_overlap(recording, frames, seen, masks, heads_up, silhouette)
     return replace(recording, notes=(*recording.notes, *notes))
 
 
@@ -264,7 +274,12 @@ def _turned_back(
 
 
 def _check_overlap(
-    recording: Recording, frames: list[int], seen: list[_Seen], masks: list[np.ndarray], heads_up: np.ndarray
+    recording: Recording,
+    frames: list[int],
+    seen: list[_Seen],
+    masks: list[np.ndarray],
+    heads_up: np.ndarray,
+    silhouette: Callable[[int], np.ndarray],
 ) -> list[str]:
     told = [row for row, mask in enumerate(masks) if mask.any() and not mask.all()]
     # Frames without anybody, or full of them, are told of when all are read.
@@ -274,11 +289,18 @@ def _check_overlap(
     fit = float(np.median([overlap(body, mask) for body, mask in zip(bodies, masks, strict=True)]))
     shown = f"posed body and masks overlap by {fit:.2f} (intersection over union, median of {len(told)} frames)"
     upright = float(np.median([heads_up[row] @ seen[row].up for row in told]))
+    count = len(recording.motion) - len(recording.novel_poses)
     other = _better_reading(bodies, masks)
+    if fit < SURE_OVERLAP:
+        shifted = _shifted([frames[row] for row in told], masks, count, silhouette)
+        other = max((one for one in (other, shifted) if one is not None), key=lambda one: one[1], default=None)
     if other is not None and other[1] > fit + CLEARLY:
         reading, better = other
         raise DataError(
-            recording.folder, f"{shown}; {reading}, by {better:.2f}", "parts of one recording", _WAYS[reading]
+            recording.folder,
+            f"{shown}; {reading}, by {better:.2f}",
+            "parts of one recording",
+            _WAYS.get(reading, "give masks and poses that belong to the same pictures: one list begins too early"),
         )
     if fit < LEAST_OVERLAP:
         scale = max(recording.height, recording.width) / SIDE
@@ -330,6 +352,21 @@ def _better_reading(bodies: list[np.ndarray], masks: list[np.ndarray]) -> tuple[
     }
     name = max(fits, key=lambda key: fits[key])
     return name, fits[name]
+
+
+def _shifted(
+    frames: list[int], masks: list[np.ndarray], count: int, silhouette: Callable[[int], np.ndarray]
+) -> tuple[str, float] | None:
+    """The number of frames by which masks come early or late, and how well they fit then."""
+    fits = {}
+    for shift in (sign * size for size in SHIFTS for sign in (1, -1)):
+        pairs = [(frame + shift, mask) for frame, mask in zip(frames, masks, strict=True) if 0 <= frame + shift < count]
+        if 2 * len(pairs) > len(frames):
+            fits[shift] = float(np.median([overlap(silhouette(frame), mask) for frame, mask in pairs]))
+    if not fits:
+        return None
+    best = max(fits, key=lambda shift: fits[shift])
+    return f"with the masks {abs(best)} frames {'earlier' if best < 0 else 'later'}", fits[best]
 
 
 def _resized(body: Bool[np.ndarray, "rows columns"], factor: float) -> Bool[np.ndarray, "rows columns"]:

@@ -28,6 +28,8 @@ from nerfstudio_avatars.motion.npz import read_npz
 
 MOST_NOTES = 1 << 26
 """Bytes of `splits.json`."""
+MOST_BYTES_OF_POSES = 1 << 28
+"""Of each array of `reconstructed_poses.hdf5`: those of half a million frames."""
 SOFT = "soft_masks"
 """What `ns-avatar demo-data` writes besides `masks`."""
 COPY_AGAIN = "copy the subject's folder again from the distribution"
@@ -214,7 +216,7 @@ def _read_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     regular_file(path, expected, COPY_AGAIN)
     try:
         with h5py.File(path, "r") as file:
-            return {name: np.asarray(own_dataset(file, name)[()]) for name in names}
+            return {name: np.asarray(own_dataset(file, name, MOST_BYTES_OF_POSES)[()]) for name in names}
     except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
 

@@ -21,6 +21,8 @@ SHORTEST_FOCAL, LONGEST_FOCAL = 0.05, 100.0
 """Focal lengths over the picture's longer side: fields of view of 169 and 0.6 degrees."""
 ROUNDED = 1e-2
 """How far rounding may take the entries of a rotation times its transpose from the identity."""
+MOST_BYTES = 1 << 28
+"""Of one array of a file: cameras of a million frames and more."""
 MATRIX_STACK = 3
 """Dimensions of one matrix per frame."""
 _FIX = "write intrinsic (3,3) and extrinsic (4,4), or one of each per frame; height and width, whole numbers of pixels"
@@ -118,7 +120,7 @@ def _pixels(path: Path, name: str, value: np.ndarray | None, own: int) -> int:
 def _fields(path: Path) -> dict[str, Any]:
     regular_file(path, "an npz with intrinsic and extrinsic", _FIX)
     try:
-        with open_npz(path) as file:
+        with open_npz(path, most=MOST_BYTES) as file:
             wanted = ("intrinsic", "extrinsic", "height", "width")
             return {name: file[name] for name in file.files if name in wanted}
     except _DAMAGED as error:

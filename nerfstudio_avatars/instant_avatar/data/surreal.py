@@ -69,7 +69,7 @@ class SurrealDataParser(DataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
         if getattr(self, "_built", None) is None:
-            self._built = _build(self.config).tell()
+            self._built = read_scene(self.config).tell()
         recording = self._built.recording
         learned = set(recording.splits["train"])
         groups = ["training_pose" if frame in learned else "between_frames" for frame in recording.splits[split]]
@@ -79,14 +79,21 @@ class SurrealDataParser(DataParser):
         return self._built.outputs(split, groups)
 
 
-def _build(config: SurrealDataParserConfig) -> Scene:
+def read_scene(config: SurrealDataParserConfig) -> Scene:
+    """Reads a clip, compares its parts with each other, and turns it upright.
+
+    Raises:
+        DataError: a part is missing, damaged, or cannot belong to the others.
+    """
     clips = find_surreal_clips(Path(config.data), config.clip, config.novel_clips)
     body = _body(config, clips[0])
     betas = _betas(clips[0], body)
     placed = [place(clip, body, betas, config.tolerance_px) for clip in clips]
-    for clip, placement in zip(clips, placed, strict=True):
-        agreement = f"joints2D {placement.joints_px:.2f} px, body {placement.body_px:.2f} px"
-        print(f"surreal: {clip.name}, {len(clip)} frames, {clip.gender}; mean error of joints3D against {agreement}")
+    told = tuple(
+        f"{clip.name}, {len(clip)} frames, {clip.gender}: joints3D lie {placement.joints_px:.2f} px on average from "
+        f"joints2D, and {placement.body_px:.2f} px from the body's joints"
+        for clip, placement in zip(clips, placed, strict=True)
+    )
     first, count = placed[0].motion, sum(map(len, clips))
     motion = BodySequence(
         betas=betas,
@@ -111,6 +118,7 @@ def _build(config: SurrealDataParserConfig) -> Scene:
         read=(pictures := ClipPictures(clips)),
         masks=pictures.masks_of,
         novel_poses=novel,
+        notes=told,
     )
     return build_scene(
         recording,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,18 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import regular_file
 from nerfstudio_avatars.media.video_file import VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 
 COPY_AGAIN = "copy the clip's files again from the distribution"
 INFO = "_info.mat"
 NEEDED = ("pose", "shape", "gender", "zrot", "joints2D", "joints3D", "camLoc")
+MOST_ENTRIES = 10_000_000
+"""Of one array: a picture of 3000x3000, or poses of a hundred thousand frames."""
+LARGEST = 1e5
+"""No angle, length or place in a picture is larger."""
+PARTS = 24
 LARGEST_SPREAD = 1e-3
 """Largest spread of betas in a clip, which shows one person."""
 
@@ -71,6 +78,8 @@ class SurrealClip:
             if found[name].shape != (self.height, self.width) or found[name].dtype.kind not in "uif":
                 expected = f"numbers of shape ({self.height}, {self.width}), as the video"
                 raise DataError(path, f"{name} of shape {found[name].shape}", expected, COPY_AGAIN)
+            if kind == "segm" and not ((found[name] >= 0) & (found[name] <= PARTS)).all():
+                raise DataError(path, f"{name} with other labels", f"0, or a part from 1 to {PARTS}", COPY_AGAIN)
         return [found[name] for name in names]
 
 
@@ -90,6 +99,8 @@ def read_clip(info: Path) -> SurrealClip:
         for name, head in (("pose", (72,)), ("shape", (10,)), ("joints2D", (2, 24)), ("joints3D", (3, 24)))
     }
     zrot, gender = (_per_frame(info, name, fields[name], count) for name in ("zrot", "gender"))
+    if not np.isin(gender, (0, 1)).all():
+        raise DataError(info, f"gender {gender[0]:g}", "0 for female, 1 for male", COPY_AGAIN)
     if fields["camLoc"].size != 3:
         raise DataError(info, f"camLoc of shape {fields['camLoc'].shape}", "(3, 1), metres", COPY_AGAIN)
     if np.ptp(arrays["shape"], axis=0).max() > LARGEST_SPREAD or np.ptp(gender) > 0:
@@ -120,9 +131,11 @@ def _load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     """Reads the arrays in a MATLAB 5 file. Such files hold no code, and nothing they name is called."""
     import scipy.io
 
-    if not path.is_file():
-        raise DataError(path, "no such file", "mp4, _info.mat and _segm.mat of one clip, side by side", COPY_AGAIN)
+    regular_file(path, "mp4, _info.mat and _segm.mat of one clip, side by side", COPY_AGAIN)
     try:
+        for name, shape, _ in scipy.io.whosmat(path):
+            if name in names and math.prod(map(int, shape)) > MOST_ENTRIES:
+                raise ValueError(f"{name} of shape {shape}: the limit is {MOST_ENTRIES / 1e6:.0f} million numbers")
         return {key: np.asarray(value) for key, value in scipy.io.loadmat(path, variable_names=names).items()}
     except NotImplementedError as error:
         fix = "save it again in MATLAB with save(..., '-v7'), or in Python with scipy.io.savemat"
@@ -152,6 +165,8 @@ def _numbers(info: Path, name: str, value: np.ndarray) -> np.ndarray:
     if value.dtype.kind not in "uif" or not np.isfinite(value).all():
         found = f"{name} of type {value.dtype}" if value.dtype.kind not in "uif" else f"NaN or infinity in {name}"
         raise DataError(info, found, "finite numbers", COPY_AGAIN)
+    if np.abs(value).max(initial=0) > LARGEST:
+        raise DataError(info, f"{name} up to {np.abs(value).max():.3g}", "radians, metres and pixels", COPY_AGAIN)
     return value.astype(np.float64)
 
 

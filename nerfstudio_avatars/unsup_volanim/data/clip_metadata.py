@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.files import read_bytes
 
 SEPARATOR = "#"
 VOXCELEB_PARTS, TED_PARTS = 4, 3
@@ -53,15 +55,12 @@ def read_clip_table(path: Path) -> dict[ClipKey, ClipNote]:
     """
     fix = "take the table as it was published, or remove it: it is not needed"
     try:
-        with path.open(newline="", encoding="utf8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                columns = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise DataError(path, f"the columns {columns}", f"also {', '.join(missing)}", fix)
-            return dict(_note(row) for row in reader)
-    except OSError as error:
-        raise DataError(path, str(error), "a table of clips, .csv", "give its path, or leave it out") from error
+        reader = csv.DictReader(io.StringIO(read_bytes(path, "a table of clips, .csv", fix).decode("utf8"), newline=""))
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            columns = ", ".join(reader.fieldnames or ()) or "nothing"
+            raise DataError(path, f"the columns {columns}", f"also {', '.join(missing)}", fix)
+        return dict(_note(row) for row in reader)
     except (UnicodeDecodeError, csv.Error, ValueError, AttributeError, TypeError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "a table of clips, .csv", fix) from error
 

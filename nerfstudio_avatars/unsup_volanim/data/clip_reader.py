@@ -41,10 +41,11 @@ class ClipReader:
         table: the clips.
         size: side of the square frames, in pixels. Frames that are not square are cropped to their middle.
         cache_gb: memory for frames at that size, in gigabytes.
+        quiet: do not say that frames are cropped.
     """
 
-    def __init__(self, table: ClipTable, size: int, cache_gb: float = 1.0) -> None:
-        self.table, self.size, self._cache_gb = table, size, cache_gb
+    def __init__(self, table: ClipTable, size: int, cache_gb: float = 1.0, quiet: bool = False) -> None:
+        self.table, self.size, self._cache_gb, self._quiet = table, size, cache_gb, quiet
         self._forget()
 
     def read(self, clip: int, frame: int) -> Frame:
@@ -82,7 +83,7 @@ class ClipReader:
         return self
 
     def __getstate__(self) -> dict:
-        return {"table": self.table, "size": self.size, "_cache_gb": self._cache_gb}
+        return {"table": self.table, "size": self.size, "_cache_gb": self._cache_gb, "_quiet": self._quiet}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -94,7 +95,7 @@ class ClipReader:
         self._videos: dict[str, VideoFile] = {}
         self._open: OrderedDict[str, VideoFile] = OrderedDict()
         self._files: OrderedDict[str, list[Path]] = OrderedDict()
-        self._cropping = False
+        self._cropping = self._quiet
 
     # Pictures ---------------------------------------------------------------------------------------------------------
 

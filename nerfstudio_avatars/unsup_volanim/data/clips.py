@@ -98,10 +98,17 @@ class Clips:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], root: Path) -> Clips:
-        """Rebuilds the clips from `state`, with frames if the data exist."""
+        """Rebuilds the clips from `state`, with frames if the data exist.
+
+        Raises:
+            ValueError: a clip lies outside of the folder.
+        """
 
         def placed(path: str | None) -> str | None:
-            return None if path is None else os.path.normpath(root / path)
+            place = None if path is None else os.path.normpath(root / path)
+            if place is not None and not Path(place).is_relative_to(os.path.normpath(root)):
+                raise ValueError(f"a clip at {path!r:.80}, outside of the folder of the data")
+            return place
 
         clips = [Clip(**{**one, "path": placed(one["path"]), "mask": placed(one["mask"])}) for one in state["clips"]]
         found = cls(

@@ -82,6 +82,22 @@ def test_masks_that_are_not_the_bodys_are_refused_with_figures(tmp_path, drawn, 
         _check(_recording(tmp_path, motion, spoil(masks)))
 
 
+@pytest.mark.parametrize("shift", [-3, 3])
+def test_masks_of_a_few_frames_earlier_or_later_are_known_where_the_person_moves(tmp_path, drawn, shift):
+    """The person walks through the picture; standing in one place, a shift of frames is hardly seen."""
+    motion, _ = drawn
+    along = torch.linspace(-1.1, 1.1, FRAMES)[:, None] * torch.tensor([1.0, 0.0, 0.0])
+    motion = replace(motion, transl=motion.transl + along)
+    person, camera = DemoPerson(torch.zeros(10)), Camera(intrinsic(SIZE), np.eye(4), SIZE, SIZE)
+    order = np.arange(FRAMES) + shift
+    masks = [
+        (person.hits(motion.state(int(frame)), camera)[0].face >= 0).astype(np.uint8) * 255
+        for frame in order.clip(0, FRAMES - 1)
+    ]
+    with pytest.raises(DataError, match=f"masks 3 frames {'later' if shift > 0 else 'earlier'}"):
+        _check(_recording(tmp_path, motion, masks))
+
+
 def _camera(scale=1.0, focal=1.0):
     matrix = intrinsic(SIZE)
     matrix[:2] *= scale

@@ -98,7 +98,7 @@ def test_when_all_clips_are_gone_the_reason_is_told(clips):
             manager.next_train(step)
 
 
-@pytest.mark.parametrize("ending", ["mov", "avi", "mkv", "m4v", "mpg", "3gp", "MTS", "MP4"])
+@pytest.mark.parametrize("ending", ["mov", "avi", "mkv", "webm", "m4v", "mpg", "3gp", "MTS", "MP4"])
 def test_videos_of_every_usual_ending_are_clips(clips, ending):
     import subprocess
 
@@ -106,7 +106,7 @@ def test_videos_of_every_usual_ending_are_clips(clips, ending):
 
     source = clips / "train" / "id1#v#0#12.mp4"
     kind = {"MTS": "mpegts", "MP4": "mp4"}.get(ending)
-    codec = {"mpg": "mpeg1video", "MTS": "mpeg2video"}.get(ending, "mpeg4")
+    codec = {"mpg": "mpeg1video", "MTS": "mpeg2video", "webm": "libvpx-vp9"}.get(ending, "mpeg4")
     size = ["-s", "176x144"] if ending == "3gp" else []
     named = ["-f", kind] if kind else []
     target = clips / "train" / f"id7#v#0#12.{ending}"
