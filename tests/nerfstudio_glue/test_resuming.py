@@ -12,6 +12,7 @@ import pytest
 import torch
 from recorded_training import losses_of
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, read_checkpoint, step_of
 from nerfstudio_avatars.nerfstudio_glue.random_state import random_state, restore_random_state
 
@@ -92,6 +93,19 @@ def test_random_numbers_of_every_kind_go_on_where_they_were():
     seed_everything(4)
     restore_random_state(state)
     assert [drawn() for _ in range(3)] == expected
+
+
+def test_a_checkpoint_of_another_method_or_of_other_sizes_is_refused_with_both_named(
+    person_data, small_person, person_config, volanim_config, tmp_path
+):
+    config = small_person(person_data, tmp_path)
+    config.load_dir = volanim_config.parent / "nerfstudio_models"
+    with pytest.raises(UserError, match=r"unsup-volanim-tiny\).*this training's instant-avatar-cpu"):
+        config.setup().setup()
+    config.load_dir = person_config.parent / "nerfstudio_models"
+    config.pipeline.model.avatar.field.log2_table_size -= 1
+    with pytest.raises(UserError, match=r"table` \(\d+, 2\) instead of \(\d+, 2\)"):
+        config.setup().setup()
 
 
 @pytest.mark.slow
