@@ -195,9 +195,9 @@ def person_data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_person() -> Callable[..., AvatarTrainerConfig]:
-    """`small_person(data, output)`: how to train a very small `instant-avatar-cpu`."""
+    """`small_person(data, output)`: how to train a very small `instant-avatar-cpu`; larger cells are set up sooner."""
 
-    def build(data: Path, output: Path, name: str = "run", steps: int = 24) -> AvatarTrainerConfig:
+    def build(data: Path, output: Path, name: str = "run", steps: int = 24, cell: float = 0.1) -> AvatarTrainerConfig:
         from nerfstudio_avatars.methods import instant_avatar_cpu
 
         config = deepcopy(instant_avatar_cpu.config)
@@ -207,7 +207,7 @@ def small_person() -> Callable[..., AvatarTrainerConfig]:
         config.logging.local_writer.enable = False
         manager, model = config.pipeline.datamanager, config.pipeline.model
         manager.data, manager.rays_per_frame = data, 128
-        model.avatar.cell_size, model.avatar.field.levels, model.avatar.field.log2_table_size = 0.05, 6, 12
+        model.avatar.cell_size, model.avatar.field.levels, model.avatar.field.log2_table_size = cell, 6, 12
         model.occupancy_warmup, model.smooth_poses = 8, False
         return config
 
@@ -217,7 +217,7 @@ def small_person() -> Callable[..., AvatarTrainerConfig]:
 @pytest.fixture(scope="session")
 def person_config(person_data, small_person, tmp_path_factory) -> Path:
     """The config.yml of a person who was hardly trained, by nerfstudio's trainer."""
-    config = small_person(person_data, tmp_path_factory.mktemp("person") / "runs")
+    config = small_person(person_data, tmp_path_factory.mktemp("person") / "runs", cell=0.05)
     config.save_config()
     trainer = config.setup()
     trainer.setup()

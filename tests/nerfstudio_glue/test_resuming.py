@@ -103,6 +103,7 @@ def test_a_checkpoint_of_another_method_or_of_other_sizes_is_refused_with_both_n
     with pytest.raises(UserError, match=r"unsup-volanim-tiny\).*this training's instant-avatar-cpu"):
         config.setup().setup()
     config.load_dir = person_config.parent / "nerfstudio_models"
+    config.pipeline.model.avatar.cell_size = 0.05
     config.pipeline.model.avatar.field.log2_table_size -= 1
     with pytest.raises(UserError, match=r"table` \(\d+, 2\) instead of \(\d+, 2\)"):
         config.setup().setup()
