@@ -3,8 +3,8 @@
 
 const BUTTONS = {
   " ": ["Pause", "Play"],
-  ",": ["Previous frame"],
-  ".": ["Next frame"],
+  ",": ["Previous"],
+  ".": ["Next"],
   Home: ["Front view"],
 };
 

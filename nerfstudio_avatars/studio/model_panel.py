@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import viser
+from nerfstudio.viewer.viewer_elements import ViewerElement
 
 from nerfstudio_avatars.studio.model_show import ModelShow
 from nerfstudio_avatars.studio.transport import Transport
@@ -20,17 +21,22 @@ class ModelPanel:
     """
 
     def __init__(self, server: viser.ViserServer, show: ModelShow, changed: Callable[[], None]) -> None:
-        self._show = show
+        self._show, self._changed = show, changed
         self._output = server.gui.add_dropdown("Output", show.outputs, "rgb", hint="What is shown.")
         self._transport = Transport(server, show, changed)
         for _path, element in show.elements:
             element.install(server)
-            element.cb_hook = lambda _: changed()
+            element.cb_hook = self._control
 
         @self._output.on_update
         def _(_: viser.GuiEvent) -> None:
             show.output = self._output.value
             changed()
+
+    def _control(self, _: ViewerElement) -> None:
+        self._show.choose_clip()
+        self._transport.refresh()
+        self._changed()
 
     def refresh(self) -> None:
         """Shows what there is, and where the clip stands now."""

@@ -37,8 +37,9 @@ class ModelShow:
         self.model = model
         self._model_lock = lock or threading.Lock()
         self.lock = threading.RLock()
-        first = model.clips.table[0]
-        self.playback = Playback(first.frames, first.fps)
+        self._clip: int | None = -1
+        self.playback = Playback(1, 25.0)
+        self.choose_clip()
         self.output = "rgb"
         self.outputs: tuple[str, ...] = ("rgb",)
 
@@ -51,6 +52,15 @@ class ModelShow:
     def moving(self) -> bool:
         """Whether the clip plays."""
         return self.playback.playing and self.playback.last > 0
+
+    def choose_clip(self) -> None:
+        """Plays the clip that the model's controls say, from its start if it is another one."""
+        with self.lock:
+            clip = self.model.controls.driving()
+            if clip != self._clip:
+                driving, before = self.model.clips.table[clip or 0], self.playback
+                self._clip = clip
+                self.playback = Playback(driving.frames, driving.fps, 0.0, before.playing, before.speed, before.loop)
 
     def advance(self, seconds: float) -> None:
         """Lets time pass."""

@@ -13,7 +13,7 @@ def serve_run(path: Path, host: str, port: int, open_browser: bool) -> None:
     """Serves the page until the process is stopped.
 
     Args:
-        path: the run's folder, or the config.yml in it.
+        path: the run's folder, the config.yml in it, or a portable avatar.
         host: address to listen on.
         port: to listen on; the next free one is taken if it is in use.
         open_browser: whether to open the page here.
@@ -31,7 +31,7 @@ def serve_run(path: Path, host: str, port: int, open_browser: bool) -> None:
 
     options = ViewerConfig(websocket_host=host, websocket_port=port)
     page = Page(show_of(run.model), run.config.path, options)
-    print(f"Looking at {run.config.path.parent}: {page.address}\nCtrl-C ends it.", flush=True)
+    print(f"Looking at {path}: {page.address}\nCtrl-C ends it.", flush=True)
     if open_browser and _has_screen():
         webbrowser.open(page.address)
     try:

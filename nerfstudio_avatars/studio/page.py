@@ -15,6 +15,7 @@ import viser
 import viser.transforms as vtf
 from nerfstudio.configs.base_config import ViewerConfig
 
+from nerfstudio_avatars.export import PORTABLE
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
 from nerfstudio_avatars.studio.camera_path_panel import add_camera_paths
 from nerfstudio_avatars.studio.handles import SCALE
@@ -40,7 +41,7 @@ class Page:
 
     Args:
         show: what is drawn.
-        config: the run's config.yml.
+        config: the run's config.yml, or the file of a portable avatar; what is saved goes into its folder.
         options: where to listen.
         trainer: if a training runs.
     """
@@ -60,7 +61,7 @@ class Page:
         self.server.gui.configure_theme(
             control_layout="collapsible", show_logo=False, show_share_button=False, brand_color=(40, 110, 160)
         )
-        self.server.gui.set_panel_label(config.parent.parent.parent.name or "avatar")
+        self.server.gui.set_panel_label(config.stem if config.suffix == PORTABLE else config.parents[2].name)
         self.loop = RenderLoop(show, self._send)
         self.loop.schedule.training = trainer is not None
         self._refreshed = 0.0

@@ -10,7 +10,7 @@ import viser
 
 from nerfstudio_avatars.studio.playback import Playback
 
-BACK, ON = "Previous frame", "Next frame"
+BACK, ON = "Previous", "Next"
 SPEEDS = (0.1, 2.0, 0.05)
 """Slowest and fastest speed, and the step between two."""
 

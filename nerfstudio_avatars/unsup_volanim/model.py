@@ -398,16 +398,15 @@ class UnsupVolanimModel(Model):
         return self.clips.train_rows()
 
     def _asked_for(self, camera: Cameras) -> tuple[int, int]:
-        """Driving clip and frame: from the controls, the camera, its time in the first clip, or the clicked camera."""
+        """Driving clip and frame: the camera's own, its time in the clip that the controls or nobody chose (the first),
+        or the clicked camera's."""
         chosen = self.controls.driving()
-        if chosen is not None:
-            clip, share = chosen
-            return clip, round(share * (self.clips.table[clip].frames - 1))
         metadata = camera.metadata or {}
-        if "clip" in metadata:
+        if chosen is None and "clip" in metadata:
             return int(metadata["clip"].flatten()[0]), int(metadata["frame"].flatten()[0])
-        if camera.times is not None:
-            return 0, round(float(camera.times.flatten()[0]) * (self.clips.table[0].frames - 1))
+        if chosen is not None or camera.times is not None:
+            clip, share = chosen or 0, 0.0 if camera.times is None else float(camera.times.flatten()[0])
+            return clip, round(share * (self.clips.table[clip].frames - 1))
         if "cam_idx" in metadata:
             clip, frame = self._train_rows[int(metadata["cam_idx"])].tolist()
             return clip, frame

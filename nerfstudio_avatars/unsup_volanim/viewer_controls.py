@@ -17,7 +17,7 @@ LISTED = 500
 
 
 class AnimationControls(nn.Module):
-    """Controls for identity, driving clip and frame, yaw and parts. Without a viewer they keep their initial values."""
+    """Controls for identity, driving clip, yaw and parts. Without a viewer they keep their initial values."""
 
     def __init__(self, identities: list[str], clips: list[str], parts: int) -> None:
         super().__init__()
@@ -25,9 +25,6 @@ class AnimationControls(nn.Module):
         self._clips = {name: number for number, name in enumerate(clips[:LISTED])}
         self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities, *RANDOM])
         self.clip = ViewerDropdown("Driving clip", BY_CAMERA, [BY_CAMERA, *self._clips])
-        self.frame = ViewerSlider(
-            "Driving frame", 0.0, 0.0, 100.0, 0.5, hint="Position in the driving clip, in percent"
-        )
         self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Angle to turn the object by, in degrees")
         self._part_count = parts
         for part in range(parts if parts > 1 else 0):
@@ -42,10 +39,9 @@ class AnimationControls(nn.Module):
         name = self.identity.value
         return int(name.partition(":")[2]) if name in RANDOM and name not in self._identities else None
 
-    def driving(self) -> tuple[int, float] | None:
-        """Clip and position in it from 0 to 1; None for that of the camera."""
-        clip = self._clips.get(self.clip.value)
-        return None if clip is None else (clip, self.frame.value / 100)
+    def driving(self) -> int | None:
+        """The chosen clip, whose frame the camera's time says; None for the camera's."""
+        return self._clips.get(self.clip.value)
 
     def yaw_radians(self) -> float:
         """Further turn of the object, in radians."""

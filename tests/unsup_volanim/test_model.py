@@ -260,7 +260,7 @@ def test_the_camera_its_time_or_the_clicked_one_say_what_drives(model, camera):
 
 def test_the_viewers_controls_come_before_the_camera(model, camera):
     set_to(model.controls.clip, model.controls.clip.options[3])
-    set_to(model.controls.frame, 100.0)
+    camera.times = torch.tensor([[1.0]])
     assert model._asked_for(camera) == (2, 15)
     as_driven = model.get_outputs_for_camera(camera)["rgb"]
     set_to(model.controls.identity, model.controls.identity.options[2])

@@ -23,12 +23,11 @@ def test_untouched_they_leave_everything_to_the_camera(controls):
     assert controls.yaw_radians() == 0 and controls.visible_parts() is None
 
 
-def test_names_become_numbers_and_percents_shares(controls):
+def test_names_become_numbers_and_degrees_radians(controls):
     set_to(controls.identity, "bert")
     set_to(controls.clip, "nod")
-    set_to(controls.frame, 25.0)
     set_to(controls.yaw, 30.0)
-    assert controls.identity_number() == 1 and controls.driving() == (2, 0.25)
+    assert controls.identity_number() == 1 and controls.driving() == 2
     assert controls.yaw_radians() == pytest.approx(math.pi / 6)
 
 
@@ -63,7 +62,7 @@ def test_nerfstudio_finds_them_all(controls):
     from nerfstudio.viewer.viewer_elements import ViewerElement
 
     found = {path for path, _ in parse_object(controls, ViewerElement, "controls")}
-    assert found == {f"controls/{name}" for name in ("identity", "clip", "frame", "yaw", "part_0", "part_1", "part_2")}
+    assert found == {f"controls/{name}" for name in ("identity", "clip", "yaw", "part_0", "part_1", "part_2")}
 
 
 def test_they_are_no_part_of_a_checkpoint(controls):
