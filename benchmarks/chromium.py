@@ -47,15 +47,18 @@ def open_page(address: str, width: int = 900, height: int = 700) -> Iterator[Pag
         address: to open.
         width, height: of the window, in pixels.
     """
+    from websockets.sync.client import connect
+
     program = find_chromium()
     assert program is not None
     with tempfile.TemporaryDirectory() as folder:
         command = [program, *OPTIONS, f"--user-data-dir={folder}", f"--window-size={width},{height}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            page = Page(_socket_address(Path(folder)), Path(folder) / "downloads")
-            page.go_to(address)
-            yield page
+            with connect(_socket_address(Path(folder)), max_size=None) as socket:
+                page = Page(socket, Path(folder) / "downloads")
+                page.go_to(address)
+                yield page
         finally:
             process.kill()
             process.wait()
@@ -81,19 +84,17 @@ class Page:
     """What is open in the browser.
 
     Args:
-        socket: address of its DevTools.
+        socket: to its DevTools.
         downloads: the folder that files are saved in.
     """
 
-    def __init__(self, socket: str, downloads: Path) -> None:
-        from websockets.sync.client import connect
-
+    def __init__(self, socket: Any, downloads: Path) -> None:
         self.downloads = downloads
         self.requests: list[str] = []
         """Addresses that the page has asked for."""
         self.complaints: list[str] = []
         """Errors in the page, and what its own policy has refused."""
-        self._socket = connect(socket, max_size=None)
+        self._socket = socket
         self._number = 0
         for domain in ("Page", "Runtime", "Network", "Log", "DOM"):
             self.command(f"{domain}.enable")
