@@ -24,6 +24,7 @@ LOOK = ViewerCameraMessage((0.5**0.5, -(0.5**0.5), 0, 0), (0, -40, 0), 0.6, 1.0,
 def trainer(person_config, tmp_path, monkeypatch):
     """Of a small person, before its first step. Each step is shown."""
     monkeypatch.setattr(schedule, "TRAINING_SECONDS", (0.0, 0.1))
+    monkeypatch.setattr(schedule, "TRAINING_SHARE", 1e9)
     config = deepcopy(read_config(person_config))
     config.output_dir, config.vis, config.max_num_iterations = tmp_path, "viewer", 12
     config.viewer.websocket_port, config.viewer.quit_on_train_completion = 7451, True
