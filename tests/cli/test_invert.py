@@ -1,7 +1,10 @@
 """Identity files: found, written, read back, and refused."""
 
+import errno
+import os
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from PIL import Image
 
 from nerfstudio_avatars.avatars import identity as identities
+from nerfstudio_avatars.avatars.driving import chosen_identity
 from nerfstudio_avatars.avatars.identity import find_identity, load_identity, save_identity, volanim_model
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.cli.invert import Invert
@@ -72,6 +76,27 @@ def test_steps_are_the_runs_unless_said_otherwise(volanim_config, pictures):
     assert seen[-1] == 16 and clip.code.shape == (3,)
 
 
+def test_masks_that_show_nothing_are_refused_before_anything_is_fitted(volanim_config, pictures, tmp_path):
+    run = load_run(volanim_config)
+    run.model.invert = lambda *_: pytest.fail("nothing can be fitted")
+    black, white = tmp_path / "black.png", tmp_path / "white.png"
+    for path, level in ((black, 0), (white, 255)):
+        Image.new("L", (32, 32), level).save(path)
+    for masks in ((black, black), (white, black)):
+        with pytest.raises(DataError, match=r"(?s)black\.png.*without a white pixel.*leave --mask out"):
+            find_identity(run, pictures, masks)
+    transparent = tmp_path / "me.png"
+    Image.new("RGBA", (32, 32), (90, 90, 90, 0)).save(transparent)
+    with pytest.raises(DataError, match="me.png"):
+        find_identity(run, (transparent,))
+
+
+@pytest.mark.parametrize("name", ["random:" + "9" * 5000, "random:-1", "random:", "random:1.5", "random:" + "9" * 19])
+def test_numbers_of_random_identities_are_numbers(volanim_config, name):
+    with pytest.raises(UserError, match="at most 18 digits"):
+        chosen_identity(load_run(volanim_config).model, name)
+
+
 def test_saved_and_loaded_they_are_equal(identity, tmp_path):
     save_identity(identity, tmp_path / "a.npz")
     cube, pose = load_identity(tmp_path / "a.npz", PARTS)
@@ -83,11 +108,12 @@ def test_saved_and_loaded_they_are_equal(identity, tmp_path):
 def test_a_failed_save_leaves_what_was_there(identity, tmp_path, monkeypatch):
     save_identity(identity, tmp_path / "a.npz")
 
-    def full(file, **_):
-        file.write(b"half")
-        raise OSError("No space left on device")
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match="No space"):
         save_identity(identity, tmp_path / "a.npz")
     assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
