@@ -1,16 +1,20 @@
 """What is read is a file and what is written is whole, in JSON that every reader understands."""
 
+import errno
+import gc
 import json
 import math
 import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import nerfstudio_avatars
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.errors import DataError, UserError
-from nerfstudio_avatars.files import check_file, check_folder, read_bytes, regular_file, write_json
+from nerfstudio_avatars.files import check_file, check_folder, read_bytes, regular_file, write_json, write_npz
 
 
 def test_what_is_no_number_becomes_null(tmp_path):
@@ -101,3 +105,27 @@ def test_only_regular_files_are_opened_and_nothing_blocks(tmp_path, monkeypatch)
         assert regular_file(Path(name)) == Path(name) and read_bytes(Path(name)) == b"abc"
     with pytest.raises(DataError, match="more than 0 MB"):
         read_bytes(Path("file"), most=2)
+
+
+def test_arrays_are_written_whole_and_a_full_disk_is_heard_of_once(tmp_path, monkeypatch, recwarn):
+    write_npz(tmp_path / "new" / "a.npz", a=np.arange(3), name=np.str_("one"))
+    with np.load(tmp_path / "new" / "a.npz") as read:
+        assert read["a"].tolist() == [0, 1, 2] and str(read["name"]) == "one"
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_npz(tmp_path / "b.npz", a=np.arange(3))
+    gc.collect()
+    assert os.listdir(tmp_path) == ["new"] and not recwarn.list
+
+
+def test_arrays_are_written_by_the_one_writer():
+    """numpy's own leaves an unfinished archive behind, which complains when it is collected."""
+    package = Path(nerfstudio_avatars.__file__).parent
+    found = {
+        path.name for path in package.rglob("*.py") if "savez" in path.read_text("utf8").replace("numpy.savez", "")
+    }
+    assert found == {"files.py", "pose_files.py"}, "the second one writes to memory"

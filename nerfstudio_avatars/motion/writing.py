@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.motion.bvh_writer import bvh_text
 from nerfstudio_avatars.motion.gltf_writer import GltfWriter, add_animation, add_skeleton
 from nerfstudio_avatars.motion.loading import out_of_world
@@ -83,12 +84,11 @@ def _write_amass(motion: BodySequence, path: Path) -> None:
     betas = np.zeros(_AMASS_BETAS)
     # The stand-in's shape coefficients mean another thing.
     betas[:10] = 0 if motion.body == "standin" else motion.betas.numpy()
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            poses=poses,
-            trans=motion.transl.double().numpy(),
-            betas=betas,
-            gender=np.str_(motion.gender),
-            mocap_framerate=np.float64(motion.fps),
-        )
+    write_npz(
+        path,
+        poses=poses,
+        trans=motion.transl.double().numpy(),
+        betas=betas,
+        gender=np.str_(motion.gender),
+        mocap_framerate=np.float64(motion.fps),
+    )
