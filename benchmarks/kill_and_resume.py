@@ -241,13 +241,16 @@ def compared(
 ) -> dict[str, Any]:
     """How a resumed run differs from the undisturbed one."""
     again, learnt = runs.losses(name), runs.weights(name)
-    first = min(again)
+    # A training that was killed after its last checkpoint has no step left to do.
+    first = min(again, default=runs.steps)
     whole = again.keys() == set(range(first, runs.steps)) and learnt.keys() == weights.keys()
     terms = ((again[step], losses[step]) for step in again)
     return {
         "first": first,
         "whole": whole and all(ours.keys() == theirs.keys() for ours, theirs in terms),
-        "losses": max(abs(value - losses[step][key]) for step in again for key, value in again[step].items()),
+        "losses": max(
+            (abs(value - losses[step][key]) for step in again for key, value in again[step].items()), default=0.0
+        ),
         "weights": max(float((learnt[key] - weights[key]).abs().max()) for key in weights),
         "left": len(runs.unfinished(name)),
     }

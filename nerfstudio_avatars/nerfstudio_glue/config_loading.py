@@ -62,4 +62,5 @@ def trained_again_here(config: AvatarTrainerConfig, typed: TrainerConfig) -> Non
         config.vis = typed.vis
     if typed.data is not None:
         config.data = config.pipeline.datamanager.data = typed.data
-    config.output_dir, config.timestamp = typed.output_dir, typed.timestamp
+    for name in ("output_dir", "timestamp", "load_dir", "load_step", "load_checkpoint"):
+        setattr(config, name, getattr(typed, name))

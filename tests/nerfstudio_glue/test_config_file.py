@@ -305,11 +305,12 @@ def test_what_is_trained_again_stays_on_this_computer_and_where_the_command_line
     monkeypatch.setattr(train, "launch", lambda **options: begun.append(options["config"]))
     typed = copy.deepcopy(our_methods()["instant-avatar-cpu"])
     typed.load_config, typed.output_dir, typed.data = sent, tmp_path / "mine", tmp_path / "data"
+    typed.load_dir = tmp_path / "models"
     train.main(typed)
     (config,) = begun
     assert config.steps_per_save == 123 and config.machine.seed == 7, "what is about the method is the file's"
     assert config.output_dir == tmp_path / "mine" and config.timestamp not in ("over-yours", "{timestamp}")
-    assert config.pipeline.datamanager.data == tmp_path / "data"
+    assert config.pipeline.datamanager.data == tmp_path / "data" and config.load_dir == tmp_path / "models"
     assert (config.viewer.websocket_host, config.viewer.make_share_url) == ("127.0.0.1", False)
     assert config.vis == "viewer+tensorboard" and config.machine.dist_url == "auto"
     assert sorted(os.listdir(tmp_path)) == ["mine", "sent.yml"]
