@@ -63,10 +63,10 @@ def main() -> None:
     options = parser.parse_args()
     if find_chromium() is None:
         raise SystemExit("Chromium is not installed (apt-get install chromium).")
-    own = trained_run(options.runs)
     found: dict[str, object] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
-    found |= of_a_page(options.load_config or own)
+    found |= of_a_page(options.load_config or trained_run(options.runs))
     if options.steps:
+        trained_run(options.runs)
         found |= of_a_training(options.runs, options.steps)
     print(json.dumps(found, indent=2))
 
@@ -84,7 +84,8 @@ def of_a_page(run: Path) -> dict[str, float]:
         orbit = orbiting(page)
         page.still_picture(SIDE)
         page.click("Motion", "[role=tab]")
-        page.click("Play")
+        # Chosen, a motion plays.
+        page.choose("Motion", "training video")
         time.sleep(2)
         play = rate(page.pictures_during(SECONDS))
     return {
@@ -100,12 +101,14 @@ def of_a_page(run: Path) -> dict[str, float]:
 def slider_waits(page: Page) -> list[tuple[float, float]]:
     """Milliseconds from a change of a joint to the first picture, and to the sharp one."""
     page.click("Pose", "[role=tab]")
+    page.unfold("Left arm")
     page.type_number("left_elbow y", -10)
     page.still_picture(SIDE)
     waits = []
     for repeat in range(REPEATS):
         count, begin = page.run("window.pictures.length"), page.run("performance.now()")
         page.type_number("left_elbow y", -20 - 10 * repeat)
+        page.wait(f"window.pictures.length > {count}")
         page.still_picture(SIDE)
         times = page.run(f"window.pictures.slice({count}).map((one) => one.at - {begin})")
         waits.append((times[0], times[-1]))

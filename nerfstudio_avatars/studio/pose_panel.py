@@ -13,6 +13,7 @@ import viser
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.studio.handles import Handles
+from nerfstudio_avatars.studio.key_pose_panel import KeyPosePanel
 from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.pose_editor import LIMBS, PoseEditor
@@ -65,6 +66,7 @@ class PosePanel:
                         self._sliders[joint, axis] = self._slider(gui, joint, axis)
                 reset = gui.add_button(f"Reset {limb.lower()}")
                 reset.on_click(partial(self._clicked, partial(PoseEditor.reset, joints=joints)))
+        KeyPosePanel(server, show, changed)
         with gui.add_folder("Keep"):
             name = gui.add_text("Name", "pose", hint=f"The pose is saved in {folder}.")
             save = gui.add_button("Save pose", icon=viser.Icon.DEVICE_FLOPPY)

@@ -79,6 +79,8 @@ class Session:
         """Adds a motion in the world frame, with the betas of the person; one of the same name is replaced."""
         with self.lock:
             self._clips[name] = Clip.of(motion)
+            if name == self.chosen:
+                self._start(name)
 
     def has(self, name: str) -> bool:
         """Whether something of this name can be chosen."""
@@ -96,9 +98,12 @@ class Session:
             if name == self.chosen:
                 return
             self._blend = self.state(), 0.0
-            before, self.chosen = self.playback, name
-            clip = self.clip
-            self.playback = Playback(clip.frames, clip.fps, 0.0, before.playing, before.speed, before.loop)
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        before, self.chosen = self.playback, name
+        clip = self.clip
+        self.playback = Playback(clip.frames, clip.fps, 0.0, before.playing, before.speed, before.loop)
 
     def edit(self) -> PoseEditor:
         """The editor, holding what is shown now: whoever turns a joint goes on from there."""

@@ -46,6 +46,14 @@ def test_one_motion_moves_into_the_next_without_a_jump(session, walk):
     assert not session.moving
 
 
+def test_a_motion_that_is_replaced_while_it_is_shown_starts_again(session):
+    session.add("mine", load_motion("walk"))
+    session.choose("mine")
+    session.playback.seek(30)
+    session.add("mine", load_motion("run")[0:10])
+    assert (session.playback.frames, session.playback.position) == (10, 0.0)
+
+
 def test_in_place_the_pelvis_stays_above_the_origin(session, walk, standin):
     session.put_in("in place")
     for frame in (0, 15, 38):
