@@ -190,7 +190,7 @@ def _camera(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
     try:
         camera = load_pickle_safely(path)
         focal, centre, rotation, shift, distortion = (
-            np.asarray(camera[f"camera_{name}"], np.float64).reshape(size)
+            _real(camera[f"camera_{name}"]).reshape(size)
             for name, size in (("f", 2), ("c", 2), ("rt", 3), ("t", 3), ("k", 5))
         )
         height, width = int(camera["height"]), int(camera["width"])
@@ -207,6 +207,14 @@ def _camera(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
     intrinsic[:2, 2] = centre
     check_cameras(path, intrinsic[None], extrinsic[None], height, width, COPY_AGAIN)
     return intrinsic, extrinsic, distortion, height, width
+
+
+def _real(value: Any) -> np.ndarray:
+    """Numbers as float64."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "fiu":
+        raise TypeError(f"numbers of type {numbers.dtype}")
+    return numbers.astype(np.float64)
 
 
 def _read_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
