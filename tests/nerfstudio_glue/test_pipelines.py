@@ -170,7 +170,11 @@ def test_two_processes_learn_what_one_learns(head_clips, small_volanim, tmp_path
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     running = [
         subprocess.Popen(
             [sys.executable, __file__, json.dumps([str(tmp_path), rank, 2, port])],
