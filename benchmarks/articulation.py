@@ -18,8 +18,9 @@ import torch
 import tyro
 from dense_search import DenseSearch
 
-from nerfstudio_avatars.instant_avatar.articulation.binning import bin_cells
-from nerfstudio_avatars.instant_avatar.articulation.broyden import TransformGrid, broyden_unpose, pack_roots
+from nerfstudio_avatars.instant_avatar.articulation.binning import bin_all
+from nerfstudio_avatars.instant_avatar.articulation.broyden import TransformGrid, unpose_in_grid
+from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.articulation.snarf import unpose
@@ -73,17 +74,21 @@ def broyden_recall(person: StandIn, volume: WeightVolume, std: float, options: O
         grid = TransformGrid.of_pose(volume, transforms)
         start = start[grid.contains(start)]
         x_posed = grid.warp(start)
-        roots, valid, _ = broyden_unpose(x_posed, transforms, volume)
-        distance = torch.where(valid, (roots - start[:, None]).norm(dim=-1), torch.inf)
-        found += int((distance.amin(1) < 1e-3).sum())
+        roots, point, _ = unpose_in_grid(x_posed, grid)
+        found += point[(roots - start[point]).norm(dim=-1) < 1e-3].unique().numel()
         total += len(start)
     return found / total
 
 
 def cells_roots(x_posed: torch.Tensor, transforms: torch.Tensor, volume: SkinningVolume) -> Roots:
     """All canonical roots, from the pose on."""
+    return unpose(x_posed, binned(volume, transforms), volume)
+
+
+def binned(volume: SkinningVolume, transforms: torch.Tensor) -> PosedCells:
+    """All cells in a pose."""
     everywhere = torch.ones(len(volume.cells), dtype=torch.bool)
-    return unpose(x_posed, bin_cells(volume.pose_nodes(transforms), volume.cells, everywhere), volume)
+    return bin_all(volume.pose_nodes(transforms)[None], volume.cells, everywhere, 0.025)[0]
 
 
 def main(options: Options) -> None:
@@ -97,17 +102,14 @@ def main(options: Options) -> None:
 
     pose = person.random_pose(MILD, 0)
     transforms = person.transforms(pose)
-    everywhere = torch.ones(len(volume.cells), dtype=torch.bool)
     many, few = (person.points_near(pose, n, 0) for n in (options.timed_points, options.timed_points_torch))
-    posed = bin_cells(volume.pose_nodes(transforms), volume.cells, everywhere)
-    prepare = median_seconds(
-        lambda: bin_cells(volume.pose_nodes(transforms), volume.cells, everywhere), options.repetitions
-    )
+    posed = binned(volume, transforms)
+    prepare = median_seconds(lambda: binned(volume, transforms), options.repetitions)
     fast = len(many) / median_seconds(lambda: unpose(many, posed, volume), options.repetitions)
     os.environ["NERFSTUDIO_AVATARS_BACKEND"] = "torch"
     plain = len(few) / median_seconds(lambda: unpose(few, posed, volume), options.repetitions)
     slow = len(few) / median_seconds(
-        lambda: pack_roots(*broyden_unpose(few, transforms, papers)), max(options.repetitions // 2, 3)
+        lambda: unpose_in_grid(few, TransformGrid.of_pose(papers, transforms)), max(options.repetitions // 2, 3)
     )
     print(
         json.dumps(

@@ -45,22 +45,22 @@ def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     posed = avatar.pose(transforms)
     origins, directions = camera_rays(camera)
     rays = origins.reshape(-1, 3), directions.reshape(-1, 3)
-    scene = posed.cells, avatar.volume, avatar.occupancy.cached(), avatar.march_settings
+    space = avatar.space_around(posed)
     field = avatar.field, avatar.density_rule
     chunks = list(zip(*(x.split(model.config.eval_num_rays_per_chunk) for x in rays), strict=True))
     seen = model.get_outputs_for_camera(camera)
 
     def march_all() -> int:
-        return sum(len(march(o, d, torch.full((len(o),), 0.5), *scene).t) for o, d in chunks)
+        return sum(len(march(o, d, torch.full((len(o),), 0.5), space).t) for o, d in chunks)
 
     def unfused() -> torch.Tensor:
-        return torch.cat([picture._render_torch(o, d, *scene, *field) for o, d in chunks])
+        return torch.cat([picture._render_torch(o, d, space, *field) for o, d in chunks])
 
     work: dict[str, Callable[[], object]] = {
         "whole": lambda: model.get_outputs_for_camera(camera),
         "pose": lambda: avatar.pose(transforms),
         "rays": lambda: camera_rays(camera),
-        "rays_to_colours": lambda: picture.render(*rays, *scene, *field),
+        "rays_to_colours": lambda: picture.render(*rays, space, *field),
         "normals": lambda: normals_from_depth(origins, directions, seen["depth"], seen["accumulation"]),
         "unfused": unfused,
         "march_alone": march_all,
@@ -69,7 +69,7 @@ def measure(person: PaintedPerson, size: int, options: Options) -> dict:
     parts = {name: round(ms[name], 1) for name in ("pose", "rays", "rays_to_colours", "normals")}
     parts["rest"] = round(ms["whole"] - sum(parts.values()), 1)
     mixed, avatar.field.config.mixed_precision = avatar.field.config.mixed_precision, False
-    difference = (picture.render(*rays, *scene, *field) - unfused())[:, :4].abs().max()
+    difference = (picture.render(*rays, space, *field) - unfused())[:, :4].abs().max()
     avatar.field.config.mixed_precision = mixed
     note(f"{size}: {ms}")
     return {

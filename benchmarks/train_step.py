@@ -85,8 +85,7 @@ class ReferenceStep:
             posed = avatar.pose(poses.transforms(poses.stored(torch.tensor([frame])))[0])
             rays = slice(start, start + count)
             o, d = bundle.origins[rays], bundle.directions[rays]
-            cached, jitter = avatar.occupancy.cached(), torch.rand(count)
-            part = march(o, d, jitter, posed.cells, avatar.volume, cached, avatar.march_settings)
+            part = march(o, d, torch.rand(count), avatar.space_around(posed))
             found.append((frame, o[part.ray] + part.t[:, None] * d[part.ray], part.ray + start, part.t))
             start += count
         return found

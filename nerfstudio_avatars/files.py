@@ -1,4 +1,4 @@
-"""Reads and writes files: only regular ones, whole or not at all; JSON without NaN."""
+"""Reads regular files only, and writes files whole or not at all; JSON is written without NaN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.whole_files import whole_file
 
 MOST_BYTES = 1 << 30
-"""Of a file that is read into memory whole."""
+"""Largest file that is read into memory at once, in bytes."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -26,12 +26,12 @@ _KINDS = {
 
 
 def regular_file(path: Path, expected: str = "a file", fix: str = "check the path") -> Path:
-    """Refuses whatever would block whoever opens it, or holds nothing: pipes, sockets, devices, folders, nothing.
+    """Refuses what cannot be read like a file, or would block: pipes, sockets, devices, folders, missing files.
 
     Args:
-        path: links are followed.
-        expected: for the message.
-        fix: likewise.
+        path: the file; links are followed.
+        expected: what it should be, for the message.
+        fix: what to do if it is something else, for the message.
 
     Returns:
         The path.
@@ -51,13 +51,13 @@ def regular_file(path: Path, expected: str = "a file", fix: str = "check the pat
 
 
 def read_bytes(path: Path, expected: str = "a file", fix: str = "check the path", most: int = MOST_BYTES) -> bytes:
-    """The content of a regular file.
+    """Reads the content of a regular file.
 
     Args:
-        path: links are followed.
-        expected: for messages.
-        fix: likewise.
-        most: bytes that it may have.
+        path: the file; links are followed.
+        expected: what it should be, for messages.
+        fix: what to do if it is something else, for messages.
+        most: largest size in bytes.
 
     Raises:
         DataError: it is not a regular file, cannot be read, or is larger than that.
@@ -65,7 +65,7 @@ def read_bytes(path: Path, expected: str = "a file", fix: str = "check the path"
     regular_file(path, expected, fix)
     try:
         with path.open("rb") as file:
-            # Asked for more, Python makes room for all of it.
+            # Python would set aside as much memory as it is asked to read.
             size = os.fstat(file.fileno()).st_size
             content = file.read(size + 1) if size <= most else None
     except OSError as error:
@@ -76,7 +76,7 @@ def read_bytes(path: Path, expected: str = "a file", fix: str = "check the path"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file in one step; numbers that are not finite become null, as JSON knows no others."""
+    """Writes a file in one step. NaN and infinity become null, because JSON has neither."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", "utf8")
 
@@ -107,14 +107,14 @@ def _finite(value: Any) -> Any:
 
 
 def check_folder(folder: Path, option: str = "--output") -> None:
-    """Tries whether a folder can be made and written to; leaves nothing behind.
+    """Checks that a folder can be made and written to, and leaves nothing behind.
 
-    A file is written, and gone at once, into the folder or the nearest one above it that exists. Permissions alone do
-    not tell: in `/proc` root may write, and cannot.
+    A temporary file is written to the folder, or to the nearest folder above it that exists. Permissions alone do not
+    tell: root may write to `/proc`, but cannot.
 
     Args:
-        folder: need not exist.
-        option: that names it, for the message.
+        folder: the folder, which need not exist.
+        option: the option that names it, for the message.
 
     Raises:
         UserError: if it is a file, or lies below one, or nothing can be written there.
@@ -133,10 +133,10 @@ def check_folder(folder: Path, option: str = "--output") -> None:
 
 
 def check_file(file: Path, option: str = "--output") -> None:
-    """Tries whether a file can be written; leaves nothing behind.
+    """Checks that a file can be written, and leaves nothing behind.
 
     Raises:
-        UserError: if the name is a folder's, or nothing can be written into the folder it lies in.
+        UserError: if there is a folder of this name, or nothing can be written to the folder that the file is in.
     """
     if file.is_dir():
         raise UserError(f"{file}: is a folder. Expected the name of a file. Choose another {option}.")

@@ -15,11 +15,11 @@ from nerfstudio_avatars.instant_avatar.field.hash_field import HashFieldConfig
 if TYPE_CHECKING:
     from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
 
-EPOCHS = 100
+_EPOCHS = 100
 """Epochs of each phase of Unsupervised Volumetric Animation."""
-G_STEPS, A_STEPS = 305_000, 1_222_000
+_G_STEPS, _A_STEPS = 305_000, 1_222_000
 """Steps of its two phases for the 19,550 clips of VoxCeleb on eight GPUs."""
-NOISE_STEPS = 100_000
+_NOISE_STEPS = 100_000
 """Steps over which the noise on its density falls to 0, in either phase."""
 
 
@@ -81,10 +81,10 @@ def unsup_volanim_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConf
     schedule = model.schedule
     schedule.bootstrap_until, schedule.search_until, schedule.patch = 0.0, 0.0, None
     if 0 < schedule.articulate_from < 1:
-        schedule.articulate_from = G_STEPS / (G_STEPS + A_STEPS)
+        schedule.articulate_from = _G_STEPS / (_G_STEPS + _A_STEPS)
     schedule.density_noise = 0.5
-    schedule.noise_until, schedule.noise_again_until = NOISE_STEPS / G_STEPS, NOISE_STEPS / A_STEPS
-    schedule.mask_decay = 0.8**EPOCHS
+    schedule.noise_until, schedule.noise_again_until = _NOISE_STEPS / _G_STEPS, _NOISE_STEPS / _A_STEPS
+    schedule.mask_decay = 0.8**_EPOCHS
     model.part_noise = 0.0
     optimizer, scheduler = config.optimizers["network"]["optimizer"], config.optimizers["network"]["scheduler"]
     optimizer.lr, optimizer.betas, optimizer.clip = 5e-4, (0.5, 0.999), 0.1

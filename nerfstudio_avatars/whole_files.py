@@ -13,14 +13,14 @@ from pathlib import Path
 
 from nerfstudio_avatars.errors import UserError
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 PROBE = 1 << 20
-"""Bytes that a disk which is not full still takes."""
+"""Number of bytes to write to see whether a disk is full."""
 
 
 @contextmanager
 def whole_file(path: Path, partial_in: Path | None = None) -> Iterator[Path]:
-    """A path to write a file to, which takes its name in one step when the block ends, and vanishes if it fails.
+    """Gives a path to write a file to. The file takes its own name when the block ends, and is deleted if that fails.
 
     >>> with whole_file(Path("figures.txt")) as partial:
     ...     _ = partial.write_text("0.5")
@@ -28,12 +28,13 @@ def whole_file(path: Path, partial_in: Path | None = None) -> Iterator[Path]:
     '0.5'
 
     Args:
-        path: the file's name; folders above it are made. A file that is there is replaced.
-        partial_in: another folder of the same disk for the unfinished file, which otherwise lies beside the finished
-            one, under a name that begins with a dot and keeps the ending. What earlier processes left there goes.
+        path: the name of the file. Folders above it are made, and an existing file is replaced.
+        partial_in: the folder for the unfinished file, on the same disk; by default that of the finished one. The name
+            of the unfinished file begins with a dot and has the same ending. Leftovers of earlier processes are
+            deleted.
 
     Raises:
-        UserError: there is no room for the file, or it cannot be put in its place.
+        UserError: if there is no room for the file, or it cannot be put in its place.
     """
     folder = partial_in or path.parent
     with _complaining(path):
@@ -54,7 +55,7 @@ def whole_file(path: Path, partial_in: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes its name in one step when the block ends, and vanishes if it fails.
+    """Gives an empty folder to fill. It takes its own name when the block ends, and is deleted if that fails.
 
     >>> with whole_folder(Path("pictures")) as partial:
     ...     _ = (partial / "first.txt").write_text("")
@@ -62,10 +63,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     ['first.txt']
 
     Args:
-        path: the folder's name; folders above it are made. A folder that is there is replaced, with all that it holds.
+        path: the name of the folder. Folders above it are made, and an existing folder is replaced with all its files.
 
     Raises:
-        UserError: its name is a file's, there is no room for it, or it cannot be put in its place.
+        UserError: if there is a file of this name, no room for the folder, or it cannot be put in its place.
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file. Expected a new name, or a folder to replace. Choose another name.")
@@ -111,20 +112,23 @@ def _complaining(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _failing_by_name(path: Path, folder: Path) -> Iterator[None]:
-    """Names the file in whatever the system refuses while it is written.
+    """Turns errors of the system while a file is written into one that names the file.
 
-    Many libraries say nothing of a full disk but that they failed, so that it is tried then.
+    Many libraries fail without saying that the disk is full, so this is tested afterwards.
     """
     try:
         yield
     except UserError:
         raise
     except OSError as error:
-        # An error about another file is of what is read meanwhile.
+        # An error about a file elsewhere comes from reading, not from writing.
         if isinstance(error.filename, str | bytes) and folder not in Path(os.fsdecode(error.filename)).parents:
             raise
         raise _unwritten(path, error.strerror or str(error)) from error
     except Exception as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, OSError) and cause.filename is None:
+            raise _unwritten(path, cause.strerror or str(cause)) from error
         if _has_room(folder):
             raise
         raise _unwritten(path, os.strerror(errno.ENOSPC)) from error
@@ -139,12 +143,12 @@ def _has_room(folder: Path) -> bool:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(PROBE))
     except OSError as error:
-        return error.errno not in NO_ROOM
+        return error.errno not in _NO_ROOM
     return True
 
 
 def _remove_stale(folder: Path, stem: str, suffix: str) -> None:
-    """What processes that are no more left of the same file."""
+    """Deletes what processes that have ended left of the same file."""
     name = re.compile(rf"\.{re.escape(stem)}\.(\d+)\.(?:partial|old){re.escape(suffix)}")
     for place in folder.iterdir():
         match = place.name.startswith(".") and name.fullmatch(place.name)
@@ -154,7 +158,7 @@ def _remove_stale(folder: Path, stem: str, suffix: str) -> None:
 
 
 def _alive(process: int) -> bool:
-    if os.name == "nt":  # There, os.kill ends the process.
+    if os.name == "nt":  # On Windows, os.kill would end the process.
         return True
     try:
         os.kill(process, 0)
@@ -173,6 +177,8 @@ def _remove(path: Path) -> None:
 
 
 def _sync(file: Path) -> None:
+    if file.is_symlink():
+        return
     descriptor = os.open(file, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -181,10 +187,11 @@ def _sync(file: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # There, folders cannot be opened.
+    if os.name == "nt":  # On Windows, folders cannot be opened.
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with suppress(OSError):  # Some network file systems cannot; the file itself is on the disk.
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -20,8 +20,9 @@ def top_level_names(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         for target in getattr(node, "targets", [getattr(node, "target", None)]):
-            if isinstance(target, ast.Name):
-                yield target.id
+            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(one, ast.Name):
+                    yield one.id
 
 
 def unused(sources, elsewhere=""):
@@ -42,10 +43,47 @@ def test_nothing_in_the_package_is_for_tests_alone():
     assert found == set(OUTWARD)
 
 
+def private_but_for_the_name(sources, elsewhere):
+    """`file:name` of constants and functions without underscore that only their own module uses."""
+    words = {file: set(re.findall(r"\w+", text)) for file, text in sources.items()}
+    outside = set(re.findall(r"\w+", elsewhere))
+    return {
+        f"{file}:{name}"
+        for file, text in sources.items()
+        for name in top_level_names(ast.parse(text))
+        if not name.startswith("_")
+        and (name.isupper() or name.islower())
+        and name not in outside
+        and not any(name in used for other, used in words.items() if other != file)
+    }
+
+
+def test_an_underscore_says_what_is_not_public():
+    """Types are public wherever they are: they come back from public functions."""
+    sources = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf8") for path in PACKAGE.rglob("*.py")}
+    places = ("tests", "benchmarks", "examples", "docs", "scripts")
+    outside = [path for place in places for ending in ("py", "md") for path in (ROOT / place).rglob(f"*.{ending}")]
+    elsewhere = [path.read_text("utf8") for path in (*outside, ROOT / "pyproject.toml")]
+    assert private_but_for_the_name(sources, "\n".join(elsewhere)) == set()
+
+
+def test_names_for_one_module_are_found():
+    sources = {"a.py": "LOST = 1\n_MINE = 2\ndef used(): pass\nclass Gone: pass\n", "b.py": "used(X)\n"}
+    assert private_but_for_the_name(sources, "") == {"a.py:LOST"}
+    assert private_but_for_the_name(sources, "LOST") == set()
+
+
 def test_what_is_unused_is_found():
     sources = {"a.py": "LOST = 1\nX: int = 2\ndef used(): pass\nclass Gone: pass\n", "b.py": "used(X)\n"}
     assert unused(sources) == {"a.py:LOST", "a.py:Gone"}
     assert unused(sources, "Gone") == {"a.py:LOST"}
+
+
+def test_no_module_is_longer_than_400_lines():
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): path.read_text("utf8").count("\n") for path in PACKAGE.rglob("*.py")
+    }
+    assert {file: length for file, length in lengths.items() if length > 400} == {}
 
 
 OPENS_PICTURES_BY_NAME = re.compile(

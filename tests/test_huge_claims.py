@@ -19,6 +19,7 @@ from snapshot_folders import write_preprocessed, write_raw
 
 from nerfstudio_avatars.avatars.cameras import read_camera_file
 from nerfstudio_avatars.avatars.identity import load_identity
+from nerfstudio_avatars.avatars.run import our_methods
 from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.bodies.smpl_files import read_smpl
 from nerfstudio_avatars.errors import UserError
@@ -28,7 +29,7 @@ from nerfstudio_avatars.media.mask_files import read_mask
 from nerfstudio_avatars.media.picture_files import read_picture
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.motion import read_motion
-from nerfstudio_avatars.nerfstudio_glue.config_file import our_methods, read_config
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config
 from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
 
 GIGABYTE = 1 << 30
@@ -385,5 +386,5 @@ def test_numbers_and_aliases_in_a_runs_configuration(tmp_path):
     ):
         (tmp_path / "config.yml").write_text(text)
         with bounded(), pytest.raises(UserError) as error:
-            read_config(tmp_path / "config.yml")
+            read_trainer_config(tmp_path / "config.yml", our_methods())
         told(error.value)

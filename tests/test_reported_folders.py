@@ -10,9 +10,10 @@ import pytest
 from nerfstudio_avatars.avatars.cameras import read_camera_file
 from nerfstudio_avatars.avatars.inspection.reading import read_anything
 from nerfstudio_avatars.avatars.inspection.report import Refusal, Report
+from nerfstudio_avatars.avatars.run import our_methods
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig, read_scene
-from nerfstudio_avatars.nerfstudio_glue.config_file import read_config
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config
 from nerfstudio_avatars.unsup_volanim.data.clip_frames import ClipFramesDataManagerConfig
 from nerfstudio_avatars.unsup_volanim.data.dataparsers import VoxCelebDataParserConfig
 
@@ -39,7 +40,8 @@ def test_poses_masks_and_frames_belong_together_one_by_one_from_the_first(name):
 
 
 def test_a_run_of_windows_opens():
-    assert read_config(CASES / "windows_config" / "config.yml").data == Path("outputs/demo/data/demo-person")
+    config = CASES / "windows_config" / "config.yml"
+    assert read_trainer_config(config, our_methods()).data == Path("outputs/demo/data/demo-person")
 
 
 PATHS = {"six.json": 6, "crop_null.json": 6, "with_crop.json": 6, "one_keyframe.json": 1}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Avatar"]
 
-OF_MOTION_FILES = frozenset({"motion", "up", "person", "joint_map"})
+_OF_MOTION_FILES = frozenset({"motion", "up", "person", "joint_map"})
 """Options of a `Shot` that say which motion is shown, and how its file is read."""
 
 
@@ -147,7 +147,7 @@ class Avatar:
             UserError: an output that cannot be written, or an option that chooses or reads a motion, which `motion`
                 has done.
         """
-        reading = sorted(shot.keys() & OF_MOTION_FILES)
+        reading = sorted(shot.keys() & _OF_MOTION_FILES)
         if reading:
             raise UserError(f"{', '.join(reading)}: these say how a motion file is read. Give them to Avatar.motion.")
         chosen = replace(Shot(), **shot)

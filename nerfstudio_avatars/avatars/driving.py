@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SIDE = 256
 """Default height and width of the pictures in pixels; the model has no finer detail."""
-SWING = math.radians(25)
+_SWING = math.radians(25)
 """Angle in radians that a turning camera goes to each side."""
-RANDOM = "random"
-LONGEST_SEED = 18
+_RANDOM = "random"
+_LONGEST_SEED = 18
 """Digits of a random identity's number."""
 """Prefix of the name of a random identity."""
 
@@ -146,7 +146,7 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
         # A camera path's render times say which moment of the clip is shown.
         share = None if shot.camera in ("still", "turning") or cameras.times is None else cameras.times[number]
         pose = poses[number if share is None else round(float(share) * (len(poses) - 1))]
-        swing = SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
+        swing = _SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
         turned = model.turned(pose, math.radians(shot.yaw) + swing)
         yield picture(model, cameras[number : number + 1], cube, turned)
 
@@ -209,11 +209,11 @@ def chosen_identity(model: UnsupVolanimModel, name: str | None) -> Identity:
         cube, pose = load_identity(Path(name), network.parts, network.fingerprint(), network.cube_side)
         return Identity(cube.to(model.device), pose.to(model.device))
     kind, _, seed = (name or "").partition(":")
-    if kind == RANDOM and seed.isdecimal() and len(seed) <= LONGEST_SEED:
+    if kind == _RANDOM and seed.isdecimal() and len(seed) <= _LONGEST_SEED:
         return Identity(model.random_cube(int(seed)))
     raise UserError(
         f"--identity {name}: expected a file of `ns-avatar invert` ({ENDING}), a name of the data set: "
-        f"{_some(names)}; or {RANDOM}:NUMBER, at most {LONGEST_SEED} digits, for nobody who exists; or give --image "
+        f"{_some(names)}; or {_RANDOM}:NUMBER, at most {_LONGEST_SEED} digits, for nobody who exists; or give --image "
         "with a picture of somebody new."
     )
 

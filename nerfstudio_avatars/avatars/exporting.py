@@ -126,12 +126,12 @@ def _write_portable(run: LoadedRun, output: Path, options: ExportOptions) -> str
 def _write_motion(model: InstantAvatarModel | None, output: Path, name: str, options: ExportOptions) -> str:
     from nerfstudio_avatars.motion.writing import write_motion
 
-    motion, rest_joints = exported_motion(model, name, options)
+    motion, rest_joints = _exported_motion(model, name, options)
     write_motion(motion, output, rest_joints, options.npz)
     return f"{len(motion)} frames of {name!r} at {motion.fps:g} frames per second"
 
 
-def exported_motion(
+def _exported_motion(
     model: InstantAvatarModel | None, name: str, options: ExportOptions
 ) -> tuple[BodySequence, Float[torch.Tensor, "24 3"]]:
     """A motion in the world frame as it is taken out, and the T-pose's joints of the body that it moves, metres."""

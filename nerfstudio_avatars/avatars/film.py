@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 
 
-HELD_SECONDS = 6.0
+_HELD_SECONDS = 6.0
 """Default length of a shot of a held pose, in seconds."""
 
-TURN_SECONDS = 6.0
+_TURN_SECONDS = 6.0
 """Shortest default length of a shot with a turning camera, in seconds: a faster turn cannot be watched."""
 
-LONGEST_SECONDS = 600.0
+_LONGEST_SECONDS = 600.0
 """Length of a film above which `--seconds` has to be given."""
 
 SIDE = 540
@@ -163,16 +163,16 @@ def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> I
         motion = choose_motion(shot.motion, person.motion, body, shot.up, shot.person, joint_map=joint_map)
     motion = replace(motion, fps=shot.source_fps) if shot.source_fps else motion
     lasts = len(motion) / motion.fps / shot.speed
-    if lasts > LONGEST_SECONDS and not (shot.seconds or path):
+    if lasts > _LONGEST_SECONDS and not (shot.seconds or path):
         raise UserError(
             f"{shown}: {len(motion)} frames at {motion.fps:g} frames per second last {lasts / 60:.0f} minutes. "
             "Expected at most 10 minutes of film: set the length with --seconds, or the right rate with --source-fps."
         )
     # At this rate, each frame of the video shows one of the motion's.
     motion = stage(motion, body, shot.fps / shot.speed, shot.root, shot.loop, shot.blend_from_rest)
-    once = len(motion) - 1 if len(motion) - 1 > shot.blend_from_rest else round(HELD_SECONDS * shot.fps)
+    once = len(motion) - 1 if len(motion) - 1 > shot.blend_from_rest else round(_HELD_SECONDS * shot.fps)
     if shot.camera == "turning":
-        once *= max(math.ceil(TURN_SECONDS * shot.fps / once), 1)
+        once *= max(math.ceil(_TURN_SECONDS * shot.fps / once), 1)
     seconds = shot.seconds or (path.seconds if path else once / shot.fps)
     total = max(round(seconds * shot.fps), 1)
     cameras = path.resampled(total) if path else None

@@ -48,7 +48,7 @@ class HeadsDemo:
         if self.steps < 10:
             raise UserError(f"--steps {self.steps}: expected at least 10.")
         from nerfstudio_avatars.avatars.nerfstudio_commands import train
-        from nerfstudio_avatars.demo.heads_page import write_page
+        from nerfstudio_avatars.demo.heads_page import write_heads_page
         from nerfstudio_avatars.files import write_json
 
         start = time.perf_counter()
@@ -73,7 +73,7 @@ class HeadsDemo:
             report["true_poses"] = self._ceiling(main.config, data)
         report["demo_seconds"] = time.perf_counter() - start
         write_json(self.output / "report.json", report)
-        return write_page(self.output, report), report
+        return write_heads_page(self.output, report), report
 
     def _draw(self) -> Path:
         from nerfstudio_avatars.demo.head_clips import draw_head_clips

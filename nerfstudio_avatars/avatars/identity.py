@@ -28,10 +28,10 @@ MOST_PICTURES = 64
 """Maximum number of frames to take from a clip, evenly spread."""
 
 
-GHOSTS = "so ghosts of the object may remain in the background"
+_GHOSTS = "so ghosts of the object may remain in the background"
 
 
-LEAST_PERSON = 0.03
+_LEAST_PERSON = 0.03
 """Share of the pictures below which no person counts as found."""
 
 
@@ -114,15 +114,15 @@ def _read_pictures(
         _check_objects(objects, masks or images)
         return pictures[chosen], objects
     if not model.clips.has_masks:
-        print(f"The pictures are used without masks, as in training, {GHOSTS}. Use --mask to give masks.")
+        print(f"The pictures are used without masks, as in training, {_GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
     try:
         found = person_masks(torch.cat([read_loose_clip(path, SIDE)[0] for path in images])[chosen], size)
     except ModuleNotFoundError as error:
-        print(f"The pictures are used without masks, {GHOSTS}: {error}. Or use --mask to give masks.")
+        print(f"The pictures are used without masks, {_GHOSTS}: {error}. Or use --mask to give masks.")
         return pictures[chosen], None
-    if found.float().mean() < LEAST_PERSON * 255:
-        print(f"No person was found: the pictures are used without masks, {GHOSTS}. Use --mask to give masks.")
+    if found.float().mean() < _LEAST_PERSON * 255:
+        print(f"No person was found: the pictures are used without masks, {_GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
     print("The person found in the pictures is used as the object. Use --mask to choose another one.")
     return pictures[chosen], found.float() / 255
@@ -153,8 +153,8 @@ def save_identity(identity: InvertedIdentity, path: Path) -> None:
 
 MOST_BYTES = 1 << 28
 """Of a file's cube."""
-ROTATION_TOLERANCE = 1e-3
-"""By how much rows of a rotation may miss being orthonormal."""
+_ROTATION_TOLERANCE = 1e-3
+"""Largest deviation of the rows of a rotation from orthonormality."""
 
 
 def load_identity(
@@ -199,7 +199,7 @@ def load_identity(
         found = f"cube, rotations and shifts of shapes {shapes}"
         raise DataError(path, found, "(parts + 4, n, n, n), (parts, 3, 3), (parts, 3), all finite", fix)
     turns = rotation.double() @ rotation.double().mT - torch.eye(3, dtype=torch.float64)
-    if bool((turns.abs() > ROTATION_TOLERANCE).any()) or bool((torch.linalg.det(rotation.double()) < 0).any()):
+    if bool((turns.abs() > _ROTATION_TOLERANCE).any()) or bool((torch.linalg.det(rotation.double()) < 0).any()):
         raise DataError(path, "parts whose `rotation` is no rotation", "orthonormal matrices, not mirrored", fix)
     if parts not in (None, count):
         raise DataError(path, f"an object of {count} rigid part(s)", f"the run's {parts}", fix)

@@ -1,4 +1,4 @@
-"""A kind of object that was learnt from many clips, such as heads: identities found in pictures, and moved by clips."""
+"""A kind of object that was learnt from many clips, such as heads. Its identities can be moved by any clip."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["LearntKind"]
 
 
 class LearntKind:
-    """What `unsup-volanim` has learnt: one kind of object, of which each identity moves as any clip does.
+    """A kind of object that `unsup-volanim` has learnt. Each of its identities can be moved by any clip.
 
     Args:
-        run: opened; `LearntKind.load` opens one.
+        run: an opened run; `LearntKind.load` opens one.
 
     Raises:
-        UserError: if the run is of another method.
+        UserError: if the run comes from another method.
     """
 
     def __init__(self, run: LoadedRun) -> None:
@@ -36,13 +36,13 @@ class LearntKind:
 
     @classmethod
     def load(cls, path: str | Path) -> LearntKind:
-        """Opens a finished run. The clips that it was trained on are needed only where they themselves drive.
+        """Opens a finished run. The clips that it was trained on are only needed if they drive.
 
         Args:
-            path: the run's folder, or the config.yml in it.
+            path: the folder of the run, or the config.yml in it.
 
         Raises:
-            UserError: no run, no checkpoint, or one of another method.
+            UserError: if there is no run or no checkpoint, or it comes from another method.
         """
         from nerfstudio_avatars.avatars.run import load_run
 
@@ -54,15 +54,15 @@ class LearntKind:
         return list(self.model.clips.identities)
 
     def identity(self, *source: str | Path, masks: tuple[str | Path, ...] = ()) -> Identity:
-        """Whom to show.
+        """Finds an identity to show.
 
         Args:
-            source: one or several pictures, or a clip, of somebody new, who is found in a minute; or one name of
-                somebody who was trained on, a file of `Identity.save`, or `random:NUMBER` for nobody who exists.
-            masks: one for each picture, white where the object is; people are found where none are given.
+            source: one or several pictures, or a clip, of somebody new, which takes a minute; or the name of somebody
+                who was trained on, a file of `Identity.save`, or `random:NUMBER` for somebody who does not exist.
+            masks: one mask for each picture, white where the object is; without masks, people are found.
 
         Raises:
-            UserError: nobody is called so, or a picture cannot be read.
+            UserError: if there is no identity of this name, or a picture cannot be read.
         """
         name = str(source[0]) if len(source) == 1 else ""
         known = name in self.model.clips.identities or name.startswith("random:") or name.endswith(".npz")
@@ -76,17 +76,17 @@ class LearntKind:
 
         Args:
             clip: a video, a GIF, a folder of pictures, a picture, or the name of a clip of the data set.
-            seconds: how much of its beginning; by default all of it.
+            seconds: the length to read from its start; by default all of it.
         """
         return driving_poses(self.model, str(clip), seconds)
 
     def render(self, identity: Identity, pose: PartPoses, *, yaw: float = 0.0, size: int = 256) -> np.ndarray:
-        """A picture of an identity in a pose, (size, size, 3), 8 bits.
+        """Renders an identity in a pose: (size, size, 3), 8 bits.
 
         Args:
-            identity: whom to show.
-            pose: one of `drive`'s.
-            yaw: degrees by which the object is turned to the side.
+            identity: the identity to show.
+            pose: one of the poses of `drive`.
+            yaw: angle in degrees to turn the object to the side by.
             size: height and width in pixels.
         """
         from nerfstudio_avatars.avatars.driving import picture, still_cameras
@@ -98,8 +98,8 @@ class LearntKind:
         """Films an identity that moves as a clip does.
 
         Args:
-            identity: whom to show.
-            clip: as in `drive`.
+            identity: the identity to show.
+            clip: the driving clip, as in `drive`.
             output: an .mp4 file, or a folder for PNG files.
             shot: options of `DrivenShot`, such as `relative=True`, `yaw`, `camera="turning"`, `seconds` and `height`.
 

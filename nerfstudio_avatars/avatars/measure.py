@@ -16,8 +16,6 @@ from nerfstudio_avatars.media.picture_files import write_png
 from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from nerfstudio_avatars.avatars.run import LoadedRun
 from typing import TYPE_CHECKING
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.run import LoadedRun
 
 
-UNGROUPED = "test"
+_UNGROUPED = "test"
 """Name of the only group, if the data have no groups."""
 
 
@@ -61,7 +59,7 @@ def measure(
     split = datamanager.eval_dataset.metadata.get("pictures")
     figures: dict[str, list[dict[str, float]]] = defaultdict(list)
     frames: dict[str, list[int]] = defaultdict(list)
-    group_of = split.groups if split else [UNGROUPED] * len(datamanager.fixed_indices_eval_dataloader)
+    group_of = split.groups if split else [_UNGROUPED] * len(datamanager.fixed_indices_eval_dataloader)
     places: dict[str, list[int]] = defaultdict(list)
     for place, group in enumerate(group_of):
         places[group].append(place)
@@ -81,7 +79,9 @@ def measure(
             figures[group].append(row)
             frames[group].append(split.frames[index] if split else index)
             if pictures is not None and "img" in images:
-                _save(images["img"], pictures / f"{group}-{frames[group][-1]:06d}.png")
+                picture = (images["img"].clamp(0, 1) * 255).round().byte().cpu().numpy()
+                with whole_file(pictures / f"{group}-{frames[group][-1]:06d}.png") as partial:
+                    write_png(partial, picture)
     if not figures:
         found = ", ".join(sorted(set(group_of)))
         raise UserError(
@@ -132,11 +132,6 @@ def follow(protocol: Protocol, model: Any) -> None:
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     keys = [key for key in rows[0] if all(key in row for row in rows)]
     return {key: sum(row[key] for row in rows) / len(rows) for key in keys}
-
-
-def _save(image: Tensor, path: Path) -> None:
-    with whole_file(path) as partial:
-        write_png(partial, (image.clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 
 def evaluate_loaded(run: LoadedRun) -> dict:

@@ -63,12 +63,11 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
     import torch
 
     from nerfstudio_avatars.metrics import face_animation as faces
-    from nerfstudio_avatars.metrics.face_identity import FaceIdentity
+    from nerfstudio_avatars.metrics.face_identity import embed_faces
     from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks
     from nerfstudio_avatars.metrics.head_pose import head_pose
 
     finder = FaceLandmarks()
-    identity = FaceIdentity(finder)
 
     def seen(pictures: list[Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.stack([_enlarged(picture) for picture in pictures])
@@ -81,7 +80,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
     figures: dict[str, float | str] = {
         "akd": faces.akd(ours, theirs),
         "mkr": faces.mkr(ours, theirs),
-        "aed": faces.aed(identity.embed_all(ours_images, ours), identity.embed_all(theirs_images, theirs)),
+        "aed": faces.aed(embed_faces(ours_images, ours), embed_faces(theirs_images, theirs)),
     }
     measured, requested = [], []
     for turn in TURNS:

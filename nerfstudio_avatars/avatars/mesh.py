@@ -25,23 +25,23 @@ class ColouredMesh:
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
-    """Metres; z up in the world frame."""
+    """Positions in metres; z is up in the world frame."""
     faces: Int[np.ndarray, "faces 3"]
     """Indices of vertices, counter-clockwise from outside."""
     colours: UInt8[np.ndarray, "vertices 3"]
-    """RGB."""
+    """RGB, 8 bits."""
 
     def save(self, path: str | Path) -> Path:
         """Writes a Wavefront file (.obj) or a Stanford file (.ply), both with colours at the vertices.
 
         Args:
-            path: its ending says which.
+            path: the file, whose ending decides the format.
 
         Returns:
             The path.
 
         Raises:
-            UserError: another ending, or nothing can be written there.
+            UserError: if the ending is another, or nothing can be written there.
         """
         path = Path(path)
         writers = {".obj": self._obj, ".ply": self._ply}

@@ -12,10 +12,13 @@ from pathlib import Path
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
 
-PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
+_PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
 """The progress in each line of ns-train's table."""
 
-LOG_LINES_SHOWN = 25
+WARM_UP_STEPS = 64
+"""Number of steps that reach every kernel once, so that no later training time includes compiling them."""
+
+_LOG_LINES_SHOWN = 25
 """Number of lines to show of a failed command's log."""
 
 
@@ -54,7 +57,7 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
         try:
             while process.poll() is None:
                 time.sleep(0.25)
-                found = PROGRESS.findall(_tail(log, 4000))
+                found = _PROGRESS.findall(_tail(log, 4000))
                 if found:
                     bar(float(found[-1]), 100)
         finally:
@@ -62,7 +65,7 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
                 process.terminate()
                 process.wait()
     if process.returncode:
-        lines = _tail(log, 20000).decode("utf8", "replace").splitlines()[-LOG_LINES_SHOWN:]
+        lines = _tail(log, 20000).decode("utf8", "replace").splitlines()[-_LOG_LINES_SHOWN:]
         raise UserError(f"ns-{script} failed with code {process.returncode}; the end of {log}:\n" + "\n".join(lines))
     return time.perf_counter() - start
 

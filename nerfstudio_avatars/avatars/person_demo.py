@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 GROUPS = ("novel_view", "novel_pose")
 """Groups of held-out pictures: views between the training frames, and poses that the training never saw."""
 
-GUESSED_MS_PER_STEP = {"cpu": 40.0, "cuda": 10.0}
+_GUESSED_MS_PER_STEP = {"cpu": 40.0, "cuda": 10.0}
 """The speed to assume before anything has been measured."""
 
-EXACT_POSES = (
+_EXACT_POSES = (
     "--pipeline.model.refine-poses", "False",
     "--pipeline.model.huber-delta", "0.02",
     "--pipeline.model.avatar.cell-size", "0.02",
@@ -31,8 +31,6 @@ EXACT_POSES = (
     "--pipeline.datamanager.rays-per-frame", "512",
 )  # fmt: skip
 """The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
-WARM_UP_STEPS = 64
-"""Enough to reach every kernel once, so that no training time includes compiling them."""
 
 
 @dataclass
@@ -67,7 +65,7 @@ class PersonDemo:
             raise UserError(f"--seconds-list {times}: expected whole numbers of seconds in rising order.")
         import torch
 
-        from nerfstudio_avatars.demo.page import write_page
+        from nerfstudio_avatars.demo.person_page import write_person_page
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         data = self._draw()
@@ -75,7 +73,7 @@ class PersonDemo:
         report = self._measure(runs, device)
         self._compare(runs[-1])
         write_json(self.output / "report.json", report)
-        return write_page(self.output, report), report
+        return write_person_page(self.output, report), report
 
     def _draw(self) -> Path:
         """Draws the sequence elsewhere and then moves it, so that a half-drawn one is never used."""
@@ -89,19 +87,19 @@ class PersonDemo:
         return data
 
     def _train(self, data: Path, device: str) -> list[TrainedRun]:
-        from nerfstudio_avatars.avatars.nerfstudio_commands import train
+        from nerfstudio_avatars.avatars.nerfstudio_commands import WARM_UP_STEPS, train
 
         method = self.method if self.method != "auto" else "instant-avatar" + ("-cpu" if device == "cpu" else "")
         folder, logs = self.output / "runs", self.output / "logs"
         shutil.rmtree(folder, ignore_errors=True)
         # Rendering pictures would only take time from the training.
-        options = ["--steps-per-eval-image", "0", *EXACT_POSES]
+        options = ["--steps-per-eval-image", "0", *_EXACT_POSES]
 
         def one(name: str, steps: int, title: str) -> TrainedRun:
             return train(method, data, folder, name, steps, options, logs / f"train-{name}.log", title)
 
         one("warm-up", WARM_UP_STEPS, "Compiling kernels")
-        milliseconds = GUESSED_MS_PER_STEP[device]
+        milliseconds = _GUESSED_MS_PER_STEP[device]
         runs = []
         for seconds in self.seconds_list:
             steps = max(round(1000 * seconds / milliseconds), 2)

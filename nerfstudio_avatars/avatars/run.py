@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class RunConfig:
     """Where the training wrote its checkpoints."""
 
 
-def read_config(path: Path) -> RunConfig:
+def _read_run_config(path: Path) -> RunConfig:
     """Reads a `RunConfig` from a config.yml. Nothing that the file names is built or called.
 
     Raises:
@@ -51,7 +52,21 @@ def read_config(path: Path) -> RunConfig:
     return RunConfig(path, method, config.model, data, config.relative_model_dir, Path(*map(str, names)))
 
 
-def check_data(data: Path | None, path: Path) -> None:
+@functools.cache
+def our_methods() -> config_file.KnownMethods:
+    """The methods of this package, with its dataparsers. Unlike nerfstudio's registry, they import no other method."""
+    from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+    from nerfstudio.plugins.types import MethodSpecification
+
+    from nerfstudio_avatars import dataparsers, methods
+
+    return config_file.KnownMethods.of(
+        [one.config for one in vars(methods).values() if isinstance(one, MethodSpecification)],
+        [one.config for one in vars(dataparsers).values() if isinstance(one, DataParserSpecification)],
+    )
+
+
+def _check_data(data: Path | None, path: Path) -> None:
     """Checks that the data exist, which held-out pictures and driving clips come from.
 
     Args:
@@ -136,13 +151,13 @@ def load_run(path: Path | str, need_data: bool = False, data: Path | None = None
     path = find_run(Path(path))
     if path.suffix.lower() == PORTABLE:
         return _load_portable(path, need_data, data)
-    config = read_config(path)
+    config = _read_run_config(path)
     checkpoint = last_checkpoint(path, config.relative_model_dir, config.named_folder)
     state = read_checkpoint(checkpoint, mapped=True).state
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if need_data:
-        check_data(config.data, path)
-        trainer = config_file.read_config(path)
+        _check_data(config.data, path)
+        trainer = config_file.read_trainer_config(path, our_methods())
         trainer.open(path)
         pipeline = trainer.pipeline.setup(device=device, test_mode="test")
         model = pipeline.model
@@ -174,7 +189,7 @@ def _load_portable(path: Path, need_data: bool, data: Path | None) -> LoadedRun:
         )
     if data is None or not data.exists():
         raise UserError(f"{path}: holds no pictures. Name the data that it was trained on with --data; found {data}.")
-    trainer = config_file.our_methods().get(method)
+    trainer = our_methods().configs.get(method)
     if trainer is None:
         raise UserError(f"{path}: was trained with {method!r:.60}, which is none of this package's methods.")
     pipeline_config = deepcopy(trainer.pipeline)

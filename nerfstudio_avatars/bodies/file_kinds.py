@@ -1,4 +1,4 @@
-"""Files that are not what their name says, or of a format that is not read: what they are, and the way out."""
+"""Recognises files that are not what their name says, or whose format is not supported, and says what to do instead."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 from nerfstudio_avatars.errors import DataError
 
 HEAD = 4096
-"""Bytes that `refuse_other_kinds` looks at."""
+"""Number of bytes that `refuse_other_kinds` needs."""
 
 _BLENDER = "import it in Blender and export it as BVH or glTF (.glb)"
 _DOWNLOAD = "log in on the web page and download the file itself"
 
 
 class _Kind(NamedTuple):
-    """A kind of file: how it begins, what to call it, and what to do."""
+    """A kind of file: how it begins, what it is called, and what to do with it."""
 
     begins: Callable[[bytes], bool]
     name: str
@@ -24,12 +24,12 @@ class _Kind(NamedTuple):
 
 
 def _starts(*beginnings: bytes) -> Callable[[bytes], bool]:
-    """Whether text or bytes begin so, after white space and whatever the case."""
+    """Whether text or bytes begin with one of these, ignoring case and leading white space."""
     return lambda head: head.lstrip().lower().startswith(tuple(beginning.lower() for beginning in beginnings))
 
 
 def _is_c3d(head: bytes) -> bool:
-    """A C3D's second byte is 0x50, its first names the block of the parameters (c3d.org's manual)."""
+    """The second byte of a C3D file is 0x50; the first names the block of parameters (c3d.org's manual)."""
     return len(head) >= 512 and head[1] == 0x50 and 0 < head[0] < 128
 
 
@@ -46,7 +46,7 @@ _ANYWHERE = (
     _Kind(lambda head: head[4:8] == b"ftyp", "a video", "estimate the motion first: `ns-avatar process` does that"),
     _Kind(_starts(b"rar!", b"7z\xbc\xaf"), "a packed archive", "unpack it and give the file inside"),
 )
-"""Whatever the file should have been."""
+"""Kinds that are refused whatever the file should have been."""
 
 _MOTIONS = (
     _Kind(_starts(b"kaydara fbx binary", b"; fbx"), "FBX", f"FBX: export as glTF or BVH in Blender ({_BLENDER})"),
@@ -59,12 +59,12 @@ _MOTIONS = (
     _Kind(_starts(b"#usda", b"pxr-usdc"), "USD", f"USD: {_BLENDER}"),
     _Kind(_starts(b"blender"), "a Blender file", "open it in Blender and export as BVH or glTF (.glb)"),
     _Kind(_starts(b"ogawa"), "Alembic", "Alembic holds surfaces without a skeleton: export BVH or glTF instead"),
-    _Kind(_starts(b"%yaml", b"%tag"), "YAML, perhaps of Unity", "export it from Unity as FBX, then in Blender as BVH"),
+    _Kind(_starts(b"%yaml", b"%tag"), "YAML, perhaps Unity's", "export it from Unity as FBX, then in Blender as BVH"),
     _Kind(_starts(b"pmx ", b"pmd"), "a MikuMikuDance model without a motion", "give the motion, as BVH or glTF"),
     _Kind(_starts(b"//maya", b"for4"), "a Maya file", "export it from Maya as FBX, then in Blender as BVH"),
     _Kind(_is_c3d, "C3D, marker positions", "C3D holds markers: solve them to a skeleton and export BVH"),
 )  # fmt: skip
-"""Formats of motions that are not read."""
+"""Motion formats that are not supported."""
 
 _ENDINGS = {
     ".fbx": _MOTIONS[0],
@@ -94,21 +94,21 @@ _ENDINGS = {
     ".mvnx": _Kind(_starts(b""), "Xsens' MVNX", "export the recording from Xsens MVN as BVH"),
     ".htr": _Kind(_starts(b""), "Motion Analysis' HTR", f"HTR: {_BLENDER}"),
 }
-"""Formats that only their name tells, or that begin in too many ways."""
+"""Formats that are recognised by the ending of the file, because they begin in too many ways."""
 
 _TEXT_ENDINGS = (b":fully-specified", b":version", b"pathfiletype")
 _KNOWN = (b"HIERARCHY", b"glTF", b"{", b"[", b"PK\x03\x04", b"\x93NUMPY", b"\x80", b"\x78", b"\x1f\x8b")
-"""How files begin that are read whatever their ending."""
+"""How supported files begin, which are read whatever their ending."""
 
 
 def refuse_other_kinds(path: Path, head: bytes, expected: str, motion: bool = False) -> None:
-    """Raises `DataError` for a file that is known to be something else.
+    """Raises a `DataError` if a file is known to be something else.
 
     Args:
         path: the file.
         head: its first `HEAD` bytes.
         expected: what it should be, for the message.
-        motion: look for formats of motions too.
+        motion: whether to look for motion formats too.
     """
     if not head:
         raise DataError(path, "an empty file", expected, "download or copy it again")

@@ -96,14 +96,14 @@ def _homogeneous(
 class _Tree:
     """A kinematic tree in layers, so that the chain needs eight batched products instead of 23."""
 
-    parents: Int[Tensor, "joints"]
-    laid: Int[Tensor, "joints"]
+    parents: Int[Tensor, " joints"]
+    laid: Int[Tensor, " joints"]
     """The joints of all layers, end to end."""
     sizes: list[int]
     """Joints of each layer."""
-    rows: list[Int[Tensor, "_"]]
+    rows: list[Int[Tensor, " _"]]
     """For each layer but the first, the rows of the parents in the previous layer."""
-    order: Int[Tensor, "joints"]
+    order: Int[Tensor, " joints"]
     """Position of each joint in `laid`."""
 
 

@@ -138,7 +138,7 @@ class _Sparse(Record):
 
     def plain(self, memo: Made) -> np.ndarray:
         shape = tuple(int(size) for size in self.field("_shape", memo))
-        check_size(shape)
+        check_array_size(shape)
         parts = tuple(np.asarray(self.field(name, memo)) for name in ("data", "indices", "indptr"))
         # Imported here: it takes long, and few pickles hold such a matrix.
         import scipy.sparse
@@ -189,7 +189,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"], memo: Ma
     shape = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
     if dtype is None or order not in ("C", "F"):
         raise pickle.UnpicklingError("an array without a type")
-    check_size(shape)
+    check_array_size(shape)
     if dtype.kind == "O":
         memo.take(len(data) * dtype.itemsize)
         entries = np.empty(len(data), object)
@@ -210,7 +210,7 @@ class _Tensor(Record):
         storage, offset, size, stride = self.content
         if not isinstance(storage, _Storage):
             raise pickle.UnpicklingError("a tensor without a storage")
-        check_size(tuple(size))
+        check_array_size(tuple(size))
         whole = storage.tensor(memo)
         last = int(offset) + sum((int(count) - 1) * int(step) for count, step in zip(size, stride, strict=True))
         if 0 not in size and not (0 <= int(offset) <= last < len(whole) and min(stride, default=0) >= 0):
@@ -239,7 +239,7 @@ class _Storage(Record):
         return self._tensor
 
 
-def check_size(shape: tuple[int, ...]) -> None:
+def check_array_size(shape: tuple[int, ...]) -> None:
     if any(size < 0 for size in shape) or np.prod(shape, dtype=np.float64) > _MOST_ENTRIES:
         raise pickle.UnpicklingError(f"an array of shape {shape}")
 

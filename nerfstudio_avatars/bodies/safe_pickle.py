@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nerfstudio_avatars.bodies.pickle_records import ALLOWED, DType, Made, Record, check_size, from_buffer, plain
+from nerfstudio_avatars.bodies.pickle_records import ALLOWED, DType, Made, Record, check_array_size, from_buffer, plain
 from nerfstudio_avatars.bodies.shared_values import check_shared_values
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import read_bytes
@@ -151,7 +151,7 @@ class _JoblibArray(Record):
         file = self.reader.file
         if state.get("numpy_array_alignment_bytes") is not None:
             file.seek(file.read(1)[0], io.SEEK_CUR)
-        check_size(tuple(shape))
+        check_array_size(tuple(shape))
         size = dtype.dtype.itemsize * math.prod(shape)
         self.content = from_buffer(file.read(size), dtype, tuple(shape), order)
 

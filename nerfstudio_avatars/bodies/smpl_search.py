@@ -51,7 +51,7 @@ _LETTERS = {"neutral": ("neutral", "n"), "male": ("male", "m"), "female": ("fema
 
 
 @dataclass
-class Search:
+class SmplSearch:
     """The result of a search for an SMPL file."""
 
     path: Path | None = None
@@ -70,7 +70,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfstudio_avatars"
 
 
-def find_smpl(gender: str = "neutral", place: str | Path | None = None) -> Search:
+def find_smpl(gender: str = "neutral", place: str | Path | None = None) -> SmplSearch:
     """Looks for the SMPL file of a gender.
 
     Args:
@@ -80,7 +80,7 @@ def find_smpl(gender: str = "neutral", place: str | Path | None = None) -> Searc
     """
     if gender not in GENDERS:
         raise ValueError(f"gender is {gender!r}, expected one of {', '.join(GENDERS)}")
-    search = Search()
+    search = SmplSearch()
     if place is not None:
         roots = [Path(place).expanduser()]
     else:
@@ -123,7 +123,7 @@ def _file_in(folder: Path, gender: str, others: list[Path]) -> Path | None:
     return min(matching, key=lambda path: order.index(path.suffix.lower()), default=None)
 
 
-def not_found(name_or_path: str | Path, gender: str, search: Search) -> DataError:
+def not_found(name_or_path: str | Path, gender: str, search: SmplSearch) -> DataError:
     """The error that says what was searched for, where, and what to do next."""
     letter = _LETTERS[gender][0 if gender == "neutral" else 1]
     names = f"SMPL_{gender.upper()}.pkl (or .npz, .pth), basicmodel_{letter}_lbs_10_207_0_v1.1.0.pkl"

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-CLOSED_BY_READER = 141
+_CLOSED_BY_READER = 141
 """The exit code of programs that end because nobody reads on, as in `| head -1`."""
 
 
@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        sys.exit(CLOSED_BY_READER)
+        sys.exit(_CLOSED_BY_READER)
     except Exception as error:
         lost_output()
         if isinstance(error, UserError):

@@ -15,7 +15,7 @@ from nerfstudio_avatars.files import check_folder
 Format = Literal["people-snapshot", "surreal", "voxceleb"]
 
 
-LEAST_SIZE = 16
+_LEAST_SIZE = 16
 """Smallest width in pixels at which pictures still show something."""
 
 
@@ -40,8 +40,8 @@ class DemoData:
 
     def run(self) -> None:
         """Draws the data."""
-        if self.size is not None and self.size < LEAST_SIZE:
-            raise UserError(f"--size {self.size}: expected at least {LEAST_SIZE} pixels.")
+        if self.size is not None and self.size < _LEAST_SIZE:
+            raise UserError(f"--size {self.size}: expected at least {_LEAST_SIZE} pixels.")
         check_folder(self.output.parent, "name for the data")
         said = DRAWN[self.format](self.output, self.size, self.seed)
         print(f"Drew {said}, seed {self.seed}: {self.output}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nerfstudio_avatars.doctor import Finding
 
-DETAILS_SHOWN = 4
+_DETAILS_SHOWN = 4
 
 
 @dataclass
@@ -48,7 +48,7 @@ def told(findings: list[Finding]) -> list[str]:
     for finding in findings:
         lines.append(f"{finding.topic:{wide}}  {finding.status:7}  {finding.found}")
         if finding.status != "ok" or finding.topic == files.SMPL:
-            shown = finding.details[:DETAILS_SHOWN]
+            shown = finding.details[:_DETAILS_SHOWN]
             more = len(finding.details) - len(shown)
             lines += [f"{margin}{detail}" for detail in shown]
             lines += [f"{margin}and {more} more: ns-avatar doctor --json"] if more else []

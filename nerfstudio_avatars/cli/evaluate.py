@@ -13,7 +13,7 @@ from nerfstudio_avatars.avatars.protocols import PROTOCOLS, Protocol, ProtocolNa
 from nerfstudio_avatars.errors import UserError
 
 JSON = "evaluation.json"
-MARKDOWN = "evaluation.md"
+_MARKDOWN = "evaluation.md"
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Evaluate:
         write_json(file, as_json(runs, protocol))
         text = as_markdown(runs, protocol)
         if not alone:
-            write_text(folder / MARKDOWN, text)
+            write_text(folder / _MARKDOWN, text)
         print(text)
         print(f"Evaluated {', '.join(labels(runs))} ({protocol.name}): {folder}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nerfstudio_avatars.avatars.identity import ENDING, find_identity, save_identity, volanim_model
 from nerfstudio_avatars.errors import UserError
 
-FAR_OFF = 0.12
+_FAR_OFF = 0.12
 """Mean absolute error, for colours from 0 to 1, above which pictures probably show an unknown kind of object."""
 
 
@@ -54,7 +54,7 @@ class Invert:
         found = find_identity(run, self.image, self.mask)
         save_identity(found, self.output)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.errors.items())
-        if found.errors["tuned"] > FAR_OFF:
+        if found.errors["tuned"] > _FAR_OFF:
             print(
                 "The pictures are reconstructed badly. Check that they show the kind of object that the run was "
                 "trained on, framed alike."

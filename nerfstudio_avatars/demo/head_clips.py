@@ -22,12 +22,12 @@ from nerfstudio_avatars.whole_files import whole_folder
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")
 """Columns of VoxCeleb's table of clips."""
-FPS = 25.0
-FIRST_TEST = 10_000
+_FPS = 25.0
+_FIRST_TEST = 10_000
 """People with higher numbers are held out."""
-SEEDS = 2 * FIRST_TEST
+_SEEDS = 2 * _FIRST_TEST
 """Number of heads reserved for each seed, so that no two seeds share any."""
-SMALLEST = 8
+_SMALLEST = 8
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def draw_head_clips(
     """
     out = Path(out)
     limits = (
-        ("identities", identities, 1, FIRST_TEST),
-        ("test identities", test_identities, 0, FIRST_TEST),
+        ("identities", identities, 1, _FIRST_TEST),
+        ("test identities", test_identities, 0, _FIRST_TEST),
         ("frames", frames, 1, 999_999),
-        ("pixels", size, SMALLEST, 4096),
+        ("pixels", size, _SMALLEST, 4096),
         ("as seed", seed, 0, 2**31),
     )
     for what, asked, least, most in limits:
@@ -97,10 +97,10 @@ def draw_head_clips(
             raise DataError(out, f"{asked} {what} asked for", f"{least} to {most}", "ask for that many")
     with _appearing(out) as folder:
         rows = []
-        for split, first, count in (("train", 1, identities), ("test", FIRST_TEST + 1, test_identities)):
+        for split, first, count in (("train", 1, identities), ("test", _FIRST_TEST + 1, test_identities)):
             for number in range(first, first + count):
                 row = _table_row(number, split, frames, size)
-                _write_clip(folder, split, clip_name(row), seed * SEEDS + number, frames, size)
+                _write_clip(folder, split, _clip_name(row), seed * _SEEDS + number, frames, size)
                 rows.append(row)
         with (folder / "vox-metadata.csv").open("w", newline="", encoding="utf8") as file:
             table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -113,7 +113,7 @@ def draw_head_clips(
     return out
 
 
-def clip_name(row: dict[str, str | int | float]) -> str:
+def _clip_name(row: dict[str, str | int | float]) -> str:
     """The name of a clip in VoxCeleb, from a row of its table."""
     return f"{row['person_id']}#{row['video_id']}#{row['start']:06d}#{row['end']:06d}"
 
@@ -139,7 +139,7 @@ def read_truth(path: Path) -> HeadTruth:
 
 def _table_row(number: int, split: str, frames: int, size: int) -> dict[str, str | int | float]:
     return {
-        "video_id": f"toy{number:04d}", "start": 0, "end": frames, "bbox": f"0-0-{size}-{size}", "fps": FPS,
+        "video_id": f"toy{number:04d}", "start": 0, "end": frames, "bbox": f"0-0-{size}-{size}", "fps": _FPS,
         "width": size, "height": size, "partition": split, "person_id": f"id{10_000 + number}",
     }  # fmt: skip
 

@@ -143,7 +143,7 @@ class ToyHead:
         inside = np.where(mask > 0, mean(np.where(hit, depth - DISTANCE, 0)) / covered, np.nan)
         return HeadPicture(mean(rgb), mask, mean((hit & jaw).astype(np.float64)), inside, mean(normal))
 
-    def background(self, steps: Float[np.ndarray, "n"], size: int) -> Float[np.ndarray, "size size 3"]:
+    def background(self, steps: Float[np.ndarray, " n"], size: int) -> Float[np.ndarray, "size size 3"]:
         """The background of the clip: a gradient from top to bottom."""
         share = (steps[:, None, None] + 1) / 2
         return np.broadcast_to(self._backdrop[0] * (1 - 0.4 * share) + self._backdrop[1] * 0.4 * share, (size, size, 3))

@@ -144,7 +144,7 @@ class HeadExam:
     def _true_rotations(self) -> Float[Tensor, "rows 3 3"]:
         return torch.stack([torch.from_numpy(self.truth[clip].poses[row].rotation).float() for clip, row in self.rows])
 
-    def _identities(self) -> Int[Tensor, "rows"]:
+    def _identities(self) -> Int[Tensor, " rows"]:
         return torch.tensor([clip for clip, _ in self.rows])
 
     def _jaw(self) -> dict[str, float]:

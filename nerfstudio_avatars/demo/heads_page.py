@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfstudio_avatars.demo.heads_exam import NOVEL_TURN, HeadExam
-from nerfstudio_avatars.demo.page import STYLE
+from nerfstudio_avatars.demo.person_page import STYLE
 from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.media.frame_writer import FrameWriter
 from nerfstudio_avatars.media.picture_files import write_png
@@ -45,8 +45,8 @@ FIGURES = {
     "train_seconds": "training, seconds",
     "steps": "steps",
 }
-ZOOM = 2
-RELIEF = 1.1
+_ZOOM = 2
+_RELIEF = 1.1
 """Range of depth from black to white, in half pictures."""
 
 
@@ -136,7 +136,7 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
     return figures | {"inversion_cross_identity_ratio": sum(errors) / sum(copies)}
 
 
-def write_page(output: Path, report: dict) -> Path:
+def write_heads_page(output: Path, report: dict) -> Path:
     """Writes `index.html`, whose links point only into its folder."""
     runs = [
         ("learned", report),
@@ -174,12 +174,12 @@ def _relief(depth: Tensor, covered: Tensor | None = None) -> Tensor:
     depth = depth.double()
     covered = depth.isfinite() if covered is None else covered
     middle = depth[covered].median() if covered.any() else 0.0
-    shade = (0.6 - (depth - middle) / RELIEF).clamp(0, 1).nan_to_num(0.0)
+    shade = (0.6 - (depth - middle) / _RELIEF).clamp(0, 1).nan_to_num(0.0)
     return (shade * covered).expand(-1, -1, 3)
 
 
 def _bytes(picture: Tensor) -> np.ndarray:
-    enlarged = picture.repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1)
+    enlarged = picture.repeat_interleave(_ZOOM, 0).repeat_interleave(_ZOOM, 1)
     return (enlarged.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 

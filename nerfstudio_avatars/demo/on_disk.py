@@ -23,11 +23,11 @@ from nerfstudio_avatars.whole_files import whole_folder
 
 MARKER = "nerfstudio-avatars-demo.txt"
 """Marks folders written by the demo; only these may be replaced."""
-COCO = (None, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, None, None, None, None)
-"""SMPL joint for each of OpenPose's 18 COCO joints; nose, eyes and ears are points on the head."""
-FACE_POINTS = {0: (0.0, 0.402, 0.165), 14: (-0.031, 0.437, 0.14), 15: (0.031, 0.437, 0.14), 16: (-0.08, 0.42, 0.05),
+_COCO = (None, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, None, None, None, None)
+"""SMPL joint for each of OpenPose's 18 _COCO joints; nose, eyes and ears are points on the head."""
+_FACE_POINTS = {0: (0.0, 0.402, 0.165), 14: (-0.031, 0.437, 0.14), 15: (0.031, 0.437, 0.14), 16: (-0.08, 0.42, 0.05),
                17: (0.08, 0.42, 0.05)}  # fmt: skip
-"""Nose, eyes and ears of COCO on the average head in T-pose, in metres."""
+"""Nose, eyes and ears of _COCO on the average head in T-pose, in metres."""
 ENCODER = {
     "crf": "4",
     "preset": "veryfast",
@@ -145,13 +145,13 @@ class DemoFolder:
 
 
 def keypoints(person: DemoPerson, state: BodyState, camera: Camera) -> Float[np.ndarray, "18 3"]:
-    """OpenPose's COCO joints (x, y in pixels, confidence), from the joints of the body."""
+    """OpenPose's _COCO joints (x, y in pixels, confidence), from the joints of the body."""
     posed = person.body.pose(state)
     head = posed.joint_transforms[15].double().numpy()
     points = np.zeros((18, 3))
-    for row, joint in enumerate(COCO):
+    for row, joint in enumerate(_COCO):
         points[row] = (
-            posed.joints[joint].numpy() if joint is not None else head[:3, :3] @ FACE_POINTS[row] + head[:3, 3]
+            posed.joints[joint].numpy() if joint is not None else head[:3, :3] @ _FACE_POINTS[row] + head[:3, 3]
         )
     points = points @ camera.extrinsic[:3, :3].T + camera.extrinsic[:3, 3]
     projected = points @ camera.intrinsic.T

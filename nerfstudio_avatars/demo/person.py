@@ -17,7 +17,7 @@ from nerfstudio_avatars.media.rasteriser import Hits, rasterise
 
 SAMPLES = 3
 """Sub-pixels along each side of a pixel."""
-AMBIENT = 0.72
+_AMBIENT = 0.72
 """Share of ambient light; the rest comes from straight above, so that turning around changes no shading."""
 
 
@@ -106,7 +106,7 @@ class DemoPerson:
         normals = vertex_normals(surface, self.faces)
         normals[:, 1] = normals @ towards_light
         out = np.zeros((camera.height, camera.width, 4))
-        _shade(hits.face, hits.barycentric, self.faces, self._pattern, normals, SAMPLES, AMBIENT, out)
+        _shade(hits.face, hits.barycentric, self.faces, self._pattern, normals, SAMPLES, _AMBIENT, out)
         return (out * 255).round().astype(np.uint8)
 
 

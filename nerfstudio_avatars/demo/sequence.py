@@ -18,7 +18,7 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.poses.pose_table import CANONICAL_ANGLES
 from nerfstudio_avatars.motion import load_motion, shipped_motions
 
-SUBJECT = "demo-casual"
+_SUBJECT = "demo-casual"
 FRAMES = 120
 FEWEST_FRAMES = 16
 """Smallest number of frames for which every split has some."""
@@ -26,7 +26,7 @@ DISTANCE = 5.2
 """Distance from camera to pelvis in metres."""
 FOCAL = 1332 / 540
 """Focal length divided by the side of the picture."""
-PELVIS = (0.0, -0.06, DISTANCE)
+_PELVIS = (0.0, -0.06, DISTANCE)
 """Position of the pelvis that puts the whole body in the middle of the picture."""
 UP = (0.0, -1.0, 0.0)
 NOVEL_POSES = (
@@ -38,7 +38,7 @@ NOVEL_POSES = (
 
 
 def draw_demo_sequence(
-    out: Path, *, seed: int = 0, size: int = 540, frames: int = FRAMES, subject: str = SUBJECT
+    out: Path, *, seed: int = 0, size: int = 540, frames: int = FRAMES, subject: str = _SUBJECT
 ) -> Path:
     """Draws the sequence and writes it as `out/<subject>` in PeopleSnapshot's format.
 
@@ -63,7 +63,7 @@ def draw_demo_sequence(
     rng = np.random.default_rng(seed)
     person = DemoPerson(torch.from_numpy(rng.uniform(-0.6, 0.6, 10)).float())
     turn = turning(person, frames, rng)
-    still = Camera(intrinsic(size), np.eye(4), size, size)
+    still = Camera(demo_intrinsic(size), np.eye(4), size, size)
     with DemoFolder(Path(out), subject, person, turn, still) as folder:
         for frame in range(frames):
             folder.add_frame(frame, person.draw(turn.state(frame), still, UP))
@@ -72,7 +72,7 @@ def draw_demo_sequence(
     return Path(out) / subject
 
 
-def intrinsic(size: int) -> Float[np.ndarray, "3 3"]:
+def demo_intrinsic(size: int) -> Float[np.ndarray, "3 3"]:
     """Camera matrix of a picture with sides of `size` pixels; the axis passes through its middle."""
     centre = (size - 1) / 2
     return np.array([[FOCAL * size, 0, centre], [0, FOCAL * size, centre], [0, 0, 1.0]])
@@ -95,7 +95,7 @@ def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySe
     still[63:69] = 0
     body_pose += 0.5 * still * reach * torch.sin(cycles * angle[:, None] + phase)
     pelvis = person.body.rest(person.betas)[1][0]
-    transl = (torch.tensor(PELVIS) - pelvis).expand(frames, 3)
+    transl = (torch.tensor(_PELVIS) - pelvis).expand(frames, 3)
     orient = compose_axis_angle(upright, about_itself)
     return BodySequence(person.betas, orient, body_pose, transl, fps=30.0, gender="neutral", body="standin")
 
@@ -108,16 +108,16 @@ def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Came
         motion = load_motion(shipped_motions()[name], pelvis_rest)
         motion = motion.in_frame(to_camera_axes, torch.zeros(3), pelvis_rest)
         at = motion.at(time)
-        state = BodyState(person.betas, at.global_orient, at.body_pose, torch.tensor(PELVIS) - pelvis_rest)
-        yield state, Camera(intrinsic(size), orbit(azimuth, elevation), size, size)
+        state = BodyState(person.betas, at.global_orient, at.body_pose, torch.tensor(_PELVIS) - pelvis_rest)
+        yield state, Camera(demo_intrinsic(size), demo_extrinsic(azimuth, elevation), size, size)
 
 
-def orbit(azimuth: float, elevation: float) -> Float[np.ndarray, "4 4"]:
+def demo_extrinsic(azimuth: float, elevation: float) -> Float[np.ndarray, "4 4"]:
     """World-to-camera matrix of a camera `DISTANCE` metres from the pelvis; (0, 0) is that of the video."""
     a, e = np.deg2rad([azimuth, elevation])
     about_y = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(e), -np.sin(e)], [0, np.sin(e), np.cos(e)]])
     extrinsic = np.eye(4)
     extrinsic[:3, :3] = about_x @ about_y
-    extrinsic[:3, 3] = np.array(PELVIS) - extrinsic[:3, :3] @ np.array(PELVIS)
+    extrinsic[:3, 3] = np.array(_PELVIS) - extrinsic[:3, :3] @ np.array(_PELVIS)
     return extrinsic

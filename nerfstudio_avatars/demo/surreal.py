@@ -21,21 +21,21 @@ from nerfstudio_avatars.instant_avatar.data.surreal_world import (
     FAR_AWAY,
     HEIGHT,
     WIDTH,
-    extrinsic,
-    intrinsic,
     orient,
-    project,
+    surreal_extrinsic,
+    surreal_intrinsic,
+    surreal_pixels,
 )
 from nerfstudio_avatars.whole_files import whole_folder
 
-SEQUENCE = "demo_01"
+_SEQUENCE = "demo_01"
 FRAMES = 100
 DISTANCE = 6.5
 """Distance from camera to pelvis in metres."""
-CAMERA_BELOW_PELVIS = 0.05
+_CAMERA_BELOW_PELVIS = 0.05
 """Height in metres of the pelvis above the camera, so that raised arms fit into the picture."""
 UP = (0.0, -1.0, 0.0)
-FACING = 1.5 * np.pi
+_FACING = 1.5 * np.pi
 """zrot in radians of a person who starts facing the camera."""
 LIGHT = np.array([0.72, 0, 0.28, 0, 0, 0, 0, 0, 0], np.float32)
 
@@ -65,7 +65,7 @@ def draw_surreal_demo(
     Raises:
         DataError: the folder exists and is not a demo.
     """
-    final = Path(out) / "run0" / SEQUENCE
+    final = Path(out) / "run0" / _SEQUENCE
     if final.exists() and not (final / MARKER).exists():
         raise DataError(final, "a folder without a demo", "a new name, or an earlier demo", "choose another folder")
     if frames < 1 or width < 32 or height < 32 or width % 2 or height % 2:
@@ -75,9 +75,9 @@ def draw_surreal_demo(
     person = DemoPerson(torch.from_numpy(rng.uniform(-0.6, 0.6, 10)).float())
     fewer = max(1, frames * 2 // 5)
     clips = (
-        _Clip(1, poses_on_a_turn(person, frames), FACING),
-        _Clip(2, shipped(person, "walk", fewer), FACING + 0.8),
-        _Clip(3, shipped(person, "dance_a", fewer), FACING - 0.6),
+        _Clip(1, poses_on_a_turn(person, frames), _FACING),
+        _Clip(2, shipped(person, "walk", fewer), _FACING + 0.8),
+        _Clip(3, shipped(person, "dance_a", fewer), _FACING - 0.6),
     )
     with whole_folder(final) as partial:
         for clip in clips:
@@ -90,7 +90,7 @@ def draw_surreal_demo(
 
 
 def _write_clip(folder: Path, person: DemoPerson, clip: _Clip, width: int, height: int) -> None:
-    name, count = f"{SEQUENCE}_c{clip.number:04d}", len(clip.motion)
+    name, count = f"{_SEQUENCE}_c{clip.number:04d}", len(clip.motion)
     pose = torch.cat([clip.motion.global_orient, clip.motion.body_pose], 1)
     zrot = torch.full((count,), clip.zrot % (2 * np.pi))
     pelvis_rest = person.body.rest(person.betas)[1][0]
@@ -98,10 +98,10 @@ def _write_clip(folder: Path, person: DemoPerson, clip: _Clip, width: int, heigh
     # The z-up world's heights become Blender's -y.
     transl = torch.stack([place[:, 0], -place[:, 2], place[:, 1]], -1) - pelvis_rest
     seen = BodySequence(person.betas, orient(pose[:, :3], zrot), pose[:, 3:], transl, fps=30.0)
-    location = np.array([DISTANCE, CAMERA_BELOW_PELVIS, 0.0], np.float32)
+    location = np.array([DISTANCE, _CAMERA_BELOW_PELVIS, 0.0], np.float32)
     joints = np.stack([person.body.pose(seen.state(frame)).joints.numpy() for frame in range(count)])
-    joints2d = project(joints, location, width, height)
-    camera = Camera(intrinsic(width, height), extrinsic(location), width, height)
+    joints2d = surreal_pixels(joints, location, width, height)
+    camera = Camera(surreal_intrinsic(width, height), surreal_extrinsic(location), width, height)
     segm, depth = {}, {}
     with av.open(str(folder / f"{name}.mp4"), "w") as video:
         stream = video.add_stream("libx264", rate=30, options=ENCODER)

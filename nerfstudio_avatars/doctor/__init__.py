@@ -1,4 +1,4 @@
-"""What of this machine is fast, slow or missing for these methods, each with its remedy.
+"""Finds out what on this machine is fast, slow or missing for these methods, and how to mend it.
 
 >>> from nerfstudio_avatars.doctor import Finding, can_train
 >>> can_train([Finding("ffmpeg", "missing", "no program", "pip install imageio-ffmpeg")])

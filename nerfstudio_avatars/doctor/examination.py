@@ -1,4 +1,4 @@
-"""All that is looked at, in the order in which it is told."""
+"""The whole examination, in the order in which it is reported."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable
 from nerfstudio_avatars.doctor import files, hardware, packages, programs
 from nerfstudio_avatars.doctor.finding import Finding
 
-NEED_NO_TORCH: tuple[Callable[[], Finding], ...] = (
+_NEED_NO_TORCH: tuple[Callable[[], Finding], ...] = (
     packages.python,
     packages.requirements,
     packages.compiled,
     packages.registration,
     packages.torch_pair,
 )
-NEED_TORCH: tuple[Callable[[], Finding], ...] = (
+_NEED_TORCH: tuple[Callable[[], Finding], ...] = (
     hardware.device,
     packages.hot_loops,
     packages.tiny_cuda_nn,
     hardware.cores,
     hardware.idle_threads,
 )
-THE_REST: tuple[Callable[[], Finding], ...] = (
+_THE_REST: tuple[Callable[[], Finding], ...] = (
     hardware.memory,
     hardware.disk,
     hardware.kernels,
@@ -31,17 +31,17 @@ THE_REST: tuple[Callable[[], Finding], ...] = (
     files.face_networks,
 )
 WEIGHTS: tuple[Callable[[], Finding], ...] = (files.vgg19, files.efficientnet, files.alexnet)
-PROGRAMS: tuple[Callable[[], Finding], ...] = (programs.ffmpeg, programs.browser)
+_PROGRAMS: tuple[Callable[[], Finding], ...] = (programs.ffmpeg, programs.browser)
 
 
 def examine() -> list[Finding]:
-    """Looks at everything; takes a few seconds, most of them to import torch. Writes and downloads nothing.
+    """Examines everything, which takes a few seconds, mostly to import torch. Nothing is written or downloaded.
 
     Returns:
-        One finding a topic. Where torch does not import, what only torch could tell is left out: `packages.torch_pair`
-        says so and stops training.
+        One finding for each topic. If torch cannot be imported, topics that need it are left out; `packages.torch_pair`
+        then reports that nothing can be trained.
     """
     with_torch = packages.torch_imports()
-    checks = NEED_NO_TORCH + (NEED_TORCH if with_torch else ())
-    checks += THE_REST + (WEIGHTS if with_torch else ()) + PROGRAMS
+    checks = _NEED_NO_TORCH + (_NEED_TORCH if with_torch else ())
+    checks += _THE_REST + (WEIGHTS if with_torch else ()) + _PROGRAMS
     return [check() for check in checks]

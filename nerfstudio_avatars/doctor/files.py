@@ -1,4 +1,4 @@
-"""Bodies, networks and weights: what ships with the package, what the user has, and where it was looked for."""
+"""Checks for bodies, networks and weights: those in the package, those of the user, and where each is expected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nerfstudio_avatars.doctor.finding import Finding
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SMPL = "SMPL"
-STANDIN = "standin_smpl_neutral.npz"
+_STANDIN = "standin_smpl_neutral.npz"
 PEOPLE = ("person/pose_landmark_full.tflite", "person/selfie_segmentation.tflite")
 FACES = (
     "face/face_detection_short_range.tflite",
@@ -18,20 +18,20 @@ FACES = (
     "face/face_recognition_model-weights_manifest.json",
     "face/face_recognition_model.bin",
 )
-REINSTALL = "pip install --force-reinstall --no-deps nerfstudio-avatars"
+_REINSTALL = "pip install --force-reinstall --no-deps nerfstudio-avatars"
 MB = 1e6
 
 
 def standin_body(assets: Path = ASSETS) -> Finding:
-    """The body that ships with the package, without which nothing can be trained where there is no SMPL."""
-    file = assets / STANDIN
+    """Checks the body that ships with the package; without it and without SMPL, nothing can be trained."""
+    file = assets / _STANDIN
     if not file.is_file():
-        return Finding("stand-in body", "missing", f"{file} is not there", REINSTALL, stops_training=True)
+        return Finding("stand-in body", "missing", f"{file} is not there", _REINSTALL, stops_training=True)
     return Finding("stand-in body", "ok", f"{file.stat().st_size / MB:.1f} MB, ships with the package")
 
 
 def smpl_bodies() -> Finding:
-    """The user's SMPL files, of each gender."""
+    """Checks for the user's SMPL files, one for each gender."""
     searches = {gender: find_smpl(gender) for gender in GENDERS}
     files = tuple(f"{gender}: {search.path}" for gender, search in searches.items() if search.path is not None)
     places = searches["neutral"].tried
@@ -44,12 +44,12 @@ def smpl_bodies() -> Finding:
 
 
 def people_networks(assets: Path = ASSETS) -> Finding:
-    """What `ns-avatar process` and `masks` find people with."""
+    """Checks for the models that `ns-avatar process` and `ns-avatar masks` find people with."""
     return _networks("person networks", "ns-avatar process and masks", PEOPLE, assets)
 
 
 def face_networks(assets: Path = ASSETS) -> Finding:
-    """What `ns-avatar evaluate-animation` measures faces with."""
+    """Checks for the models that `ns-avatar evaluate-animation` measures faces with."""
     return _networks("face networks", "figures of faces", FACES, assets)
 
 
@@ -58,7 +58,7 @@ def _networks(topic: str, purpose: str, names: tuple[str, ...], assets: Path) ->
 
     absent = [name for name in names if not (assets / name).is_file()]
     if absent:
-        return Finding(topic, "missing", f"{assets}: no {', '.join(absent)}, which {purpose} need", REINSTALL)
+        return Finding(topic, "missing", f"{assets}: no {', '.join(absent)}, which {purpose} need", _REINSTALL)
     if find_spec("ai_edge_litert") is None:
         found = f"ai-edge-litert, which runs them, is not installed; {purpose} need it"
         if platform.system() == "Darwin" and platform.machine() != "arm64":
@@ -70,7 +70,7 @@ def _networks(topic: str, purpose: str, names: tuple[str, ...], assets: Path) ->
 
 
 def vgg19() -> Finding:
-    """The features of the perceptual loss of `unsup-volanim`, as its paper has them."""
+    """Checks for the features of the perceptual loss of `unsup-volanim`, as in its paper."""
     from nerfstudio_avatars.unsup_volanim.losses.perceptual import vgg19_places
 
     found = "for the perceptual loss of unsup-volanim"
@@ -78,7 +78,7 @@ def vgg19() -> Finding:
 
 
 def efficientnet() -> Finding:
-    """The features of the perceptual loss where there is no VGG19."""
+    """Checks for the features that the perceptual loss uses instead of VGG19."""
     from nerfstudio_avatars.unsup_volanim.losses.perceptual import efficientnet_path
 
     path, purpose = (efficientnet_path(), "for the perceptual loss of unsup-volanim without VGG19")
@@ -89,7 +89,7 @@ def efficientnet() -> Finding:
 
 
 def alexnet() -> Finding:
-    """The trunk of LPIPS."""
+    """Checks for the trunk of LPIPS."""
     from nerfstudio_avatars.metrics.lpips import trunk_path
 
     return _weights("LPIPS AlexNet", "alexnet", [trunk_path()], "for LPIPS", "LPIPS is not measured")
@@ -100,6 +100,6 @@ def _weights(topic: str, model: str, places: list[Path], purpose: str, without: 
     if path is not None:
         return Finding(topic, "ok", f"{purpose}: {path}")
     found = f"not at {' or '.join(map(str, places))}; {without}"
-    # torchvision's own loader puts the file where it is looked for. We never download it.
+    # torchvision's own loader puts the file where it is expected. This package never downloads it.
     remedy = f"""python -c "import torchvision; torchvision.models.{model}(weights='IMAGENET1K_V1')\""""
     return Finding(topic, "missing", found, remedy)

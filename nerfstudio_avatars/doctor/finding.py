@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it is."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Status = Literal["ok", "slow", "missing"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and how it is."""
+    """The result of one check."""
 
     topic: str
     """What was looked at, in a word or two."""

@@ -1,4 +1,4 @@
-"""Python, packages and their versions, whether nerfstudio knows our methods, and what runs the hot loops."""
+"""Checks Python, packages and their versions, whether nerfstudio knows our methods, and what runs the hot loops."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from packaging.version import Version
 
 from nerfstudio_avatars.doctor.finding import Finding
 
-DISTRIBUTION = "nerfstudio-avatars"
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
+_DISTRIBUTION = "nerfstudio-avatars"
+_OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 12)
 METHODS = (
     "instant-avatar",
     "instant-avatar-cpu",
@@ -24,7 +24,7 @@ METHODS = (
     "unsup-volanim-paper",
     "unsup-volanim-tiny",
 )
-"""What pyproject.toml registers with nerfstudio."""
+"""Methods that pyproject.toml registers with nerfstudio."""
 COMPILED = {
     "numpy": "numpy",
     "scipy": "scipy.spatial",
@@ -33,28 +33,28 @@ COMPILED = {
     "h5py": "h5py",
     "pillow": "PIL.Image",
 }
-"""Packages that may be installed in an allowed version and still fail, because of a missing library or another numpy;
-and the module of each that shows it."""
-INSTALL = f"pip install --upgrade {DISTRIBUTION}"
+"""Packages that may fail although their version is right, because of a missing library or another version of numpy,
+and the module of each to import as a test."""
+_INSTALL = f"pip install --upgrade {_DISTRIBUTION}"
 
 
 def python(version: tuple[int, int] | None = None) -> Finding:
-    """The interpreter, against the versions that the packages allow."""
+    """Checks that the packages support this version of Python."""
     version = sys.version_info[:2] if version is None else version
     found = f"{platform.python_version()} at {sys.executable}"
-    if not OLDEST_PYTHON <= version <= NEWEST_PYTHON:
+    if not _OLDEST_PYTHON <= version <= _NEWEST_PYTHON:
         found += ", expected 3.10 to 3.12"
         return Finding("Python", "missing", found, "make PYTHON=python3.11 install", stops_training=True)
     return Finding("Python", "ok", found)
 
 
 def requirements() -> Finding:
-    """Every package that this one requires, in a version that it allows."""
+    """Checks that every required package is installed in an allowed version."""
     try:
-        required = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
+        required = [Requirement(line) for line in metadata.requires(_DISTRIBUTION) or ()]
     except metadata.PackageNotFoundError:
-        found = f"{DISTRIBUTION} is on the Python path but not installed"
-        return Finding("packages", "missing", found, INSTALL, stops_training=True)
+        found = f"{_DISTRIBUTION} is on the Python path but not installed"
+        return Finding("packages", "missing", found, _INSTALL, stops_training=True)
     wanted = [one for one in required if one.marker is None or one.marker.evaluate({"extra": ""})]
     versions = {one.name: _version(one.name) for one in wanted}
     wrong = [one for one in wanted if not _allowed(one, versions[one.name])]
@@ -80,7 +80,7 @@ def _allowed(requirement: Requirement, version: str | None) -> bool:
 
 
 def compiled() -> Finding:
-    """The compiled packages that reading data needs, imported; versions alone do not tell that they work."""
+    """Imports the compiled packages that are needed to read data, because versions alone do not show that they work."""
     failures = {name: why for name, module in COMPILED.items() if (why := _import_failure(module)) is not None}
     if failures:
         found = "; ".join(f"{name} does not import: {why}" for name, why in failures.items())
@@ -90,22 +90,22 @@ def compiled() -> Finding:
 
 
 def registration() -> Finding:
-    """Whether nerfstudio, which reads the entry points of all installed packages, sees our methods."""
+    """Checks that nerfstudio, which reads the entry points of all installed packages, sees our methods."""
     seen = {point.name for point in metadata.entry_points(group="nerfstudio.method_configs")}
     unseen = [name for name in METHODS if name not in seen]
     if unseen:
         found = f"nerfstudio does not see {', '.join(unseen)}"
-        return Finding("methods", "missing", found, f"pip install --force-reinstall --no-deps {DISTRIBUTION}", True)
+        return Finding("methods", "missing", found, f"pip install --force-reinstall --no-deps {_DISTRIBUTION}", True)
     return Finding("methods", "ok", f"nerfstudio sees {', '.join(METHODS)}")
 
 
 def torch_imports() -> bool:
-    """Whether torch is there and can be loaded."""
+    """Whether torch is installed and can be imported."""
     return _import_failure("torch") is None
 
 
 def _import_failure(name: str) -> str | None:
-    """Why a module does not import; None where it does. A broken binary may raise anything."""
+    """Why a module cannot be imported, or None if it can. A broken binary may raise any error."""
     try:
         importlib.import_module(name)
     except Exception as error:
@@ -114,7 +114,7 @@ def _import_failure(name: str) -> str | None:
 
 
 def torch_pair() -> Finding:
-    """torch and torchvision, which are built for each other: torchvision's own compiled code is loaded and tried."""
+    """Checks that torch and torchvision were built for each other, by running some of torchvision's compiled code."""
     topic, remedy = "torch", "pip install --upgrade --force-reinstall torch torchvision"
     failure = _import_failure("torch")
     if failure is not None:
@@ -153,7 +153,7 @@ def _vision_failure() -> str | None:
 
 
 def hot_loops() -> Finding:
-    """What runs the loops that take the time: numba on the CPU, Triton on a GPU, or plain torch."""
+    """Checks what runs the hot loops: numba on the CPU, Triton on a GPU, or plain torch."""
     import torch
 
     from nerfstudio_avatars.backend import use_numba, use_triton
@@ -179,7 +179,7 @@ def hot_loops() -> Finding:
 
 
 def tiny_cuda_nn() -> Finding:
-    """tiny-cuda-nn, which is optional even with a GPU: it runs only where it is asked for."""
+    """Checks for tiny-cuda-nn, which is optional even with a GPU, and only used on request."""
     import torch
 
     topic = "tiny-cuda-nn"

@@ -1,4 +1,4 @@
-"""Programs of others that are called: ffmpeg, and a browser."""
+"""Checks for other programs: ffmpeg and a browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from nerfstudio_avatars.doctor.finding import Finding
 
-BROWSERS = (
+_BROWSERS = (
     "firefox",
     "chromium",
     "chromium-browser",
@@ -26,7 +26,7 @@ BROWSERS = (
 
 
 def ffmpeg() -> Finding:
-    """The program that videos are written with: the machine's, or the one inside the package imageio-ffmpeg."""
+    """Checks for ffmpeg, which writes videos: either installed on the machine, or inside the package imageio-ffmpeg."""
     program, whose = shutil.which("ffmpeg"), "the machine's"
     if program is None:
         program, whose = _packaged_ffmpeg(), "imageio-ffmpeg's"
@@ -51,17 +51,17 @@ def _packaged_ffmpeg() -> str | None:
 
 
 def browser(system: str | None = None, given: Mapping[str, str] | None = None) -> Finding:
-    """A browser that can show the viewer.
+    """Checks for a browser that can show the viewer.
 
     Args:
-        system: as `platform.system()` names it; Windows and macOS always have one.
-        given: environment, which says whether there is a display.
+        system: the system, as in `platform.system()`; Windows and macOS always have a browser.
+        given: environment variables, which tell whether there is a display.
     """
     given = os.environ if given is None else given
     system = platform.system() if system is None else system
     if system != "Linux" or "microsoft" in platform.release().lower():
         return Finding("browser", "ok", "the system's, for the viewer")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
     remedy = "ssh -L 7007:localhost:7007 USER@THIS-MACHINE"
     if program is None:
         found = "none found. Run this on a computer with a browser, then open http://localhost:7007 there"

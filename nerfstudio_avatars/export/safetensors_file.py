@@ -20,7 +20,7 @@ from nerfstudio_avatars.whole_files import whole_file
 
 EXPECTED = "a whole safetensors file"
 FIX = "ask for the file again, or export it again"
-MOST_HEADER = 1 << 20
+_MOST_HEADER = 1 << 20
 """Bytes of the header."""
 _DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
 _NAMES = {np.dtype(kind): name for name, kind in _DTYPES.items()}
@@ -64,7 +64,7 @@ def read_safetensors(path: Path, what: str = EXPECTED) -> tuple[dict[str, np.nda
 
     data = read_bytes(path, what, FIX)
     length = struct.unpack_from("<Q", data)[0] if len(data) >= 8 else 0
-    if not 2 <= length <= min(MOST_HEADER, len(data) - 8):
+    if not 2 <= length <= min(_MOST_HEADER, len(data) - 8):
         raise wrong(f"a header of {length} bytes in a file of {len(data)}")
     header = parse_json(data[8 : 8 + length], wrong)
     metadata = header.pop("__metadata__", {})

@@ -27,7 +27,7 @@ from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occup
 from nerfstudio_avatars.instant_avatar.rendering import picture
 from nerfstudio_avatars.instant_avatar.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.instant_avatar.rendering.ray_march import marching, marching_points, ray_box
-from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings
+from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings, PosedSpace
 from nerfstudio_avatars.instant_avatar.rendering.union_grid import UnionGrid, marching_union
 
 
@@ -95,7 +95,7 @@ class RenderedRays:
     """Mean distance along the ray in metres; 0 where nothing was hit."""
     canonical: Float[Tensor, "rays 3"]
     """Mean canonical position, in the unit cube of the field."""
-    weights: Float[Tensor, "samples"] | None = None
+    weights: Float[Tensor, " samples"] | None = None
     """Rendering weights of all samples, if requested."""
 
     @classmethod
@@ -150,11 +150,11 @@ class CanonicalAvatar(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module.occupancy_changed())
 
     @torch.no_grad()
-    def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+    def density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Density in 1/m, without gradient."""
         return self.density_rule(self.field.infer_density(x_canonical), x_canonical, self.volume)
 
-    def density_with_gradient(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+    def density_with_gradient(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Density in 1/m."""
         return self.density_rule(self.field.density(x_canonical)[0], x_canonical, self.volume)
 
@@ -189,7 +189,7 @@ class CanonicalAvatar(nn.Module):
         occupied = self.union.occupied if settling else before
         return occupancy_regulariser(density, ~occupied.flatten(), period, everywhere=0.5 if settling else 0.0)
 
-    def _density_in_cells(self, posed: PosedAvatar, grid: UnionGrid) -> Float[Tensor, "cells"]:
+    def _density_in_cells(self, posed: PosedAvatar, grid: UnionGrid) -> Float[Tensor, " cells"]:
         """Density at a random point in each cell of the paper's grid, in a pose: that of the densest root, 0 off the
         body."""
         to_world = posed.transforms[0].detach()
@@ -248,11 +248,15 @@ class CanonicalAvatar(nn.Module):
         found = unpose(x_posed, posed.cells, self.volume)
         return with_pose_gradient(found, posed.nodes, self.volume.cells, self.volume.spacing), found.point
 
+    def space_around(self, posed: PosedAvatar) -> PosedSpace:
+        """What rays march through in a pose."""
+        return PosedSpace(posed.cells, self.volume, self.cached_density, self.march_settings)
+
     def render(
         self,
         origins: Float[Tensor, "rays 3"],
         directions: Float[Tensor, "rays 3"],
-        jitter: Float[Tensor, "rays"],
+        jitter: Float[Tensor, " rays"],
         poses: list[tuple[slice, PosedAvatar]],
         noise: float = 0.0,
         budget: Budget | None = None,
@@ -276,7 +280,7 @@ class CanonicalAvatar(nn.Module):
         poses: list[tuple[slice, PosedAvatar]],
         noise: float = 0.0,
         budget: Budget | None = None,
-    ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
+    ) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, " samples"]]:
         """Sums along rays, and the weights of samples."""
         parts, samples = [], 0
         marches = [self._marching(origins[rays], directions[rays], jitter[rays], posed) for rays, posed in poses]
@@ -300,12 +304,8 @@ class CanonicalAvatar(nn.Module):
     ) -> RenderedRays:
         """Renders rays in one pose with samples in the middle of steps, without gradient and weights."""
         if posed.grid is None and self.union is None:
-            settings, cached = self.march_settings, self.cached_density
-            sums = picture.render(
-                origins, directions, posed.cells, self.volume, cached, settings, self.field, self.density_rule,
-                rays_at_a_time,
-            )  # fmt: skip
-            return RenderedRays.of(sums)
+            space, field, rule = self.space_around(posed), self.field, self.density_rule
+            return RenderedRays.of(picture.render(origins, directions, space, field, rule, rays_at_a_time))
         parts = []
         for o, d in zip(origins.split(rays_at_a_time), directions.split(rays_at_a_time), strict=True):
             parts.append(self._sums(o, d, torch.full_like(o[:, 0], 0.5), [(slice(0, len(o)), posed)])[0])
@@ -316,8 +316,7 @@ class CanonicalAvatar(nn.Module):
     ) -> Program[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Program: ray and distance of samples, their roots and the sample of each."""
         if posed.grid is None and self.union is None:
-            settings, cached = self.march_settings, self.cached_density
-            found = yield from marching(origins, directions, jitter, posed.cells, self.volume, cached, settings)
+            found = yield from marching(origins, directions, jitter, self.space_around(posed))
             x = with_pose_gradient(found.roots, posed.nodes, self.volume.cells, self.volume.spacing)
             return found.ray, found.t, x, found.roots.point
         step = self.config.step

@@ -84,7 +84,7 @@ class RecordedSteps:
         origins: Float[Tensor, "rays 3"],
         directions: Float[Tensor, "rays 3"],
         image: Float[Tensor, "rays 4"],
-        frames: Int[Tensor, "frames"],
+        frames: Int[Tensor, " frames"],
     ) -> Learned:
         model, budget = self._model, self._budget
         budget.fits = None
@@ -98,7 +98,7 @@ class RecordedSteps:
         return model.get_loss_dict(outputs, batch, metrics), metrics
 
     def _record(self, inputs: tuple[Tensor, ...]) -> Callable[..., Learned]:
-        # Recording begins with a few real steps, which leave traces here.
+        # Recording begins with a few real steps, which change values here.
         state = list(self._model.frame_errors.buffers())
         before = [one.clone() for one in state]
         own = tuple(one.clone() for one in inputs)

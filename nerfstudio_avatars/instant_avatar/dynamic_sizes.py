@@ -1,4 +1,4 @@
-"""Sizes that the host needs to know: read for many programs at once, or set beforehand to avoid waiting for the GPU.
+"""Provides sizes that the host needs, read for many programs at once, or set in advance to avoid waiting for the GPU.
 
 The number of samples on a ray, or of cells in a bin, decides the shapes of later tensors, and the host has to know
 shapes. A program is a generator that yields such numbers as small tensors and gets sizes back that are at least as
@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-SLACK = 1.25
+_SLACK = 1.25
 """Budget as a multiple of the largest size needed recently."""
-LEAST_SLACK, MOST_SLACK = 1.1, 1.6
+_LEAST_SLACK, _MOST_SLACK = 1.1, 1.6
 """A budget is set again if the slack is outside this range: steps of the same sizes can be recorded and replayed."""
 
 Result = TypeVar("Result")
@@ -32,23 +32,23 @@ class Sizes(NamedTuple):
     """The sizes that a program asks for."""
 
     name: str
-    numbers: Int[Tensor, "n"]
+    numbers: Int[Tensor, " n"]
 
 
 Program = Generator[Sizes, list[int], Result]
 
 
 class Budget:
-    """Sizes set beforehand. Until the first `settle`, the actual numbers are read.
+    """Sizes set in advance. Until the first `settle`, the actual numbers are read.
 
     Its tensors on the device are only modified in place, so that steps can be replayed.
     """
 
     def __init__(self) -> None:
         self.fits: Bool[Tensor, ""] | None = None
-        """Whether there was room for everything since this was last set to None; None where nothing was asked."""
+        """Whether everything has fit since this was last set to None; None if nothing was asked."""
         self.sizes: dict[str, list[int]] = {}
-        """What is answered, by name. Another dictionary as soon as anything in it changes."""
+        """The answers, by name. Whenever one changes, this is replaced by another dictionary."""
         self._limits: dict[str, Tensor] = {}
         self._needed: dict[str, Tensor] = {}
         self._overflow: Bool[Tensor, ""] | None = None
@@ -75,12 +75,12 @@ class Budget:
             numbers.zero_()
 
     def _make_room(self, name: str, needed: list[int]) -> None:
-        if not any(needed):  # Not asked lately.
+        if not any(needed):  # It was not asked lately.
             return
         sizes = self.sizes.get(name)
         slack = [size / (number + 1) for size, number in zip(sizes, needed, strict=True)] if sizes else [0.0]
-        if min(slack) < LEAST_SLACK or max(slack) > MOST_SLACK:
-            self.sizes = self.sizes | {name: [int(SLACK * number) + 1 for number in needed]}
+        if min(slack) < _LEAST_SLACK or max(slack) > _MOST_SLACK:
+            self.sizes = self.sizes | {name: [int(_SLACK * number) + 1 for number in needed]}
             self._limits[name] = send(self.sizes[name], self._needed[name].device)
 
     def answer(self, asked: list[Sizes]) -> list[list[int]]:
@@ -91,7 +91,7 @@ class Budget:
             torch.maximum(self._needed[name], numbers, out=self._needed[name])
         if any(name not in self.sizes for name, _ in asked):
             return _read(asked)
-        # Never quite full: the last row is padding, where anything may point.
+        # Never entirely full: the last row is padding, which anything may point to.
         fits = torch.stack([(numbers < self._limits[name]).all() for name, numbers in asked]).all()
         self.fits = fits if self.fits is None else self.fits & fits
         if self._overflow is None:
@@ -128,7 +128,7 @@ def _read(asked: list[Sizes]) -> list[list[int]]:
     return [[next(numbers) for _ in question] for _, question in asked]
 
 
-def owners(counts: Int[Tensor, "n"] | Bool[Tensor, "n"], size: int) -> Int[Tensor, "size"]:
+def owners(counts: Int[Tensor, " n"] | Bool[Tensor, " n"], size: int) -> Int[Tensor, " size"]:
     """The element that each of `size` entries belongs to, if element i has `counts[i]` of them; n after the last entry.
 
     For a mask, these are the rows where it is true, like `nonzero` but without waiting for the device.
@@ -136,7 +136,7 @@ def owners(counts: Int[Tensor, "n"] | Bool[Tensor, "n"], size: int) -> Int[Tenso
     return torch.searchsorted(counts.cumsum(0), torch.arange(size, device=counts.device), right=True)
 
 
-def send(numbers: Sequence[int], device: torch.device) -> Int[Tensor, "n"]:
+def send(numbers: Sequence[int], device: torch.device) -> Int[Tensor, " n"]:
     """Sends a few numbers to the device without waiting for it."""
     there = torch.tensor(numbers)
     return there.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else there.to(device)

@@ -27,25 +27,27 @@ from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalA
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, send
+from nerfstudio_avatars.instant_avatar.finished_parts import FinishedParts
+from nerfstudio_avatars.instant_avatar.held_out_pictures import HeldOutCamera, held_out_figures
 from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_accumulation, hard_weights
 from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occupancy_regulariser
+from nerfstudio_avatars.instant_avatar.losses.picture_errors import picture_errors
 from nerfstudio_avatars.instant_avatar.person import Person
 from nerfstudio_avatars.instant_avatar.poses.outlier_frames import FrameErrors
-from nerfstudio_avatars.instant_avatar.poses.pose_refinement import PoseRefinementConfig, refine_pose
+from nerfstudio_avatars.instant_avatar.poses.pose_refinement import PoseRefinementConfig
 from nerfstudio_avatars.instant_avatar.poses.pose_resolver import PoseResolver
 from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import smoothing_correction
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, over
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
-from nerfstudio_avatars.metrics.image import image_metrics
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
 EMPTY_SPACE_PERIOD = 4
 """Number of steps between two evaluations of random points in empty space."""
-UNION_PERIOD = 20
+_UNION_PERIOD = 20
 """Number of steps between two updates of the paper's grid."""
-UNION_WARMUP = 500
+_UNION_WARMUP = 500
 """Number of steps in which the paper's regulariser uses the newest state of the grid."""
 
 
@@ -103,24 +105,6 @@ class InstantAvatarModelConfig(ModelConfig):
     """Number of rays to render at a time for a picture; the CPU renders them all at once."""
     enable_collider: bool = False
     """Whether to use nerfstudio's collider; rays start at the box of the posed body, so none is needed."""
-
-
-@dataclass(frozen=True)
-class FinishedParts:
-    """What need not be found again when a finished avatar is opened."""
-
-    volume: SkinningVolume | None
-    """None: found again, since SMPL's weights lie in no checkpoint."""
-    jumping_frames: list[int]
-    """Training frames whose pose jumps."""
-    person: Person
-    """Whose they are."""
-
-    def fit(self, person: Person) -> bool:
-        """Whether they are this person's: the data may have been changed since."""
-        ours, theirs = self.person, person
-        same_body = (ours.body.name, ours.body.gender) == (theirs.body.name, theirs.body.gender)
-        return same_body and torch.equal(ours.motion.betas, theirs.motion.betas)
 
 
 class InstantAvatarModel(Model):
@@ -231,7 +215,7 @@ class InstantAvatarModel(Model):
                 self._posed_frames.update(zip(new, self.avatar.pose_all(self.poses.transforms(pose)), strict=True))
         return [self._posed_frames[frame] for frame in frames]
 
-    def training_poses(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+    def training_poses(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k 75"]:
         """Poses of training frames (orientation, body pose, translation), corrected once poses are refined."""
         pose = self.poses.stored(frames)
         return pose + self.poses.frame_correction[frames] if self._moving_poses() else pose
@@ -280,11 +264,9 @@ class InstantAvatarModel(Model):
 
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
         """PSNR of the rays on white, and how far the poses have moved."""
-        truth = batch["image"].to(self.device)
-        target = over(truth[:, :3] * truth[:, 3:], truth[:, 3:], torch.ones(3, device=self.device))
-        prediction = over(
-            outputs["premultiplied"].detach(), outputs["accumulation"].detach(), torch.ones(3, device=self.device)
-        )
+        truth, white = batch["image"].to(self.device), torch.ones(3, device=self.device)
+        target = over(truth[:, :3] * truth[:, 3:], truth[:, 3:], white)
+        prediction = over(outputs["premultiplied"].detach(), outputs["accumulation"].detach(), white)
         metrics = {"psnr": -10 * F.mse_loss(prediction, target).log10()}
         if self._moving_poses():
             metrics["pose_correction_degrees"] = self.poses.frame_correction[:, :72].detach().abs().mean().rad2deg()
@@ -295,21 +277,17 @@ class InstantAvatarModel(Model):
         """The weighted losses of section 3.4 of the paper."""
         config = self.config
         truth = batch["image"].to(self.device)
-        mask = truth[:, 3:]
-        background = torch.rand_like(outputs["premultiplied"])
-        prediction = over(outputs["premultiplied"], outputs["accumulation"], background)
-        target = over(truth[:, :3] * mask, mask, background)
-        colour = F.huber_loss(prediction, target, delta=config.huber_delta, reduction="none") / config.huber_delta
-        silhouette = config.mask_weight * F.mse_loss(outputs["accumulation"], mask, reduction="none")
+        rendered, accumulation = outputs["premultiplied"], outputs["accumulation"]
+        colour, silhouette = picture_errors(rendered, accumulation, truth, config.huber_delta)
+        silhouette = config.mask_weight * silhouette
         if not self.training:
             return {"rgb": colour.mean(), "mask": silhouette.mean()}
         frames = batch["frame"].to(self.device)
-        weight = self._frame_weights(frames, colour.detach().mean(-1) + silhouette.detach()[:, 0])
+        errors = colour.detach().mean(-1) + silhouette.detach()[:, 0]
+        weight = self.frame_errors.weights_of_rays(frames, errors, config.outlier_weight, self._fits)
         losses = {"rgb": (weight * colour).mean(), "mask": (weight * silhouette).mean()}
-        losses["hard_accumulation"] = config.hard_accumulation_weight * hard_accumulation(
-            outputs["accumulation"].clamp(0, 1)
-        )
-        losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(mask))
+        losses["hard_accumulation"] = config.hard_accumulation_weight * hard_accumulation(accumulation.clamp(0, 1))
+        losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(truth))
         if config.regulariser_weight > 0:
             empty_space = self._empty_space_loss()
             if empty_space is not None:
@@ -325,23 +303,12 @@ class InstantAvatarModel(Model):
         """Whether the samples of the step fit their budget; None without a budget."""
         return self._budget.fits if self._budget else None
 
-    def _frame_weights(self, frames: Tensor, errors: Tensor) -> Float[Tensor, "rays 1"]:
-        """Weight of each ray, from how well its frame has fit so far; rays are grouped by frame."""
-        if self.config.outlier_weight == 1:
-            return torch.ones_like(errors)[:, None]
-        seen = errors.view(len(frames), -1).mean(1)
-        if self._fits is not None:
-            seen = torch.where(self._fits, seen, self.frame_errors.error[frames])
-        self.frame_errors.update(frames, seen)
-        weight = self.frame_errors.weights(frames, self.config.outlier_weight)
-        return weight.repeat_interleave(len(errors) // len(frames))[:, None]
-
     def _empty_space_loss(self) -> Tensor | None:
         """Mean opacity in empty space: at a few random points every fourth step, or in the paper's grid update."""
         if self.avatar.union is not None:
-            if self._step % UNION_PERIOD:
+            if self._step % _UNION_PERIOD:
                 return None
-            return self.avatar.update_union(self._last_posed, self._step < UNION_WARMUP, float(UNION_PERIOD))
+            return self.avatar.update_union(self._last_posed, self._step < _UNION_WARMUP, float(_UNION_PERIOD))
         if self._step % EMPTY_SPACE_PERIOD:
             return None
         points, empty = self.avatar.occupancy.points_in_band(4096)
@@ -375,16 +342,15 @@ class InstantAvatarModel(Model):
         return outputs
 
     def _finish_training(self, step: int) -> None:
-        """Recomputes the occupancy from the finished field, so that pictures skip all empty space, and reports
-        outliers."""
+        """Recomputes the occupancy from the finished field, so that pictures skip empty space; reports outliers."""
         if step < self.config.max_steps - 1:
             return
         self.avatar.finish(self.config.avatar.field.levels)
         outliers = self.outlier_frames()
         if outliers:
+            frames = ", ".join(map(str, outliers))
             CONSOLE.print(
-                f"Check these frames, whose pose jumps or which fit far worse than the others: "
-                f"{', '.join(map(str, outliers))}. "
+                f"Check these frames, whose pose jumps or which fit far worse than the others: {frames}. "
                 f"Jumps were interpolated, and bad fits have a weight of {self.config.outlier_weight:g}."
             )
 
@@ -393,51 +359,26 @@ class InstantAvatarModel(Model):
         return sorted({*self._jumping, *self.frame_errors.outlier_frames().tolist()})
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Figures of a held-out picture; each key names poses, measure, pixels and background.
+        """Figures of a held-out picture (see `held_out_pictures`): of its pose as given, and as the avatar learnt it.
 
-        `given_*`: the pose as in the data; `neighbours_*`: corrected like its neighbours among the training frames
-        (uses no test pixel, and is shown in `outputs`); `refined_*`: fitted to the test image itself, as in the paper,
-        only in `ns-eval`. `*_psnr_white`, `*_ssim_box_black`, ...: see `metrics.image`.
+        Figures of the pose fitted to the test image itself, as in the paper, are added in `ns-eval` only.
         """
         truth = batch["image"].to(self.device)
-        metrics = {}
-        for protocol, seen in self._by_protocol(outputs, truth).items():
-            for background in ("white", "black"):
-                colour = torch.full((3,), float(background == "white"), device=self.device)
-                prediction = seen["rgb"] + (1 - seen["accumulation"]) * (colour - self._background())
-                figures = image_metrics(prediction, truth, background)
-                metrics.update({f"{protocol}_{name}": value for name, value in figures.items()})
+        seen = {"given": outputs}
+        if self._seen_camera is not None and self.config.refine_poses:
+            refinement = None if self._in_training else self.config.test_pose_refinement
+            rendered = HeldOutCamera(self._seen_camera, self.avatar, self.poses, self.render_pose)
+            seen = rendered.in_each_pose(outputs, truth, refinement)
         shown = over(truth[..., :3] * truth[..., 3:], truth[..., 3:], self._background())
         error = ((outputs["rgb"] - shown).abs() * 4).clamp(0, 1)
-        return metrics, {"img": torch.cat([shown, outputs["rgb"], error], 1), "accumulation": outputs["accumulation"]}
-
-    def _by_protocol(self, outputs: dict[str, Tensor], truth: Tensor) -> dict[str, dict[str, Tensor]]:
-        camera = self._seen_camera
-        if camera is None or not self.config.refine_poses:
-            return {"given": outputs}
-        frame = int(camera.metadata["frame"].flatten()[0])
-        pictures = {
-            "given": self.render_pose(camera, self.poses.state(frame, corrected=False)),
-            "neighbours": outputs,
-        }
-        if not self._in_training:
-            start = self.poses.state(frame)
-            pose = refine_pose(
-                self.avatar,
-                self.poses,
-                start,
-                camera_rays(camera.to(self.device)),
-                truth,
-                self.config.test_pose_refinement,
-            )
-            pictures["refined"] = self.render_pose(camera, pose)
-        return pictures
+        images = {"img": torch.cat([shown, outputs["rgb"], error], 1), "accumulation": outputs["accumulation"]}
+        return held_out_figures(seen, truth, self._background()), images
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
         """The person that the avatar shows, with which a checkpoint renders without its training data."""
-        # Of SMPL, whose weights may not be passed on, nothing that was made from its files.
+        # SMPL's weights may not be passed on, nor anything that was made from its files.
         volume = {"volume": self.avatar.volume.state()} if self.person.body.name == "standin" else {}
         return {"person": self.person.state(), "jumping_frames": self._jumping} | volume
 

@@ -1,4 +1,4 @@
-"""Whom a model learns: the one object that a dataparser hands to it, and that its checkpoint keeps."""
+"""The person that a model learns: the one object that a dataparser hands to it, and that its checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Person:
     """Poses of all frames, including held-out ones, as in the data."""
     body: SmplBody
     """The body that the motion poses."""
-    train_frames: Int[Tensor, "images"]
+    train_frames: Int[Tensor, " images"]
     """Frames to train on."""
     box: SceneBox
     """A box that contains the person in all frames."""
@@ -75,12 +75,12 @@ class Person:
         )
 
 
-def video_frames(train_frames: Int[Tensor, "images"]) -> range:
+def video_frames(train_frames: Int[Tensor, " images"]) -> range:
     """Frames from the first to the last of these."""
     return range(int(train_frames.min()), int(train_frames.max()) + 1)
 
 
-def frame_cameras(video: range, frames: Int[Tensor, "images"], **cameras: Any) -> Cameras:
+def frame_cameras(video: range, frames: Int[Tensor, " images"], **cameras: Any) -> Cameras:
     """Cameras that know their frame in a motion. Their times run from 0 to 1 over the video.
 
     Args:

@@ -14,8 +14,8 @@ from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Skinn
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, PosedAvatar
 from nerfstudio_avatars.instant_avatar.rendering.occupancy import OPACITY_LENGTH
 
-SURFACE_DENSITY = 25.0
-"""Density of the surface, 1/m: half of the light is gone within three centimetres."""
+_SURFACE_DENSITY = 25.0
+"""Density in 1/m at the surface: it absorbs half of the light within three centimetres."""
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,22 @@ class Surface:
     """Triangles with a colour at each corner."""
 
     vertices: Float[Tensor, "vertices 3"]
-    """Metres."""
+    """Positions in metres."""
     faces: Int[Tensor, "faces 3"]
-    """Counter-clockwise from outside."""
+    """Vertices of each triangle, counter-clockwise seen from outside."""
     colours: Float[Tensor, "vertices 3"]
-    """RGB, 0 to 1."""
+    """RGB from 0 to 1 at each vertex."""
 
 
 def canonical_surface(avatar: CanonicalAvatar, spacing: float | None = None) -> Surface:
-    """Where the avatar becomes opaque, in its canonical pose; its largest piece, so without what floats around it.
+    """Finds the surface where the avatar becomes opaque, in its canonical pose. Only the largest piece is kept.
 
     Marching cubes (Lewiner et al. 2003, scikit-image) over the band around the template, beyond which the method knows
-    nothing. It depends on nothing random.
+    nothing. The result is always the same.
 
     Args:
-        avatar: trained.
-        spacing: distance between samples of the density, metres; by default the edge of an occupancy cell.
+        avatar: a trained avatar.
+        spacing: distance in metres between samples of the density; by default the edge of an occupancy cell.
 
     Raises:
         ValueError: if the avatar is opaque nowhere.
@@ -55,10 +55,10 @@ def canonical_surface(avatar: CanonicalAvatar, spacing: float | None = None) -> 
     density = torch.zeros(len(nodes), device=nodes.device)
     density[known] = torch.cat([avatar.density(part) for part in nodes[known].split(1 << 17)])
     opacity = -torch.expm1(-OPACITY_LENGTH * density).reshape(shape).cpu().numpy()
-    level = -math.expm1(-OPACITY_LENGTH * SURFACE_DENSITY)
+    level = -math.expm1(-OPACITY_LENGTH * _SURFACE_DENSITY)
     if not opacity.max() > level:
         raise ValueError("the avatar is opaque nowhere")
-    # A margin of nothing closes the surface where the grid ends. The opaque side is the inner one.
+    # An empty margin closes the surface where the grid ends. The opaque side is the inner one.
     padded = np.pad(opacity, 1)
     vertices, faces, _, _ = marching_cubes(padded, level, spacing=(spacing,) * 3, gradient_direction="ascent")
     vertices = vertices - spacing
@@ -69,7 +69,7 @@ def canonical_surface(avatar: CanonicalAvatar, spacing: float | None = None) -> 
 
 
 def posed_surface(surface: Surface, posed: PosedAvatar, volume: SkinningVolume) -> Surface:
-    """A canonical surface in a pose: each vertex moves with the cell it lies in, as the avatar's pictures do."""
+    """Poses a canonical surface: each vertex moves with the cell that it is in, as in pictures of the avatar."""
     cell, place = _cells_of(volume, surface.vertices)
     outside = (cell < 0).nonzero()[:, 0]
     if len(outside):
@@ -86,7 +86,7 @@ def posed_surface(surface: Surface, posed: PosedAvatar, volume: SkinningVolume) 
 
 
 def _cells_of(volume: SkinningVolume, points: Float[Tensor, "points 3"]) -> tuple[Tensor, Tensor]:
-    """The cell that each point lies in, -1 where there is none, and the place in it, 0 to 1 along each axis."""
+    """The cell that each point is in, or -1, and its place in the cell, from 0 to 1 along each axis."""
     scaled = (points - volume.origin) / volume.spacing
     last = torch.tensor(volume.shape, device=points.device) - 2
     index = torch.minimum(scaled.floor().long().clamp(min=0), last)

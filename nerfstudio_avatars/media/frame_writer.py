@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.stream import VideoStream
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
+_WRITTEN_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv"})
 
 
 class FrameWriter:
@@ -37,7 +37,7 @@ class FrameWriter:
             fps: the frame rate of a video.
         """
         self.output = output
-        self.is_video = output.suffix.lower() in VIDEO_SUFFIXES
+        self.is_video = output.suffix.lower() in _WRITTEN_VIDEO_SUFFIXES
         self._unfinished = ExitStack()
         self._fps = fps
         self._count = 0
@@ -104,7 +104,7 @@ def check_output(output: Path, transparent: bool) -> None:
     Raises:
         UserError: the output is a video with transparency, has an unknown ending, or cannot be written.
     """
-    is_video = output.suffix.lower() in VIDEO_SUFFIXES
+    is_video = output.suffix.lower() in _WRITTEN_VIDEO_SUFFIXES
     if transparent and is_video:
         raise UserError(f"{output}: an mp4 video cannot be transparent. Give a folder as --output to write RGBA PNGs.")
     if not is_video and output.suffix:

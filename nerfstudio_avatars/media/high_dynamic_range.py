@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _PQ, _HLG = 16, 18
 """Transfer characteristics, as ITU-T H.273 numbers them."""
 _BT2020, _DISPLAY_P3 = 9, 12
-"""Primaries, likewise."""
+"""Primaries, as ITU-T H.273 numbers them."""
 _WHITE = 203.0
-"""cd/m2 of SDR white (BT.2408)."""
+"""Luminance of SDR white in cd/m2 (BT.2408)."""
 _HLG_PEAK, _HLG_GAMMA = 1000.0, 1.2
-"""Of the display that HLG is graded on, cd/m2, and its system gamma."""
+"""Peak luminance in cd/m2 of the display that HLG is graded on, and its system gamma."""
 _KNEE = 0.85
-"""Share of SDR white from which on highlights are compressed."""
+"""Share of SDR white above which highlights are compressed."""
 _PEAK = 10_000.0 / _WHITE
 _LEVELS = 1 << 16
 _XYZ = {
@@ -75,7 +75,7 @@ def _compressed(value: Float[np.ndarray, "height width 1"]) -> Float[np.ndarray,
 
 
 @lru_cache
-def _linear_table(transfer: int) -> Float[np.ndarray, "levels"]:
+def _linear_table(transfer: int) -> Float[np.ndarray, " levels"]:
     """Coded 16-bit value -> light: in units of SDR white, or for HLG the scene's, 0 to 1."""
     x = np.arange(_LEVELS) / (_LEVELS - 1)
     if transfer == _PQ:
@@ -90,7 +90,7 @@ def _linear_table(transfer: int) -> Float[np.ndarray, "levels"]:
 
 
 @lru_cache
-def _srgb_table() -> UInt8[np.ndarray, "levels"]:
+def _srgb_table() -> UInt8[np.ndarray, " levels"]:
     x = np.arange(_LEVELS) / (_LEVELS - 1)
     return np.rint(255 * np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)).astype(np.uint8)
 

@@ -16,13 +16,13 @@ from nerfstudio_avatars.files import read_bytes
 from nerfstudio_avatars.media.picture_files import read_values
 
 FULL = 255
-SIXTEEN_BITS = 65535
-FEW = 3
+_SIXTEEN_BITS = 65535
+_FEW = 3
 """Up to this many different values count as labels, the largest of them the object: 0 and 1, or 0, 128 and 255."""
 NOISE = 32
 """Noise that lossy coding adds to black is below this value, and is not a label."""
-LOSSY = frozenset({".jpg", ".jpeg"})
-OVERSHOOT = 0.5
+_LOSSY = frozenset({".jpg", ".jpeg"})
+_OVERSHOOT = 0.5
 """Largest excess of shares beyond 0 and 1, as smooth resizing causes."""
 
 
@@ -38,7 +38,7 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return mask_of(_read_array(path))
-    return mask_of(read_values(path), NOISE if suffix in LOSSY else 0)
+    return mask_of(read_values(path), NOISE if suffix in _LOSSY else 0)
 
 
 def mask_of(values: np.ndarray, noise: int = 0) -> UInt8[np.ndarray, "height width"]:
@@ -54,12 +54,12 @@ def mask_of(values: np.ndarray, noise: int = 0) -> UInt8[np.ndarray, "height wid
         return np.zeros(mask.shape, np.uint8)
     if mask.dtype == np.uint8 and largest == FULL:
         return np.ascontiguousarray(mask)
-    if largest > noise and len(np.unique(mask)) <= FEW:
+    if largest > noise and len(np.unique(mask)) <= _FEW:
         full = largest
-    elif mask.dtype.kind == "f" and largest <= 1 + OVERSHOOT:
+    elif mask.dtype.kind == "f" and largest <= 1 + _OVERSHOOT:
         full = 1
     else:
-        full = SIXTEEN_BITS if mask.dtype.kind != "f" and largest > FULL else FULL
+        full = _SIXTEEN_BITS if mask.dtype.kind != "f" and largest > FULL else FULL
     return np.rint(mask * (FULL / full)).clip(0, FULL).astype(np.uint8)
 
 
@@ -93,7 +93,7 @@ def _read_array(path: Path) -> np.ndarray:
     if values.size == 0 or values.ndim not in (2, 3) or values.shape[2:] not in ((), (2,), (3,), (4,)):
         raise DataError(path, f"an array of shape {shape}", "one mask, (height, width)", fix)
     low, high = values.min(), values.max()
-    allowed = (-OVERSHOOT, FULL + OVERSHOOT) if values.dtype.kind == "f" else (0, SIXTEEN_BITS)
+    allowed = (-_OVERSHOOT, FULL + _OVERSHOOT) if values.dtype.kind == "f" else (0, _SIXTEEN_BITS)
     if not allowed[0] <= low <= high <= allowed[1]:
         expected = "0 and 1, shares from 0 to 1, or numbers from 0 to 255"
         raise DataError(path, f"numbers from {low} to {high}", expected, "write the mask in one of these ways")

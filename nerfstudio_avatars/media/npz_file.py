@@ -1,4 +1,4 @@
-"""numpy's .npz archives from elsewhere: no objects, and no more memory than they say beforehand."""
+"""Reads numpy's .npz archives safely: without objects, and with no more memory than their headers announce."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from nerfstudio_avatars.files import regular_file
 
 MOST_BYTES = 4_000_000_000
 """Of one array, unless less is said. What claims to be larger is refused before any memory is taken."""
-MOST_MEMBERS = 10_000
+_MOST_MEMBERS = 10_000
 _BLOCK = 1 << 24
 """Bytes that are unpacked at a time."""
 
 
 class NpzArrays:
-    """Arrays of an archive by name; each is read when it is asked for, others never.
+    """The arrays of an archive by name. Each is only read when it is needed.
 
     Args:
         archive: opened.
@@ -31,8 +31,8 @@ class NpzArrays:
     def __init__(self, archive: zipfile.ZipFile, most: int = MOST_BYTES) -> None:
         self._archive, self._most = archive, most
         members = archive.infolist()
-        if len(members) > MOST_MEMBERS:
-            raise ValueError(f"{len(members)} members, more than {MOST_MEMBERS}")
+        if len(members) > _MOST_MEMBERS:
+            raise ValueError(f"{len(members)} members, more than {_MOST_MEMBERS}")
         self._members = {one.filename.removesuffix(".npy"): one for one in members}
 
     @property

@@ -17,8 +17,8 @@ MOST_PIXELS = 1 << 26
 """Maximum number of pixels in a picture. Some files of a few bytes claim billions."""
 EXPECTED = "a PNG, JPEG, WebP, BMP, TIFF or HEIC picture"
 FIX = "write the picture again, or leave it out"
-OPAQUE_KINDS = frozenset({"JPEG", "MPO", "BMP", "DIB"})
-HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_OPAQUE_KINDS = frozenset({"JPEG", "MPO", "BMP", "DIB"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _ORIENTATION = 0x0112
 _WIDTH, _HEIGHT = 256, 257
 """Tags of TIFF."""
@@ -67,7 +67,7 @@ def decode_picture(path: Path, data: bytes) -> np.ndarray:
 
 def _header(path: Path, data: bytes) -> _Header:
     # By the content: phones' programs give it any ending.
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         _learn_heif(path)
     try:
         with warnings.catch_warnings():
@@ -111,7 +111,7 @@ def _unlike(data: bytes, error: Exception | None) -> str:
 
 def _by_cv2(data: bytes, kind: str) -> np.ndarray | None:
     # cv2 turns pictures upright only when it may drop their alpha.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if kind in OPAQUE_KINDS else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if kind in _OPAQUE_KINDS else cv2.IMREAD_UNCHANGED
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError):

@@ -49,7 +49,7 @@ class VideoFile:
         return self._index
 
     def size(self) -> tuple[int, int]:
-        """Height and width of the pictures as players show them, pixels; the first frame tells whether it is turned."""
+        """Height and width of the pictures in pixels, as players show them; the first frame tells if it is rotated."""
         height, width, _ = self.picture(0).rgb.shape
         return height, width
 

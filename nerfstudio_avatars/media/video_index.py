@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COPY_AGAIN = "copy or encode the video again, or remove it"
 _FORMATS = "mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,mpegvideo,asf"
 """FFmpeg's names of the containers that are read. Others, such as playlists, open the files that they name."""
-LARGE = 512 * 512
+_LARGE = 512 * 512
 """Number of pixels above which decoding in several threads is worth starting them."""
 
 
@@ -40,9 +40,9 @@ class VideoIndex:
     """Positions of the frames, which are numbered in the order they are shown."""
 
     frames: int
-    times: Int[np.ndarray, "frames"] | None
+    times: Int[np.ndarray, " frames"] | None
     """Rising presentation times in units of the stream; None if frames are only found by counting from the start."""
-    keyframes: Int[np.ndarray, "keyframes"]
+    keyframes: Int[np.ndarray, " keyframes"]
     """Rising numbers of the frames that decoding can start at; the first is 0."""
 
     def number(self, time: int | None) -> int | None:
@@ -152,7 +152,7 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
     stream = container.streams.video[0]
     # The size may also change within the video.
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-    if stream.codec_context.width * stream.codec_context.height < LARGE:
+    if stream.codec_context.width * stream.codec_context.height < _LARGE:
         stream.codec_context.thread_count = 1
     else:
         stream.thread_type = "AUTO"
@@ -160,7 +160,7 @@ def _open(path: Path) -> tuple[InputContainer, VideoStream]:
 
 
 def unreadable(path: Path, error: Exception, fix: str, where: str = "") -> DataError:
-    """What PyAV says of a video, as an error that names the file."""
+    """Turns an error of PyAV into one that names the file."""
     # `streams.video[0]` of a file that has sound alone.
     told = "no pictures in it" if isinstance(error, IndexError) else getattr(error, "strerror", None) or str(error)
     found = f"{where + ': ' if where else ''}{told}"

@@ -4,7 +4,7 @@ The definitions are this project's; the names are those of the literature, which
 landmarks of another detector, AED uses OpenFace, and the paper's definitions of AYD, ShC and PoC are not public. None
 of these figures can be compared with published ones.
 
-Frames without a face are NaN, as in the results of `FaceLandmarks.detect_all` and `FaceIdentity.embed_all`.
+Frames without a face are NaN, as in the results of `FaceLandmarks.detect_all` and `embed_faces`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from nerfstudio_avatars.metrics.head_pose import head_rotation, similarity
 
 Landmarks = Float[Tensor, "frames 468 3"]
 
-REFERENCE_SIDE = 256
+_REFERENCE_SIDE = 256
 """Side in pixels of the picture that distances refer to."""
 
 
-def akd(generated: Landmarks, true: Landmarks, side: int = REFERENCE_SIDE) -> float:
+def akd(generated: Landmarks, true: Landmarks, side: int = _REFERENCE_SIDE) -> float:
     """Average keypoint distance: mean |difference| of the 468 x 2 picture coordinates, pixels of a 256 picture.
 
     Measured per coordinate, not Euclidean; averaged over landmarks, then over frames with a face in both pictures.
@@ -37,7 +37,7 @@ def akd(generated: Landmarks, true: Landmarks, side: int = REFERENCE_SIDE) -> fl
     """
     both = has_face(generated) & has_face(true)
     difference = (generated[both, :, :2] - true[both, :, :2]).abs()
-    return difference.mean().item() * REFERENCE_SIDE / side
+    return difference.mean().item() * _REFERENCE_SIDE / side
 
 
 def mkr(generated: Landmarks, true: Landmarks) -> float:
@@ -53,10 +53,10 @@ def mkr(generated: Landmarks, true: Landmarks) -> float:
 
 
 def aed(generated: Float[Tensor, "frames 128"], true: Float[Tensor, "frames 128"]) -> float:
-    """Average embedding distance: mean over frames of the squared Euclidean distance of `FaceIdentity`'s embeddings.
+    """Average embedding distance: mean over frames of the squared Euclidean distance of two embeddings.
 
-    Measured over frames that have both, with dlib's network, whose threshold for the same person is 0.36 on this scale.
-    Papers report AED with OpenFace instead.
+    Measured over frames that have both, with dlib's network (`embed_faces`), whose threshold for the same person is
+    0.36 on this scale. Papers report AED with OpenFace instead.
     """
     squared = (generated - true).square().sum(-1)
     return squared[squared.isfinite()].mean().item()

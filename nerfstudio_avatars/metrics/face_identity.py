@@ -17,16 +17,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from nerfstudio_avatars.metrics.face_landmarks import FaceLandmarks, RgbImage
+from nerfstudio_avatars.metrics.face_landmarks import RgbImage
 from nerfstudio_avatars.metrics.head_pose import FACE_ASSETS
 
-MANIFEST = FACE_ASSETS / "face_recognition_model-weights_manifest.json"
+_MANIFEST = FACE_ASSETS / "face_recognition_model-weights_manifest.json"
 
 SAME_PERSON = 0.6
 """dlib's threshold on the distance (not squared) of two embeddings of the same person."""
 
-CHIP_SIDE = 150
-MEAN_RGB = (122.782, 117.001, 104.298)
+_CHIP_SIDE = 150
+_MEAN_RGB = (122.782, 117.001, 104.298)
 
 CHIP_LANDMARKS = (263, 362, 33, 133, 2)
 """Indices (of 468) of the outer and inner corner of the left eye, of the right eye, and of the base of the nose."""
@@ -40,7 +40,7 @@ CHIP_PLACES = (
 )
 """Their places in dlib's face chip, before its border of a quarter face is added."""
 
-CHIP_PADDING = 0.25
+_CHIP_PADDING = 0.25
 
 _BLOCKS = (
     *("32_1", "32_2", "32_3"),
@@ -50,41 +50,24 @@ _BLOCKS = (
 )
 
 
-class FaceIdentity:
+def embed_faces(
+    images: UInt8[Tensor, "frames height width 3"], landmarks: Float[Tensor, "frames 468 3"]
+) -> Float[Tensor, "frames 128"]:
     """Embeds faces so that pictures of one person lie close together, whatever the pose and light.
 
     Args:
-        landmarks: finds the face; created if not given.
+        images: RGB.
+        landmarks: of the face in each picture, as from `FaceLandmarks.detect_all`; NaN where there is none.
 
-    Raises:
-        RuntimeMissing: without `ai-edge-litert`.
+    Returns:
+        Embeddings with a length of 1.3 to 1.6 for clear pictures; NaN where there is no face.
     """
-
-    def __init__(self, landmarks: FaceLandmarks | None = None) -> None:
-        self._landmarks = landmarks or FaceLandmarks()
-
-    def embed(self, image: RgbImage, landmarks: Float[Tensor, "468 3"] | None = None) -> Float[Tensor, "128"] | None:
-        """The embedding of the face, with a length of 1.3 to 1.6 for a clear picture, or None if no face is found.
-
-        Args:
-            landmarks: those of this picture, if they are already known.
-        """
-        if landmarks is None:
-            landmarks = self._landmarks.detect(image)
-        if landmarks is None:
-            return None
-        return embed_chips(face_chip(image, landmarks)[None])[0]
-
-    def embed_all(
-        self, images: UInt8[Tensor, "frames height width 3"], landmarks: Float[Tensor, "frames 468 3"]
-    ) -> Float[Tensor, "frames 128"]:
-        """`embed` for each picture with its landmarks; NaN where there are none."""
-        embeddings = torch.full((len(images), 128), torch.nan)
-        found = landmarks.isfinite().all(-1).all(-1).nonzero()[:, 0].tolist()
-        if found:
-            chips = torch.stack([face_chip(images[frame], landmarks[frame]) for frame in found])
-            embeddings[found] = embed_chips(chips)
-        return embeddings
+    embeddings = torch.full((len(images), 128), torch.nan)
+    found = landmarks.isfinite().all(-1).all(-1).nonzero()[:, 0].tolist()
+    if found:
+        chips = torch.stack([face_chip(images[frame], landmarks[frame]) for frame in found])
+        embeddings[found] = embed_chips(chips)
+    return embeddings
 
 
 def face_chip(image: RgbImage, landmarks: Float[Tensor, "468 3"]) -> Float[Tensor, "3 150 150"]:
@@ -92,7 +75,7 @@ def face_chip(image: RgbImage, landmarks: Float[Tensor, "468 3"]) -> Float[Tenso
 
     It uses the similarity that moves eye corners and nose base closest to their places in dlib's mean face.
     """
-    places = (torch.tensor(CHIP_PLACES).double() + CHIP_PADDING) / (1 + 2 * CHIP_PADDING)
+    places = (torch.tensor(CHIP_PLACES).double() + _CHIP_PADDING) / (1 + 2 * _CHIP_PADDING)
     seen = landmarks[list(CHIP_LANDMARKS), :2].double()
     # As complex numbers a similarity of the plane is picture = a * chip + b: two unknowns, least squares.
     chip, picture = torch.view_as_complex(places), torch.view_as_complex(seen.contiguous())
@@ -101,10 +84,10 @@ def face_chip(image: RgbImage, landmarks: Float[Tensor, "468 3"]) -> Float[Tenso
 
     pixels = torch.as_tensor(image).permute(2, 0, 1)[None].float()
     height, width = pixels.shape[-2:]
-    reduction = int(abs(complex(turn)) / CHIP_SIDE)
+    reduction = int(abs(complex(turn)) / _CHIP_SIDE)
     if reduction > 1:
         pixels = functional.interpolate(pixels, (-(-height // reduction), -(-width // reduction)), mode="area")
-    steps = (torch.arange(CHIP_SIDE, dtype=torch.float64) + 0.5) / CHIP_SIDE
+    steps = (torch.arange(_CHIP_SIDE, dtype=torch.float64) + 0.5) / _CHIP_SIDE
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     at = torch.view_as_real(turn * torch.complex(x, y) + shift)
     grid = (2 * at / torch.tensor([width, height]) - 1).float()
@@ -115,7 +98,7 @@ def face_chip(image: RgbImage, landmarks: Float[Tensor, "468 3"]) -> Float[Tenso
 def embed_chips(chips: Float[Tensor, "faces 3 150 150"]) -> Float[Tensor, "faces 128"]:
     """Embeddings of face chips, RGB in [0, 255]."""
     weights = recognition_weights()
-    x = (chips - torch.tensor(MEAN_RGB)[:, None, None]) / 255
+    x = (chips - torch.tensor(_MEAN_RGB)[:, None, None]) / 255
     x = functional.max_pool2d(_convolve(x, "conv32_down", weights, stride=2, padding=0).relu(), 3, 2)
     for name in _BLOCKS:
         x = _residual(x, f"conv{name}", weights)
@@ -144,7 +127,7 @@ def _convolve(x: Tensor, name: str, weights: dict[str, Tensor], stride: int, pad
 
 
 @functools.lru_cache(maxsize=1)
-def recognition_weights(manifest: Path = MANIFEST) -> dict[str, Tensor]:
+def recognition_weights(manifest: Path = _MANIFEST) -> dict[str, Tensor]:
     """Reads the tensors in a TensorFlow.js manifest, in torch's order of axes; eight-bit ones are scale * byte + min.
 
     Raises:

@@ -17,8 +17,8 @@ from nerfstudio_avatars.tflite import Network, Square
 
 RgbImage = UInt8[Tensor, "height width 3"] | UInt8[np.ndarray, "height width 3"]
 
-PURPOSE = "Face landmarks"
-NUM_LANDMARKS = 468
+_PURPOSE = "Face landmarks"
+_NUM_LANDMARKS = 468
 EYES_OUTER = (33, 263)
 """Outer corners of the person's right (left in the picture) and left eye."""
 
@@ -37,8 +37,8 @@ class FaceLandmarks:
     """
 
     def __init__(self) -> None:
-        self._detector = Network(FACE_ASSETS / "face_detection_short_range.tflite", PURPOSE)
-        self._landmarker = Network(FACE_ASSETS / "face_landmark.tflite", PURPOSE)
+        self._detector = Network(FACE_ASSETS / "face_detection_short_range.tflite", _PURPOSE)
+        self._landmarker = Network(FACE_ASSETS / "face_landmark.tflite", _PURPOSE)
         self._anchors = _anchors()
 
     def detect(self, image: RgbImage) -> Float[Tensor, "468 3"] | None:
@@ -64,7 +64,7 @@ class FaceLandmarks:
     ) -> Float[Tensor, "frames 468 3"]:
         """`detect` for each picture; NaN where there is no face."""
         found = [self.detect(image) for image in images]
-        nothing = torch.full((NUM_LANDMARKS, 3), torch.nan)
+        nothing = torch.full((_NUM_LANDMARKS, 3), torch.nan)
         return torch.stack([nothing if landmarks is None else landmarks for landmarks in found])
 
     def _find(self, picture: Float[Tensor, "1 3 height width"]) -> Square | None:
@@ -94,7 +94,7 @@ class FaceLandmarks:
         # A logit: at least one half.
         if by_size[1][0] < 0:
             return None
-        own = by_size[3 * NUM_LANDMARKS].reshape(NUM_LANDMARKS, 3) / _LANDMARK_SIDE
+        own = by_size[3 * _NUM_LANDMARKS].reshape(_NUM_LANDMARKS, 3) / _LANDMARK_SIDE
         points = np.concatenate([square.to_picture(own[:, :2]), square.side * own[:, 2:]], axis=1)
         return points.astype(np.float32)
 

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-Maps = Float[Tensor, "pictures height width"]
-Masks = Bool[Tensor, "pictures height width"]
+_Maps = Float[Tensor, "pictures height width"]
+_Masks = Bool[Tensor, "pictures height width"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DepthAgreement:
     """Mean |a predicted + b - true| with the least-squares a >= 0 and b; in the unit of the true depth."""
 
 
-def depth_agreement(predicted: Maps, true: Maps, mask: Masks) -> DepthAgreement:
+def depth_agreement(predicted: _Maps, true: _Maps, mask: _Masks) -> DepthAgreement:
     """Compares depth inside the mask in each picture separately, so that the distance of the object does not matter."""
     share = mask / mask.sum((1, 2), keepdim=True)
     # Outside the mask anything may stand, even infinity.
@@ -47,7 +47,7 @@ def depth_agreement(predicted: Maps, true: Maps, mask: Masks) -> DepthAgreement:
 
 
 def normal_error(
-    predicted: Float[Tensor, "pictures height width 3"], true: Float[Tensor, "pictures height width 3"], mask: Masks
+    predicted: Float[Tensor, "pictures height width 3"], true: Float[Tensor, "pictures height width 3"], mask: _Masks
 ) -> Float[Tensor, " pictures"]:
     """Mean angle in degrees between the normals inside the mask, one per picture; normals may have any length but zero.
 

@@ -17,13 +17,13 @@ from nerfstudio_avatars.metrics.st_lpips import st_lpips
 Background = Literal["white", "black"]
 """Backgrounds that papers evaluate on. The name of every figure includes it, because they cannot be compared."""
 
-BACKGROUND_VALUE = {"white": 1.0, "black": 0.0}
+_BACKGROUND_VALUE = {"white": 1.0, "black": 0.0}
 
 
 def composite(rgba: Float[Tensor, "height width 4"], background: Background) -> Float[Tensor, "height width 3"]:
     """Composites a picture with straight (not premultiplied) alpha on a plain background."""
     alpha = rgba[..., 3:]
-    return rgba[..., :3] * alpha + (1 - alpha) * BACKGROUND_VALUE[background]
+    return rgba[..., :3] * alpha + (1 - alpha) * _BACKGROUND_VALUE[background]
 
 
 @torch.no_grad()

@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-WINDOW = 11
+_WINDOW = 11
 """Side of the Gaussian window in pixels. Pictures need at least half of it, plus one, in each direction."""
 
-SIGMA = 1.5
+_SIGMA = 1.5
 """Standard deviation of the Gaussian window in pixels."""
 
-STABILISERS = (0.01**2, 0.03**2)
+_STABILISERS = (0.01**2, 0.03**2)
 """C1 and C2 of the paper, for values in [0, 1]."""
 
 
@@ -26,11 +26,11 @@ def ssim(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "heig
     Raises:
         ValueError: if the picture is smaller than the window's radius allows.
     """
-    radius = WINDOW // 2
+    radius = _WINDOW // 2
     if min(prediction.shape[:2]) <= radius:
         raise ValueError(f"SSIM needs pictures of more than {radius} pixels a side, got {tuple(prediction.shape[:2])}")
-    offsets = torch.arange(WINDOW, dtype=prediction.dtype, device=prediction.device) - radius
-    window = torch.exp(-offsets.square() / (2 * SIGMA**2))
+    offsets = torch.arange(_WINDOW, dtype=prediction.dtype, device=prediction.device) - radius
+    window = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     window = window / window.sum()
 
     x, y = (
@@ -43,7 +43,7 @@ def ssim(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "heig
     variance_y = (square_y - mean_y.square()).clamp(min=0)
     covariance = product - mean_x * mean_y
 
-    c1, c2 = STABILISERS
+    c1, c2 = _STABILISERS
     luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return (luminance * structure).mean().item()

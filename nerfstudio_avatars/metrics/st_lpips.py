@@ -40,11 +40,11 @@ def st_lpips(prediction: Float[Tensor, "height width 3"], truth: Float[Tensor, "
         return {}
     weights = _load(str(path), str(prediction.device))
     images = torch.stack([prediction, truth]).permute(0, 3, 1, 2).float().clamp(0, 1)
-    return {"st_lpips_alex": perceptual_distance(2 * images - 1, weights).item()}
+    return {"st_lpips_alex": _perceptual_distance(2 * images - 1, weights).item()}
 
 
 @torch.no_grad()
-def perceptual_distance(images: Float[Tensor, "2 3 height width"], weights: dict[str, Tensor]) -> Float[Tensor, ""]:
+def _perceptual_distance(images: Float[Tensor, "2 3 height width"], weights: dict[str, Tensor]) -> Float[Tensor, ""]:
     """Distance of two pictures in [-1, 1]: weighted squared differences of unit feature vectors, summed over layers."""
     distance = images.new_zeros(())
     for layer, features in enumerate(_features(images, weights)):

@@ -25,7 +25,7 @@ def read_bvh(
     person: str | int | None = None,
     joint_map: JointMap | None = None,
 ) -> MotionFile:
-    """A person's motion, retargeted to SMPL's joints by their names, or by the skeleton's shape.
+    """Reads a person's motion, retargeted to SMPL's joints by their names or by the shape of the skeleton.
 
     Channels may have any order and number, with positions on any joint. A position replaces the OFFSET of its joint, as
     written by MotionBuilder and Blender, unless adding it preserves the length of the bone better.
@@ -34,8 +34,8 @@ def read_bvh(
         path: the file.
         rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
             the stand-in.
-        person: which of several ROOTs, by its number or name; by default the first that is a person.
-        joint_map: the file's names of SMPL's joints, where they are known.
+        person: number or name of the ROOT to take, if there are several; by default the first that is a person.
+        joint_map: the file's names for SMPL's joints, if they are known.
 
     Raises:
         DataError: the file is not a complete BVH file (the line is named), or its joints are not those of a person.
@@ -81,7 +81,7 @@ def read_bvh(
 
 
 def _first_person(skeletons: list[SkeletonMotion], path: Path, joint_map: JointMap | None) -> int:
-    """Number of the first skeleton that is a person; props have roots too. 0 where none is."""
+    """Number of the first skeleton that is a person, or 0 if none is; props have roots too."""
     for number, skeleton in enumerate(skeletons):
         try:
             find_joints(skeleton, path, joint_map)
@@ -119,7 +119,7 @@ def _pose(
     return rotations, positions
 
 
-def _about(axis: int, angles: Float[np.ndarray, "frames"]) -> Float[np.ndarray, "frames 3 3"]:
+def _about(axis: int, angles: Float[np.ndarray, " frames"]) -> Float[np.ndarray, "frames 3 3"]:
     """Rotations about x (0), y (1) or z (2), in radians."""
     matrix = np.zeros((len(angles), 3, 3))
     i, j = (axis + 1) % 3, (axis + 2) % 3

@@ -1,4 +1,4 @@
-"""A BVH file's text: the hierarchy, the table of its channels, and how often a second a row stands for."""
+"""Reads the text of a BVH file: the hierarchy, the table of channels, and the frame rate."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MOST_NODES = 10_000
 _MOST_STILL = 1_000_000
 """Joints without channels, times frames: they take no room in the file, but in memory."""
 _SLOWEST, _FASTEST = 4.0, 1000.0
-"""Frames per second that recordings have."""
+"""Range of plausible frame rates, in frames per second."""
 _RADIANS = 3.15
-"""No angle of a file in radians is larger, but for a root that turns on and on."""
+"""Largest angle in a file in radians, except for a root that keeps turning."""
 _STIFF = 0.3
-"""An angle that some joint of a moving person exceeds, radians."""
+"""Angle in radians that some joint of a moving person exceeds."""
 _MOST_TURNS = 20.0
-"""Radians that a root turns on and on."""
+"""Largest angle in radians of a root that keeps turning."""
 
 
 @dataclass
@@ -39,18 +39,18 @@ class Joint:
 
 @dataclass(frozen=True)
 class BvhText:
-    """What the file says."""
+    """The contents of a BVH file."""
 
     joints: list[Joint]
-    """End Sites without a name, parents first."""
+    """All nodes, parents first; End Sites have no name."""
     table: np.ndarray
-    """(frames, channels), degrees and the file's unit."""
+    """(frames, channels), in degrees and in the unit of the file."""
     fps: float
     notes: tuple[str, ...]
 
 
 def decode(content: bytes) -> str:
-    """Text of any of the encodings that tools write: UTF-8, UTF-16 with or without its mark, else Latin 1."""
+    """Decodes text in any encoding that tools write: UTF-8, UTF-16 with or without a byte order mark, else Latin 1."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
     if b"\0" in content[:64]:
@@ -62,7 +62,7 @@ def decode(content: bytes) -> str:
 
 
 def is_bvh(head: bytes) -> bool:
-    """Whether a file that begins so is a BVH."""
+    """Whether a file that begins like this is a BVH file."""
     return decode(head[:256]).lstrip("\ufeff \t\r\n")[:9].upper() == "HIERARCHY"
 
 
@@ -70,7 +70,7 @@ def parse(path: Path) -> BvhText:
     """Reads a BVH file.
 
     Raises:
-        DataError: it is not whole; the line is named.
+        DataError: if the file is incomplete; the message names the line.
     """
     lines = re.split(r"\r\n|\r|\n", decode(read_bytes(path, "a BVH file", "cut the motion into parts")))
     joints, start = _hierarchy(path, lines)
@@ -101,7 +101,7 @@ def _hierarchy(path: Path, lines: list[str]) -> tuple[list[Joint], int]:
                 if any(np.isnan(joint.offset).any() for joint in joints):
                     raise wrong(number, "an OFFSET for every joint before MOTION")
                 return joints, number + 1
-            # Some tools begin every person's skeleton with it.
+            # Some tools write it before the skeleton of every person.
             if word == "HIERARCHY" and not stack:
                 continue
             if not opened and word != "{":
@@ -125,7 +125,7 @@ def _hierarchy(path: Path, lines: list[str]) -> tuple[list[Joint], int]:
                 count, *names = rest.lower().split() or ["?"]
                 found = [re.fullmatch(r"([xyz])(rotation|position)", name) for name in names]
                 if not count.isdecimal() or int(count) != len(names) or not all(found):
-                    raise wrong(number, "CHANNELS, their number, and so many names such as Xposition or Zrotation")
+                    raise wrong(number, "CHANNELS, their number, and as many names such as Xposition or Zrotation")
                 joints[stack[-1]].channels = [(m[2][0], _AXES[m[1]], columns + i) for i, m in enumerate(found) if m]
                 columns += len(names)
             else:
@@ -134,7 +134,7 @@ def _hierarchy(path: Path, lines: list[str]) -> tuple[list[Joint], int]:
 
 
 def _numbers(words: list[str], count: int) -> np.ndarray | None:
-    """So many finite numbers, or None."""
+    """The words as `count` finite numbers, or None."""
     try:
         values = np.array(words, np.float64)
     except ValueError:
@@ -143,11 +143,11 @@ def _numbers(words: list[str], count: int) -> np.ndarray | None:
 
 
 def _frames(path: Path, lines: list[str], start: int, width: int) -> tuple[np.ndarray, float, tuple[str, ...]]:
-    """The table, frames per second, and what was noticed."""
+    """The table, the frame rate, and notes."""
     rows = [(number, line) for number, line in enumerate(lines[start:], start + 1) if line.strip()]
     header = " ".join(line for _, line in rows[:2])
     match = re.match(r"\s*Frames:?\s*(\d{1,18})\s*Frame\s*Time:?\s*(\S+)\s*$", header, re.IGNORECASE)
-    # A comma is the decimal point of some countries.
+    # Some countries write a decimal comma.
     step = _numbers([match[2].replace(",", ".")], 1) if match else None
     if not match or step is None or step[0] < 0:
         found = f"line {rows[0][0] if rows else len(lines)}: {header.strip()[:80]!r}"
@@ -171,12 +171,12 @@ def _frames(path: Path, lines: list[str], start: int, width: int) -> tuple[np.nd
 
 
 def _rate(path: Path, step: float) -> tuple[float, tuple[str, ...]]:
-    """Frames per second from what should be the seconds of one."""
+    """The frame rate, from what should be the duration of a frame in seconds."""
     if step == 0:
         return 30.0, ("`Frame Time: 0`: 30 frames per second are assumed; give --source-fps if that is wrong",)
     fps, said = 1 / step, ""
     if not _SLOWEST <= fps <= _FASTEST:
-        # 16.667, 33.333 and 41.667 are milliseconds; 24, 25, 30, 60 and 120 are frames a second.
+        # 16.667, 33.333 and 41.667 are milliseconds; 24, 25, 30, 60 and 120 are frame rates.
         whole = abs(step - round(step)) < 1e-6
         if whole and _SLOWEST <= step <= _FASTEST:
             fps, said = step, "a rate"
@@ -185,13 +185,13 @@ def _rate(path: Path, step: float) -> tuple[float, tuple[str, ...]]:
         else:
             found = f"`Frame Time: {step:g}`, which means {fps:g} frames per second"
             raise DataError(path, found, "seconds: 0.0333 for 30 frames per second", "put the right time into the file")
-    # Files round 1/30 to 0.033333; nobody films at 30.0003 frames a second.
+    # Files round 1/30 to 0.033333; nobody films at 30.0003 frames per second.
     fps = float(round(fps)) if abs(fps - round(fps)) < 2e-3 * fps else fps
     return fps, (f"`Frame Time: {step:g}` is read as {said}: {fps:g} frames per second",) if said else ()
 
 
 def _in_degrees(joints: list[Joint], table: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The table with all angles in degrees: a body with no angle above pi is measured in radians."""
+    """The table with all angles in degrees. If no angle exceeds pi, they are in radians."""
     columns = [column for joint in joints for kind, _, column in joint.channels if kind == "r"]
     inner = [column for joint in joints if joint.parent >= 0 for kind, _, column in joint.channels if kind == "r"]
     largest = abs(table[:, inner]).max(initial=0)

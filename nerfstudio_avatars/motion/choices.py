@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Up = Literal["y", "-y", "z"]
-"""The axis that points up in a motion file; `-y` is a camera's frame (y down, z forward)."""
+"""The axis that points up in a motion file; with `-y`, the file is in the frame of a camera (y down, z forward)."""
 
 UpOrAuto = Literal["auto", "y", "z", "-y"]
 """The axis that points up in a motion file, or `auto` to find it."""

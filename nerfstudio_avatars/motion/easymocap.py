@@ -23,7 +23,7 @@ from nerfstudio_avatars.motion.tracks import Track, choose_person, track_sequenc
 
 NAME = "EasyMocap / ZJU-MoCap"
 _NOTE = "no frame rate and no up axis in the file: 30 frames per second and z up are assumed"
-_OTHER_PELVIS = "SMPL-X's rest pelvis lies some 13 cm below SMPL's: who bends far is off by up to that"
+_OTHER_PELVIS = "SMPL-X's rest pelvis is about 13 cm below SMPL's: people who bend far are off by up to that"
 _SMPLX_ANGLES = 87
 """Number of values for the body, PCA of both hands, and the face; SMPL-H has 78."""
 _WITHOUT_ROOT = (63, 69)
@@ -58,7 +58,7 @@ def read(source: MotionSource) -> MotionFile:
 
 
 def _persons(data: Any) -> Iterator[tuple[int, dict]]:
-    """Every person in every frame, with the number of the frame."""
+    """Every person in every frame, each with the number of the frame."""
     if has(data, "Rh", "Th", "poses"):
         yield 0, data
     elif has(data, "annots"):
@@ -75,7 +75,7 @@ def _persons(data: Any) -> Iterator[tuple[int, dict]]:
 
 
 def _frames(source: MotionSource, person: dict) -> tuple[ndarray, ndarray]:
-    """Poses with the whole orientation in the root, and the translation of SMPL."""
+    """Poses whose root has the whole orientation, and SMPL's translation."""
     # Imported here: scipy takes half a second, and few files need it.
     from scipy.spatial.transform import Rotation
 
@@ -83,7 +83,7 @@ def _frames(source: MotionSource, person: dict) -> tuple[ndarray, ndarray]:
     poses, _ = smpl_poses(source, "poses", poses)
     turns, shifts = (rows(source, name, person[name], 3) for name in ("Rh", "Th"))
     same_length(source, poses=poses, Rh=turns, Th=shifts)
-    # Unknown rotations stay unknown: the track fills them.
+    # Unknown rotations stay unknown here; the track fills them in.
     known = np.isfinite(turns).all(1) & np.isfinite(poses[:, :3]).all(1)
     outer = Rotation.from_rotvec(np.where(known[:, None], turns, 0))
     inner = Rotation.from_rotvec(np.where(known[:, None], poses[:, :3], 0))

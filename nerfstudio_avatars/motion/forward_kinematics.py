@@ -1,4 +1,4 @@
-"""Where a motion puts the body's joints, all frames at once."""
+"""Computes where a motion puts the joints of the body, for all frames at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nerfstudio_avatars.bodies.standin import load_standin
 
 
 def standin_joints() -> Float[Tensor, "24 3"]:
-    """Rest joints of the stand-in body, metres."""
+    """Rest joints of the stand-in body, in metres."""
     return load_standin().rest(torch.zeros(10))[1]
 
 
@@ -26,11 +26,11 @@ def bones(rest_joints: Float[Tensor, "24 3"]) -> Float[Tensor, "24 3"]:
 def posed_joints(
     sequence: BodySequence, rest_joints: Float[Tensor, "24 3"] | None = None
 ) -> Float[Tensor, "frames 24 3"]:
-    """Joints of every frame, metres, as SMPL poses them.
+    """Joints of every frame, in metres, as SMPL poses them.
 
     Args:
         sequence: the motion.
-        rest_joints: joints of the T-pose, metres; the stand-in's by default.
+        rest_joints: joints of the T-pose, in metres; by default those of the stand-in.
     """
     rest = (standin_joints() if rest_joints is None else rest_joints).to(sequence.transl)
     local = axis_angle_to_matrix(torch.cat([sequence.global_orient, sequence.body_pose], 1).unflatten(1, (24, 3)))

@@ -1,8 +1,8 @@
-"""SMPL or SMPL-X parameters in one dict a frame: ExAvatar's, SMPLest-X's, SMPLer-X's and X-Avatar's files.
+"""Reads SMPL or SMPL-X parameters with one dict per frame: files of ExAvatar, SMPLest-X, SMPLer-X and X-Avatar.
 
 Layouts as written by ExAvatar's `fitting/tools/smooth_smplx_params.py` (`smplx_params_smoothed/FRAME.json`) and
 SMPLer-X's `main/inference.py` (`smplx/FRAME_PERSON.npz`), and as X-Avatar's `data_process/README.md` describes
-`SMPLX/*.pkl`. SMPLest-X's were not checked against its source.
+`SMPLX/*.pkl`. The layout of SMPLest-X was not checked against its source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FIELDS = {name for names in (*npz.PAIRS, npz.TRANSLATIONS) for name in names} -
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are frames, by name or in a list, each with parameters of one person."""
+    """Whether the contents are frames, by name or in a list, each with the parameters of one person."""
     frames = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
     return bool(frames) and all(isinstance(frame, dict) and npz.can_read(frame) for frame in frames)
 
@@ -57,7 +57,7 @@ def read(source: MotionSource) -> MotionFile:
 
 
 def _one_person(source: MotionSource, named: dict[Any, dict]) -> tuple[dict[Any, dict], tuple[str, ...]]:
-    """The frames of one person, and what is to be said if SMPLer-X's `FRAME_PERSON` names tell of several."""
+    """The frames of one person, and a note if SMPLer-X's names (`FRAME_PERSON`) show that there are several."""
     numbers = {name: re.fullmatch(r"\d+_(\d+)", str(name)) for name in named}
     persons = Counter(int(found[1]) for found in numbers.values() if found)
     if len(persons) < 2 or persons.total() < len(named):

@@ -51,7 +51,7 @@ def read_gltf(
         path: the file.
         rest_joints: T-pose joints of the body that will move, `body.rest(betas)[1]`, in metres; by default those of
             the stand-in.
-        joint_map: the file's names of SMPL's joints, where they are known.
+        joint_map: the file's names for SMPL's joints, if they are known.
 
     Raises:
         DataError: the file is not a complete glTF file, names files elsewhere, or does not move a person.
@@ -63,7 +63,7 @@ def read_gltf(
     except OSError as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "a readable file", "check the path") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
-        # Whatever a broken file's JSON says where something else should be.
+        # The JSON of a broken file may hold anything anywhere.
         raise DataError(path, f"{type(error).__name__}: {error}", "glTF 2.0, as its schema says", FIX) from error
 
 
@@ -74,14 +74,14 @@ def _read(path: Path, rest_joints: torch.Tensor | None, joint_map: JointMap | No
         raise DataError(path, f"{len(nodes)} nodes", f"at most {_MOST_NODES}", FIX)
     parents = _parents(path, nodes)
     names, bind = _people(file, nodes)
-    # The skin's pose is a rest pose even where the nodes are not; the tree alone is needed here.
+    # The pose of the skin is a rest pose even if that of the nodes is not; here only the tree is needed.
     every = sorted(range(len(nodes)), key=lambda node: len(ancestors(parents, node)))
     joints = _skeleton_joints(path, nodes, names, parents, every, joint_map)
     animation, notes = _animation(file, set(joints.values()))
     tracks = _tracks(file, animation)
     times, fps = _times([keys for keys, _, _ in tracks.values()])
 
-    # Only the person's nodes and what they hang on, parents first.
+    # Only the nodes of the person and those above them, parents first.
     way = [ancestors(parents, node) for node in range(len(nodes))]
     pelvis = joints.get("pelvis", -1)
     wanted = {node for node in range(len(nodes)) if pelvis in way[node]}.union(*(way[node] for node in joints.values()))
@@ -114,7 +114,7 @@ def _skeleton_joints(
     order: list[int],
     joint_map: JointMap | None,
 ) -> dict[str, int]:
-    """SMPL's joints -> nodes, in the nodes' own pose; what the names tell where that is no person's."""
+    """The node of each of SMPL's joints, in the nodes' own pose; by names alone if that is not a person's pose."""
     if not nodes:
         return {}
     pose = _globals(nodes, order, parents, {}, 1)
@@ -152,7 +152,7 @@ def _parents(path: Path, nodes: list[dict[str, Any]]) -> tuple[int, ...]:
 
 
 def _people(file: GltfFile, nodes: list[dict[str, Any]]) -> tuple[list[str], dict[int, np.ndarray]]:
-    """Names of nodes that can be joints (of the largest skin, or in a VRM's own list), and their bind transforms."""
+    """Names of nodes that can be joints (of the largest skin, or listed in a VRM file), and their bind transforms."""
     names = [str(node.get("name") or f"node {number}") for number, node in enumerate(nodes)]
     skin: dict[str, Any] = max(file.json.get("skins", []), key=lambda skin: len(skin["joints"]), default={})
     bind: dict[int, np.ndarray] = {}
@@ -233,7 +233,7 @@ def _times(keys: list[np.ndarray]) -> tuple[np.ndarray, float]:
 
 
 def _sample(
-    keys: Float[np.ndarray, "keys"], values: np.ndarray, kind: str, times: Float[np.ndarray, "times"]
+    keys: Float[np.ndarray, " keys"], values: np.ndarray, kind: str, times: Float[np.ndarray, " times"]
 ) -> Float[np.ndarray, "times width"]:
     """Interpolates as in glTF 2.0, appendix C; values are held outside the keys. Four numbers are a quaternion."""
     times = times.clip(keys[0], keys[-1])

@@ -1,4 +1,4 @@
-"""A glTF 2.0 file's JSON, buffers and accessors."""
+"""Reads the JSON, the buffers and the accessors of a glTF 2.0 file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
 class GltfFile:
-    """A glTF's JSON and its buffers."""
+    """The JSON and the buffers of a glTF file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.binary = path, None  # type: Path, bytes | None
@@ -53,7 +53,7 @@ class GltfFile:
         while place + 8 <= length:
             size, kind = struct.unpack_from("<II", data, place)
             if place + 8 + size > length:
-                raise DataError(self.path, "a chunk that ends behind the file", "a whole GLB", "copy the file again")
+                raise DataError(self.path, "a chunk that ends after the file", "a whole GLB", "copy the file again")
             chunks.setdefault(kind, data[place + 8 : place + 8 + size])
             place += 8 + size
         self.binary = chunks.get(_BIN)
@@ -84,7 +84,7 @@ class GltfFile:
                 raise DataError(self.path, f"buffer {number}: {error}", "base64", FIX) from error
         name, folder = unquote(uri), self.path.parent.resolve()
         elsewhere = re.search(r"^[\\/]|\\|:|\0", name) or ".." in name.split("/")
-        file = folder if elsewhere else (folder / name).resolve()  # links followed
+        file = folder if elsewhere else (folder / name).resolve()  # with with links followed
         if elsewhere or not file.is_relative_to(folder):
             raise DataError(self.path, f"a buffer at {uri[:100]!r}", "a file beside it", "export it as one .glb file")
         if not file.is_file():
@@ -98,7 +98,7 @@ class GltfFile:
         return self.json[name][number]
 
     def array(self, number: int) -> np.ndarray:
-        """An accessor's values as float64, (count, width); normalised integers as -1..1 or 0..1."""
+        """The values of an accessor as float64, (count, width); normalised integers become -1 to 1, or 0 to 1."""
         if number not in self._arrays:
             self._arrays[number] = self._read(number)
         return self._arrays[number]
@@ -118,7 +118,7 @@ class GltfFile:
         if count < 1 or min(start, inside) < 0 or step < kind.itemsize * width or end > view["byteLength"]:
             raise DataError(self.path, f"accessor {number} of {count} elements", "elements inside its buffer", FIX)
         if start + end > len(data):
-            raise DataError(self.path, f"accessor {number} behind the end of its buffer", "a whole file", FIX)
+            raise DataError(self.path, f"accessor {number} beyond the end of its buffer", "a whole file", FIX)
         self._left -= count * width
         if self._left < 0:
             raise DataError(self.path, "accessors that share their numbers", f"at most {_MOST_NUMBERS} in all", FIX)

@@ -21,7 +21,7 @@ def can_read(data: Any) -> bool:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads the motion in the world (y up), or else in the camera (y down). GVHMR works at 30 frames per second.
+    """Reads the motion in the world (y up) or, failing that, in the camera (y down). GVHMR uses 30 frames per second.
 
     Raises:
         DataError: its values cannot be used.

@@ -1,4 +1,4 @@
-"""Joint maps: which of a file's joints is which of SMPL's, as a JSON file that people write or correct by hand."""
+"""Joint maps: JSON files, written or corrected by hand, that say which joint of a file is which of SMPL's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import read_bytes
 
 JointMap = Mapping[str, str]
-"""SMPL's joint -> the file's name of it."""
+"""The file's name for each of SMPL's joints."""
 REQUIRED = (
     "pelvis",
     *(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "shoulder", "elbow")),
 )
-"""Joints without which no body moves."""
+"""Joints that must be found to move a body."""
 _MAPPED = tuple(name for name in JOINT_NAMES if "spine" not in name)
 _MOST_BYTES = 1 << 20
 _FIX = "let `ns-avatar inspect FILE --write-joint-map map.json` write one and correct that"
@@ -28,7 +28,7 @@ def read_joint_map(path: Path) -> dict[str, str]:
     Joints that it leaves out, or sets to null, are found as if there were no map.
 
     Raises:
-        DataError: it is no such file.
+        DataError: if it is not such a file.
     """
     expected = f"a JSON object from SMPL's joints ({', '.join(_MAPPED[:4])}, ...) to the file's names"
     try:
@@ -44,5 +44,5 @@ def read_joint_map(path: Path) -> dict[str, str]:
 
 
 def joint_map_of(joints: JointMap) -> dict[str, str | None]:
-    """A joint map as it is written: what was matched, and None for what was not."""
+    """A joint map to be written: the names that were matched, and None for the other joints."""
     return {name: joints.get(name) for name in _MAPPED}

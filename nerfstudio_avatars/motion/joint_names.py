@@ -1,4 +1,4 @@
-"""SMPL's joints by the names that tools give them."""
+"""Finds SMPL's joints by the names that tools give them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PREFIXES = set("mixamorig bip valvebiped valve biped j c def org character jnt 
 
 
 def match_joints(names: tuple[str, ...]) -> dict[str, int]:
-    """Which node is which of SMPL's joints; joints that are not found are left out."""
+    """Finds the node of each of SMPL's joints; joints that are not found are left out."""
     nodes: dict[tuple[str, str], int] = {}
     for node, key in enumerate(_keys(names)):
         if key[1]:
@@ -40,9 +40,9 @@ def match_joints(names: tuple[str, ...]) -> dict[str, int]:
 
 
 def kinds_of(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Each name's side, and the joint of SMPL that its first alias belongs to; empty where it tells neither."""
+    """The side of each name, and the SMPL joint that it is an alias of; empty if the name tells neither."""
     joints = {alias: joint for joint, aliases in reversed(_SIDED.items()) for alias in aliases.split()}
-    # Words that mean one joint here and another there tell nothing alone.
+    # Words that mean different joints in different tools tell nothing alone.
     joints |= dict.fromkeys(("shoulder", "leg", "foot", "hip", "arm"), "")
     return [(side, joints.get(key, "") if side else "") for side, key in _keys(names)]
 

@@ -1,7 +1,8 @@
-"""Rotations of SMPL's joints from where the joints are: inverse kinematics on the body, approximate by nature.
+"""Finds rotations of SMPL's joints from positions of the joints by inverse kinematics, which is approximate.
 
-Positions do not tell how a bone turns about itself. Where a joint carries several bones their directions decide; at
-hips and shoulders the bend of knee and elbow does, which are hinges; all else turns no more than it must.
+Positions do not tell how a bone turns about itself. If a joint carries several bones, their directions decide. At hips
+and shoulders, the bend of the knee or elbow decides, because these are hinges. All other joints turn as little as
+possible.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from nerfstudio_avatars.motion.forward_kinematics import standin_joints
 from nerfstudio_avatars.motion.motion_file import MotionFile, MotionSource
 from nerfstudio_avatars.motion.tracks import Track, track_sequence
 
-APPROXIMATE = "only joint positions in the file: the rotations are approximate, found by inverse kinematics"
+_APPROXIMATE = "only joint positions in the file: the rotations are approximate, found by inverse kinematics"
 _HINGES = {1: (4, 7), 2: (5, 8), 16: (18, 20), 17: (19, 21)}
-"""Hips and shoulders, with the hinge below and the end of that limb."""
+"""Hips and shoulders, each with the hinge below it and the end of the limb."""
 _HINGE_AXES = {1: (1.0, 0.0, 0.0), 2: (1.0, 0.0, 0.0), 16: (0.0, -1.0, 0.0), 17: (0.0, 1.0, 0.0)}
-"""About which knees and elbows bend, in SMPL's rest pose."""
+"""Axes that knees and elbows bend about, in SMPL's rest pose."""
 _STRAIGHT = 0.17
-"""Sine of a bend below which a hinge tells nothing."""
+"""Sine of the smallest bend of a hinge that counts."""
 _STEADY = 0.1
-"""Deviation of a bone's length from its median that estimates may have."""
+"""Largest deviation of the length of a bone from its median in estimated positions."""
 
 
 def positions_to_poses(
     positions: Float[ndarray, "frames joints 3"], rest: Float[ndarray, "24 3"] | None = None
 ) -> tuple[Float[ndarray, "frames 72"], Float[ndarray, "frames 3"]]:
-    """Axis-angle poses and translations (metres) that put the body's joints along the given ones.
+    """Finds axis-angle poses and translations (in metres) that align the joints of the body with the given ones.
 
     Args:
-        positions: SMPL's first 22 joints, or all 24, in their order; any unit, y up or not.
-        rest: joints of the T-pose of the body, metres; the stand-in's by default.
+        positions: SMPL's first 22 joints, or all 24, in order, in any unit and with any axis up.
+        rest: joints of the T-pose of the body, in metres; by default those of the stand-in.
     """
     rest = standin_joints().double().numpy() if rest is None else rest
     parents, count = load_standin().parents, positions.shape[1]
@@ -68,7 +69,7 @@ def positions_to_poses(
 
 
 def _scale(positions: ndarray, rest: ndarray, parents: tuple[int, ...]) -> float:
-    """The body's metres in a unit of the file: legs against legs."""
+    """Metres in a unit of the file, from the lengths of the legs."""
     legs = [4, 5, 7, 8]
     above = [parents[joint] for joint in legs]
     theirs = float(np.median(np.linalg.norm(positions[:, legs] - positions[:, above], axis=-1), 0).sum())
@@ -78,13 +79,13 @@ def _scale(positions: ndarray, rest: ndarray, parents: tuple[int, ...]) -> float
 def _about_the_bone(
     turns: Float[ndarray, "frames 3 3"], joint: int, positions: ndarray
 ) -> Float[ndarray, "frames 3 3"]:
-    """A thigh or upper arm turned about itself until the knee's or elbow's axis is the hinge's, where that is bent."""
+    """Turns a thigh or an upper arm about itself until the axis of the bent knee or elbow is that of the hinge."""
     hinge, end = _HINGES[joint]
     upper, lower = (_unit(positions[:, b] - positions[:, a]) for a, b in ((joint, hinge), (hinge, end)))
     normal = np.cross(upper, lower)
     sine = np.linalg.norm(normal, axis=1)
     axis = np.einsum("fij,j->fi", turns, np.array(_HINGE_AXES[joint]))
-    # Only the part at a right angle to the bone can be reached by turning about it.
+    # Turning about the bone only reaches directions at a right angle to it.
     axis = _unit(axis - (axis * upper).sum(1, keepdims=True) * upper)
     angle = np.arctan2((np.cross(axis, _unit(normal)) * upper).sum(1), (axis * _unit(normal)).sum(1))
     angle *= np.clip((sine - _STRAIGHT / 2) / _STRAIGHT, 0, 1)
@@ -92,7 +93,7 @@ def _about_the_bone(
 
 
 def _fitted(bones: Float[ndarray, "n 3"], wanted: Float[ndarray, "frames n 3"]) -> Float[ndarray, "frames 3 3"]:
-    """The rotations that take some directions nearest to others (Kabsch)."""
+    """The rotations that bring some directions closest to others (Kabsch)."""
     u, _, v = np.linalg.svd(np.einsum("fni,nj->fij", wanted, bones))
     sign = np.linalg.det(u @ v)
     u[..., -1] *= sign[:, None]
@@ -122,11 +123,11 @@ def from_positions(
     fps: float,
     notes: tuple[str, ...] = (),
     up: Up = "y",
-    numbers: Int[ndarray, "frames"] | None = None,
+    numbers: Int[ndarray, " frames"] | None = None,
 ) -> MotionFile:
-    """A motion file of joints' positions, SMPL's first 22 or all 24, (frames, joints, 3).
+    """Makes a motion file of joint positions: SMPL's first 22 joints or all 24, (frames, joints, 3).
 
-    Frames that are missing, or in which a joint is not a number, are filled in from their neighbours.
+    Frames that are missing, or in which a joint is NaN, are filled in from their neighbours.
 
     Raises:
         DataError: another shape.
@@ -143,11 +144,11 @@ def from_positions(
         notes = (*notes, *_unsteady(positions[known]))
     frames = np.arange(len(positions)) if numbers is None else numbers
     sequence, filled = track_sequence(source, Track(frames, poses, transl, np.zeros(10)), fps)
-    return MotionFile(sequence, layout, up, (*notes, *filled, APPROXIMATE))
+    return MotionFile(sequence, layout, up, (*notes, *filled, _APPROXIMATE))
 
 
 def _unsteady(positions: Float[ndarray, "frames joints 3"]) -> tuple[str, ...]:
-    """A note where bones change their lengths: the positions are no body's."""
+    """A note if bones change their lengths, which those of a body do not."""
     parents = load_standin().parents
     joints = list(range(1, positions.shape[1]))
     lengths = np.linalg.norm(positions[:, joints] - positions[:, [parents[joint] for joint in joints]], axis=-1)

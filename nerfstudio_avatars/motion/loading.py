@@ -20,7 +20,7 @@ from nerfstudio_avatars.motion.plain_contents import frame_files
 from nerfstudio_avatars.motion.readers import SHIPPED, read_motion
 from nerfstudio_avatars.motion.staging import stage_motion
 
-# Rows are the world's axes (y towards the viewer, z up) in the file's axes.
+# Rows are the axes of the world (y towards the viewer, z up) in those of the file.
 TO_Z_UP = {
     "y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
     "-y": torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]),
@@ -53,7 +53,7 @@ def motion_path(name_or_path: str | Path) -> Path:
 
 
 def _ships(path: Path) -> bool:
-    """The shipped motions are y-up; no option turns them."""
+    """The upward axis: shipped motions are y-up, whatever the option says."""
     return path.parent == SHIPPED
 
 
@@ -73,13 +73,13 @@ def load_motion(
     Args:
         name_or_path: `walk`, `run`, `dance_a`, `cartwheel`, `spinkick`, `crawl`, or a file or folder that `read_motion`
             can read.
-        pelvis_rest: rest pelvis of the body that will move, `body.rest(betas)[1][0]`, metres; the stand-in's by
-            default.
-        up: the file's upward axis, where the one that was found is wrong: `y`, `z`, or `-y` for a camera's frame, as
-            in fitted videos.
+        pelvis_rest: rest pelvis of the body that will move, `body.rest(betas)[1][0]`, in metres; by default that of
+            the stand-in.
+        up: the upward axis of the file, if the one that was found is wrong: `y`, `z`, or `-y` for the frame of a
+            camera, as in fitted videos.
         person: the person to take if the file holds several; by default the one in most frames.
-        rest_joints: all rest joints of the body that will move, which skeletons (BVH, glTF) are fitted to; the
-            stand-in's by default.
+        rest_joints: all rest joints of the body that will move, which skeletons (BVH, glTF) are fitted to; by default
+            those of the stand-in.
 
     Raises:
         DataError: it is neither a shipped motion nor a readable file.
@@ -92,12 +92,12 @@ def load_motion(
 
 
 def in_world(motion: MotionFile, pelvis_rest: Float[Tensor, "3"], up: Up | None = None) -> BodySequence:
-    """A motion that was read, in the world frame, as `load_motion` gives it.
+    """Moves a motion that was read into the world frame, as `load_motion` does.
 
     Args:
-        motion: from `read_motion`.
-        pelvis_rest: rest pelvis of the body that will move, metres.
-        up: the file's upward axis, where the one that was found is wrong.
+        motion: the result of `read_motion`.
+        pelvis_rest: rest pelvis of the body that will move, in metres.
+        up: the upward axis of the file, if the one that was found is wrong.
     """
     pelvis_rest = pelvis_rest.detach().cpu()
     turned = motion.sequence.in_frame(TO_Z_UP[up or motion.up], torch.zeros(3), pelvis_rest)
@@ -131,8 +131,8 @@ def choose_motion(
         name: a shipped motion, the path of anything that `read_motion` reads, `training` for the person's own video, or
             `still` for its first pose, held.
         subject: the person's own poses, already in the world frame.
-        body: the person's body: its joints are what other skeletons are fitted to.
-        up: the file's up axis; "auto" finds it by the body, else takes the format's.
+        body: the person's body, whose joints other skeletons are fitted to.
+        up: the upward axis of the file; "auto" finds it by the body or, failing that, takes that of the format.
         person: the person to take if the file holds several; by default the one in most frames.
 
     Raises:

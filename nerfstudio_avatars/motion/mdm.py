@@ -1,4 +1,4 @@
-"""MDM and HumanML3D: joints, the 263 features of a frame, and SMPL parameters fitted to joints.
+"""MDM and HumanML3D: joints, 263 features per frame, and SMPL parameters fitted to joints.
 
 Layouts as written by MDM's `sample/generate.py` (`results.npy`) and `visualize/vis_utils.py` (`*_smpl_params.npy`), and
 by HumanML3D's `motion_representation.ipynb` (features; `recover_from_ric` is the way back).
@@ -22,15 +22,15 @@ from nerfstudio_avatars.motion.tracks import Track, choose_person, only_person, 
 
 NAME = "MDM / HumanML3D"
 _FPS = 20.0
-"""HumanML3D's, and so MDM's."""
+"""Frame rate of HumanML3D and therefore of MDM."""
 _JOINTS, _FEATURES = 22, 263
 _RATE = "no frame rate in the file: 20 frames per second are assumed, as in HumanML3D"
 _KIT = 251
-"""Features of KIT-ML's frames, which have another skeleton of 21 joints."""
+"""Number of features of KIT-ML, whose skeleton has 21 other joints."""
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are joints or features as HumanML3D has them, or one of MDM's dicts."""
+    """Whether the contents are HumanML3D's joints or features, or one of MDM's dicts."""
     if has(data, "thetas", "root_translation"):
         return np.ndim(data["thetas"]) == 3 and np.shape(data["thetas"])[1] == 6
     if has(data, "motion", "lengths"):
@@ -50,7 +50,7 @@ def _kind(shape: tuple[int, ...]) -> str | None:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one sample: rotations where the file has them, else by inverse kinematics; y up, 20 frames per second.
+    """Reads one sample (y up, 20 frames per second); without rotations in the file, by inverse kinematics.
 
     Raises:
         DataError: its values cannot be used.
@@ -91,8 +91,10 @@ def _array(source: MotionSource, name: str, value: ndarray, notes: tuple[str, ..
 
 
 def joints_of_features(features: Float[ndarray, "frames 263"]) -> Float[ndarray, "frames 22 3"]:
-    """Joints from HumanML3D's features: the root's turn about y (half angles, a frame) and its way over the ground in
-    its own heading, both summed up; its height; the other joints in that heading, above the root's place."""
+    """Computes joints from HumanML3D's features.
+
+    These are the turn of the root about y per frame (half angles) and its step over the ground in its own heading, both
+    of which are summed up; its height; and the other joints in that heading, relative to its place on the ground."""
     spins, steps = features[:, 0], features[:, 1:3]
     half = np.concatenate([[0.0], np.cumsum(spins[:-1])])
     # The stored quaternion (cos, 0, sin, 0) of the half angle takes the world to the heading.
@@ -118,16 +120,16 @@ def _fitted(source: MotionSource) -> MotionFile:
     values = np.moveaxis(thetas, -1, 0)
     known = np.isfinite(values).all((1, 2))
     poses = np.full((len(values), 72), np.nan)
-    # Networks' numbers are orthonormal only after Gram and Schmidt.
-    poses[known] = Rotations("6D", gram_schmidt(values[known]), rows=True).vectors().reshape(-1, 72)
+    # The output of a network is not orthonormal before Gram-Schmidt.
+    poses[known] = Rotations("6D", _gram_schmidt(values[known]), rows=True).vectors().reshape(-1, 72)
     same_length(source, thetas=poses, root_translation=transl)
     only_person(source, len(poses))
     sequence, filled = track_sequence(source, Track(np.arange(len(poses)), poses, transl, np.zeros(10)), _FPS)
     return MotionFile(sequence, NAME, "y", (*filled, _RATE))
 
 
-def gram_schmidt(values: Float[ndarray, "frames joints 6"]) -> Float[ndarray, "frames joints 6"]:
-    """6D numbers whose two vectors are made orthonormal."""
+def _gram_schmidt(values: Float[ndarray, "frames joints 6"]) -> Float[ndarray, "frames joints 6"]:
+    """Makes the two vectors of 6D rotations orthonormal."""
     first = values[..., :3] / np.linalg.norm(values[..., :3], axis=-1, keepdims=True).clip(1e-9)
     second = values[..., 3:] - (first * values[..., 3:]).sum(-1, keepdims=True) * first
     return np.concatenate([first, second / np.linalg.norm(second, axis=-1, keepdims=True).clip(1e-9)], -1)

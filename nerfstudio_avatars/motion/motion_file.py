@@ -28,9 +28,9 @@ class MotionFile:
     notes: tuple[str, ...] = ()
     """What was guessed, dropped or filled in, as one clause each."""
     up_from: UpFrom = "format"
-    """What told the upward axis: `body`, a skeleton's `rest pose`, or the `format` where the body does not tell."""
+    """What the upward axis was found by: the `body`, the `rest pose` of a skeleton or, failing these, the `format`."""
     joints: tuple[tuple[str, str], ...] = ()
-    """Of a skeleton: SMPL's joints, and the file's names for them."""
+    """SMPL's joints with the file's names for them, if the file holds a skeleton."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MotionSource:
     path: Path
     """The path, for messages."""
     data: Any
-    """The file's contents as plain data: dicts, lists, numbers, text, numpy arrays."""
+    """The contents of the file as plain data: dicts, lists, numbers, text, numpy arrays."""
     pelvis_rest: Float[ndarray, "3"]
     """Rest pelvis in metres of the body that the motion was fitted to, for formats that do not rotate about it."""
     person: str | None = None

@@ -29,9 +29,9 @@ PAIRS = (
     ("root_pose", "body_pose"),
     ("smplx_root_pose", "smplx_body_pose"),
 )
-"""Names of the root's and the body's rotations."""
+"""Pairs of names of the rotations of the root and of the body."""
 _WHOLE = ("thetas", "poses", "fullpose", "full_pose", "smpl_pose", "pose")
-"""Names of both in one. `fullpose` is MoSh++'s, and MOYO's."""
+"""Names of fields that hold both; `fullpose` is that of MoSh++ and MOYO."""
 TRANSLATIONS = ("transl", "trans", "translation", "root_translation", "root_trans")
 _FIX = "see docs/motion-files.md; convert the file with numpy"
 _FPS_KEYS = ("fps", "mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate")
@@ -47,7 +47,7 @@ def can_read(data: Any) -> bool:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """A dict of plain arrays as a motion; files with AMASS's names are z-up unless the body says otherwise.
+    """Reads a dict of plain arrays; files with AMASS's names are z-up unless the body shows otherwise.
 
     Raises:
         DataError: its values cannot be used.
@@ -62,7 +62,7 @@ def read(source: MotionSource) -> MotionFile:
 
 
 def read_npz(path: str | Path) -> BodySequence:
-    """Reads a sequence as it stands, in the file's own frame.
+    """Reads a sequence unchanged, in the frame of the file.
 
     Hands (in AMASS: SMPL-H, SMPL-X) are dropped with a warning: the 21 body joints are those of SMPL, whose own two
     hand joints stay straight. Betas of these models belong to another shape space, and are dropped too.
@@ -121,7 +121,7 @@ def _plain(data: Mapping[Any, Any]) -> dict[str, ndarray]:
         if isinstance(value, ndarray | list | float | int | str | bytes | np.generic):
             try:
                 array = np.asarray(value)
-            except ValueError:  # A ragged list is no field of ours.
+            except ValueError:  # None of the fields that are needed is a ragged list.
                 continue
             if array.dtype.kind in "fiubUS":
                 fields[str(key)] = array
@@ -157,7 +157,7 @@ def _array(fields: Mapping[str, ndarray], path: str | Path, name: str) -> ndarra
 
 
 def _poses(fields: Mapping[str, ndarray], path: str | Path, data: Any) -> tuple[ndarray, tuple[str, ...], bool]:
-    """Axis-angle (frames, 72), notes, and whether they are SMPL's own, not a sibling's."""
+    """Axis-angle vectors (frames, 72), notes, and whether the model is SMPL itself and not a sibling."""
     for root, body in PAIRS:
         if root in fields and body in fields and not ({"thetas", "poses"} & fields.keys() and root == "root_orient"):
             poses, notes, own = whole_body(path, body, fields[body], (root, fields[root]))
@@ -177,7 +177,7 @@ def _betas(fields: Mapping[str, ndarray], path: str | Path) -> ndarray:
     if name is None or not fields[name].size:
         return np.zeros(10)
     betas = _array(fields, path, name)
-    # One person has one shape: files that give it per frame repeat it, or estimated it anew.
+    # A person has one shape; files with one per frame repeat it, or estimated it again for each frame.
     betas = betas.reshape(-1, betas.shape[-1]).mean(0) if betas.ndim else np.zeros(10)
     if not np.isfinite(betas).all():
         raise DataError(path, "betas with NaN or infinity", "finite numbers", "set them to zero and refit the shape")

@@ -44,11 +44,11 @@ _DAMAGED = (
 )
 _ZIP, _NPY, _ZLIB, _GZIP = b"PK\x03\x04", b"\x93NUMPY", b"\x78", b"\x1f\x8b"
 _OLD_TORCH = 0x1950A86A20F9469CFC6C
-"""The first pickle in a file of torch before 1.6."""
+"""The first pickle in a file written by torch before 1.6."""
 
 
 class Unreadable:
-    """Stands for a field of an npz file that cannot be read, which only matters if the field is needed."""
+    """A field of an npz file that cannot be read, which only matters if it is needed."""
 
     def __init__(self, error: DataError) -> None:
         self.error = error
@@ -77,7 +77,7 @@ def read_contents(path: Path) -> Any:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """A folder's files of frames, sorted: its `.json` and `.npy` files, else its `.npz`, else its `.pkl` files."""
+    """The files in a folder that hold frames, sorted: `.json` and `.npy` files, or else `.npz`, or else `.pkl`."""
     files = sorted(file for file in folder.iterdir() if file.is_file())
     for endings in ((".json", ".npy"), (".npz",), (".pkl",)):
         found = [file for file in files if file.suffix.lower() in endings]

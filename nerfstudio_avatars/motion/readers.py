@@ -39,11 +39,11 @@ from nerfstudio_avatars.motion.plain_contents import Unreadable, frame_files, re
 _LOG = logging.getLogger(__name__)
 _MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 SHIPPED = Path(__file__).parents[1] / "assets" / "motions"
-"""Folder of the motions that ship with the package, all y-up: some tumble."""
+"""Folder of the motions that ship with the package. All are y-up, although the body does not show it in some."""
 _ALWAYS_TOLD = ("lengths are multiplied", up_axis.ALWAYS)
-"""How notes begin that every file has: `retarget`'s on a skeleton's scale, and the one on the upward axis."""
+"""How the notes begin that every file has: that of `retarget` on the scale, and that on the upward axis."""
 _DOUBTFUL = {"AMASS", "SMPL arrays", easymocap.NAME, slahmr.NAME, frame_dicts.NAME}
-"""Layouts that tools of other upward axes write too."""
+"""Layouts that are also written by tools with another upward axis."""
 
 
 class Reader(NamedTuple):
@@ -68,7 +68,7 @@ READERS = (
     Reader(mdm.NAME, mdm.can_read, mdm.read),
     Reader(sam3d.NAME, sam3d.can_read, sam3d.read),
     Reader(frame_dicts.NAME, frame_dicts.can_read, frame_dicts.read),
-    # Last: others have fields of these names too.
+    # Last, because other layouts have fields of these names too.
     Reader("AMASS, InstantAvatar, GART", npz.can_read, npz.read),
 )
 
@@ -83,16 +83,17 @@ def read_motion(
 ) -> MotionFile:
     """Reads a motion in the frame of its file. Nothing in the file is executed.
 
-    Oddities are logged in one line; how a skeleton was scaled, which is always told, only as information.
+    Anything odd is logged in one line. The scale of a skeleton, which every file has, is only logged as information.
 
     Args:
         path: a file that one of `READERS` can read, BVH or glTF; or EasyMocap's folder of JSON or npy files.
         person: the person to take if there are several, by name or number in the file; by default the one in most
-        frames.
-        pelvis_rest: rest pelvis of the body that the motion was fitted to, metres, for tools that place something else
-            than SMPL's origin (EasyMocap, ROMP, WHAM); the stand-in's by default, which lies within 2 cm of SMPL's.
-        rest_joints: all rest joints of the body that will move, for BVH and glTF; the stand-in's by default.
-        joint_map: the file's names of SMPL's joints, for BVH and glTF; found by default.
+            frames.
+        pelvis_rest: rest pelvis in metres of the body that the motion was fitted to, for tools that place something
+            else than SMPL's origin (EasyMocap, ROMP, WHAM); by default that of the stand-in, which is within 2 cm of
+            SMPL's.
+        rest_joints: all rest joints of the body that will move, for BVH and glTF; by default those of the stand-in.
+        joint_map: the file's names for SMPL's joints, for BVH and glTF; by default they are found.
 
     Raises:
         DataError: no reader recognises the contents, or they cannot be used.
@@ -126,7 +127,7 @@ def _read(reader: Reader, source: MotionSource) -> MotionFile:
     try:
         motion = reader.read(source)
     except _MISFITS as error:
-        # Readers name what is likely to be wrong; a field of quite another type ends here.
+        # Readers report what is likely to be wrong. Fields of an entirely different type end up here.
         found = f"fields of {reader.name} with values that do not fit ({type(error).__name__}: {error})"
         raise DataError(source.path, found, "the values that the tool writes", fix) from error
     sequence = motion.sequence
@@ -142,7 +143,7 @@ def _reader(source: MotionSource) -> Reader:
         try:
             if reader.can_read(source.data):
                 return reader
-        except _MISFITS:  # Fields that look for numbers and find something else.
+        except _MISFITS:  # A check for numbers found something else.
             continue
     fields = source.data if isinstance(source.data, dict) else {}
     for value in fields.values():
@@ -158,7 +159,7 @@ def _reader(source: MotionSource) -> Reader:
 def _read_scene(
     path: Path, person: str | int | None, rest_joints: Tensor | None, joint_map: JointMap | None
 ) -> MotionFile | None:
-    """BVH and glTF, which tell of joints by name instead of SMPL's parameters."""
+    """Reads BVH and glTF, which hold named joints instead of SMPL's parameters."""
     if not path.is_file():
         return None
     try:

@@ -51,8 +51,8 @@ def retarget(
         path: the path, for errors.
         layout: the `format` of the result.
         notes: notes of the reader.
-        rest_joints: joints of the T-pose of the body that will move, metres; the stand-in's by default.
-        joint_map: the file's names of SMPL's joints, where they are known.
+        rest_joints: joints of the T-pose of the body that will move, in metres; by default those of the stand-in.
+        joint_map: the file's names for SMPL's joints, if they are known.
 
     Raises:
         DataError: the joints or the bones are not those of a person.
@@ -192,10 +192,10 @@ def _global_turns(source: SkeletonMotion, reference: _Reference, target: dict[st
                 bone = target[b] - target[a]
                 align[begin] = _rotation(bone, rest[joints[b]] - rest[joints[a]])
                 aligned = change(joints[a]) @ align[begin]
-                # Nothing to turn, unless joints between the two (rolls) bend, or the bone's offset moves.
+                # Nothing needs to turn, unless roll joints between the two bend, or the offset of the bone moves.
                 turns[a] = _rotation(aligned @ bone, posed[:, joints[b]] - posed[:, joints[a]]) @ aligned
         wrist, hand, ankle, foot = (f"{side}_{name}" for name in ("wrist", "hand", "ankle", "foot"))
-        # Hands go on straight from the forearm.
+        # Hands continue the forearm in a straight line.
         turns[wrist] = change(joints[wrist]) @ align["elbow"] if wrist in joints else turns[f"{side}_elbow"]
         turns[hand] = change(joints[hand]) @ align["elbow"] if hand in joints else turns[wrist]
         toes = _foot(source, pose, joints, side) @ reference.own.T
@@ -292,7 +292,7 @@ def _rotation(start: Float[Tensor, "*batch 3"], end: Float[Tensor, "*batch 3"]) 
 
 
 def _between(first: Float[Tensor, "*batch 3 3"], last: Float[Tensor, "*batch 3 3"], share: float) -> Tensor:
-    """The rotation a share of the way between two."""
+    """The rotation at a given share of the way from one to another."""
     return first @ axis_angle_to_matrix(share * matrix_to_axis_angle(first.mT @ last))
 
 

@@ -83,7 +83,7 @@ def _romp(source: MotionSource, results: dict[str, Any]) -> MotionFile:
 
 
 def _numbers(names: list[str]) -> list[int]:
-    """Frame numbers: the last number in each name, so that gaps are noticed; otherwise their order."""
+    """Frame numbers: the last number in each name, which shows gaps; if names have none, their order."""
     digits = [re.findall(r"\d+", name.rsplit(".", 1)[0]) for name in names]
     if all(digits) and len({int(found[-1]) for found in digits}) == len(names):
         return [int(found[-1]) for found in digits]

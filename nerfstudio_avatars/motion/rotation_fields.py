@@ -1,8 +1,8 @@
-"""Rotations of SMPL's joints out of a file's field, however it writes them: the width of a frame decides.
+"""Reads rotations of SMPL's joints from a field of a file, in whatever form they are written.
 
-Axis-angle, rotation matrices, unit quaternions and the first two rows or columns of matrices ("6D", Zhou et al. 2019)
-of 21 to 55 joints. What the numbers are is told by their count and by what only rotations have: orthonormal matrices,
-unit quaternions.
+The forms are axis-angle, rotation matrices, unit quaternions, and the first two rows or columns of matrices ("6D", Zhou
+et al. 2019), of 21 to 55 joints. They are recognised by the count of numbers per frame, and by what only rotations
+have: matrices are orthonormal, and quaternions have length one.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 
 Kind = Literal["axis-angle", "matrices", "quaternions", "6D"]
 _WIDTHS: dict[Kind, int] = {"axis-angle": 3, "matrices": 9, "quaternions": 4, "6D": 6}
-WHOLE_BODY = (24, 22, 52, 55)
-"""Joints with the root: SMPL, its siblings without hands, SMPL-H, SMPL-X."""
-WITHOUT_ROOT = (23, 21, 51, 54)
-"""The same without it."""
+_WHOLE_BODY = (24, 22, 52, 55)
+"""Numbers of joints including the root: SMPL, its siblings without hands, SMPL-H, SMPL-X."""
+_WITHOUT_ROOT = (23, 21, 51, 54)
+"""The same numbers without the root."""
 _NOT_ORTHONORMAL = 1e-2
-"""Networks and float16 leave matrices that much off."""
+"""Largest deviation from an orthonormal matrix, which networks and float16 cause."""
 _BENT = 0.05
-"""Radians that both knees are bent on average, so that their sense tells rows from columns."""
+"""Mean bend of both knees in radians that is large enough to tell rows from columns by its direction."""
 _FIX = "give the file as its tool wrote it; docs/motion-files.md lists the widths that are read"
 
 
 @dataclass(frozen=True)
 class Rotations:
-    """A field's numbers, and what they are."""
+    """The numbers of a field, and the form that they are in."""
 
     kind: Kind
     values: Float[ndarray, "frames joints numbers"]
     first: bool = True
-    """Quaternions begin with w; 6D numbers are columns one after the other (else interleaved)."""
+    """Whether quaternions begin with w, or 6D columns follow each other instead of being interleaved."""
     rows: bool = False
-    """6D numbers are rows of the matrices: the columns of their transposes."""
+    """Whether 6D numbers are rows of the matrices, which are columns of their transposes."""
 
     @property
     def joints(self) -> int:
-        """Joints a frame."""
+        """Number of joints per frame."""
         return self.values.shape[1]
 
     def vectors(self) -> Float[ndarray, "frames joints 3"]:
-        """Axis-angle vectors, radians; NaN where the file has NaN."""
+        """Axis-angle vectors in radians; NaN where the file has NaN."""
         if self.kind == "axis-angle":
             return self.values
         flat = self.values.reshape(-1, self.values.shape[-1])
@@ -74,7 +74,7 @@ class Rotations:
         return Rotation.from_matrix(matrices.swapaxes(-1, -2) if self.rows else matrices)
 
     def note(self) -> tuple[str, ...]:
-        """What was recognised; nothing for axis-angle."""
+        """Notes on what was recognised; none for axis-angle."""
         if self.kind == "axis-angle":
             return ()
         order = {"quaternions": (" (x, y, z, w)", " (w, x, y, z)"), "6D": (" (interleaved)", "")}.get(
@@ -87,19 +87,19 @@ class Rotations:
 def rotations(
     path: str | Path, name: str, value: Any, joints: tuple[int, ...], like: Rotations | None = None
 ) -> Rotations:
-    """A field as rotations of one of the given numbers of joints.
+    """Reads a field as rotations of one of the given numbers of joints.
 
-    The first axis is the frames, or missing; an axis of length one before it is dropped.
+    The first axis counts the frames, or is missing; an axis of length one before it is dropped.
 
     Args:
         path: the file, for messages.
         name: the field, for messages.
-        value: numbers.
-        joints: numbers of joints that are possible, likely ones first; above 22, axis-angle of any other number too.
-        like: another field of the same file, whose order of numbers holds where this one's cannot be told.
+        value: the field.
+        joints: possible numbers of joints, likely ones first; above 22, axis-angle vectors of any number are read.
+        like: another field of the same file; its order of numbers is used if that of this field cannot be told.
 
     Raises:
-        DataError: it is not made of numbers, or not of such a number.
+        DataError: if the field does not hold numbers, or not as many as any of these joints have.
     """
     try:
         array = np.asarray(value)
@@ -113,7 +113,7 @@ def rotations(
     shapes = [array, array[None]]
     while shapes[0].ndim > 2 and len(shapes[0]) == 1:
         shapes.insert(0, shapes[0][0])
-    # The file's own first axis before the others.
+    # The first axis of the file is tried before the others.
     for frames in (array, *shapes):
         matched = _match(frames, joints, like) if frames.ndim > 1 else None
         if matched is not None:
@@ -135,7 +135,7 @@ def _match(array: ndarray, joints: tuple[int, ...], like: Rotations | None) -> R
     ]
     if width % 3 == 0 and width > 66 and max(joints) > 22 and trailing in (0, 3) and not (fitting or square):
         fitting.append(("axis-angle", width // 3))
-    # A whole set of orthonormal matrices is no accident; plain vectors are what is left.
+    # A whole set of orthonormal matrices is no accident. Anything else is axis-angle vectors.
     fitting.sort(key=lambda one: one[0] == "axis-angle")
     for kind, count in fitting:
         found = _checked(kind, array.reshape(len(array), count, -1), like)
@@ -145,7 +145,7 @@ def _match(array: ndarray, joints: tuple[int, ...], like: Rotations | None) -> R
 
 
 def _checked(kind: Kind, values: Float[ndarray, "frames joints numbers"], like: Rotations | None) -> Rotations | None:
-    """The numbers as that kind, or None if they cannot be."""
+    """The numbers in this form, or None if they cannot be in it."""
     flat = values.reshape(-1, values.shape[-1])
     flat = flat[np.isfinite(flat).all(1)]
     if kind == "axis-angle":
@@ -156,7 +156,7 @@ def _checked(kind: Kind, values: Float[ndarray, "frames joints numbers"], like: 
     if kind == "quaternions":
         if (abs((flat**2).sum(1) - 1) > _NOT_ORTHONORMAL).any():
             return None
-        # Joints of a body turn less than half a turn from rest, most of them little: w is the largest.
+        # Joints of a body turn by less than half a turn from rest, and most of them by little: w is the largest.
         w = np.median(abs(flat[:, [0, 3]]), 0) if len(flat) else np.array([1.0, 0.0])
         first = bool(w[0] > w[1]) if abs(w[0] - w[1]) > 0.2 or like is None else like.first
         return Rotations(kind, values, first)
@@ -180,43 +180,43 @@ def _orthonormal(vectors: Float[ndarray, "n rows 3"]) -> bool:
 
 
 def _knees(vectors: Float[ndarray, "frames joints 3"]) -> float:
-    """How far both knees are bent, mean, radians: SMPL's turn about +x, and never back."""
+    """Mean bend of both knees in radians. In SMPL they turn about +x, and never backwards."""
     count = vectors.shape[1]
     if count < 21:
         return 0.0
-    first = 3 if count in WITHOUT_ROOT else 4
+    first = 3 if count in _WITHOUT_ROOT else 4
     return float(np.nan_to_num(np.nanmean(vectors[:, first : first + 2, 0])))
 
 
 def whole_body(
     path: str | Path, name: str, value: Any, root: tuple[str, Any] | None = None
 ) -> tuple[Float[ndarray, "frames 72"], tuple[str, ...], bool]:
-    """SMPL's 24 joints, axis-angle, from a field of the whole body, or of all but the root and the root's own field.
+    """Reads SMPL's 24 joints as axis-angle from a field of the whole body, or from one of the root and one of the rest.
 
     Hands, jaw and eyes of SMPL's siblings are dropped; their 21 body joints are SMPL's, and SMPL's own two hand joints
     stay straight.
 
     Args:
         path: the file, for messages.
-        name: the body's field, for messages.
-        value: its numbers.
-        root: name and numbers of the root's field.
+        name: the name of the body's field, for messages.
+        value: the numbers in it.
+        root: the name of the root's field and the numbers in it.
 
     Returns:
-        Poses, notes, and whether they are SMPL's own rather than a sibling's, whose betas mean something else.
+        Poses, notes, and whether the model is SMPL itself rather than a sibling, whose betas mean something else.
 
     Raises:
-        DataError: no such number of joints, or fields of different lengths.
+        DataError: if no number of joints fits, or fields have different lengths.
     """
     if root is None:
-        body = rotations(path, name, value, (*WHOLE_BODY, *WITHOUT_ROOT))
+        body = rotations(path, name, value, (*_WHOLE_BODY, *_WITHOUT_ROOT))
         notes = body.note()
         vectors = body.vectors()
-        if body.joints in WITHOUT_ROOT:
+        if body.joints in _WITHOUT_ROOT:
             vectors = np.concatenate([np.zeros_like(vectors[:, :1]), vectors], 1)
             notes = (*notes, f"{body.joints} joints without a root: the person faces one way all the time")
     else:
-        body = rotations(path, name, value, WITHOUT_ROOT)
+        body = rotations(path, name, value, _WITHOUT_ROOT)
         orient = rotations(path, root[0], root[1], (1,), body)
         notes = body.note() or orient.note()
         if len(orient.values) != len(body.values):

@@ -1,4 +1,4 @@
-"""SAM 3D Body: MHR's 70 keypoints of the persons in a picture or a video; inverse kinematics makes them SMPL's.
+"""SAM 3D Body: MHR's 70 keypoints of people in a picture or video, turned into SMPL poses by inverse kinematics.
 
 Fields as returned by `process_one_image` in sam-3d-body's `sam_3d_body/sam_3d_body_estimator.py`, the keypoints' order
 as in its `sam_3d_body/metadata/mhr70.py`. How a video's results are nested in a file is up to whoever saves them.
@@ -26,7 +26,7 @@ NAME = "SAM 3D Body"
 _POINTS = "pred_keypoints_3d"
 _RATE = "no frame rate in the file: 30 frames per second are assumed"
 _ORDER = "persons are told apart by their order in each frame"
-# SMPL's joint -> MHR's keypoint.
+# MHR's keypoint for each of SMPL's joints.
 _SAME = {1: 9, 2: 10, 4: 11, 5: 12, 7: 13, 8: 14, 12: 69, 16: 5, 17: 6, 18: 7, 19: 8, 20: 62, 21: 41}
 _EARS, _TOES = (3, 4), {10: (15, 16), 11: (18, 19)}
 _BALL = 0.7
@@ -34,7 +34,7 @@ _BALL = 0.7
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents are persons with MHR's keypoints, by frame or alone."""
+    """Whether the contents are people with MHR's keypoints, by frame or alone."""
     return next(_persons(data), None) is not None
 
 
@@ -65,7 +65,7 @@ def read(source: MotionSource) -> MotionFile:
 
 
 def smpl_joints(points: Float[ndarray, "frames 70 3"]) -> Float[ndarray, "frames 22 3"]:
-    """SMPL's first 22 joints where MHR's keypoints suggest them; the spine and the collars are divided as at rest."""
+    """SMPL's first 22 joints, estimated from MHR's keypoints. Spine and collars are divided as in the rest pose."""
     rest = standin_joints().double().numpy()
     joints = np.zeros((len(points), 22, 3))
     for joint, point in _SAME.items():

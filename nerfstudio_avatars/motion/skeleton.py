@@ -1,4 +1,4 @@
-"""Moving skeletons of any make, and which of their nodes are SMPL's joints."""
+"""Moving skeletons of any kind, and which of their nodes are SMPL's joints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHAINS = (("hip", "knee", "ankle", "foot"), ("collar", "shoulder", "elbow", "wr
 
 @dataclass(frozen=True)
 class SkeletonPose:
-    """Global rotations and positions of a skeleton's nodes, float64, the file's own axes and unit."""
+    """Global rotations and positions of the nodes of a skeleton, float64, in the axes and the unit of the file."""
 
     rotations: Float[Tensor, "*batch nodes 3 3"]
     positions: Float[Tensor, "*batch nodes 3"]
@@ -32,32 +32,32 @@ class SkeletonPose:
 
 @dataclass(frozen=True)
 class SkeletonMotion:
-    """A moving skeleton of any make."""
+    """A moving skeleton of any kind."""
 
     names: tuple[str, ...]
-    """Empty for nodes that must not be taken for a joint of the person."""
+    """Names of the nodes; empty for nodes that cannot be joints of the person."""
     parents: tuple[int, ...]
-    """Parents come before their children; -1 for roots."""
+    """Parent of each node, -1 for roots; parents come before their children."""
     rests: tuple[SkeletonPose, ...]
-    """Rest poses to measure from, best first; the last in the same axes as the frames."""
+    """Rest poses to measure from, best first; the last one has the same axes as the frames."""
     frames: SkeletonPose
     fps: float
 
 
 @dataclass(frozen=True)
 class Matched:
-    """SMPL's joints among a skeleton's nodes."""
+    """SMPL's joints among the nodes of a skeleton."""
 
     joints: dict[str, int]
     note: str = ""
-    """How they were found, unless by their names alone."""
+    """A note on how they were found, unless by their names alone."""
 
 
 def find_joints(source: SkeletonMotion, path: str | Path, joint_map: JointMap | None = None) -> Matched:
-    """Which node is which of SMPL's joints: by a joint map, by names that fit the tree, else by the skeleton's shape.
+    """Finds SMPL's joints by a joint map, by names that fit the tree, or else by the shape of the skeleton.
 
     Raises:
-        DataError: the joints are not those of a person, or the map names joints that are not there.
+        DataError: if the joints are not those of a person, or the map names joints that do not exist.
     """
     given = _mapped(source, path, joint_map or {})
     named = match_joints(source.names) | given
@@ -105,7 +105,7 @@ def _above(parents: tuple[int, ...], node: int) -> list[int]:
 
 
 def _fits_tree(joints: dict[str, int], parents: tuple[int, ...]) -> bool:
-    """Whether knees hang on hips and so on, and left and right are apart."""
+    """Whether knees are below hips in the tree, and so on, and left and right are different limbs."""
     for chain in _CHAINS:
         for side in ("left", "right"):
             nodes = [joints[f"{side}_{part}"] for part in chain if f"{side}_{part}" in joints]
@@ -116,14 +116,14 @@ def _fits_tree(joints: dict[str, int], parents: tuple[int, ...]) -> bool:
 
 
 def _chains(named: dict[str, int], shaped: dict[str, int], parents: tuple[int, ...]) -> dict[str, int]:
-    """Limbs, of both sides, whose names are all there and fit the tree and the shape; neck and head likewise."""
+    """Pairs of limbs whose names all exist and fit the tree and the shape; neck and head likewise."""
     found: dict[str, int] = {}
     for chain in _CHAINS:
         parts = [part for part in chain if f"left_{part}" in named and f"right_{part}" in named]
         sides = {f"{side}_{part}": named[f"{side}_{part}"] for side in ("left", "right") for part in parts}
         needed = [part for part in chain if part in ("hip", "knee", "ankle", "shoulder", "elbow")]
         whole = all(part in parts for part in needed)
-        # Names that were mixed up may fit the tree by chance.
+        # Wrong names may fit the tree by chance.
         middle = [f"{side}_{part}" for side in ("left", "right") for part in ("knee", "elbow") if part in chain]
         same = all(sides.get(joint) == shaped[joint] for joint in middle)
         ordered = all(
@@ -142,7 +142,7 @@ def _chains(named: dict[str, int], shaped: dict[str, int], parents: tuple[int, .
 
 
 def _meeting(parents: tuple[int, ...], first: int, second: int) -> int:
-    """The lowest node that both hang on."""
+    """The lowest node that is above both."""
     above = _above(parents, second)
     return next((node for node in _above(parents, first) if node in above), first)
 
@@ -156,7 +156,7 @@ def _by_shape(source: SkeletonMotion) -> dict[str, int] | None:
         turns[::step, node] if parent < 0 else turns[::step, parent].mT @ turns[::step, node]
         for node, parent in enumerate(source.parents)
     ]
-    # The cosine of the turn away from the first frame.
+    # The cosine of the angle to the first frame.
     turning = [float((one[:1].mT @ one).diagonal(dim1=-2, dim2=-1).sum(-1).min()) < 3 - 1e-5 for one in local]
     shape = Shape(
         [bool(name) for name in source.names],

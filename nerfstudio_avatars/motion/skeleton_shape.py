@@ -1,8 +1,8 @@
-"""Which nodes of a skeleton are which of SMPL's joints, by its shape alone.
+"""Finds SMPL's joints among the nodes of a skeleton by its shape alone.
 
-A person's skeleton has two pairs of limbs of equal halves: legs, which hang at the pelvis, and arms, at the chest above
-it. In each limb three joints in a row span two bones of about the same length; what lies before them (collar, twist
-bones) and behind (fingers, toes) is short. Lengths do not depend on the pose, so a rest pose in a heap is as good.
+The skeleton of a person has two pairs of equal limbs: legs at the pelvis, and arms at the chest above it. In each limb,
+three joints in a row span two bones of about the same length. What comes before them (collar, twist bones) and after
+them (fingers, toes) is short. Lengths do not depend on the pose, so any rest pose will do, even one in a heap.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from jaxtyping import Float
 
 _MOST_PAIRS, _LONGEST_PATH = 60, 14
 _MIRRORED = 1.3
-"""By how much the longer of a pair of limbs may exceed the other."""
+"""Largest ratio of the lengths of the two limbs in a pair."""
 _TOO_ODD = 40.0
-"""Cost of a skeleton that is no person's; people's are below 12."""
+"""Smallest cost of a skeleton that is not a person; those of people are below 12."""
 
 
 @dataclass
 class Shape:
-    """A skeleton's tree and lengths, and hints for ties."""
+    """The tree and the lengths of a skeleton, and hints that break ties."""
 
     named: list[bool]
-    """Whether a node may be a joint."""
+    """Whether each node may be a joint."""
     parents: tuple[int, ...]
     positions: Float[np.ndarray, "nodes 3"]
-    """Of a rest pose."""
+    """Positions of the nodes in a rest pose."""
     frames: Float[np.ndarray, "frames nodes 3"]
     turning: list[bool]
-    """Whether a node turns against its parent in the motion."""
+    """Whether each node turns relative to its parent in the motion."""
     kinds: list[tuple[str, str]]
-    """What each node's name says: side (or nothing) and SMPL's joint without it (or nothing)."""
+    """What the name of each node tells: its side and SMPL's joint without the side, each of which may be empty."""
     children: list[list[int]] = field(init=False)
-    lengths: Float[np.ndarray, "nodes"] = field(init=False)
-    reach: Float[np.ndarray, "nodes"] = field(init=False)
-    """Longest way down from each node."""
+    lengths: Float[np.ndarray, " nodes"] = field(init=False)
+    reach: Float[np.ndarray, " nodes"] = field(init=False)
+    """Length of the longest path down from each node."""
 
     def __post_init__(self) -> None:
         count = len(self.parents)
@@ -51,7 +51,7 @@ class Shape:
                 self.reach[parent] = max(self.reach[parent], self.lengths[node] + self.reach[node])
 
     def path(self, node: int) -> list[int]:
-        """From a node down the longest way, joints only."""
+        """The longest path down from a node, joints only."""
         way = [node]
         while len(way) < _LONGEST_PATH:
             below = [child for child in self.children[way[-1]] if self.named[child]]
@@ -61,7 +61,7 @@ class Shape:
         return way
 
     def above(self, node: int) -> list[int]:
-        """The node and what it hangs on, upwards."""
+        """The node and all nodes above it, upwards."""
         way = []
         while node >= 0:
             way.append(node)
@@ -71,7 +71,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class _Limbs:
-    """A pair of limbs as legs or as arms: where they hang, and the places of three joints on both paths."""
+    """A pair of limbs as legs or as arms: the node above them, and the places of three joints on both paths."""
 
     root: int
     paths: tuple[list[int], list[int]]
@@ -81,12 +81,12 @@ class _Limbs:
 
 
 def match_shape(shape: Shape) -> dict[str, int] | None:
-    """SMPL's joints -> nodes, as far as they are there, or None if the skeleton is no person's."""
+    """The nodes of SMPL's joints, as far as they exist, or None if the skeleton is not that of a person."""
     pairs = _pairs(shape)
     best: tuple[float, _Limbs, _Limbs] | None = None
     legs = [fit for root, paths in pairs for fit in _fits(shape, root, paths, ("hip", "knee", "ankle"), 0.3)]
     arms = [fit for root, paths in pairs for fit in _fits(shape, root, paths, ("shoulder", "elbow", "wrist"), 0.45)]
-    # A leg's few best places are enough.
+    # The few best places of a leg are enough.
     for leg, arm in itertools.product(sorted(legs, key=_cost)[:60], sorted(arms, key=_cost)[:60]):
         above = shape.above(arm.root)
         if leg.root not in above or set(above) & {*leg.paths[0], *leg.paths[1]} or leg.paths[0][0] in arm.paths[0]:
@@ -124,8 +124,8 @@ def _pairs(shape: Shape) -> list[tuple[int, tuple[list[int], list[int]]]]:
 def _fits(
     shape: Shape, root: int, paths: tuple[list[int], list[int]], kinds: tuple[str, str, str], longest_tail: float
 ) -> list[_Limbs]:
-    """All ways to see three joints in a pair of paths."""
-    # Nothing behind a hand's fingers is a wrist.
+    """All ways to choose three joints on a pair of paths."""
+    # Nothing beyond the fingers is a wrist.
     fingers = [
         place
         for path in paths
@@ -165,7 +165,7 @@ def _fits(
 def _spans(shape: Shape, path: list[int], places: tuple[int, int, int]) -> tuple[float, float, float]:
     a, b, c = (shape.positions[path[place]] for place in places)
     upper, lower = float(np.linalg.norm(b - a)), float(np.linalg.norm(c - b))
-    # A heap at rest tells nothing of straight lines: the way along the bones is what counts then.
+    # If the rest pose is a heap, straight lines mean nothing, and the path along the bones counts.
     way = sum(shape.lengths[node] for node in path[places[0] + 1 : places[2] + 1])
     return upper, lower, upper + lower if way < 2 * (upper + lower) else 0.0
 
@@ -192,7 +192,7 @@ def _joints(shape: Shape, legs: _Limbs, arms: _Limbs) -> dict[str, int]:
 
 
 def _head(shape: Shape, legs: _Limbs, arms: _Limbs) -> dict[str, int]:
-    """Neck and head: the way up from the chest, to where a face branches off or nothing turns any more."""
+    """Neck and head: the path up from the chest, to where a face branches off or nothing turns any more."""
     trunk = shape.above(arms.root)
     trunk = trunk[: trunk.index(legs.root) + 1]
     limbs = {arms.paths[0][0], arms.paths[1][0], legs.paths[0][0], legs.paths[1][0], *trunk}
@@ -215,7 +215,7 @@ def _head(shape: Shape, legs: _Limbs, arms: _Limbs) -> dict[str, int]:
 
 
 def _left_by_name(shape: Shape, limbs: _Limbs) -> bool | None:
-    """Whether the first path is the left one, by the nodes' names; None where they do not tell."""
+    """Whether the first path is the left one, by the names of its nodes; None if they do not tell."""
     sides = [{shape.kinds[node][0] for node in path} - {""} for path in limbs.paths]
     if sides == [{"left"}, {"right"}] or sides == [{"right"}, {"left"}]:
         return sides[0] == {"left"}
@@ -223,7 +223,7 @@ def _left_by_name(shape: Shape, limbs: _Limbs) -> bool | None:
 
 
 def _left(shape: Shape, legs: _Limbs, arms: _Limbs) -> bool:
-    """Whether the legs' first path is the left one, by where the toes point, over the rest pose and all frames."""
+    """Whether the first path of the legs is the left one, by where the toes point in the rest pose and all frames."""
     places = np.concatenate([shape.positions[None], shape.frames])
     hips = [places[:, path[legs.places[0]]] for path in legs.paths]
     shoulders = sum(places[:, path[arms.places[0]]] for path in arms.paths) / 2
@@ -238,5 +238,5 @@ def _left(shape: Shape, legs: _Limbs, arms: _Limbs) -> bool:
     told = np.einsum("fi,fi->f", hips[0] - hips[1], np.cross(trunk, ahead))
     if abs(told).max() > 1e-9 * max(abs(places).max(), 1e-9) ** 3:
         return bool(np.median(np.sign(told)) > 0) if np.median(np.sign(told)) else bool(told.sum() > 0)
-    # Without feet: who faces +z with y up, or -y with z up, has +x at the left.
+    # Without feet: people who face +z with y up, or -y with z up, have +x on their left.
     return bool((hips[0] - hips[1])[0, 0] > 0)

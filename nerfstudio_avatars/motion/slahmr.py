@@ -1,7 +1,7 @@
-"""SLAHMR: `*_world_results.npz`, arrays with the persons first, then the frames.
+"""SLAHMR: `*_world_results.npz`, arrays whose first axis is the people, and whose second is the frames.
 
-Names and shapes as `get_optim_result` in SLAHMR's `slahmr/optim/base_scene.py` collects them. SLAHMR writes who is seen
-when to `track_info.json`, which is not read; a `track_mask` among the arrays is obeyed.
+Names and shapes are those that `get_optim_result` in SLAHMR's `slahmr/optim/base_scene.py` collects. SLAHMR writes who
+is visible when to `track_info.json`, which is not read; a `track_mask` among the arrays is used.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _SHAPE = "SMPL-H's betas and the hands are dropped"
 
 
 def can_read(data: Any) -> bool:
-    """Whether contents have SLAHMR's fields, persons first."""
+    """Whether the contents have SLAHMR's fields."""
     if not has(data, "root_orient", "pose_body", "trans"):
         return False
     return np.ndim(data["trans"]) == 3 and np.shape(data["pose_body"])[2:] in ((63,), (21, 3))
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person in SLAHMR's world, whose axes are the first camera's (y down).
+    """Reads one person in SLAHMR's world, whose axes are those of the first camera (y down).
 
     Raises:
         DataError: its values cannot be used.

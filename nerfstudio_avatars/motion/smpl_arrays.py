@@ -30,7 +30,7 @@ def has(data: Any, *names: str) -> bool:
 
 
 def rows(source: MotionSource, name: str, value: Any, width: int) -> Float[ndarray, "frames width"]:
-    """A field as `width` numbers per frame, whatever its inner shape (float64).
+    """Reads a field as `width` numbers per frame, whatever its inner shape (float64).
 
     Raises:
         DataError: the field does not hold numbers, or not that many.
@@ -68,10 +68,10 @@ def single_shape(source: MotionSource, value: Any) -> Float[ndarray, "10"]:
 
 
 def smpl_poses(source: MotionSource, name: str, value: Any) -> tuple[Float[ndarray, "frames 72"], tuple[str, ...]]:
-    """SMPL's angles from SMPL's or a sibling's (SMPL-H, SMPL-X), however written; and notes on what was noticed.
+    """SMPL's angles from a field of SMPL or a sibling (SMPL-H, SMPL-X), in any form, and notes on what was noticed.
 
     Raises:
-        DataError: it is not made of numbers, or not of a number that a body has.
+        DataError: if the field does not hold numbers, or not as many as a body has.
     """
     poses, notes, _ = whole_body(source.path, name, value)
     return poses, notes
@@ -105,11 +105,11 @@ def hips_at(
     # Imported here: scipy takes half a second, and few files need it.
     from scipy.spatial.transform import Rotation
 
-    return hips - pelvis_rest - Rotation.from_rotvec(global_orient).apply(hips_from_pelvis())
+    return hips - pelvis_rest - Rotation.from_rotvec(global_orient).apply(_hips_from_pelvis())
 
 
 @lru_cache(maxsize=1)
-def hips_from_pelvis() -> Float[ndarray, "3"]:
+def _hips_from_pelvis() -> Float[ndarray, "3"]:
     """Vector in metres from the rest pelvis to the middle of the hips: that of the stand-in, within 2 cm of SMPL's."""
     joints = load_standin().rest(torch.zeros(10))[1].double().numpy()
     return joints[1:3].mean(0) - joints[0]

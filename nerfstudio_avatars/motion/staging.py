@@ -18,7 +18,7 @@ from nerfstudio_avatars.bodies.rotations import (
 )
 from nerfstudio_avatars.motion.choices import Root
 
-# Columns are the rest pose's axes (x to its left, y up, z ahead) in the world: upright, facing +y.
+# Columns are the axes of the rest pose (x to its left, y up, z ahead) in the world: upright, facing +y.
 _UPRIGHT = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
@@ -59,8 +59,8 @@ def stage_motion(
     elif root != "as_is":
         raise ValueError(f"root is {root!r}, expected as_is, in_place or on_ground")
     if loop_frames:
-        sequence = looped(sequence, loop_frames)
-    return blended_from_rest(sequence, body, blend_frames) if blend_frames else sequence
+        sequence = _looped(sequence, loop_frames)
+    return _blended_from_rest(sequence, body, blend_frames) if blend_frames else sequence
 
 
 def in_place(sequence: BodySequence, body: BodyModel) -> BodySequence:
@@ -84,7 +84,7 @@ def on_ground(sequence: BodySequence, body: BodyModel) -> BodySequence:
     return replace(sequence, transl=sequence.transl - sequence.transl.new_tensor([0.0, 0.0, lowest]))
 
 
-def looped(sequence: BodySequence, frames: int) -> BodySequence:
+def _looped(sequence: BodySequence, frames: int) -> BodySequence:
     """Closes the motion to a loop: the last `frames` frames blend into the first ones.
 
     The clip then starts where these first frames end, so it is shorter by `frames`; its last frame equals its first.
@@ -99,7 +99,7 @@ def looped(sequence: BodySequence, frames: int) -> BodySequence:
     return _joined(sequence[frames : len(sequence) - frames - 1], faded)
 
 
-def blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> BodySequence:
+def _blended_from_rest(sequence: BodySequence, body: BodyModel, frames: int) -> BodySequence:
     """Adds `frames` frames before the motion, from the rest pose to its first frame.
 
     The rest pose is upright, faces the same way as the first frame, and stands at its lowest point.
@@ -124,7 +124,8 @@ def upright_facing(global_orient: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
     """The upright orientation that faces the same way as this one."""
     axes = axis_angle_to_matrix(global_orient)
     ahead = axes[:, 2]
-    # Who lies has no such way. Rising from the back one faces the feet, from the belly the head.
+    # A person who lies down faces nowhere. Whoever rises from their back then faces their feet, from their belly the
+    # other way.
     if ahead[:2].norm() < 0.3:
         ahead = -axes[:, 1] * torch.sign(ahead[2])
     turn = torch.atan2(-ahead[0], ahead[1])

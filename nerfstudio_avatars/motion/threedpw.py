@@ -1,4 +1,4 @@
-"""3DPW: people outdoors, one Python 2 pickle per recording with lists over the people."""
+"""3DPW: people outdoors, with one Python 2 pickle per recording that holds lists over the people."""
 
 from __future__ import annotations
 

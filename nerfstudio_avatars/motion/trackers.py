@@ -1,8 +1,8 @@
-"""TRAM, VIBE and PyMAF: persons in the camera's frame, as networks put them out.
+"""TRAM, VIBE and PyMAF: people in the frame of the camera, as predicted by networks.
 
 Layouts as written by TRAM's `scripts/estimate_humans.py` (`hps/hps_track_*.npy`), and by VIBE's `demo.py`
-(`vibe_output.pkl`) and PyMAF's after it (`_output.pkl`). PyMAF-X's rows of all persons (`person_ids`) were not checked
-against its source.
+(`vibe_output.pkl`) and, derived from it, PyMAF's (`_output.pkl`). PyMAF-X's rows of all people (`person_ids`) were not
+checked against its source.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _NO_DEPTH = "a weak-perspective camera: the person keeps their distance"
 
 
 def can_read_tram(data: Any) -> bool:
-    """Whether contents are one of TRAM's tracks."""
+    """Whether the contents are one of TRAM's tracks."""
     return has(data, "pred_rotmat", "pred_trans")
 
 
 def read_tram(source: MotionSource) -> MotionFile:
-    """Reads a track, in the camera (y down); its frames in the world are made by TRAM's own scripts, and not saved.
+    """Reads a track in the camera (y down). TRAM's own scripts compute the motion in the world, but do not save it.
 
     Raises:
         DataError: its values cannot be used.
@@ -44,13 +44,13 @@ def read_tram(source: MotionSource) -> MotionFile:
 
 
 def can_read_vibe(data: Any) -> bool:
-    """Whether contents are a dict of persons with VIBE's fields, or one such person."""
+    """Whether the contents are a dict of people with VIBE's fields, or one such person."""
     persons = data.values() if isinstance(data, dict) and not _is_person(data) else [data]
     return bool(persons) and all(_is_person(person) for person in persons)
 
 
 def read_vibe(source: MotionSource) -> MotionFile:
-    """Reads one person, in the camera (y down). `orig_cam` (or `pred_cam`) says where in the picture it is.
+    """Reads one person in the camera (y down). `orig_cam` (or `pred_cam`) gives the place in the picture.
 
     Raises:
         DataError: its values cannot be used.
@@ -63,7 +63,7 @@ def read_vibe(source: MotionSource) -> MotionFile:
     name = next(name for name in ("orig_cam", "pred_cam") if has(person, name))
     camera = rows(source, name, person[name], 4 if name == "orig_cam" else 3)
     same_length(source, pose=poses, frame_ids=numbers, **{name: camera})
-    # Projected at s (x + t): the shift is in metres, and the depth is lost.
+    # The projection is s (x + t): the shift is in metres, and the depth is lost.
     transl = np.concatenate([camera[:, -2:], np.zeros((len(camera), 1))], 1)
     lost: tuple[str, ...] = (_NO_DEPTH,)
     if has(person, "orig_cam_t"):
@@ -79,7 +79,7 @@ def _is_person(person: Any) -> bool:
 
 
 def _by_person(data: dict) -> dict[Any, dict]:
-    """Rows of several persons, apart."""
+    """Splits rows of several people by person."""
     ids, count = np.ravel(data.get("person_ids", ())), len(np.atleast_1d(data["pose"]))
     if len(ids) != count:
         return {0: data}

@@ -17,14 +17,14 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion.motion_file import MotionSource
 
 _MOST_FRAMES = 1_000_000
-"""More than nine hours; larger frame numbers count as damage."""
+"""Largest frame number, more than nine hours; larger ones count as damage."""
 
 
 @dataclass(frozen=True)
 class Track:
     """A person in the frames in which a tool detected them."""
 
-    frames: Int[ndarray, "seen"]
+    frames: Int[ndarray, " seen"]
     """Numbers of the frames, in any order."""
     poses: Float[ndarray, "seen 72"]
     """Axis-angle vectors in radians; rows with NaN count as undetected."""
@@ -88,7 +88,7 @@ def track_sequence(
     transl = torch.from_numpy(track.transl[seen][order])
     weight = torch.from_numpy(share)[:, None]
     filled = slerp_axis_angle(poses[before], poses[after], weight[..., None]).flatten(1)
-    # Rotations of seen frames stay as the file has them, also those of more than half a turn.
+    # Rotations of detected frames stay as they are in the file, even those of more than half a turn.
     filled = torch.where(weight == 0, poses[before].flatten(1), filled)
     sequence = BodySequence(
         betas=torch.from_numpy(track.betas),

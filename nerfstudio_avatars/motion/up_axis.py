@@ -1,8 +1,9 @@
-"""Which axis of a motion's file points up, by the body itself.
+"""Finds the upward axis of a motion file by the body itself.
 
-Files say it nowhere, and the names of their fields mislead: results of trackers, y up, are saved with AMASS's names, z
-up. Upright, the torso points up and the feet hang below the hips; and whatever a body does on a floor, walk, crawl or
-turn cartwheels, its lowest part stands still while the rest moves. The format's axis breaks ties.
+Files do not say it, and the names of their fields mislead: results of trackers, which are y-up, are saved with the
+names of AMASS, which is z-up. When a body stands upright, its torso points up and its feet are below its hips; and
+whatever it does on a floor, walk, crawl or turn cartwheels, its lowest part stands still while the rest moves. The axis
+of the format breaks ties.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from nerfstudio_avatars.motion.forward_kinematics import posed_joints
 
 AXES: dict[Up, tuple[float, float, float]] = {"y": (0, 1, 0), "z": (0, 0, 1), "-y": (0, -1, 0)}
 _SUPPORT = 4.0
-"""Weight of a lowest part that stands still against an upright body (torso and legs, two at most)."""
+"""Weight of a lowest part that stands still; an upright body (torso and legs) weighs two at most."""
 _CLEAR, _VERY_CLEAR = 0.4, 3.0
-"""By how much another axis must be better than the format's: one that names suggest, one that a tool always writes.
-The second takes a body on its head; who lies down in the right frame is no more than two behind."""
+"""How much better another axis must be than that of the format, if names suggest it, and if a tool always writes it.
+Only a body that stands on its head reaches the second; one that lies down in the right frame is at most two behind."""
 _SLOW = 0.3
-"""Metres a second below which a body hardly moves: what stands still then says nothing."""
+"""Speed in metres per second below which a body hardly moves, so that parts that stand still mean nothing."""
 ALWAYS = "up axis "
-"""How every note of `find_up` begins."""
+"""Beginning of every note of `find_up`."""
 
 
 def find_up(sequence: BodySequence, given: Up, sure: bool) -> tuple[Up, Literal["body", "format"], str]:
-    """The axis that points up, what told it, and a note.
+    """Finds the axis that points up, and returns it with what it was found by, and a note.
 
     Args:
-        sequence: in the file's frame.
+        sequence: the motion, in the frame of the file.
         given: the axis that the format suggests.
-        sure: the format's tool writes no other.
+        sure: whether the tool that writes the format uses no other axis.
     """
-    scores = evidence(sequence, 0.0 if sure else _SUPPORT)
+    scores = _evidence(sequence, 0.0 if sure else _SUPPORT)
     best, second = sorted(scores, key=lambda axis: -scores[axis])[:2]
     if best != given and scores[best] - scores[given] > (_VERY_CLEAR if sure else _CLEAR):
         note = f"{ALWAYS}{best}, as the body stands and moves, not {given} as in other files of the kind"
@@ -48,9 +49,9 @@ def find_up(sequence: BodySequence, given: Up, sure: bool) -> tuple[Up, Literal[
     return given, "format", f"{ALWAYS}{given}, the format's: the body does not tell; give --up if that is wrong"
 
 
-def evidence(sequence: BodySequence, support: float) -> dict[Up, float]:
-    """For each axis: the torso's part along it (-1..1), the feet's place below the hips (-1..1), and whether what is
-    lowest stands still (0..`support`)."""
+def _evidence(sequence: BodySequence, support: float) -> dict[Up, float]:
+    """For each axis, the sum of the torso's share along it (-1 to 1), how far the feet are below the hips (-1 to 1),
+    and whether the lowest part stands still (0 to `support`)."""
     joints = posed_joints(sequence).double()
     hips = (joints[:, 1] + joints[:, 2]) / 2
     torso = F.normalize(joints[:, 12] - hips, dim=-1)
@@ -65,7 +66,7 @@ def evidence(sequence: BodySequence, support: float) -> dict[Up, float]:
 
 
 def _support(heights: Float[Tensor, "frames 24"], velocities: Float[Tensor, "steps 24 3"]) -> float:
-    """1 where the lowest joint stands still between frames while the body moves, 0 where it moves along."""
+    """1 if the lowest joint stands still between frames while the body moves, 0 if it moves along."""
     if not len(velocities):
         return 0.0
     lowest = heights[:-1].argmin(1)

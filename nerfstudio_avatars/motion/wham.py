@@ -63,7 +63,7 @@ def _is_person(person: Any) -> bool:
 
 
 def _people(data: Any) -> dict[Any, Any]:
-    """The people by name. WHAM's API returns them with its tracks and cameras, first of three."""
+    """The people by name. WHAM's API returns three values, of which they are the first."""
     if isinstance(data, list) and data and isinstance(data[0], dict):
         data = data[0]
     return data if isinstance(data, dict) else {}

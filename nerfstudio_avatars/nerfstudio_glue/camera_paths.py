@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 27
 """Of a camera path's file."""
-LARGEST_SIDE, MOST_PIXELS = 16384, 1 << 26
+_LARGEST_SIDE, MOST_PIXELS = 16384, 1 << 26
 """Of a rendered picture."""
-LONGEST, MOST_CAMERAS = 86_400, 1_000_000
+LONGEST, _MOST_CAMERAS = 86_400, 1_000_000
 """Length of a path: seconds, cameras."""
-NARROWEST, WIDEST = 0.1, 170
+_NARROWEST, _WIDEST = 0.1, 170
 """Fields of view, degrees."""
 FARTHEST = 1e5
 """Metres from the person."""
@@ -45,7 +45,7 @@ def read_camera_path(path: Path, height: int | None = None, width: int | None = 
     """
     content = read_bytes(path, "a camera path (.json)", FIX, MOST_BYTES)
     try:
-        return plain_camera_path(json.loads(content), height, width)
+        return _plain_camera_path(json.loads(content), height, width)
     except _DAMAGED as error:
         raise UserError(
             f"{path}: no camera path ({type(error).__name__}: {error}). Expected JSON with camera_path, render_height, "
@@ -92,7 +92,7 @@ def _path_of_caller() -> Path | None:
     return None
 
 
-def plain_camera_path(content: Any, height: int | None, width: int | None) -> dict[str, Any]:
+def _plain_camera_path(content: Any, height: int | None, width: int | None) -> dict[str, Any]:
     """A camera path without crop, its numbers as numbers and checked; one key frame makes a path of one camera.
 
     Raises:
@@ -108,7 +108,7 @@ def plain_camera_path(content: Any, height: int | None, width: int | None) -> di
     if kind != "perspective":
         raise ValueError(f"its cameras are {kind}; people are drawn by perspective cameras only")
     sizes = [_number(value) for value in (height or content["render_height"], width or content["render_width"])]
-    if not all(1 <= size <= LARGEST_SIDE for size in sizes) or sizes[0] * sizes[1] > MOST_PIXELS:
+    if not all(1 <= size <= _LARGEST_SIDE for size in sizes) or sizes[0] * sizes[1] > MOST_PIXELS:
         raise ValueError(f"pictures of {sizes[1]:g}x{sizes[0]:g} pixels; at most {MOST_PIXELS // 10**6} million")
     fps, seconds, path = _number(content.get("fps", 24)), _number(content["seconds"]), content["camera_path"]
     if not path and len(content.get("keyframes", ())) == 1:
@@ -120,8 +120,8 @@ def plain_camera_path(content: Any, height: int | None, width: int | None) -> di
         seconds = 1 / fps if fps > 0 else 1.0
     if not 0 < seconds <= LONGEST:
         raise ValueError(f"{seconds:g} seconds long; more than none and at most {LONGEST}")
-    if not 1 <= len(path) <= MOST_CAMERAS:
-        raise ValueError(f"{len(path)} cameras; 1 to {MOST_CAMERAS}")
+    if not 1 <= len(path) <= _MOST_CAMERAS:
+        raise ValueError(f"{len(path)} cameras; 1 to {_MOST_CAMERAS}")
     cameras = [_plain_camera(number, one) for number, one in enumerate(path)]
     return {
         "camera_type": "perspective",
@@ -143,8 +143,8 @@ def _plain_camera(number: int, camera: Any) -> dict[str, Any]:
     if (turn @ turn.T - torch.eye(3)).abs().max() > 0.01:
         raise ValueError(f"camera {number}: its matrix is no rotation")
     fov = _number(camera["fov"])
-    if not NARROWEST <= fov <= WIDEST:
-        raise ValueError(f"camera {number}: a field of view of {fov:g} degrees; {NARROWEST} to {WIDEST}")
+    if not _NARROWEST <= fov <= _WIDEST:
+        raise ValueError(f"camera {number}: a field of view of {fov:g} degrees; {_NARROWEST} to {_WIDEST}")
     plain = {"camera_to_world": matrix, "fov": fov, "aspect": _number(camera.get("aspect", 1))}
     time = camera.get("render_time")
     return plain if time is None else plain | {"render_time": min(max(_number(time), 0.0), 1.0)}

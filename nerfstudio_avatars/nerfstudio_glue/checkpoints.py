@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import pickletools
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.files import regular_file
+from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 NAME = re.compile(r"step-\d{9,}\.ckpt")
-KEPT = 2
+_KEPT = 2
 """Checkpoints that stay where only the latest is asked for: should one not be readable, the one before is."""
 
 _GLOBALS = re.compile(
@@ -63,35 +62,29 @@ def write_checkpoint(folder: Path, step: int, state: dict[str, Any], only_latest
     killed meanwhile. What earlier killed processes left behind is deleted.
 
     Args:
-        folder: of the run's checkpoints.
-        step: the last one done.
+        folder: the folder of the run's checkpoints.
+        step: the last step done.
         state: what to write.
         only_latest: delete all but the two latest, once the new one is in its place.
 
     Raises:
         UserError: if it cannot be written, for instance because the disk is full. Earlier checkpoints stay.
     """
+    import torch
+
     path = folder / f"step-{step:09d}.ckpt"
-    partial = folder.parent / f".{path.name}.{os.getpid()}.partial"
+    remove_leftovers(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        _save(state, partial)
-        os.replace(partial, path)
-        _sync_folder(folder)
-    except OSError as error:
+        with whole_file(path, partial_in=folder.parent) as partial:
+            torch.save(state, partial)
+    except UserError as error:
         there = checkpoints_in(folder)
-        stays = f"The one before stays: {there[-1]}." if there else "There is none before it."
-        raise UserError(
-            f"{path}: could not be written: {error.strerror or error}. {stays} "
-            "Make room or choose another --output-dir, then go on with --load-dir."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        stays = f"The checkpoint before it stays: {there[-1]}." if there else "There is no checkpoint before it."
+        raise UserError(f"{error} {stays} Go on with --load-dir; --output-dir names another place.") from error
     if only_latest:
         # Steps after this one are of an earlier training in the same folder.
         before = [one for one in checkpoints_in(folder) if one != path]
-        for other in [*(one for one in before if step_of(one) > step), *_up_to(before, step)[: 1 - KEPT]]:
+        for other in [*(one for one in before if step_of(one) > step), *_up_to(before, step)[: 1 - _KEPT]]:
             other.unlink(missing_ok=True)
     return path
 
@@ -100,41 +93,12 @@ def _up_to(checkpoints: list[Path], step: int) -> list[Path]:
     return [one for one in checkpoints if step_of(one) <= step]
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
-    import torch
-
-    with path.open("wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:
-            # torch's writer tells of a failed write in words of its own; the cause may come along, or not.
-            cause = error.__cause__ or error.__context__
-            if isinstance(cause, OSError):
-                raise cause from error
-            free = shutil.disk_usage(path.parent).free
-            raise OSError(f"{str(error).splitlines()[0]} ({free / 1e6:.0f} MB are free)") from error
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name survive a power cut, where the system has a way to ask for it."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # Some network file systems know no such thing; the file itself is written.
-    finally:
-        os.close(handle)
-
-
 def remove_leftovers(folder: Path) -> None:
     """Deletes checkpoints that killed processes left half written, beside the folder or (earlier versions) in it."""
     for place in (folder.parent, folder):
-        for one in place.glob(".step-*.ckpt.*.partial"):
-            one.unlink(missing_ok=True)
+        for pattern in (".step-*.partial.ckpt", ".step-*.ckpt.*.partial"):
+            for one in place.glob(pattern):
+                one.unlink(missing_ok=True)
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

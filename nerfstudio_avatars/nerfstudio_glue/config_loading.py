@@ -32,7 +32,7 @@ def read_our_runs_as_plain_data() -> None:
         source = Path("config.yml") if typed is None else typed.load_config
         config = read_node(node, str(source))
         if typed is not None:
-            trained_again_here(config, typed)
+            _trained_again_here(config, typed)
         return config
 
     for place in _PLACES:
@@ -49,7 +49,7 @@ def _command_line(frame: FrameType | None) -> Any:
     return None
 
 
-def trained_again_here(config: AvatarTrainerConfig, typed: TrainerConfig) -> None:
+def _trained_again_here(config: AvatarTrainerConfig, typed: TrainerConfig) -> None:
     """Takes what is about this computer from the command line, not from a file that may be somebody else's.
 
     Args:

@@ -6,9 +6,9 @@ command line is not limited.
 
 from __future__ import annotations
 
-MOST_INTEGER = 10**9
+_MOST_INTEGER = 10**9
 """Of numbers that no limit is known for."""
-MOST_VALUES = 64
+_MOST_VALUES = 64
 """Of a tuple."""
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -69,12 +69,12 @@ def wrong_size(place: str, value: float) -> str | None:
     """
     limits = LIMITS.get(place.rpartition(".")[2])
     if limits is None:
-        return "a smaller number" if isinstance(value, int) and abs(value) > MOST_INTEGER else None
+        return "a smaller number" if isinstance(value, int) and abs(value) > _MOST_INTEGER else None
     least, most = limits
     return None if least <= value <= most else f"a number from {least:g} to {most:g}"
 
 
 def too_many(place: str, count: int) -> str | None:
     """What a tuple should be that has too many values; None if it has not."""
-    most = LENGTHS.get(place.rpartition(".")[2], MOST_VALUES)
+    most = LENGTHS.get(place.rpartition(".")[2], _MOST_VALUES)
     return None if count <= most else f"at most {most} values"

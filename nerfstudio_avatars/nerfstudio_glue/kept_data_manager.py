@@ -1,4 +1,4 @@
-"""A data manager for finished runs: what their checkpoint keeps of the data stands in for them."""
+"""A data manager for finished runs, which uses what the checkpoint keeps of the data instead of the data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nerfstudio.data.utils.dataloaders import EvalDataloader
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
-THUMBNAIL = 8
-"""Side of the white pictures that stand for the training's, pixels."""
+_THUMBNAIL = 8
+"""Side in pixels of the white pictures that replace the training pictures."""
 
 
 class KeptDataset(InputDataset):
-    """The training's cameras. Their pictures are not kept: the viewer shows white ones."""
+    """The training cameras. Their pictures are not kept, so the viewer shows white ones."""
 
     def __init__(self, scene: KeptScene) -> None:
         names = [Path(f"{place:06d}.png") for place in range(len(scene.cameras))]
@@ -28,12 +28,12 @@ class KeptDataset(InputDataset):
 
     def get_data(self, image_idx: int, image_type: str = "float32") -> dict[str, Any]:
         """A white picture."""
-        picture = torch.ones(THUMBNAIL, THUMBNAIL, 3)
+        picture = torch.ones(_THUMBNAIL, _THUMBNAIL, 3)
         return {"image_idx": image_idx, "image": picture if image_type == "float32" else (255 * picture).byte()}
 
 
 class KeptCameras(EvalDataloader):
-    """Gives single cameras, as `ns-render spiral` asks for one, but no held-out pictures."""
+    """Gives single cameras, one of which `ns-render spiral` needs, but no held-out pictures."""
 
     def __init__(self, dataset: KeptDataset, data: Path | None, device: torch.device | str) -> None:
         super().__init__(dataset, device)
@@ -41,8 +41,8 @@ class KeptCameras(EvalDataloader):
 
     def __iter__(self) -> KeptCameras:
         raise UserError(
-            f"{self._data}: the run's data are not there, and held-out pictures are in no checkpoint. "
-            "Expected the data that it was trained on, where they were then: put them back, or a link to them."
+            f"{self._data}: no such data, and checkpoints hold no held-out pictures. Expected the data that the run "
+            "was trained on, in their original place. Move them back, or link to them."
         )
 
     def __next__(self) -> tuple[Cameras, dict]:
@@ -50,7 +50,7 @@ class KeptCameras(EvalDataloader):
 
 
 class KeptDataManager(VanillaDataManager[KeptDataset]):
-    """Stands where a pipeline has its data manager, once the avatar is finished. Reads no data."""
+    """The data manager of a finished run. Reads no data."""
 
     def __init__(self, config: VanillaDataManagerConfig, scene: KeptScene, device: torch.device | str) -> None:
         self.config, self.device, self.test_mode = config, device, "inference"

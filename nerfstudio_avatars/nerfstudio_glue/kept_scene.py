@@ -14,50 +14,50 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio_avatars.errors import DataError
 
 MODEL = "_model."
-"""What the names of a model's weights begin with in a checkpoint."""
+"""Prefix of the names of a model's weights in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class KeptScene:
-    """Enough to build the model, and to look at it."""
+    """What it takes to build a model and look at it."""
 
     box: SceneBox
-    """Of the scene."""
+    """Bounds of the scene."""
     cameras: Cameras
-    """Of the training, or some of them."""
+    """The training cameras, or some of them."""
     metadata: dict[str, Any]
-    """What the dataparser would give the model."""
+    """The metadata that the dataparser would give the model."""
 
 
-def kept_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What the model told about its data when the checkpoint was written; empty where it told nothing."""
-    kept = model_weights(checkpoint).get("_extra_state")
+def _kept_state(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The model's extra state, which describes its data; empty if the checkpoint has none."""
+    kept = _model_weights(checkpoint).get("_extra_state")
     return kept if isinstance(kept, dict) else {}
 
 
-def model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def _model_weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The model's part of a checkpoint, under the names that the model gives its weights."""
     pipeline = checkpoint["pipeline"]
-    # Of several processes, nerfstudio keeps the model's wrapper too.
+    # With several processes, nerfstudio saves the wrapper of the model too.
     prefix = f"{MODEL}module." if all(key.startswith(f"{MODEL}module.") for key in pipeline) else MODEL
     return {key.removeprefix(prefix): value for key, value in pipeline.items() if key.startswith(prefix)}
 
 
 def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None, path: Path) -> KeptScene:
-    """What a checkpoint keeps of the data, for a model.
+    """The scene that a checkpoint keeps for a model.
 
     Args:
-        config: of the model.
-        checkpoint: of its training.
+        config: the configuration of the model.
+        checkpoint: the content of the checkpoint.
         data: the folder that the run was trained on; it need not exist.
-        path: of the checkpoint, for the message.
+        path: the path of the checkpoint, for the message.
 
     Raises:
-        UserError: if there is nothing, or it is damaged, or something that it names is not there.
+        UserError: if there is no scene in it, or it is damaged, or names something that does not exist.
     """
-    kind: Any = config._target
+    kind: type[KeepsScene] = config._target
     try:
-        return kind.kept_scene(kept_state(checkpoint), data)
+        return kind.kept_scene(_kept_state(checkpoint), data)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         expected = f"what a {kind.__name__} keeps of its data"
@@ -65,7 +65,7 @@ def scene_of(config: ModelConfig, checkpoint: dict[str, Any], data: Path | None,
 
 
 def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | str) -> Model:
-    """A model for what a checkpoint keeps, not yet with its weights."""
+    """Builds a model for the scene of a checkpoint, without the weights."""
     model = config.setup(
         scene_box=scene.box,
         num_train_data=len(scene.cameras),
@@ -78,16 +78,16 @@ def built_model(config: ModelConfig, scene: KeptScene, device: torch.device | st
 
 @runtime_checkable
 class KeepsScene(Protocol):
-    """A model class whose checkpoints render without the data."""
+    """A model class whose checkpoints can be rendered without the data."""
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
-        """From the model's extra state in a checkpoint.
+        """Rebuilds the scene from the model's extra state in a checkpoint.
 
         Args:
-            state: what `get_extra_state` gave.
+            state: the result of `get_extra_state`.
             data: the folder that the run was trained on; it need not exist.
 
         Raises:
-            UserError: if something that it names, such as an SMPL body, is not there.
+            UserError: if it names something that does not exist, such as an SMPL body.
         """

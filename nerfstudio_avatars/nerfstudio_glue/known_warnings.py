@@ -1,4 +1,4 @@
-"""Warnings about other people's code that users of nerfstudio's commands are spared. `patches.heal` leaves them out."""
+"""Warnings about other people's code that are hidden from users of nerfstudio's commands (see `patches.heal`)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class KnownWarning:
-    """A warning about other people's code, of which its reader can do nothing."""
+    """A warning about other people's code, which users can do nothing about."""
 
     message: str
-    """A regular expression for how the message begins."""
+    """A regular expression that matches the beginning of the message."""
     category: type[Warning]
     reason: str
-    """Who causes it, and why it is harmless."""
+    """What causes it, and why it is harmless."""
 
 
 KNOWN_WARNINGS = (
     KnownWarning(
         r"`torch\.jit\.script(_method)?` is deprecated",
         FutureWarning,
-        "nerfstudio 1.1.5 scripts two functions of its cameras; torch still does it.",
+        "nerfstudio 1.1.5 scripts two functions of its cameras; torch still supports it.",
     ),
     KnownWarning(
         r"`torch\.jit\.script(_method)?` is deprecated",
         DeprecationWarning,
-        "The same, as torch before 2.10 says it.",
+        "The same warning, as worded before torch 2.10.",
     ),
     KnownWarning(
         r"`torch\.cuda\.amp\.(custom_fwd|custom_bwd|GradScaler|autocast)\(args\.\.\.\)` is deprecated",
@@ -59,22 +59,22 @@ KNOWN_WARNINGS = (
     KnownWarning(
         r"pkg_resources is deprecated as an API",
         UserWarning,
-        "Old releases of packages that nerfstudio asks for look for their version with it.",
+        "Old releases of packages that nerfstudio requires use it to find their own version.",
     ),
 )
 
 
 def when_torch_is_imported() -> None:
-    """Keeps nerfstudio's commands from greeting everybody with known warnings.
+    """Hides known warnings from the very start of nerfstudio's commands.
 
-    They come while the commands import nerfstudio, before any plugin. Earlier still comes torch, which since 2.5 calls
-    what packages offer it (the entry point `torch.backends`). In other programs this does nothing.
+    The warnings come while the commands import nerfstudio, before any plugin. But torch is imported even earlier, and
+    since 2.5 it calls the entry points `torch.backends` of installed packages. In other programs this does nothing.
     """
     if Path(sys.argv[0] if sys.argv else "").name.startswith("ns-"):
         quieten()
 
 
 def quieten() -> None:
-    """Leaves out `KNOWN_WARNINGS`, and no others."""
+    """Hides `KNOWN_WARNINGS`, and no others."""
     for known in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message=known.message, category=known.category)

@@ -11,7 +11,7 @@ from typing import Any
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import read_bytes
-from nerfstudio_avatars.nerfstudio_glue.config_file import read_config
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config, registered_methods
 
 
 class _EvalUtils(types.ModuleType):
@@ -48,6 +48,6 @@ def check_configuration(path: Path) -> None:
     """
     content = read_bytes(path, "a run's config.yml", "give the config.yml that ns-train wrote")
     if __name__.partition(".")[0].encode() in content:
-        read_config(path)
+        read_trainer_config(path, registered_methods())
     elif not content.lstrip().startswith(b"!!python/object:"):
         raise UserError(f"{path}: no configuration of a run. Give the config.yml that ns-train wrote.")

@@ -17,11 +17,13 @@ import types
 from pathlib import Path
 from typing import Any
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import allow_scheduler_scalars
 from nerfstudio_avatars.nerfstudio_glue.config_loading import read_our_runs_as_plain_data
 from nerfstudio_avatars.nerfstudio_glue.known_warnings import quieten
 from nerfstudio_avatars.nerfstudio_glue.opened_runs import check_configurations
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import hear_of_lost_output, tell_users_errors_alone
+from nerfstudio_avatars.whole_files import whole_file
 
 
 def heal() -> None:
@@ -38,7 +40,7 @@ def heal() -> None:
 
 
 def calm_openmp() -> None:
-    """Makes waiting OpenMP threads sleep: on few cores, spinning threads slow down those that work."""
+    """Makes idle OpenMP threads sleep. On few cores, spinning threads would slow down those that work."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
@@ -60,8 +62,8 @@ def provide_ffmpeg(cache: Path | None = None) -> None:
         if not _owned(folder):
             return
         _link(folder / ("ffmpeg.exe" if os.name == "nt" else "ffmpeg"), binary)
-    except (ImportError, RuntimeError, OSError):
-        # Only pictures and videos need it, and ns-render says itself what is missing.
+    except (ImportError, RuntimeError, OSError, UserError):
+        # Only ns-render needs it, and says itself that it is missing.
         return
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), str(folder)])
 
@@ -117,16 +119,16 @@ def compile_when_called() -> None:
 
 
 def spare_tensorboard() -> None:
-    """Lets nerfstudio's modules be imported without TensorBoard, which takes a second and serves trainings only.
+    """Lets nerfstudio's modules be imported without TensorBoard, which takes a second and is only needed for training.
 
-    nerfstudio's writer imports it with everything else. Whoever makes a `SummaryWriter` still gets TensorBoard's.
+    nerfstudio's writer imports it together with everything else. A `SummaryWriter` is still TensorBoard's own.
     """
     place = "torch.utils.tensorboard"
     if place in sys.modules or "nerfstudio.utils.writer" in sys.modules:
         return
 
     class SummaryWriter:
-        """Stands for TensorBoard's until one is made."""
+        """Imports TensorBoard's class once an object of it is made."""
 
         def __new__(cls, *arguments: Any, **options: Any) -> Any:
             return importlib.import_module(place).SummaryWriter(*arguments, **options)
@@ -135,7 +137,7 @@ def spare_tensorboard() -> None:
     stand_in.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
     sys.modules[place] = stand_in
     try:
-        # Which imports the writer; the other way around they would meet half-made.
+        # This imports the writer. The other way around, each would find the other half imported.
         importlib.import_module("nerfstudio.configs.base_config")
     finally:
         del sys.modules[place]
@@ -146,7 +148,7 @@ def _cache_folder() -> Path:
 
 
 def _owned(folder: Path) -> bool:
-    """Whether nobody else can put another ffmpeg there."""
+    """Whether only this user can write to the folder."""
     if os.name == "nt":
         return True
     status = folder.stat()
@@ -156,10 +158,8 @@ def _owned(folder: Path) -> bool:
 def _link(link: Path, binary: Path) -> None:
     if link.resolve() == binary.resolve() and link.exists():
         return
-    partial = link.with_name(f".{link.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    try:
-        partial.symlink_to(binary)
-    except OSError:
-        shutil.copy2(binary, partial)
-    os.replace(partial, link)
+    with whole_file(link) as partial:
+        try:
+            partial.symlink_to(binary)
+        except OSError:
+            shutil.copy2(binary, partial)

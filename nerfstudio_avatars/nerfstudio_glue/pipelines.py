@@ -1,4 +1,4 @@
-"""Pipelines of nerfstudio, for training steps that can be recorded and for a model that is trained on whole frames."""
+"""Pipelines for training steps that can be recorded, and for a model that is trained on whole frames."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene, built_model
 class OpenedPipelineConfig(VanillaPipelineConfig):
     """Options of a pipeline that works without its data."""
 
-    # Not annotated, so no option: set when a finished run is opened.
+    # Not annotated, so that it is not an option. It is set when a finished run is opened.
     checkpoint = cast("Path | None", None)
 
 
 class OpenedPipeline(VanillaPipeline):
-    """A pipeline that opens a finished run without its data: what the checkpoint keeps of them is enough for rendering.
+    """A pipeline that can open a finished run without its data, because its checkpoint keeps enough for rendering.
 
-    nerfstudio's `inference` means that no data are needed; otherwise they are read if they exist.
+    In nerfstudio's mode `inference`, no data are needed; in the other modes they are read if they exist.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OpenedPipeline(VanillaPipeline):
             self.datamanager: DataManager = config.datamanager.setup(device=device, test_mode=test_mode)
             self.datamanager.to(device)
             trained_on = self.datamanager.train_dataset
-            # What the data say comes before what was kept of them.
+            # The data themselves come before what was kept of them.
             metadata = scene.metadata | trained_on.metadata
             scene = KeptScene(trained_on.scene_box, trained_on.cameras, metadata)
         else:
@@ -63,14 +63,14 @@ class OpenedPipeline(VanillaPipeline):
         self._model = built_model(config.model, scene, device)
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        """Gives the model the weights of a checkpoint, all of them; nerfstudio's own takes what has a known name.
+        """Loads all weights of a checkpoint into the model. nerfstudio would skip those with unknown names.
 
         Args:
-            loaded_state: its entry `pipeline`.
-            step: the last one done.
+            loaded_state: the entry `pipeline` of the checkpoint.
+            step: the last step done.
 
         Raises:
-            UserError: if names or sizes are not the model's.
+            UserError: if names or sizes do not fit the model.
         """
         self.model.update_to_step(step)
         load_weights(self.model, loaded_state, f"the checkpoint of step {step}", f"a {type(self.model).__name__}")
@@ -114,12 +114,12 @@ class FramesPipeline(OpenedPipeline):
         self,
         config: FramesPipelineConfig,
         device: str | torch.device,
-        test_mode: Literal["test", "val", "inference"] = "val",
+        *,
         world_size: int = 1,
         local_rank: int = 0,
-        grad_scaler: Any = None,
+        **options: Any,
     ) -> None:
-        super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
+        super().__init__(config, device, local_rank=local_rank, **options)
         if world_size > 1:
             # The base class is given a single process, because it only supports GPUs.
             self.datamanager.world_size = world_size
@@ -150,8 +150,8 @@ class FramesPipeline(OpenedPipeline):
             return self.get_train_loss_dict(step)
 
     def get_average_image_metrics(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Means over held-out frames, without NaN (which JSON lacks): the deviation over a single frame, and figures
-        that not all frames have."""
+        """Means over held-out frames. Those that are NaN, which JSON lacks, are left out: deviations over a single
+        frame, and figures that some frames do not have."""
         means = super().get_average_image_metrics(*arguments, **options)
         return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 

@@ -1,4 +1,4 @@
-"""Where a run lies: its config.yml, its checkpoints, its data."""
+"""Finds the parts of a run: its config.yml, its checkpoints, its data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, last_
 
 
 def find_config(path: Path) -> Path:
-    """The `config.yml` meant by a path to it or to the folder of a run.
+    """Finds the `config.yml` of a run.
+
+    Args:
+        path: the file, or the folder of the run.
 
     Raises:
         UserError: if there is none.
@@ -23,15 +26,15 @@ def find_config(path: Path) -> Path:
 
 
 def last_checkpoint(config: Path, relative_model_dir: Path, named: Path) -> Path:
-    """A run's last checkpoint: one beside its configuration, whatever its folder is called and wherever it was moved.
+    """Finds the last checkpoint of a run beside its configuration, even if the folder was renamed or moved.
 
     Args:
-        config: the run's config.yml.
-        relative_model_dir: folder of checkpoints, from the configuration's.
-        named: the folder that the configuration names, looked into only if there is none beside it.
+        config: the config.yml of the run.
+        relative_model_dir: the folder of checkpoints, relative to that of the configuration.
+        named: the folder that the configuration names, which is only used if there are none beside it.
 
     Raises:
-        UserError: if there is none in either.
+        UserError: if there is no checkpoint in either.
     """
     own = config.absolute().parent / relative_model_dir
     checkpoints = checkpoints_in(own)
@@ -39,7 +42,7 @@ def last_checkpoint(config: Path, relative_model_dir: Path, named: Path) -> Path
         checkpoints = checkpoints_in(named)
         if not checkpoints:
             raise UserError(f"{own}: no checkpoint there. Expected step-*.ckpt; train the run to its end first.")
-        print(f"No checkpoint beside {config}; taken from where its training wrote them: {checkpoints[-1]}")
+        print(f"There is no checkpoint beside {config}; using the one where its training wrote it: {checkpoints[-1]}")
     return last_whole(checkpoints).absolute()
 
 
@@ -47,13 +50,13 @@ def anchored(data: Path, config: Path, method: str, output_dir: Path) -> Path:
     """Finds data whose path was typed relative to the folder that the training was started in.
 
     Args:
-        data: as the configuration has it.
-        config: the run's config.yml.
-        method: of the run, which names the folder above the run's.
-        output_dir: the folder of all runs as it was typed; it too was relative to that folder.
+        data: the path in the configuration.
+        config: the config.yml of the run.
+        method: the method of the run, after which the folder above is named.
+        output_dir: the folder of all runs as it was typed, relative to the same folder.
 
     Returns:
-        The data where they are now, or the path as it was, if they are not found.
+        The path of the data now, or the same path if they are not found.
     """
     run = config.resolve().parent
     if data.exists() or data.is_absolute() or output_dir.is_absolute():
@@ -70,11 +73,11 @@ def anchored(data: Path, config: Path, method: str, output_dir: Path) -> Path:
     return found if found.exists() else data
 
 
-@no_type_check  # It looks for the caller of its caller: no checks of types, as in tests, may stand between.
+@no_type_check  # It inspects the caller of its caller, so no wrapper that checks types may come between.
 def config_being_opened() -> Path | None:
-    """The config.yml that nerfstudio's `eval_setup` is reading, if that is who calls our caller.
+    """The config.yml that nerfstudio's `eval_setup` is reading, if it is the caller of our caller.
 
-    `ns-render`, `ns-viewer` and `ns-eval` know a run by that file alone, but tell nobody its path, and look for the
+    `ns-render`, `ns-viewer` and `ns-eval` are given that file, but do not pass its path on, and look for the
     checkpoint where the training once wrote it.
     """
     frame = sys._getframe(2)

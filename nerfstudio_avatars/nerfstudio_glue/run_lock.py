@@ -1,4 +1,4 @@
-"""One training at a time in a run's folder."""
+"""Keeps two trainings out of the same folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = ".training"
 
 
 class RunLock:
-    """Held from before the data are read until the training ends; a killed process lets go of it by itself.
+    """A lock that is held from before the data are read until the training ends, or until the process is killed.
 
     Raises:
         UserError: if another process trains in the folder.
@@ -28,18 +28,12 @@ class RunLock:
         self._file: IO[str] | None = None
         if fcntl is None:
             return
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = self._path.open("a+", encoding="utf8")
-        except OSError as error:
-            raise UserError(
-                f"{folder}: nothing can be written there: {error.strerror}. Choose another --output-dir."
-            ) from error
+        file = _open(folder)
         if not _try(file):
             holder = _holder(file)
             file.close()
             if holder == str(os.getpid()):
-                return  # A second trainer of one program, which knows of both.
+                return  # A second trainer in the same program, which knows about both.
             raise _busy(folder, holder)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -47,7 +41,7 @@ class RunLock:
         self._file = file
 
     def release(self) -> None:
-        """Lets others train here."""
+        """Releases the lock."""
         if self._file is not None:
             self._path.unlink(missing_ok=True)
             self._file.close()
@@ -55,17 +49,26 @@ class RunLock:
 
     @staticmethod
     def check(folder: Path) -> None:
-        """Whether a training could begin here.
+        """Checks that no other training is running here.
 
         Raises:
             UserError: if another process trains in the folder.
         """
-        path = folder / NAME
-        if fcntl is None or not path.is_file():
+        if fcntl is None or not (folder / NAME).is_file():
             return
-        with path.open("a+", encoding="utf8") as file:
+        with _open(folder) as file:
             if not _try(file) and _holder(file) != str(os.getpid()):
                 raise _busy(folder, _holder(file))
+
+
+def _open(folder: Path) -> IO[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / NAME).open("a+", encoding="utf8")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: nothing can be written there: {error.strerror}. Choose another --output-dir."
+        ) from error
 
 
 def _try(file: IO[str]) -> bool:
@@ -74,7 +77,7 @@ def _try(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # A file system without locks: nothing can be said.
+        return True  # The file system has no locks, so nobody can tell.
     return True
 
 
@@ -86,6 +89,6 @@ def _holder(file: IO[str]) -> str:
 def _busy(folder: Path, holder: str) -> UserError:
     who = f" (process {holder})" if holder.isdigit() else ""
     return UserError(
-        f"{folder}: another training is at work in this folder{who}. Wait for its end, or give this one a folder of "
+        f"{folder}: another training is running in this folder{who}. Wait until it ends, or give this one a folder of "
         "its own with --timestamp or --experiment-name."
     )

@@ -1,7 +1,7 @@
-"""What nerfstudio's own commands (`ns-train`, `ns-eval`, `ns-render`, `ns-viewer`) do differently for our methods.
+"""Changes what nerfstudio's own commands (`ns-train`, `ns-eval`, `ns-render`, `ns-viewer`) do for our methods.
 
-A user's mistake ends in its message alone, and checkpoints are compared with the model before they are taken up. Runs
-of other methods are none of this module's business.
+After a mistake of the user only the message is printed, and checkpoints are compared with the model before they are
+loaded. Runs of other methods are not affected.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def tell_users_errors_alone() -> None:
-    """Prints the message of a `UserError` that nobody caught, and of it no more; other errors keep their traceback.
+    """Makes Python print only the message of an uncaught `UserError`, without its traceback.
 
-    The exit code stays Python's own for an uncaught error, 1.
+    The exit code stays 1, as for any uncaught error.
     """
     before = sys.excepthook
     if getattr(before, "tells_users_errors_alone", False):
@@ -62,13 +62,13 @@ def hear_of_lost_output() -> None:
 
 
 def _command() -> str:
-    """The name of the command as it was typed: `ns-train`, also for `python -m nerfstudio.scripts.train`."""
+    """The name of the command, such as `ns-train`, even for `python -m nerfstudio.scripts.train`."""
     name = Path(sys.argv[0] or "python").stem
     return name if name.startswith("ns-") else f"ns-{name}" if "nerfstudio" in sys.argv[0] else name or "python"
 
 
 def check_checkpoints() -> None:
-    """Lets nerfstudio's `eval_setup` read runs of our methods as this package does: weights only, whole, fitting."""
+    """Makes nerfstudio's `eval_setup` read checkpoints of our methods as this package does, with all checks."""
     from nerfstudio.utils import eval_utils
 
     stock = eval_utils.eval_load_checkpoint
@@ -79,17 +79,17 @@ def check_checkpoints() -> None:
         if not hasattr(config, "opened_in"):
             return stock(config, pipeline)
         check_path_of_ns_render()
-        return load_for_rendering(config, pipeline)
+        return _load_for_rendering(config, pipeline)
 
     load.checks_checkpoints = True  # type: ignore[attr-defined]
     eval_utils.eval_load_checkpoint = load
 
 
-def load_for_rendering(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path, int]:
-    """Gives a pipeline the weights of its run's last readable checkpoint, or of `config.load_step`.
+def _load_for_rendering(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path, int]:
+    """Loads the weights of a run's last readable checkpoint, or of step `config.load_step`, into a pipeline.
 
     Raises:
-        UserError: if there is none, or it is of another method or of other sizes.
+        UserError: if there is none, or it comes from another method or has other sizes.
     """
     from nerfstudio.utils.rich_utils import CONSOLE
 

@@ -1,4 +1,4 @@
-"""What a training says in the terminal: PSNR beside its rates, and at its end what to type next."""
+"""Shows PSNR beside the speed while training, and what to type next when it has finished."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-TRAIN_PSNR = "Train PSNR"
+_TRAIN_PSNR = "Train PSNR"
 """The column of the terminal's table, and the name among the logged figures."""
 
 
 class ToldTraining(Trainer):
-    """nerfstudio's trainer with other words."""
+    """nerfstudio's trainer with other messages."""
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Sets the training up, with a column for PSNR in the terminal's table."""
         super().setup(test_mode)
         for table in writer.EVENT_WRITERS:
             if isinstance(table, writer.LocalWriter):
-                table.stats_to_track.append(TRAIN_PSNR)
+                table.stats_to_track.append(_TRAIN_PSNR)
 
     def train_iteration(self, step: int) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:
-        """One step: its loss, the terms of the loss, and other figures. All are only logged, so without gradients."""
+        """Takes one step. Loss, terms of the loss and metrics are only logged, so they have no gradients."""
         loss, losses, metrics = super().train_iteration(step)
         if "psnr" in metrics and step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
-            writer.put_scalar(TRAIN_PSNR, float(metrics["psnr"]), step)
+            writer.put_scalar(_TRAIN_PSNR, float(metrics["psnr"]), step)
         return loss.detach(), _without_gradients(losses), _without_gradients(metrics)
 
     def _after_train(self) -> None:
@@ -47,7 +47,7 @@ class ToldTraining(Trainer):
             self._train_complete_viewer()
 
     def _what_next(self) -> str:
-        """The place of the checkpoints, and the commands that show the run."""
+        """Prints where the checkpoints are, and the commands that show the run."""
         config = shlex.quote(str(self.config.get_base_dir() / "config.yml"))
         model = getattr(getattr(self.pipeline, "module", self.pipeline), "model", None)
         lines = [f"Training finished. Checkpoints: {self.checkpoint_dir}", "To look at the result:"]

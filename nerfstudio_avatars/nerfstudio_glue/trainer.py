@@ -19,6 +19,7 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.memory import is_out_of_memory
 from nerfstudio_avatars.nerfstudio_glue import checkpoints
 from nerfstudio_avatars.nerfstudio_glue.random_state import random_state, restore_random_state
@@ -83,19 +84,9 @@ class AvatarTrainerConfig(TrainerConfig):
         """
         folder = self.get_base_dir()
         path = folder / "config.yml"
-        partial = folder / f".config.yml.{os.getpid()}.partial"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            RunLock.check(folder)
-            CONSOLE.log(f"Saving config to: {path}")
-            partial.write_text(yaml.dump(self), "utf8")
-            os.replace(partial, path)
-        except OSError as error:
-            raise UserError(
-                f"{path}: could not be written: {error.strerror or error}. Make room or choose another --output-dir."
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True) if folder.is_dir() else None
+        RunLock.check(folder)
+        CONSOLE.log(f"Saving config to: {path}")
+        write_text(path, yaml.dump(self))
 
 
 class _AskedToStopError(Exception):

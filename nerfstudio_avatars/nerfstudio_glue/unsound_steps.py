@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 # Before torch 2.3 it has its older place alone, where newer ones warn.
 GradScaler: Any = getattr(torch.amp, "GradScaler", None) or torch.cuda.amp.GradScaler
 
-IN_A_ROW = 3
+_IN_A_ROW = 3
 """Unsound steps in a row after which the training goes back."""
-REMEMBER_EVERY = 500
+_REMEMBER_EVERY = 500
 """Steps between two states that are remembered to go back to."""
-NAMED_FRAMES = 8
+_NAMED_FRAMES = 8
 """At most, in a message."""
 
 
@@ -94,9 +94,9 @@ class UnsoundSteps:
         while self._waiting and (self._waiting[0].ready is None or self._waiting[0].ready.query()):
             seen = self._waiting.popleft()
             self._take_in(seen.step, bool(seen.unsound))
-        if len(self._in_a_row) >= IN_A_ROW:
+        if len(self._in_a_row) >= _IN_A_ROW:
             self._go_back(step)
-        elif not self._in_a_row and (self._good is None or step - self._good[0] >= REMEMBER_EVERY):
+        elif not self._in_a_row and (self._good is None or step - self._good[0] >= _REMEMBER_EVERY):
             self._remember(step)
 
     def _take_in(self, step: int, unsound: bool) -> None:
@@ -167,8 +167,8 @@ class UnsoundSteps:
         of_each = [set(frames_of(step)) for step in steps]
         common = set.intersection(*of_each) if of_each else set()
         names = sorted(common or set().union(*of_each))
-        more = f" and {len(names) - NAMED_FRAMES} more" if len(names) > NAMED_FRAMES else ""
-        return f"({', '.join(names[:NAMED_FRAMES])}{more})" if names else ""
+        more = f" and {len(names) - _NAMED_FRAMES} more" if len(names) > _NAMED_FRAMES else ""
+        return f"({', '.join(names[:_NAMED_FRAMES])}{more})" if names else ""
 
 
 def _on_its_way(flag: Tensor) -> tuple[Tensor, Any]:

@@ -1,8 +1,8 @@
-"""nerfstudio's viewer answers its own page only, and writes into one folder only.
+"""Makes nerfstudio's viewer answer its own page only, and write to one folder only.
 
-The viewer is a web server on the user's machine. Any page of the web may open a websocket to it, and with a name that
-is made to point to this machine (DNS rebinding) even count as its own page. Browsers tell in `Origin` which page asks,
-and in `Host` by what name: both are looked at here.
+The viewer is a web server on the user's machine. Any page on the web can open a websocket to it, or even pass for its
+own page through a name that points to this machine (DNS rebinding). Browsers say in `Origin` which page asks, and in
+`Host` by what name. Both are checked here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.viewer_page import answer
 
-STUDIO = "nerfstudio_avatars.studio.viewer"
+_STUDIO = "nerfstudio_avatars.studio.viewer"
 """The module of the viewer that stands where nerfstudio's would."""
 SHARED = ".share.viser.studio"
-"""Names of the tunnel that `--viewer.make-share-url True` asks for."""
+"""Ending of host names of the tunnel that `--viewer.make-share-url True` opens."""
 
 
 def guard_viewer() -> None:
-    """Makes every viewer that this process starts from now on the studio, which looks at who asks. Can be repeated."""
+    """Makes every viewer that this process starts from now on the studio, which checks who asks. Safe to call twice."""
     from nerfstudio.viewer import viewer
 
     guard_server()
@@ -41,7 +41,7 @@ def guard_viewer() -> None:
 
     def studio_of(kind: type, *_: Any, **__: Any) -> Any:
         # By name, because the studio lies above this room. Commands have imported nerfstudio's class by now.
-        studio = importlib.import_module(STUDIO).StudioViewer
+        studio = importlib.import_module(_STUDIO).StudioViewer
         return object.__new__(studio if kind is viewer.Viewer else kind)
 
     viewer.Viewer.__new__ = studio_of  # type: ignore[method-assign,assignment]
@@ -68,7 +68,7 @@ def guard_server() -> None:
             return process_request(path, headers) if process_request is not None else None
 
         with warnings.catch_warnings():
-            # What this version of viser is built on is on its way out of websockets.
+            # This version of viser uses a part of websockets that is deprecated.
             warnings.simplefilter("ignore", DeprecationWarning)
             listen = websockets.server.serve
         return listen(handler, host, port, process_request=process, **options)
@@ -90,21 +90,21 @@ def guard_server() -> None:
 
 
 def refusal(host: str | None, origin: str | None, listens_on: str) -> str | None:
-    """Why a request is not answered; None if it is.
+    """Why a request is refused, or None if it is answered.
 
     Args:
-        host: the name that the browser knows this server by, with its port.
-        origin: the page that asks, if the browser tells; programs that are no browser have none.
-        listens_on: the address that the server was given.
+        host: the name by which the browser knows this server, with its port.
+        origin: the page that asks; None for programs that are not browsers.
+        listens_on: the address that the server listens on.
     """
     if host is None:
-        return "This server answers to its own name only."
+        return "This server only answers to its own name."
     if origin is not None and origin.partition("://")[2].lower() != host.lower():
-        return f"This server answers its own page only, not {origin[:100]!r}."
+        return f"This server only answers its own page, not {origin[:100]!r}."
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    # Whoever lets it listen on the network may have given it any name there.
+    # If it listens on the network, it may have any name there.
     if _is_local(listens_on) and not (_is_local(name) or name.lower().endswith(SHARED)):
-        return f"This server answers to localhost only, not to {name[:100]!r}."
+        return f"This server only answers to localhost, not to {name[:100]!r}."
     return None
 
 
@@ -118,12 +118,10 @@ def _is_local(name: str) -> bool:
 
 
 class FolderOfPlainNames(type(Path())):  # type: ignore[misc]
-    """A folder whose `/` takes plain names: what is typed into the viewer's Render panel cannot lead out of it."""
+    """A folder whose `/` only takes plain names: what is typed into the viewer's Render panel cannot lead out of it."""
 
     def __truediv__(self, name: Any) -> Any:
         text = str(name)
         if PureWindowsPath(text).name != text or text in ("", ".", "..") or "\0" in text or ":" in text:
-            raise UserError(
-                f"{text!r:.100} is no plain name for a file. Expected one without / and \\, such as `walk`."
-            )
+            raise UserError(f"{text!r:.100} is not a plain file name. Expected one without / and \\, such as `walk`.")
         return super().__truediv__(name)

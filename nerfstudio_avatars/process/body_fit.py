@@ -34,19 +34,19 @@ JOINTS = {
 TRUNK = (11, 12, 23, 24)
 BONES = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (24, 26), (26, 28), (12, 11), (24, 23))
 """Pairs of landmarks whose direction in space is trusted."""
-VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
+_VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
 """Weights of landmarks that are not at the joints they are named after."""
-STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
-STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
+_STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
+_STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
 """Factor by which these joints are held in their rest pose more than others."""
-HOLD = 0.01
+_HOLD = 0.01
 """Weight that pulls poses to their mean: people hold a pose while turning, and side views show its depth."""
-PLACE, POSE, SHAPE = range(3)
-STEPS = {PLACE: 60, POSE: 160, SHAPE: 160}
+PLACE, POSE, _SHAPE = range(3)
+STEPS = {PLACE: 60, POSE: 160, _SHAPE: 160}
 """Adam steps of the stages: place and orientation; pose; shape, with silhouettes."""
-CONTOUR_POINTS = 120
+_CONTOUR_POINTS = 120
 """Points on the contour of each mask."""
-SKIN_POINTS = 700
+_SKIN_POINTS = 700
 """Number of vertices to compare with the masks."""
 
 
@@ -59,7 +59,7 @@ class FittedBody:
     """Mean distance in pixels between the landmarks of the body and those detected."""
     silhouettes: list[np.ndarray]
     """The mask of the body in each frame, (height, width)."""
-    overlaps: Float[np.ndarray, "frames"]
+    overlaps: Float[np.ndarray, " frames"]
     """Intersection over union of silhouettes and masks; clothes and hair keep it below one."""
 
 
@@ -81,7 +81,7 @@ class BodyFit:
         self._landmarks = [*JOINTS, *features]
         self._joints = [JOINT_NAMES.index(name) for name in JOINTS.values()]
         self._rows = torch.cat(
-            [torch.tensor(list(features.values())), torch.linspace(0, len(vertices) - 1, SKIN_POINTS).long()]
+            [torch.tensor(list(features.values())), torch.linspace(0, len(vertices) - 1, _SKIN_POINTS).long()]
         )
         self._points = torch.from_numpy(np.stack([one.points for one in seen])).float()
         self._places = torch.from_numpy(np.stack([one.places for one in seen])).float()
@@ -108,7 +108,7 @@ class BodyFit:
         free = [self._turn, self._transl, self._vertical]
         done = 0
         for stage, steps in STEPS.items():
-            free += {PLACE: [], POSE: [self._pose], SHAPE: [self._betas, self._beside]}[stage]
+            free += {PLACE: [], POSE: [self._pose], _SHAPE: [self._betas, self._beside]}[stage]
             groups = [{"params": [one.requires_grad_()], "lr": 0.1 if one is self._betas else 0.03} for one in free]
             optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.003)
@@ -151,7 +151,7 @@ class BodyFit:
         """The loss; all distances are in metres at the depth of the person."""
         joints, landmarks, skin = self._posed()
         metres = (self._transl[:, 2].detach().clamp(min=0.3) / self._focal)[:, None]
-        weight = self._visible * torch.tensor([VAGUE.get(number, 1.0) for number in self._landmarks])
+        weight = self._visible * torch.tensor([_VAGUE.get(number, 1.0) for number in self._landmarks])
         away = (self._project(landmarks) - self._points[:, self._landmarks]).norm(dim=-1)
         loss = 10 * (weight * _robust(away * metres, 0.1)).mean()
 
@@ -166,8 +166,8 @@ class BodyFit:
             knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]
             backwards = (-self._pose.unflatten(1, (23, 3))[:, knees, 0]).clamp(min=0)
             stiff, moved = self._stiffness * self._pose.square(), (self._pose - self._pose.mean(0)).square()
-            loss = loss + (1e-4 * stiff + HOLD * moved).sum(-1).mean() + 0.05 * backwards.square().mean()
-        if stage >= SHAPE:
+            loss = loss + (1e-4 * stiff + _HOLD * moved).sum(-1).mean() + 0.05 * backwards.square().mean()
+        if stage >= _SHAPE:
             loss = loss + 2e-4 * self._betas.square().sum() + 0.3 * self._beside.square().sum()
             loss = loss + self._silhouette_loss(self._project(skin), metres)
         return loss
@@ -230,7 +230,7 @@ def _robust(distance: Tensor, scale: float) -> Tensor:
 
 
 def _stiffness(name: str) -> float:
-    return next((stiff for part, stiff in STIFFNESS.items() if part in name), 1.0)
+    return next((stiff for part, stiff in _STIFFNESS.items() if part in name), 1.0)
 
 
 def _features(vertices: Float[Tensor, "vertices 3"], weights: Float[Tensor, "vertices 24"]) -> dict[int, int]:
@@ -257,6 +257,6 @@ def _silhouettes(seen: Sequence[SeenBody]) -> tuple[Float[Tensor, "frames 1 h w"
         outside.append(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3))
         lines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         line = max(lines, key=len)[:, 0].astype(np.float32) + 0.5
-        chosen: Int[np.ndarray, "points"] = np.linspace(0, len(line) - 1, CONTOUR_POINTS).round().astype(int)
+        chosen: Int[np.ndarray, " points"] = np.linspace(0, len(line) - 1, _CONTOUR_POINTS).round().astype(int)
         contours.append(line[chosen])
     return torch.from_numpy(np.stack(outside))[:, None].float(), torch.from_numpy(np.stack(contours))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.process.body_fit import FittedBody
     from nerfstudio_avatars.process.subject import Footage
 
-LEAST_TURN = 270.0
+_LEAST_TURN = 270.0
 """Smallest turn in degrees that shows the person from all sides."""
 LEAST_OVERLAP = 0.6
 """Intersection over union of body and mask below which a pose is doubtful."""
@@ -117,7 +117,7 @@ def remarks(footage: Footage, fitted: FittedBody) -> list[str]:
             f"The person reaches the border of the picture in these frames: {_listed(footage.cut_off)}. Film from "
             f"farther away."
         )
-    if turn < LEAST_TURN:
+    if turn < _LEAST_TURN:
         lines.append("Sides that the video does not show will be guessed. Film a whole turn to avoid this.")
     return lines
 

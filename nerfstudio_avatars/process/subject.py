@@ -24,7 +24,7 @@ from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody
 from nerfstudio_avatars.whole_files import whole_folder
 
-FEWEST = 8
+_FEWEST = 8
 """Smallest number of frames with a person for a video of a turn."""
 Progress = Callable[[str, int, int], None]
 """Called with the current task, how much of it is done, and its total."""
@@ -83,10 +83,10 @@ def look_at(
             found.append((number, picture, seen))
         if progress:
             progress("Detecting people", done + 1, len(wanted))
-    if len(found) < FEWEST:
+    if len(found) < _FEWEST:
         told = f"a person in {len(found)} of {len(wanted)} frames"
         fix = "film one person, from head to feet, who turns around slowly; or choose --start and --end"
-        raise DataError(video, told, f"at least {FEWEST}", fix)
+        raise DataError(video, told, f"at least {_FEWEST}", fix)
     if len({picture.shape for _, picture, _ in found}) > 1:
         raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
     rate = fps * (len(wanted) - 1) / (last - first)

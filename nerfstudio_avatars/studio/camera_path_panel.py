@@ -12,7 +12,7 @@ import viser
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
 from nerfstudio_avatars.studio.opening_view import FIELD_OF_VIEW
 
-FIELD = "Default FOV"
+_FIELD = "Default FOV"
 
 
 def add_camera_paths(
@@ -57,7 +57,7 @@ class _Gui:
 
     def add_slider(self, label: str, *arguments: Any, **options: Any) -> Any:
         """viser's."""
-        if label == FIELD:
+        if label == _FIELD:
             options["initial_value"] = self._degrees
         return self._gui.add_slider(label, *arguments, **options)
 

@@ -19,12 +19,12 @@ from nerfstudio_avatars.studio.session import OWN_POSE
 
 SCALE = 10.0
 """Units of the scene in a metre: nerfstudio's, which its camera paths count on."""
-RADIUS, RINGS = 0.018, 0.25
+RADIUS, _RINGS = 0.018, 0.25
 """Radius of the balls, and size of the rings, in metres."""
 COLOUR = (40, 110, 160)
 STILL_SECONDS = 0.4
 """Time after a drag in which its rings stay where the mouse has put them, in seconds."""
-MOVED = 1e-3
+_MOVED = 1e-3
 """Distance above which a drag moves a joint and does not turn it, in metres."""
 
 
@@ -85,7 +85,7 @@ class Handles:
         moves = joint in LIMBS or joint == "pelvis"
         self._chosen, self._dragged = joint, -1e9
         self._rings = self._server.scene.add_transform_controls(
-            "/handles/rings", scale=RINGS * SCALE, disable_axes=not moves, disable_sliders=True, depth_test=False
+            "/handles/rings", scale=_RINGS * SCALE, disable_axes=not moves, disable_sliders=True, depth_test=False
         )
         self._rings.on_update(self._drag)
         self.refresh()
@@ -122,7 +122,7 @@ class Handles:
             editor = session.edit()
             posed = body.pose(editor.state)
             offset = place - posed.joints[number].detach()
-            moved = bool(offset.norm() > MOVED)
+            moved = bool(offset.norm() > _MOVED)
             if moved and joint in LIMBS:
                 editor.set_rotations(reach(editor.state, body, joint, place), self._dragged)
             elif moved and joint == "pelvis":

@@ -31,7 +31,7 @@ class Look:
     """The background `picture`; white until there is one."""
 
 
-def premultiplied_colours(
+def _premultiplied_colours(
     outputs: dict[str, Tensor], output: Output
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]:
     """Colours of an output multiplied by the accumulation, and the accumulation.
@@ -54,7 +54,7 @@ def premultiplied_colours(
 
 def paint(outputs: dict[str, Tensor], look: Look) -> UInt8[np.ndarray, "height width 3"]:
     """The picture that the page shows."""
-    colours, covered = premultiplied_colours(outputs, look.output)
+    colours, covered = _premultiplied_colours(outputs, look.output)
     height, width = covered.shape[:2]
     behind = _background(look, height, width).to(colours.device)
     return _bytes(colours + (1 - covered) * behind)
@@ -62,7 +62,7 @@ def paint(outputs: dict[str, Tensor], look: Look) -> UInt8[np.ndarray, "height w
 
 def cut(outputs: dict[str, Tensor], look: Look) -> UInt8[np.ndarray, "height width 4"]:
     """The picture without a background: straight colours, and how opaque the person is."""
-    colours, covered = premultiplied_colours(outputs, look.output)
+    colours, covered = _premultiplied_colours(outputs, look.output)
     return _bytes(torch.cat([colours / covered.clamp(min=1e-6), covered], -1))
 
 

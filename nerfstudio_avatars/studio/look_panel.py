@@ -14,7 +14,7 @@ from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.uploads import uploaded
 
-SHARPNESS = (128, 2048, 128)
+_SHARPNESS = (128, 2048, 128)
 """Least and largest side of a still picture in pixels, and the step between two."""
 
 
@@ -43,7 +43,7 @@ class LookPanel:
         background = gui.add_dropdown("Background", BACKGROUNDS, "white", hint="What is behind the person.")
         colour = gui.add_rgb("Colour", show.look.colour, hint="The colour behind the person.")
         picture = gui.add_upload_button("Background picture", icon=viser.Icon.PHOTO, hint="Shown behind the person.")
-        low, high, step = SHARPNESS
+        low, high, step = _SHARPNESS
         sharp = gui.add_slider(
             "Sharpness", low, high, step, side, hint="Side of the picture in pixels, when nothing moves."
         )

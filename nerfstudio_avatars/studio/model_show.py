@@ -21,7 +21,7 @@ from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE
 from nerfstudio_avatars.unsup_volanim.standard_camera import FIELD_OF_VIEW as STANDARD_VIEW
 
-ROOM = 1.15
+_ROOM = 1.15
 """Factor of the method's own field of view that the page opens with."""
 
 
@@ -92,5 +92,5 @@ class ModelShow:
         Args:
             aspect: width over height of the page's picture.
         """
-        tangent = math.tan(STANDARD_VIEW / 2) * ROOM / min(aspect, 1.0)
+        tangent = math.tan(STANDARD_VIEW / 2) * _ROOM / min(aspect, 1.0)
         return View((0.0, DISTANCE, 0.0), (0.0, 0.0, 0.0), 2 * math.atan(tangent))

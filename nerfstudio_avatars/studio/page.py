@@ -30,9 +30,9 @@ from nerfstudio_avatars.studio.sight import Sight
 from nerfstudio_avatars.studio.take_panel import TakePanel
 from nerfstudio_avatars.studio.training_panel import TrainingPanel
 
-SHARP_QUALITY, MOVING_QUALITY = 92, 80
+_SHARP_QUALITY, _MOVING_QUALITY = 92, 80
 """JPEG qualities of pictures that stay, and of those that are soon followed by another."""
-REFRESH_SECONDS = 0.25
+_REFRESH_SECONDS = 0.25
 """Time between two updates of the frame's slider while a motion plays, in seconds."""
 
 
@@ -150,11 +150,11 @@ class Page:
         client = self.server.get_clients().get(page)
         if client is None:
             return
-        quality = SHARP_QUALITY if sharp else MOVING_QUALITY
+        quality = _SHARP_QUALITY if sharp else _MOVING_QUALITY
         client.scene.set_background_image(
             _padded(picture, client.camera.aspect), self._options.image_format, jpeg_quality=quality
         )
-        if time.monotonic() - self._refreshed > REFRESH_SECONDS:
+        if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = time.monotonic()
             self._refresh()
 

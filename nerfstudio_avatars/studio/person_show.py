@@ -28,7 +28,7 @@ class PersonShow:
     def __init__(self, stage: PersonStage) -> None:
         self.stage, self.model = stage, stage.model
         self.look = Look()
-        self.session = session_of(self.model)
+        self.session = _session_of(self.model)
 
     @property
     def moving(self) -> bool:
@@ -55,7 +55,7 @@ class PersonShow:
         return opening_view(body.vertices.detach(), body.joints.detach(), state.global_orient, aspect)
 
 
-def session_of(model: InstantAvatarModel) -> Session:
+def _session_of(model: InstantAvatarModel) -> Session:
     """What can be shown of a person before any motion is opened: their video, and a pose of their own."""
     person, poses = model.person, model.poses
     video = person.video_frames

@@ -17,9 +17,9 @@ from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
 from nerfstudio_avatars.studio.sight import Sight
 
-STRIP = 1 << 15
+_STRIP = 1 << 15
 """Number of pixels drawn without looking whether they are still wanted."""
-KEPT_POSES = 64
+_KEPT_POSES = 64
 """Number of posed bodies that are kept: a motion that repeats is posed once."""
 
 
@@ -58,7 +58,7 @@ class PersonStage:
         with self._evaluating():
             posed = self._pose(state)
         strips: list[dict[str, Tensor]] = []
-        for camera in sight.strips(height, width, STRIP):
+        for camera in sight.strips(height, width, _STRIP):
             if stop():
                 return None
             with self._evaluating():
@@ -76,7 +76,7 @@ class PersonStage:
         posed = self._posed.pop(key, None)
         posed = self.model.posed(state) if posed is None else posed
         self._posed[key] = posed
-        while len(self._posed) > KEPT_POSES:
+        while len(self._posed) > _KEPT_POSES:
             self._posed.popitem(last=False)
         return posed
 

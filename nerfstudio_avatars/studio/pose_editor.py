@@ -25,9 +25,9 @@ LIMBS: dict[str, tuple[str, ...]] = {
 }
 """The body's joints, by limb."""
 
-MOST_STEPS = 200
+_MOST_STEPS = 200
 """Number of changes that can be undone."""
-TOGETHER_SECONDS = 1.0
+_TOGETHER_SECONDS = 1.0
 """Changes of one joint that follow each other faster than this, in seconds, are undone together."""
 
 
@@ -86,7 +86,7 @@ class PoseEditor:
 
     def _drag(self, what: str, state: BodyState, now: float) -> None:
         before, when = self._last_change
-        self._change(state, remember=what != before or now - when > TOGETHER_SECONDS)
+        self._change(state, remember=what != before or now - when > _TOGETHER_SECONDS)
         self._last_change = what, now
 
     def take(self, state: BodyState) -> None:
@@ -137,7 +137,7 @@ class PoseEditor:
 
     def _change(self, state: BodyState, remember: bool = True) -> None:
         if remember:
-            self._before = [*self._before[1 - MOST_STEPS :], self.state]
+            self._before = [*self._before[1 - _MOST_STEPS :], self.state]
         self._undone.clear()
         self.state = state
         self._last_change = (None, -math.inf)

@@ -18,7 +18,7 @@ from nerfstudio_avatars.motion.loading import TO_Z_UP, choose_motion, out_of_wor
 from nerfstudio_avatars.motion.npz import read_npz
 from nerfstudio_avatars.whole_files import whole_file
 
-MADE_BY = "nerfstudio_avatars studio"
+_MADE_BY = "nerfstudio_avatars studio"
 """What a file says that holds a pose in its place, which need not be looked for."""
 
 
@@ -41,7 +41,7 @@ def pose_bytes(state: BodyState, motion: BodySequence, body: BodyModel) -> bytes
         fps=np.float64(30.0),
         gender=np.str_(one.gender),
         body=np.str_(one.body),
-        made_by=np.str_(MADE_BY),
+        made_by=np.str_(_MADE_BY),
     )
     return file.getvalue()
 
@@ -96,7 +96,7 @@ def read_pose(path: Path, motion: BodySequence, body: BodyModel) -> BodyState:
 def _is_ours(path: Path) -> bool:
     try:
         with open_npz(path) as arrays:
-            return "made_by" in arrays and str(arrays["made_by"]) == MADE_BY
+            return "made_by" in arrays and str(arrays["made_by"]) == _MADE_BY
     except (ValueError, UserError, OSError):
         return False
 

@@ -21,7 +21,7 @@ from nerfstudio_avatars.studio.pose_files import pose_bytes, read_pose, save_pos
 from nerfstudio_avatars.studio.uploads import uploaded
 
 AXES = "xyz"
-TURN = 180.0
+_TURN = 180.0
 """Largest angle of a slider, degrees."""
 
 Change = Callable[[PoseEditor], object]
@@ -99,7 +99,7 @@ class PosePanel:
                 joint: [math.degrees(angle) for angle in editor.rotation(joint).tolist()] for joint in JOINT_NAMES
             }
         for (joint, axis), slider in self._sliders.items():
-            value = round(min(max(degrees[joint][axis], -TURN), TURN))
+            value = round(min(max(degrees[joint][axis], -_TURN), _TURN))
             if slider.value != value:
                 slider.value = value
 
@@ -115,7 +115,7 @@ class PosePanel:
         self._changed()
 
     def _slider(self, gui: viser.GuiApi, joint: str, axis: int) -> viser.GuiInputHandle[float]:
-        slider = gui.add_slider(f"{joint} {AXES[axis]}", -TURN, TURN, 1.0, 0.0)
+        slider = gui.add_slider(f"{joint} {AXES[axis]}", -_TURN, _TURN, 1.0, 0.0)
 
         @slider.on_update
         def _(event: viser.GuiEvent) -> None:

@@ -9,13 +9,13 @@ from nerfstudio_avatars.studio.sight import Sight
 
 STILL_SECONDS = 0.25
 """Time without a touch after which a view counts as still, in seconds."""
-MOVING_SECONDS = 0.085
+_MOVING_SECONDS = 0.085
 """Time that a picture may take while something moves, in seconds."""
-SOONEST = 1 / 30
+_SOONEST = 1 / 30
 """Least time from one picture to the next for the same page, in seconds."""
-TRAINING_SHARE = 0.08
+_TRAINING_SHARE = 0.08
 """Share of the time that views of a training may take, as long as nobody touches anything."""
-TRAINING_SECONDS = 2.0, 0.25
+_TRAINING_SECONDS = 2.0, 0.25
 """Least time between two views of a training, and time that each may take, in seconds."""
 
 
@@ -58,7 +58,7 @@ class Schedule:
     def __init__(self, full_side: int = 512) -> None:
         self.full_side = full_side
         self.training = False
-        self.budget = PictureBudget(MOVING_SECONDS)
+        self.budget = PictureBudget(_MOVING_SECONDS)
         self.version = 0
         self._touched = -1e9
         self._pages: dict[int, Watcher] = {}
@@ -89,7 +89,7 @@ class Schedule:
     def learnt(self, now: float) -> bool:
         """A training step was done; whether it is time to show it."""
         last, cost = self._training_view
-        if now - last < max(TRAINING_SECONDS[0], cost / TRAINING_SHARE):
+        if now - last < max(_TRAINING_SECONDS[0], cost / _TRAINING_SHARE):
             return False
         self._training_view = now, cost
         self.version += 1
@@ -128,7 +128,7 @@ class Schedule:
         watcher = self._pages[page]
         handled = now - max(watcher.moved, self._touched) < STILL_SECONDS
         moving = handled or playing
-        rest = SOONEST
+        rest = _SOONEST
         if self.training and not handled:
             # The training has the time of two pictures after each.
             rest = max(rest, 3 * self._training_view[1])
@@ -143,4 +143,4 @@ class Schedule:
         return Task(page, watcher.sight, self.version, side, sharp=not moving)
 
     def _still_side(self) -> int:
-        return min(self.full_side, self.budget.side(TRAINING_SECONDS[1])) if self.training else self.full_side
+        return min(self.full_side, self.budget.side(_TRAINING_SECONDS[1])) if self.training else self.full_side

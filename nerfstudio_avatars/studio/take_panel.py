@@ -15,8 +15,8 @@ from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.sight import Sight
 from nerfstudio_avatars.studio.takes import Film, FilmCamera, take_film, take_motion, take_picture
 
-CAMERAS: tuple[FilmCamera, ...] = ("as seen", "turning", "camera path")
-NO_PATH = "none yet"
+_CAMERAS: tuple[FilmCamera, ...] = ("as seen", "turning", "camera path")
+_NO_PATH = "none yet"
 
 
 class TakePanel:
@@ -43,8 +43,8 @@ class TakePanel:
             side = gui.add_number("Pixels", 1024, min=16, max=8192, step=1, hint="The longer side of the picture.")
             picture = gui.add_button("Take picture", icon=viser.Icon.CAMERA, hint="A PNG of what is shown now.")
         with gui.add_folder("Film"):
-            camera = gui.add_dropdown("Camera", CAMERAS, "as seen", hint="How the camera moves.")
-            self._path = gui.add_dropdown("Camera path", (NO_PATH,), NO_PATH, visible=False)
+            camera = gui.add_dropdown("Camera", _CAMERAS, "as seen", hint="How the camera moves.")
+            self._path = gui.add_dropdown("Camera path", (_NO_PATH,), _NO_PATH, visible=False)
             seconds = gui.add_number("Seconds", 0.0, min=0.0, max=600.0, step=0.5, hint="0 plays the motion once.")
             fps = gui.add_number("Frames per second", 24, min=1, max=120, step=1)
             pixels = gui.add_number("Pixels", 720, min=16, max=4096, step=2, hint="The longer side of the pictures.")
@@ -64,7 +64,7 @@ class TakePanel:
         @camera.on_update
         def _(_: viser.GuiEvent) -> None:
             self._path.visible = camera.value == "camera path"
-            self._path.options = tuple(sorted(path.name for path in paths.glob("*.json"))) or (NO_PATH,)
+            self._path.options = tuple(sorted(path.name for path in paths.glob("*.json"))) or (_NO_PATH,)
 
         @picture.on_click
         def _(event: viser.GuiEvent) -> None:
@@ -74,7 +74,7 @@ class TakePanel:
 
         @self._film.on_click
         def _(event: viser.GuiEvent) -> None:
-            chosen = None if self._path.value == NO_PATH else paths / self._path.value
+            chosen = None if self._path.value == _NO_PATH else paths / self._path.value
             film = Film(camera.value, chosen, float(seconds.value), int(fps.value), int(pixels.value))
             self._shoot(event, film)
 

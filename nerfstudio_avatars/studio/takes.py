@@ -24,9 +24,9 @@ from nerfstudio_avatars.studio.picture_budget import size_of
 from nerfstudio_avatars.studio.sight import Sight
 
 FilmCamera = Literal["as seen", "turning", "camera path"]
-TURN_SECONDS = 6.0
+_TURN_SECONDS = 6.0
 """Shortest film with a turning camera, in seconds, unless another length is asked for."""
-MOST_FRAMES = 20_000
+_MOST_FRAMES = 20_000
 """Of a film."""
 
 
@@ -122,7 +122,7 @@ def _shots(show: PersonShow, sight: Sight, film: Film) -> Iterator[tuple[Sight, 
     with show.session.lock:
         playback = show.session.playback
         last, rate = playback.last, playback.fps * playback.speed
-    once = last / rate if last else TURN_SECONDS
+    once = last / rate if last else _TURN_SECONDS
     path = None
     if film.camera == "camera path":
         if film.path is None:
@@ -130,10 +130,10 @@ def _shots(show: PersonShow, sight: Sight, film: Film) -> Iterator[tuple[Sight, 
         path = read_camera_file(film.path)
     seconds = film.seconds or (path.seconds if path else once)
     if film.camera == "turning" and not film.seconds:
-        seconds = once * math.ceil(TURN_SECONDS / once)
+        seconds = once * math.ceil(_TURN_SECONDS / once)
     total = max(round(seconds * film.fps), 1)
-    if total > MOST_FRAMES:
-        raise UserError(f"{seconds:.0f} seconds are {total} pictures. Expected at most {MOST_FRAMES}.")
+    if total > _MOST_FRAMES:
+        raise UserError(f"{seconds:.0f} seconds are {total} pictures. Expected at most {_MOST_FRAMES}.")
     cameras = path.resampled(total) if path else None
     middle = show.session.at(0.0).transl
     for number in range(total):

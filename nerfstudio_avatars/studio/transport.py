@@ -10,8 +10,8 @@ import viser
 
 from nerfstudio_avatars.studio.playback import Playback
 
-BACK, ON = "Previous", "Next"
-SPEEDS = (0.1, 2.0, 0.05)
+_BACK, _ON = "Previous", "Next"
+_SPEEDS = (0.1, 2.0, 0.05)
 """Slowest and fastest speed, and the step between two."""
 
 
@@ -40,13 +40,13 @@ class Transport:
             self._play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, hint="Key: space.")
             self._pause = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE, hint="Key: space.", visible=False)
             self._frame = self._slider()
-            step = gui.add_button_group("Step", (BACK, ON), hint="Keys: comma and full stop.")
-            low, high, finest = SPEEDS
+            step = gui.add_button_group("Step", (_BACK, _ON), hint="Keys: comma and full stop.")
+            low, high, finest = _SPEEDS
             speed = gui.add_slider("Speed", low, high, finest, 1.0, hint="Factor of the motion's own speed.")
             loop = gui.add_checkbox("Loop", True, hint="Whether the motion begins again at its end.")
         self._play.on_click(lambda _: self._do(lambda playback: playback.play()))
         self._pause.on_click(lambda _: self._do(lambda playback: playback.pause()))
-        step.on_click(lambda _: self._step(1 if step.value == ON else -1))
+        step.on_click(lambda _: self._step(1 if step.value == _ON else -1))
         speed.on_update(lambda _: self._do(lambda playback: setattr(playback, "speed", float(speed.value))))
         loop.on_update(lambda _: self._do(lambda playback: setattr(playback, "loop", bool(loop.value))))
         self.refresh()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numba import get_num_threads, njit, prange
 from torch import Tensor
 
-ONE = np.float32(1)
+_ONE = np.float32(1)
 OPAQUE = np.float32(1e-7)
 """Transmittance behind which nothing is seen."""
 _LANES = 8
@@ -174,7 +174,7 @@ def _read(volume, x, y, z, channel):
         u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
         for corner in range(8):
             a, b, c = corner & 1, (corner >> 1) & 1, corner >> 2
-            share = (u if a else ONE - u) * (v if b else ONE - v) * (w if c else ONE - w)
+            share = (u if a else _ONE - u) * (v if b else _ONE - v) * (w if c else _ONE - w)
             cell = volume[k + c, j + b, i + a]
             density += share * cell[0]
             weight += share * cell[channel]
@@ -189,7 +189,7 @@ def _read_three(volume, x, y, z, first):
     r = g = h = np.float32(0)
     for corner in range(8):
         a, b, c = corner & 1, (corner >> 1) & 1, corner >> 2
-        share = (u if a else ONE - u) * (v if b else ONE - v) * (w if c else ONE - w)
+        share = (u if a else _ONE - u) * (v if b else _ONE - v) * (w if c else _ONE - w)
         cell = volume[k + c, j + b, i + a]
         r += share * cell[first]
         g += share * cell[first + 1]
@@ -271,7 +271,7 @@ def _pull_back(
             volume, grads = volumes[f // each], g_volumes[lane, f // each]
             _along_ray(rotation[f], translation[f], origins[r], directions[r], extents, n, start, step)
             e0, e1, e2 = g_rgb[f, r, 0], g_rgb[f, r, 1], g_rgb[f, r, 2]
-            through, reached = ONE, 0
+            through, reached = _ONE, 0
             for s in range(samples):
                 at = z[f, r, s]
                 extra = noise[f, r, s] if with_noise else np.float32(0)
@@ -314,7 +314,7 @@ def _pull_back(
                     gx = gy = gz = np.float32(0)
                     for corner in range(8):
                         a, b, c = corner & 1, (corner >> 1) & 1, corner >> 2
-                        su, sv, st = (u if a else ONE - u), (v if b else ONE - v), (t if c else ONE - t)
+                        su, sv, st = (u if a else _ONE - u), (v if b else _ONE - v), (t if c else _ONE - t)
                         cell, into = volume[k + c, j + b, i + a], grads[k + c, j + b, i + a]
                         here = su * sv * st
                         into[0] += here * by_raw

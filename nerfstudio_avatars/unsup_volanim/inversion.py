@@ -60,12 +60,10 @@ class IdentityInversionConfig:
 class InvertedIdentity:
     """An identity fitted to pictures."""
 
-    code: Float[Tensor, "size"]
+    code: Float[Tensor, " size"]
     """Whitened code."""
     cube: Float[Tensor, "channels n n n"]
     """Canonical voxels of the tuned generator."""
-    first_cube: Float[Tensor, "channels n n n"]
-    """Canonical voxels of the code, before tuning."""
     pose: PartPoses
     """Pose in the first picture (1, parts)."""
     errors: dict[str, float]
@@ -143,7 +141,7 @@ def invert_identity(
     with torch.no_grad():
         cube = tuned.cubes_of(code[None], detail=detail)
     errors["tuned"] = fit.error(cube)
-    return InvertedIdentity(code.detach(), cube[0].detach(), first[0].detach(), pose, errors, network.fingerprint())
+    return InvertedIdentity(code.detach(), cube[0].detach(), pose, errors, network.fingerprint())
 
 
 class _Fit:

@@ -1,12 +1,16 @@
-"""Poses that a checkpoint keeps, so that a run whose clips are gone still has something that moves it."""
+"""Poses that a checkpoint keeps, so that a run can still be animated when its clips are gone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
@@ -31,6 +35,17 @@ class KeptPoses:
     """Poses (1, parts) by clip and frame, on the CPU."""
 
     poses: dict[Row, PartPoses] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, clips: Clips, pose_of: Callable[[Tensor], PartPoses]) -> KeptPoses | None:
+        """The poses to keep, from those clips that can be read; None if none of them can."""
+        poses = {}
+        for row in rows_to_keep(clips):
+            # Clips that broke while they were learnt from have been named; what was learnt is kept nevertheless.
+            with suppress(DataError):
+                if clips.is_there(row[0]):
+                    poses[row] = pose_of(clips.frame(*row)).to("cpu")
+        return cls(poses) if poses else None
 
     def find(self, clip: int, frame: int) -> PartPoses | None:
         """The pose of a frame or, in a long first clip, of the nearest frame that is kept; None if there is none."""

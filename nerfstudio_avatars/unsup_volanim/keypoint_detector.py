@@ -55,7 +55,7 @@ class KeypointDetector(nn.Module):
         grid = pixel_grid(config.input_size)
         if config.positional_bias > 0:
             distance = (grid.flatten(0, 1) - keypoints.flatten(0, 1)[:, None]).square().sum(-1)
-            # At first the network whispers, so that the peaks stand where they should.
+            # The output is small at first, so that the peaks stay where they should be.
             nn.init.normal_(self.head.weight, std=1e-3)
             nn.init.zeros_(self._head_bias)
             self.bias: nn.Parameter | None = nn.Parameter(-distance / (2 * config.positional_bias**2))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,16 +17,18 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
-from nerfstudio_avatars.errors import DataError, UserError
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
-from nerfstudio_avatars.metrics.psnr import psnr
-from nerfstudio_avatars.metrics.ssim import ssim
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
+from nerfstudio_avatars.unsup_volanim.frame_resolver import FrameResolver
+from nerfstudio_avatars.unsup_volanim.held_out_frames import held_out_figures
+from nerfstudio_avatars.unsup_volanim.identity_rows import match_identities
 from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
 from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
-from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualKind, find_perceptual
+from nerfstudio_avatars.unsup_volanim.last_used import LastUsed
+from nerfstudio_avatars.unsup_volanim.losses.perceptual import SCALES, PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
@@ -42,13 +40,11 @@ from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelPictures, as_images
 
 T = TypeVar("T")
-PERCEPTUAL_SCALE = {"efficientnet-lite0": 0.02}
-"""Scales of the losses: weights are meant for VGG19, whose features are far smaller than EfficientNet's."""
-FEWER_FRAMES = "Close other programs, or take fewer frames a step: --pipeline.datamanager.identities-per-batch."
+_FEWER_FRAMES = "Close other programs, or take fewer frames a step: --pipeline.datamanager.identities-per-batch."
 """What a user can do where memory does not suffice for a step."""
-REMEMBERED_POSES = 512
+_REMEMBERED_POSES = 512
 """Number of driving frames whose poses are kept."""
-REMEMBERED_CUBES = 16
+_REMEMBERED_CUBES = 16
 """Number of identities whose cubes are kept, and of held-out people too."""
 
 
@@ -104,7 +100,10 @@ class UnsupVolanimModel(Model):
         self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
         if self.config.schedule.search_until > 0:
             self.search = PoseSearch(int(lengths.sum()), self.config.search)
-        self.table = self._part_pose_table(int(lengths.sum()))
+        schedule, network = self.config.schedule, self.config.network
+        schedule.check(network.part_detector)
+        table = PartPoseTable(int(lengths.sum()), network.parts, self.config.table)
+        self.table = table if schedule.articulation == "table" else None
         found, message = find_perceptual(self.config.perceptual if self.config.losses.perceptual else "off")
         CONSOLE.print(message)
         # In a list, so that frozen weights are neither trained nor saved.
@@ -112,29 +111,16 @@ class UnsupVolanimModel(Model):
         self.controls = AnimationControls(
             self.clips.identities, [clip.name for clip in self.clips.table], self.config.network.parts
         )
+        self.resolver = FrameResolver(self.clips, self.controls)
         self._step = 0
-        self._poses: OrderedDict[tuple[int, int], PartPoses] = OrderedDict()
-        self._cubes: OrderedDict[int, Tensor] = OrderedDict()
-        self._inverted: OrderedDict[int, tuple[int, Tensor]] = OrderedDict()
+        self._poses = LastUsed[tuple[int, int], PartPoses](_REMEMBERED_POSES)
+        self._cubes = LastUsed[int, Tensor](_REMEMBERED_CUBES)
+        self._inverted = LastUsed[int, tuple[int, Tensor]](_REMEMBERED_CUBES)
         self._last_clip: int | None = None
         self._kept_poses = KeptPoses()
         self._rays_at_a_time = AtATime(self.config.eval_num_rays_per_chunk, "rays of a picture", SMALLER_PICTURES)
-        self._samples_at_a_time = AtATime(self.config.network.render.chunk, "samples", FEWER_FRAMES)
+        self._samples_at_a_time = AtATime(self.config.network.render.chunk, "samples", _FEWER_FRAMES)
         self._register_load_state_dict_pre_hook(self._match_identities)
-
-    def _part_pose_table(self, frames: int) -> PartPoseTable | None:
-        schedule, network = self.config.schedule, self.config.network
-        if schedule.articulation == "table":
-            if self.search is None:
-                raise UserError(
-                    "schedule.articulation table begins with poses that were searched for: set schedule.search-until."
-                )
-            return PartPoseTable(frames, network.parts, self.config.table)
-        if network.part_detector == "upright" and schedule.articulate_from < 1:
-            raise UserError(
-                "network.part-detector upright learns from poses in a table: use schedule.articulation table."
-            )
-        return None
 
     # Training ---------------------------------------------------------------------------------------------------------
 
@@ -196,20 +182,14 @@ class UnsupVolanimModel(Model):
         if batch is None:
             return self.get_outputs_for_camera(ray_bundle)
         config, device = self.config, self.device
-        if not config.losses.pixel and self._perceptual[0] is None:
-            raise RuntimeError(
-                "No loss compares pictures: losses.pixel is 0 (as the paper has it), and the perceptual "
-                "loss is off or without weights, see above. Install the weights, or use "
-                "--pipeline.model.losses.pixel 10."
-            )
+        config.losses.check(self._perceptual[0] is not None)
         masked = bool(batch["has_mask"].all())
         frames = batch["image"].to(device).permute(0, 3, 1, 2)
         masks = batch["mask"].to(device).permute(0, 3, 1, 2) if masked else None
         rows = (self._first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
         identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
         assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
-        schedule = config.schedule
-        aids = schedule.aids(self._progress, self.search, self.table)
+        schedule, aids = config.schedule, config.schedule.aids(self._progress, self.search, self.table)
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),
@@ -231,7 +211,7 @@ class UnsupVolanimModel(Model):
         """The perceptual loss (for pictures with channels last), at VGG19's scale for any network."""
         perceptual = self._perceptual[0]
         assert perceptual is not None
-        return PERCEPTUAL_SCALE.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
+        return SCALES.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
 
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
         """Not used, because pictures depend on driving frames: whole cameras are rendered."""
@@ -255,7 +235,7 @@ class UnsupVolanimModel(Model):
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
         """Renders one camera, with the identity and driving frame that the controls or the camera ask for."""
-        clip, frame = self._asked_for(camera)
+        clip, frame = self.resolver.frame_for(camera)
         identity, nobody = self.controls.identity_number(), self.controls.random_number()
         if nobody is not None:
             cube = self.random_cube(nobody)
@@ -275,7 +255,7 @@ class UnsupVolanimModel(Model):
         camera: Cameras,
         cube: Float[Tensor, "channels n n n"],
         poses: PartPoses,
-        visible: Float[Tensor, "parts"] | None = None,
+        visible: Float[Tensor, " parts"] | None = None,
         normals: bool = True,
     ) -> dict[str, Tensor]:
         """Renders a cube in a pose (1, parts) from any camera.
@@ -328,9 +308,6 @@ class UnsupVolanimModel(Model):
             return kept.to(self.device)
         if key not in self._poses:
             self._poses[key] = self.pose_of_picture(self.clips.frame(clip, frame))
-            while len(self._poses) > REMEMBERED_POSES:
-                self._poses.popitem(last=False)
-        self._poses.move_to_end(key)
         return self._poses[key]
 
     @torch.no_grad()
@@ -354,9 +331,6 @@ class UnsupVolanimModel(Model):
             mask = self.clips.mask(clip, 0)
             found = self.invert(self.clips.frame(clip, 0)[None], masks=None if mask is None else mask[None])
             self._inverted[clip] = self._step, found.cube
-            while len(self._inverted) > REMEMBERED_CUBES:
-                self._inverted.popitem(last=False)
-        self._inverted.move_to_end(clip)
         return self._inverted[clip][1]
 
     def invert(
@@ -381,9 +355,6 @@ class UnsupVolanimModel(Model):
         if identity not in self._cubes:
             with torch.no_grad(), self.network.evaluating():
                 self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
-            while len(self._cubes) > REMEMBERED_CUBES:
-                self._cubes.popitem(last=False)
-        self._cubes.move_to_end(identity)
         return self._cubes[identity]
 
     @torch.no_grad()
@@ -393,42 +364,11 @@ class UnsupVolanimModel(Model):
         with self.network.evaluating():
             return self.network.cubes_of(code[None].to(self.device))[0]
 
-    @cached_property
-    def _train_rows(self) -> Tensor:
-        return self.clips.train_rows()
-
-    def _asked_for(self, camera: Cameras) -> tuple[int, int]:
-        """Driving clip and frame: the camera's own, its time in the clip that the controls or nobody chose (the first),
-        or the clicked camera's."""
-        chosen = self.controls.driving()
-        metadata = camera.metadata or {}
-        if chosen is None and "clip" in metadata:
-            return int(metadata["clip"].flatten()[0]), int(metadata["frame"].flatten()[0])
-        if chosen is not None or camera.times is not None:
-            clip, share = chosen or 0, 0.0 if camera.times is None else float(camera.times.flatten()[0])
-            return clip, round(share * (self.clips.table[clip].frames - 1))
-        if "cam_idx" in metadata:
-            clip, frame = self._train_rows[int(metadata["cam_idx"])].tolist()
-            return clip, frame
-        return 0, 0
-
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Measures the reconstruction of a held-out frame: L1, PSNR, SSIM and, with masks, the overlap of the object.
-
-        The overlap is NaN for a frame without a mask in data with masks.
-        """
+        """Figures of a held-out frame (see `held_out_frames`), and the frame beside its reconstruction."""
         truth = batch["image"].to(self.device)
-        metrics = {
-            "l1": float((outputs["rgb"] - truth).abs().mean()),
-            "psnr": float(psnr(outputs["rgb"], truth)),
-            "ssim": float(ssim(outputs["rgb"], truth)),
-        }
-        if bool(batch["has_mask"]):
-            ours, theirs = outputs["accumulation"][..., 0] > 0.5, batch["mask"][..., 0].to(self.device) > 0.5
-            metrics["mask_iou"] = float((ours & theirs).sum() / (ours | theirs).sum().clamp_min(1))
-        elif self.clips.has_masks:
-            metrics["mask_iou"] = math.nan
-        return metrics, {"img": torch.cat([truth, outputs["rgb"], outputs["parts"], outputs["normal"]], 1)}
+        images = {"img": torch.cat([truth, outputs["rgb"], outputs["parts"], outputs["normal"]], 1)}
+        return held_out_figures(outputs, batch, self.clips.has_masks), images
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -444,14 +384,8 @@ class UnsupVolanimModel(Model):
         self._kept_poses = KeptPoses.from_state(state["poses"])
 
     def _poses_to_keep(self) -> KeptPoses:
-        poses = {}
-        for row in rows_to_keep(self.clips):
-            # Clips that broke while they were learnt from have been named; what was learnt is kept nevertheless.
-            with suppress(DataError):
-                if self.clips.is_there(row[0]):
-                    # Not `driving_pose`, which would forget what it remembers for the pictures of this step.
-                    poses[row] = self.pose_of_picture(self.clips.frame(*row)).to("cpu")
-        return KeptPoses(poses) if poses else self._kept_poses
+        # Not `driving_pose`, which would forget what it remembers for the pictures of this step.
+        return KeptPoses.of(self.clips, self.pose_of_picture) or self._kept_poses
 
     @classmethod
     def kept_scene(cls, state: dict[str, Any], data: Path | None) -> KeptScene:
@@ -463,24 +397,4 @@ class UnsupVolanimModel(Model):
         return KeptScene(clip_scene_box(), cameras, {"clips": clips})
 
     def _match_identities(self, state: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Assigns each identity its row, even if clips were added to the data or removed."""
-        names = state.get(f"{prefix}_extra_state", {}).get("clips", {}).get("identities")
-        key = f"{prefix}network.embedding.table"
-        for name, kept in (("search", self.search), ("table", self.table)):
-            old = state.get(f"{prefix}{name}.rotation")
-            if kept is None or old is None:
-                continue
-            # Poses found for frames belong to the clips as they were numbered then.
-            if names != self.clips.identities or old.shape != kept.rotation.shape:
-                state |= {f"{prefix}{name}.{key}": value for key, value in kept.state_dict().items()}
-        if not names or names == self.clips.identities or key not in state:
-            return
-        rows = {name: row for row, name in enumerate(names)}
-        for each in (key, f"{prefix}network.detail"):
-            old = state.get(each)
-            if old is not None and len(old):
-                # Of those unknown the average.
-                state[each] = torch.stack([old[rows[n]] if n in rows else old.mean(0) for n in self.clips.identities])
-        unknown = [name for name in self.clips.identities if name not in rows]
-        known = len(self.clips.identities) - len(unknown)
-        CONSOLE.print(f"Identities matched by name: {known} known, {len(unknown)} new.")
+        match_identities(state, prefix, self.clips.identities, {"search": self.search, "table": self.table})

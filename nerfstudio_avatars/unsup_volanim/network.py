@@ -191,11 +191,11 @@ class VolumetricAnimation(nn.Module):
         """Voxels along an edge of a cube."""
         return 4 * 2 ** (len(self.config.generator.widths) - 1)
 
-    def cubes(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch channels n n n"]:
+    def cubes(self, identities: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of known identities."""
         return self.cubes_of(self.embedding(identities), detail=self.detail_of(identities))
 
-    def detail_of(self, identities: Int[Tensor, "batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
+    def detail_of(self, identities: Int[Tensor, " batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
         """The identities' own volumes (RGB, density), if they have any."""
         return None if self.detail is None else self.detail[identities]
 

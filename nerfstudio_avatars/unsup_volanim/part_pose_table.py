@@ -66,16 +66,16 @@ class PartPoseTable(nn.Module):
         self.rotation[:, 1:], self.translation[:, 1:] = self.rotation[:, :1], self.translation[:, :1]
         self.split.fill_(True)
 
-    def whole(self, rows: Int[Tensor, "frames"]) -> PartPoses:
+    def whole(self, rows: Int[Tensor, " frames"]) -> PartPoses:
         """Poses of the whole object (frames, 1)."""
         return PartPoses(self.rotation[rows, :1], self.translation[rows, :1])
 
-    def parts(self, rows: Int[Tensor, "frames"]) -> PartPoses:
+    def parts(self, rows: Int[Tensor, " frames"]) -> PartPoses:
         """Poses of the parts (frames, parts); before `articulate`, of the whole object as the only part."""
         slots = slice(1, None) if bool(self.split) else slice(0, 1)
         return PartPoses(self.rotation[rows, slots], self.translation[rows, slots])
 
-    def learning(self, rows: Int[Tensor, "frames"], pivots: Float[Tensor, "parts 3"], share: float) -> PartPoses:
+    def learning(self, rows: Int[Tensor, " frames"], pivots: Float[Tensor, "parts 3"], share: float) -> PartPoses:
         """The same, with a gradient, whose computation takes a step in the table.
 
         Args:

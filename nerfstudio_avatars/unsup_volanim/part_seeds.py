@@ -46,7 +46,7 @@ def voronoi_logits(
 
 def part_middles(
     cubes: Float[Tensor, "identities channels n n n"], extents: Float[Tensor, "3"]
-) -> tuple[Float[Tensor, "parts 3"], Float[Tensor, "parts"]]:
+) -> tuple[Float[Tensor, "parts 3"], Float[Tensor, " parts"]]:
     """Centroids of the parts, in half pictures, and their shares of all that is solid.
 
     Args:

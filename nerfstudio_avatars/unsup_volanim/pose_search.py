@@ -59,7 +59,7 @@ class PoseSearch(nn.Module):
         self.register_buffer("turn_spread", torch.tensor(config.turn_spread), persistent=False)
         self.register_buffer("shift_spread", torch.tensor(config.shift_spread), persistent=False)
 
-    def remembered(self, rows: Int[Tensor, "frames"]) -> PartPoses:
+    def remembered(self, rows: Int[Tensor, " frames"]) -> PartPoses:
         """Best poses so far (frames, 1)."""
         return PartPoses(self.rotation[rows][:, None], self.translation[rows][:, None])
 
@@ -70,7 +70,7 @@ class PoseSearch(nn.Module):
         cubes: Float[Tensor, "identities channels n n n"],
         images: Float[Tensor, "frames 3 size size"],
         masks: Float[Tensor, "frames 1 size size"] | None,
-        rows: Int[Tensor, "frames"],
+        rows: Int[Tensor, " frames"],
         progress: float,
         detected: PartPoses | None = None,
     ) -> PartPoses:
@@ -88,8 +88,8 @@ class PoseSearch(nn.Module):
         turn = torch.randn(frames, count, 3, device=images.device) * self.turn_spread * size
         shift = torch.randn(frames, count, 3, device=images.device) * self.shift_spread * size
         turn[:, 0], shift[:, 0] = 0, 0
-        rotation = self.rotation[rows][:, None].repeat(1, count, 1, 1)
-        translation = self.translation[rows][:, None].repeat(1, count, 1)
+        best = self.remembered(rows)
+        rotation, translation = best.rotation.repeat(1, count, 1, 1), best.translation.repeat(1, count, 1)
         beside = (rows + torch.randint(0, 2, rows.shape, device=rows.device) * 2 - 1).clamp(0, len(self.rotation) - 1)
         rotation[:, 1], translation[:, 1] = self.rotation[beside], self.translation[beside]
         rotation[:, 2] = torch.eye(3, device=images.device)
@@ -105,9 +105,8 @@ class PoseSearch(nn.Module):
             masks,
             PartPoses(rotation.flatten(0, 1)[:, None], translation.flatten(0, 1)[:, None]),
         )
-        best = score.unflatten(0, (frames, count)).argmin(1)
-        one_each = torch.arange(frames, device=rows.device)
-        rotation, translation = rotation[one_each, best], translation[one_each, best]
+        chosen = torch.arange(frames, device=rows.device), score.unflatten(0, (frames, count)).argmin(1)
+        rotation, translation = rotation[chosen], translation[chosen]
         for all_rows, r, t in everywhere(rows, rotation, translation):
             self.rotation[all_rows], self.translation[all_rows] = r, t
         return PartPoses(rotation[:, None], translation[:, None])

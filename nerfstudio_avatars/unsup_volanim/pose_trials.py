@@ -21,7 +21,7 @@ from nerfstudio_avatars.unsup_volanim.voxel_render import (
 def render_trials(
     cubes: Float[Tensor, "identities channels n n n"],
     poses: PartPoses,
-    part: Int[Tensor, "frames"],
+    part: Int[Tensor, " frames"],
     tried: PartPoses,
     rays: SceneRays,
     config: VoxelRenderConfig,

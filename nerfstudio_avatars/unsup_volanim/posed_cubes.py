@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, blend
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, blend_parts
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def blended(
     hypotheses: Float[Tensor, "frames parts points 3"],
     noise: Float[Tensor, "frames points"] | None,
     slopes: Float[Tensor, "identities 3 n n n"] | None,
-    visible: Float[Tensor, "parts"] | None,
+    visible: Float[Tensor, " parts"] | None,
 ) -> PosedSamples:
     """Reads the cube once for each point, where the parts' logits blend its canonical positions (UVA, section 3.3).
 
@@ -46,7 +46,7 @@ def blended(
     """
     parts = hypotheses.shape[1]
     if parts > 1:
-        canonical, weights = blend(hypotheses, look_up_parts(cubes[:, :parts], hypotheses))
+        canonical, weights = blend_parts(hypotheses, _look_up_parts(cubes[:, :parts], hypotheses))
     else:
         canonical, weights = hypotheses[:, 0], torch.ones_like(hypotheses[..., 0])
     if visible is not None:
@@ -68,7 +68,7 @@ def composed(
     hypotheses: Float[Tensor, "frames parts points 3"],
     noise: Float[Tensor, "frames points"] | None,
     slopes: Float[Tensor, "identities 3 n n n"] | None,
-    visible: Float[Tensor, "parts"] | None,
+    visible: Float[Tensor, " parts"] | None,
 ) -> PosedSamples:
     """Reads the cube once for each part: parts are rigid objects, cut out of the canonical cube by its logits.
 
@@ -77,7 +77,7 @@ def composed(
     Arguments are those of `blended`; noise stays within the cube.
     """
     parts, points = hypotheses.shape[1:3]
-    weights = look_up_parts(cubes[:, :parts].softmax(1), hypotheses, "border")
+    weights = _look_up_parts(cubes[:, :parts].softmax(1), hypotheses, "border")
     if visible is not None:
         weights = weights * visible[:, None]
     values = look_up(cubes[:, parts:], hypotheses.flatten(1, 2)).unflatten(2, (parts, points))
@@ -122,7 +122,7 @@ def look_up(
     return values.transpose(1, 2).reshape(frames, channels, count)
 
 
-def look_up_parts(
+def _look_up_parts(
     volumes: Float[Tensor, "identities parts n n n"],
     hypotheses: Float[Tensor, "frames parts points 3"],
     outside: Literal["zeros", "border"] = "zeros",

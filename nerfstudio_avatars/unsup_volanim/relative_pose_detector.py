@@ -69,7 +69,7 @@ class RelativePoseDetector(nn.Module):
         self.register_buffer("shares", torch.zeros(parts))
 
     @torch.no_grad()
-    def follow(self, middles: Float[Tensor, "parts 3"], shares: Float[Tensor, "parts"]) -> None:
+    def follow(self, middles: Float[Tensor, "parts 3"], shares: Float[Tensor, " parts"]) -> None:
         """Notes where the parts' middles are, about which they turn, and their shares of the object."""
         known = bool(self.shares.any())
         self.pivots.lerp_(middles, _FOLLOWING if known else 1.0)

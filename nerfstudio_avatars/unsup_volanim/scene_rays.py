@@ -9,7 +9,7 @@ from nerfstudio_avatars.pinhole import pinhole_rays
 from nerfstudio_avatars.unsup_volanim.standard_camera import REACH
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays
 
-WORLD_TO_SCENE = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
+_WORLD_TO_SCENE = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
 """Rotation from nerfstudio's world (z up, the person faces +y) to the axes of the scene."""
 
 
@@ -25,7 +25,7 @@ def scene_rays(camera: Cameras) -> tuple[SceneRays, int, int]:
     centre = torch.cat([camera.cx.flatten()[:1], camera.cy.flatten()[:1]])
     origins, directions = pinhole_rays(pose, focal, centre, height, width)
     forward = -pose[:, 2]
-    to_scene = torch.tensor(WORLD_TO_SCENE, device=pose.device)
+    to_scene = torch.tensor(_WORLD_TO_SCENE, device=pose.device)
     along = (directions @ forward)[..., None]
     middle = -float(pose[:, 3] @ forward)
     # A viewer's camera may stand inside the scene, or look away from it; points behind it are not seen.

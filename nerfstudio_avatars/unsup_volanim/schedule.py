@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
 from nerfstudio_avatars.unsup_volanim.training import AnimationAids
@@ -48,6 +49,24 @@ class AnimationScheduleConfig:
     """Share of the last phase at which noise, started again as in the paper, has fallen to 0; 0 leaves it out."""
     mask_decay: float = 1.0
     """Factor that the mask loss has fallen to at the end of each phase."""
+
+    def check(self, part_detector: str) -> None:
+        """Checks that the sources of part poses fit together.
+
+        Args:
+            part_detector: `part_detector` of the network.
+
+        Raises:
+            UserError: if they do not.
+        """
+        if self.articulation == "table" and self.search_until <= 0:
+            raise UserError(
+                "schedule.articulation table begins with poses that were searched for: set schedule.search-until."
+            )
+        if self.articulation != "table" and part_detector == "upright" and self.articulate_from < 1:
+            raise UserError(
+                "network.part-detector upright learns from poses in a table: use schedule.articulation table."
+            )
 
     @property
     def boundaries(self) -> tuple[float, ...]:

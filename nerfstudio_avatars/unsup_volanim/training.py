@@ -55,6 +55,22 @@ class AnimationLossConfig:
     relative: float = 12.0
     """Weight of the loss that teaches the second network of `part_detector upright` the poses in the table."""
 
+    def check(self, perceptual: bool) -> None:
+        """Checks that some loss compares pictures.
+
+        Args:
+            perceptual: whether there is a perceptual loss.
+
+        Raises:
+            RuntimeError: if there is none.
+        """
+        if not self.pixel and not perceptual:
+            raise RuntimeError(
+                "No loss compares pictures: losses.pixel is 0 (as the paper has it), and the perceptual "
+                "loss is off or without weights, see above. Install the weights, or use "
+                "--pipeline.model.losses.pixel 10."
+            )
+
     def when_articulated(self) -> AnimationLossConfig:
         """The weights in the last phase."""
         names = ("pull", "pull_threshold", "mask")
@@ -70,8 +86,8 @@ class AnimationBatch:
     """Images from 0 to 1."""
     masks: Float[Tensor, "frames 1 size size"] | None
     """Share of each pixel that the object covers; None without masks."""
-    identities: Int[Tensor, "identities"]
-    rows: Int[Tensor, "frames"]
+    identities: Int[Tensor, " identities"]
+    rows: Int[Tensor, " frames"]
     """Numbers of the frames, for the pose search."""
 
 

@@ -10,8 +10,8 @@ from nerfstudio.viewer.viewer_elements import ViewerCheckbox, ViewerDropdown, Vi
 from torch import Tensor, nn
 
 AS_DRIVEN, BY_CAMERA = "as driven", "the camera's"
-RANDOM = [f"random:{number}" for number in range(1, 7)]
-"""Number of random identities."""
+RANDOM_IDENTITIES = [f"random:{number}" for number in range(1, 7)]
+"""Names of the random identities to choose from."""
 LISTED = 500
 """Maximum number of names in a dropdown; a data set may have twenty thousand."""
 
@@ -23,7 +23,7 @@ class AnimationControls(nn.Module):
         super().__init__()
         self._identities = {name: number for number, name in enumerate(identities[:LISTED])}
         self._clips = {name: number for number, name in enumerate(clips[:LISTED])}
-        self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities, *RANDOM])
+        self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities, *RANDOM_IDENTITIES])
         self.clip = ViewerDropdown("Driving clip", BY_CAMERA, [BY_CAMERA, *self._clips])
         self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Angle to turn the object by, in degrees")
         self._part_count = parts
@@ -37,7 +37,7 @@ class AnimationControls(nn.Module):
     def random_number(self) -> int | None:
         """Number of the random identity, if one is chosen."""
         name = self.identity.value
-        return int(name.partition(":")[2]) if name in RANDOM and name not in self._identities else None
+        return int(name.partition(":")[2]) if name in RANDOM_IDENTITIES and name not in self._identities else None
 
     def driving(self) -> int | None:
         """The chosen clip, whose frame the camera's time says; None for the camera's."""
@@ -47,7 +47,7 @@ class AnimationControls(nn.Module):
         """Further turn of the object, in radians."""
         return math.radians(self.yaw.value)
 
-    def visible_parts(self) -> Float[Tensor, "parts"] | None:
+    def visible_parts(self) -> Float[Tensor, " parts"] | None:
         """1 for each visible part, 0 for hidden ones; None if all are visible."""
         shown = (
             [getattr(self, f"part_{part}").value for part in range(self._part_count)] if self._part_count > 1 else []

@@ -70,7 +70,7 @@ def identity_poses(*shape: int, device: torch.device | str = "cpu") -> PartPoses
     return PartPoses(torch.eye(3, device=device).expand(*shape, 3, 3), torch.zeros(*shape, 3, device=device))
 
 
-def blend(
+def blend_parts(
     hypotheses: Float[Tensor, "*batch parts points 3"], logits: Float[Tensor, "*batch parts points"]
 ) -> tuple[Float[Tensor, "*batch points 3"], Float[Tensor, "*batch parts points"]]:
     """Canonical points and part weights (UVA, section 3.3; HumanNeRF's approximation of inverse skinning).

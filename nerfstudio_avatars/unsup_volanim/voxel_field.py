@@ -32,7 +32,7 @@ class IdentityEmbedding(nn.Module):
         flat = rows.reshape(-1, rows.shape[-1])
         return torch.linalg.solve_triangular(factor, flat.mT, upper=False).mT.reshape(rows.shape)
 
-    def statistics(self) -> tuple[Float[Tensor, "size"], Float[Tensor, "size size"]]:
+    def statistics(self) -> tuple[Float[Tensor, " size"], Float[Tensor, "size size"]]:
         """Mean of the table and Cholesky factor of its shrunk covariance."""
         mean = self.table.mean(0)
         centred = self.table - mean

@@ -18,7 +18,7 @@ from nerfstudio_avatars.unsup_volanim.posed_cubes import blended, composed, dens
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, REACH, SCENE
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
-Background = Literal["slab", "plate", "none"]
+BackgroundShape = Literal["slab", "plate", "none"]
 Skinning = Literal["blend", "compose"]
 _PLATE_DENSITY, _PLATE_SHARE = 100.0, 0.1
 _SLAB = 2
@@ -58,7 +58,7 @@ class VoxelRenderConfig:
     """Number of samples to take along each ray in training."""
     enlarge: float = 1.075
     """Factor by which the cube is larger than the scene."""
-    background: Background = "plate"
+    background: BackgroundShape = "plate"
     """Source of the background: `plate` takes the cube's far tenth, seen by an unmoved camera, as in the paper.
     With `slab`, the mean of the last two slices is behind everything, which costs much less.
     With `none`, everything counts as the object."""
@@ -101,7 +101,7 @@ def render_voxels(
     jitter: bool = False,
     density_noise: float = 0.0,
     normals: bool = False,
-    visible: Float[Tensor, "parts"] | None = None,
+    visible: Float[Tensor, " parts"] | None = None,
 ) -> VoxelPictures:
     """Renders frames, grouped by identity, with the same number for each.
 
@@ -230,7 +230,7 @@ def before_slab(
     return rgb + (1 - accumulation)[..., None] * behind
 
 
-SOLID = 0.5
+_SOLID = 0.5
 """Accumulation above which a pixel has depth and a normal."""
 
 
@@ -252,7 +252,7 @@ def as_images(seen: Sequence[VoxelPictures], middle: float, height: int, width: 
         return torch.cat([getattr(piece, name)[0] for piece in seen]).reshape(height, width, -1)
 
     accumulation, shares = whole("accumulation"), whole("parts")
-    solid, covered = accumulation > SOLID, accumulation.clamp_min(1e-4)
+    solid, covered = accumulation > _SOLID, accumulation.clamp_min(1e-4)
     normals = F.normalize(whole("normals"), dim=-1) * 0.5 + 0.5
     return {
         "rgb": whole("rgb").clamp(0, 1),

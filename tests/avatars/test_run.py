@@ -101,7 +101,7 @@ def test_a_copied_run_keeps_its_own_checkpoint(original, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert _checkpoints(tmp_path, best) == "best/nerfstudio_models/step-000000003.ckpt"
     assert _checkpoints(tmp_path, trained) == f"{models.relative_to(tmp_path)}/step-000000099.ckpt"
-    assert "No checkpoint beside" not in capsys.readouterr().out
+    assert "no checkpoint beside" not in capsys.readouterr().out
     shutil.move(tmp_path / "outputs", tmp_path / "old")
     assert _checkpoints(tmp_path, best) == "best/nerfstudio_models/step-000000003.ckpt"
     monkeypatch.chdir(best)
@@ -115,7 +115,7 @@ def test_a_configuration_alone_takes_the_checkpoint_that_it_names_and_says_so(na
     shutil.copy(trained / "config.yml", tmp_path / name)
     assert _checkpoints(trained, tmp_path / name) == "nerfstudio_models/step-000000003.ckpt"
     said = capsys.readouterr().out.replace("\n", "")
-    assert f"No checkpoint beside {tmp_path / name / 'config.yml'}" in said
+    assert f"There is no checkpoint beside {tmp_path / name / 'config.yml'}" in said
     shutil.rmtree(tmp_path / "outputs")
     with pytest.raises(UserError, match=f"{tmp_path / name / 'nerfstudio_models'}: no checkpoint"):
         load_run(tmp_path / name)

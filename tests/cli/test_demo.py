@@ -11,7 +11,7 @@ from nerfstudio_avatars.avatars import run as run_config
 from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.avatars.person_demo import WARM_UP_STEPS
 from nerfstudio_avatars.cli.demo import Demo
-from nerfstudio_avatars.demo import page as demo_page
+from nerfstudio_avatars.demo import person_page
 from nerfstudio_avatars.errors import UserError
 
 MEANS = {"psnr": 36.5, "ssim": 0.995, "psnr_box": 31.5, "ssim_box": 0.98}
@@ -84,9 +84,9 @@ def test_budgets_must_rise(budgets, tmp_path):
 
 
 def test_text_from_outside_is_escaped_in_the_page(tmp_path):
-    row = dict.fromkeys(demo_page.COLUMNS, 1)
+    row = dict.fromkeys(person_page.COLUMNS, 1)
     report = {"method": "<b>", "device": "a & b", "by_budget": {"10": row}}
-    page = demo_page.write_page(tmp_path, report).read_text()
+    page = person_page.write_person_page(tmp_path, report).read_text()
     assert "<b>" not in page and "a &amp; b" in page
 
 

@@ -32,7 +32,7 @@ def identity():
     turns = torch.linalg.qr(torch.randn(1, PARTS, 3, 3))[0]
     turns = turns * torch.linalg.det(turns)[..., None, None]
     pose = PartPoses(turns, torch.randn(1, PARTS, 3))
-    return InvertedIdentity(torch.randn(3), cube, cube, pose, {"start": 1.0})
+    return InvertedIdentity(torch.randn(3), cube, pose, {"start": 1.0})
 
 
 def arrays(**others):

@@ -12,7 +12,7 @@ import torch
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, mouth_region, train_on_true_poses, true_pose
-from nerfstudio_avatars.demo.heads_page import COLUMNS, FIGURES, write_page
+from nerfstudio_avatars.demo.heads_page import COLUMNS, FIGURES, write_heads_page
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 NAMES = {
@@ -142,7 +142,7 @@ def test_the_ceiling_is_trained_anew_on_true_poses(pipeline, head_clips):
 def test_the_page_shows_every_figure_of_every_run(tmp_path):
     numbers = {name: 0.25 for name in FIGURES}
     report = numbers | {"method": "m <1>", "device": "cpu", "direct_regression": numbers, "true_poses": {}}
-    text = write_page(tmp_path, report).read_text("utf8")
+    text = write_heads_page(tmp_path, report).read_text("utf8")
     assert "m &lt;1&gt;" in text and "nan" in text and text.count("0.25") == 2 * len(FIGURES)
     assert all(escape(title) in text for title in (*FIGURES.values(), *COLUMNS))
     for name in ("heads.png", "driven.mp4", "inverted.png"):

@@ -15,7 +15,7 @@ from nerfstudio_avatars.bodies.safe_pickle import load_pickle_safely
 from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.demo.clothing import colour, thickness
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
-from nerfstudio_avatars.demo.sequence import intrinsic, orbit, turning
+from nerfstudio_avatars.demo.sequence import demo_extrinsic, demo_intrinsic, turning
 from nerfstudio_avatars.errors import DataError, UserError
 
 SIZE, FRAMES = 64, 16
@@ -62,7 +62,7 @@ def test_the_full_sequence_has_sixty_frames_to_learn_from_and_fifteen_views_betw
 
     person = DemoPerson(torch.zeros(10))
     motion = turning(person, 120, np.random.default_rng(0))
-    folder = DemoFolder(tmp_path, "x", person, motion, Camera(intrinsic(8), np.eye(4), 8, 8))
+    folder = DemoFolder(tmp_path, "x", person, motion, Camera(demo_intrinsic(8), np.eye(4), 8, 8))
     assert (len(folder.train), len(folder.test)) == (60, 15)
     assert all(frame - 1 in folder.train and frame + 1 in folder.train for frame in folder.test)
 
@@ -91,7 +91,7 @@ def test_the_body_is_drawn_where_opencv_projects_it(folder):
 def test_depth_is_the_surface_opencv_projects(person):
     """The nearest vertex behind a pixel is as deep as the z-buffer says."""
     motion = turning(person, 8, np.random.default_rng(0))
-    camera = Camera(intrinsic(200), orbit(40, 10), 200, 200)
+    camera = Camera(demo_intrinsic(200), demo_extrinsic(40, 10), 200, 200)
     hits, surface = person.hits(motion.state(2), camera)
     pixels, _ = cv2.projectPoints(surface, np.zeros(3), np.zeros(3), camera.intrinsic, None)
     x, y = pixels[:, 0].round().astype(int).T

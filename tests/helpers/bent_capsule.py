@@ -5,6 +5,8 @@ import math
 import torch
 import trimesh
 
+from nerfstudio_avatars.instant_avatar.articulation.binning import bin_all
+from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh
 
 RADIUS, LENGTH = 0.1, 0.5
@@ -37,3 +39,8 @@ def capsule_distance(points: torch.Tensor) -> torch.Tensor:
     on_axis = torch.zeros_like(points)
     on_axis[:, 2] = points[:, 2].clamp(0, LENGTH)
     return (points - on_axis).norm(dim=-1) - RADIUS
+
+
+def bin_cells(nodes: torch.Tensor, cells: torch.Tensor, occupied: torch.Tensor) -> PosedCells:
+    """The occupied cells of a single pose, in bins."""
+    return bin_all(nodes[None], cells, occupied, 0.025)[0]

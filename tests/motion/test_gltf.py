@@ -326,7 +326,7 @@ BROKEN = {
     "sparse": (put({}, "accessors", 1, "sparse"), "sparse or empty"),
     "too many elements": (put(50, "accessors", 1, "count"), "50 elements"),
     "no element": (put(0, "accessors", 0, "count"), "0 elements"),
-    "behind the end": (put(9999, "bufferViews", 1, "byteOffset"), "behind the end of its buffer"),
+    "beyond the end": (put(9999, "bufferViews", 1, "byteOffset"), "beyond the end of its buffer"),
     "before the start": (put(-4, "bufferViews", 1, "byteOffset"), "inside its buffer"),
     "a short buffer": (put(9999, "buffers", 0, "byteLength"), "buffer 0 of"),
     "a missing file": (put("gone.bin", "buffers", 0, "uri"), "no file 'gone.bin' beside it"),

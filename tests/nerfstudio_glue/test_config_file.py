@@ -11,8 +11,28 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nerfstudio_avatars.avatars.run import our_methods
 from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.nerfstudio_glue.config_file import our_methods, parse_config, read_config
+from nerfstudio_avatars.nerfstudio_glue.config_file import (
+    parse_trainer_config,
+    read_outline,
+    read_trainer_config,
+    registered_methods,
+)
+
+
+def parse_config(text, source="the configuration"):
+    return parse_trainer_config(text, our_methods(), source)
+
+
+def read_config(path):
+    return read_trainer_config(path, our_methods())
+
+
+def _method(name):
+    from nerfstudio.configs.method_configs import all_methods
+
+    return copy.deepcopy(all_methods[name])
 
 
 class _NoAliases(yaml.Dumper):
@@ -22,7 +42,7 @@ class _NoAliases(yaml.Dumper):
 
 def _text(name="instant-avatar-cpu", **changes):
     """What ns-train writes, with changes such as `pipeline__model=...`."""
-    config = copy.deepcopy(our_methods()[name])
+    config = _method(name)
     config.data, config.timestamp = Path("some") / "data", "now"
     for place, value in changes.items():
         *parts, last = place.split("__")
@@ -35,11 +55,16 @@ def _text(name="instant-avatar-cpu", **changes):
 
 @pytest.mark.parametrize("name", ["instant-avatar", "instant-avatar-paper", "unsup-volanim-tiny", "unsup-volanim"])
 def test_what_ns_train_writes_is_read_as_it_was(name):
-    config = copy.deepcopy(our_methods()[name])
+    config = _method(name)
     config.data, config.timestamp = Path("some") / "data", "now"
     read = parse_config(yaml.dump(config))
     assert yaml.dump(read, Dumper=_NoAliases) == yaml.dump(config, Dumper=_NoAliases)
     assert type(read) is type(config) and read.pipeline.model == config.pipeline.model
+
+
+def test_what_is_registered_with_nerfstudio_is_what_the_library_knows():
+    assert registered_methods().configs.keys() == our_methods().configs.keys()
+    assert registered_methods().classes == our_methods().classes
 
 
 @pytest.mark.slow
@@ -73,7 +98,7 @@ def test_a_run_of_windows_is_read_here_and_one_of_here_has_its_names():
 def test_fields_that_an_older_version_did_not_write_take_their_defaults():
     lines = [line for line in _text().splitlines() if "outlier_weight" not in line and "steps_per_save" not in line]
     read = parse_config("\n".join(lines) + "\ncompat: false\n")
-    assert read.pipeline.model.outlier_weight == our_methods()["instant-avatar-cpu"].pipeline.model.outlier_weight
+    assert read.pipeline.model.outlier_weight == _method("instant-avatar-cpu").pipeline.model.outlier_weight
     with pytest.raises(UserError, match="compat .line"):
         parse_config("\n".join(lines) + "\ncompat: true\n")
 
@@ -90,6 +115,23 @@ def test_fields_are_known_under_the_names_that_they_once_had():
 def test_the_run_that_a_training_went_on_from_is_left_out():
     read = parse_config(_text(load_dir=Path("/etc"), load_step=3, load_checkpoint=Path("/etc/passwd")))
     assert (read.load_dir, read.load_step, read.load_checkpoint) == (None, None, None)
+
+
+def _outline(path):
+    return read_outline(path, (type(_method("instant-avatar").pipeline.model),))
+
+
+def test_the_outline_has_the_same_values_as_the_whole(tmp_path):
+    path = tmp_path / "config.yml"
+    path.write_text(_text(experiment_name="me"))
+    whole, outline = read_config(path), _outline(path)
+    assert outline.model == whole.pipeline.model
+    for name in ("method_name", "output_dir", "experiment_name", "timestamp", "relative_model_dir"):
+        assert getattr(outline, name) == getattr(whole, name)
+    manager = whole.pipeline.datamanager
+    assert manager.data is None and outline.data == manager.dataparser.data
+    path.write_text(_text(pipeline__datamanager__data=Path("there")))
+    assert _outline(path).data == Path("there")
 
 
 @pytest.mark.parametrize("name", ["relative_model_dir", "timestamp", "experiment_name"])
@@ -182,10 +224,11 @@ PLACES = {
 def test_files_of_anything_else_are_refused_in_a_line(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yml").write_text(WHOLE[name])
-    begin = time.monotonic()
-    with pytest.raises(UserError) as error:
-        read_config(tmp_path / "config.yml")
-    assert "config.yml" in str(error.value) and time.monotonic() - begin < 5
+    for read in (read_config, _outline):
+        begin = time.monotonic()
+        with pytest.raises(UserError) as error:
+            read(tmp_path / "config.yml")
+        assert "config.yml" in str(error.value) and time.monotonic() - begin < 5
     assert os.listdir(tmp_path) == ["config.yml"]
 
 
@@ -194,7 +237,7 @@ def test_files_of_anything_else_are_refused_in_a_line(name, tmp_path, monkeypatc
 def test_a_value_of_anything_else_is_refused_wherever_it_stands(name, place, tmp_path, monkeypatch):
     """Within a configuration that is sound otherwise; the message names the field."""
     monkeypatch.chdir(tmp_path)
-    lines = yaml.dump(our_methods()["instant-avatar-cpu"], Dumper=_NoAliases).splitlines()
+    lines = yaml.dump(_method("instant-avatar-cpu"), Dumper=_NoAliases).splitlines()
     start = PLACES[place].partition(":")[0] + ":"
     found = next(number for number, line in enumerate(lines) if line.strip().startswith(start))
     indent = len(lines[found]) - len(lines[found].lstrip())
@@ -262,7 +305,7 @@ def test_a_folder_or_a_pipe_in_place_of_the_file_is_told(tmp_path):
     ],
 )
 def test_sizes_that_would_take_all_memory_are_refused_by_name(method, field, value):
-    text = yaml.dump(_with(copy.deepcopy(our_methods()[method]), field, value), Dumper=_NoAliases)
+    text = yaml.dump(_with(_method(method), field, value), Dumper=_NoAliases)
     with pytest.raises(UserError, match=rf"{field} .line \d+.*instead of (a number from|at most 7 values)"):
         parse_config(text)
 
@@ -287,7 +330,7 @@ def test_what_is_trained_again_stays_on_this_computer_and_where_the_command_line
     """`ns-train --load-config` on a file that somebody sent."""
     from nerfstudio.scripts import train
 
-    viewer = copy.deepcopy(our_methods()["instant-avatar-cpu"].viewer)
+    viewer = _method("instant-avatar-cpu").viewer
     viewer.websocket_host, viewer.make_share_url = "0.0.0.0", True
     sent = tmp_path / "sent.yml"
     sent.write_text(
@@ -303,7 +346,7 @@ def test_what_is_trained_again_stays_on_this_computer_and_where_the_command_line
     )
     begun = []
     monkeypatch.setattr(train, "launch", lambda **options: begun.append(options["config"]))
-    typed = copy.deepcopy(our_methods()["instant-avatar-cpu"])
+    typed = _method("instant-avatar-cpu")
     typed.load_config, typed.output_dir, typed.data = sent, tmp_path / "mine", tmp_path / "data"
     typed.load_dir = tmp_path / "models"
     train.main(typed)

@@ -71,7 +71,7 @@ def test_the_viewer_opens(run, request, tmp_path):
 
 def test_held_out_pictures_are_asked_for_in_vain_and_it_is_said(orphan):
     _, pipeline, _, _ = eval_setup(orphan / "config.yml", test_mode="test")
-    with pytest.raises(UserError, match="no checkpoint.*put them back"):
+    with pytest.raises(UserError, match="checkpoints hold no held-out pictures.*Move them back"):
         pipeline.get_average_eval_image_metrics()
 
 

@@ -21,8 +21,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 from nerfstudio.scripts.train import train_loop
-from nerfstudio_avatars.nerfstudio_glue.config_file import read_config
-train_loop(0, 1, read_config(Path(sys.argv[1])))
+from nerfstudio_avatars.avatars.run import our_methods
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config
+train_loop(0, 1, read_trainer_config(Path(sys.argv[1]), our_methods()))
 """
 
 

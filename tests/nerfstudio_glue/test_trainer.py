@@ -93,7 +93,7 @@ time.sleep(60)
     try:
         assert other.stdout.readline() == "held\n"
         for begin in (config.save_config, lambda: AvatarTrainer(config)):
-            with pytest.raises(UserError, match=f"another training is at work in this folder .process {other.pid}"):
+            with pytest.raises(UserError, match=f"another training is running in this folder .process {other.pid}"):
                 begin()
         assert not (config.get_base_dir() / "config.yml").exists()
     finally:

@@ -96,6 +96,6 @@ def test_on_the_network_any_name_is_its_own_but_no_other_page_is():
 )
 def test_names_typed_in_the_render_panel_stay_in_their_folder(name, tmp_path):
     folder = FolderOfPlainNames(tmp_path) / "camera_paths"
-    with pytest.raises(UserError, match="no plain name"):
+    with pytest.raises(UserError, match="not a plain file name"):
         folder / name
     assert (folder / "walk.json") == tmp_path / "camera_paths" / "walk.json"

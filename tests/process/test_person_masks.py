@@ -11,7 +11,7 @@ from PIL import Image
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.process import person_masks
 from nerfstudio_avatars.process.person_masks import SIDE, PersonSegmenter, write_person_masks
-from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_pictures
+from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_picture_clips
 
 HEADS = Path(__file__).parents[3] / "shared" / "data" / "heads"
 
@@ -53,7 +53,7 @@ def test_masks_have_the_names_of_their_pictures(tmp_path, monkeypatch):
     for name in ("b.png", "a9.jpg", "a10.jpg"):
         Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(tmp_path / "anna" / name)
     assert write_person_masks(tmp_path) == 3
-    assert all(clip.mask == tmp_path / "masks" / f"{clip.name}.png" for clip in find_pictures(tmp_path))
+    assert all(clip.mask == tmp_path / "masks" / f"{clip.name}.png" for clip in find_picture_clips(tmp_path))
 
 
 def test_masks_that_are_there_are_kept(clips, monkeypatch):

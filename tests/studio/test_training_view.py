@@ -13,7 +13,8 @@ from viser._messages import ViewerCameraMessage
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from nerfstudio_avatars.nerfstudio_glue.config_file import read_config
+from nerfstudio_avatars.avatars.run import our_methods
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config
 from nerfstudio_avatars.studio import schedule
 from nerfstudio_avatars.studio.viewer import StudioViewer
 
@@ -25,7 +26,7 @@ def trainer(person_config, tmp_path, monkeypatch):
     """Of a small person, before its first step. Each step is shown."""
     monkeypatch.setattr(schedule, "TRAINING_SECONDS", (0.0, 0.1))
     monkeypatch.setattr(schedule, "TRAINING_SHARE", 1e9)
-    config = deepcopy(read_config(person_config))
+    config = deepcopy(read_trainer_config(person_config, our_methods()))
     config.output_dir, config.vis, config.max_num_iterations = tmp_path, "viewer", 12
     config.viewer.websocket_port, config.viewer.quit_on_train_completion = 7451, True
     trainer = config.setup()

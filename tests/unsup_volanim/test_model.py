@@ -248,20 +248,20 @@ def test_bundles_of_rays_are_refused_with_a_reason(model):
 
 
 def test_the_camera_its_time_or_the_clicked_one_say_what_drives(model, camera):
-    assert model._asked_for(camera) == (1, 3)
+    assert model.resolver.frame_for(camera) == (1, 3)
     camera.metadata = {}
     camera.times = torch.tensor([[0.4]])
-    assert model._asked_for(camera) == (0, 6)
+    assert model.resolver.frame_for(camera) == (0, 6)
     camera.times, camera.metadata = None, {"cam_idx": 20}
-    assert list(model._asked_for(camera)) == model.clips.train_rows()[20].tolist()
+    assert list(model.resolver.frame_for(camera)) == model.clips.train_rows()[20].tolist()
     camera.metadata = None
-    assert model._asked_for(camera) == (0, 0)
+    assert model.resolver.frame_for(camera) == (0, 0)
 
 
 def test_the_viewers_controls_come_before_the_camera(model, camera):
     set_to(model.controls.clip, model.controls.clip.options[3])
     camera.times = torch.tensor([[1.0]])
-    assert model._asked_for(camera) == (2, 15)
+    assert model.resolver.frame_for(camera) == (2, 15)
     as_driven = model.get_outputs_for_camera(camera)["rgb"]
     set_to(model.controls.identity, model.controls.identity.options[2])
     set_to(model.controls.yaw, 0.0)
@@ -336,7 +336,7 @@ def test_a_part_is_hidden_by_its_control_whether_or_not_there_are_several(articu
 def test_poses_and_cubes_are_kept_until_the_network_changes(model, monkeypatch):
     first, cube = model.driving_pose(0, 0), model.cube_of_identity(0)
     assert model.driving_pose(0, 0) is first and model.cube_of_identity(0) is cube
-    monkeypatch.setattr("nerfstudio_avatars.unsup_volanim.model.REMEMBERED_POSES", 2)
+    monkeypatch.setattr(model._poses, "size", 2)
     for frame in (1, 2):
         model.driving_pose(0, frame)
     assert list(model._poses) == [(0, 1), (0, 2)]
@@ -351,7 +351,7 @@ def test_without_any_loss_that_compares_pictures_there_is_no_training(pipeline):
 
 
 def test_only_some_strangers_are_kept(model, monkeypatch):
-    monkeypatch.setattr("nerfstudio_avatars.unsup_volanim.model.REMEMBERED_CUBES", 1)
+    monkeypatch.setattr(model._inverted, "size", 1)
     strangers = model.clips.table.of_split("test")
     assert len(strangers) > 1
     for clip in strangers:

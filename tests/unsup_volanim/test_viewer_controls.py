@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from nerfstudio_avatars.unsup_volanim.viewer_controls import AS_DRIVEN, BY_CAMERA, LISTED, RANDOM, AnimationControls
+from nerfstudio_avatars.unsup_volanim.viewer_controls import (
+    AS_DRIVEN,
+    BY_CAMERA,
+    LISTED,
+    RANDOM_IDENTITIES,
+    AnimationControls,
+)
 
 
 @pytest.fixture
@@ -33,10 +39,10 @@ def test_names_become_numbers_and_degrees_radians(controls):
 
 def test_people_who_do_not_exist_have_numbers(controls):
     assert controls.random_number() is None
-    set_to(controls.identity, RANDOM[2])
+    set_to(controls.identity, RANDOM_IDENTITIES[2])
     assert controls.random_number() == 3 and controls.identity_number() is None
-    named_so = AnimationControls([RANDOM[0]], [], parts=1)
-    set_to(named_so.identity, RANDOM[0])
+    named_so = AnimationControls([RANDOM_IDENTITIES[0]], [], parts=1)
+    set_to(named_so.identity, RANDOM_IDENTITIES[0])
     assert named_so.random_number() is None and named_so.identity_number() == 0
 
 
@@ -53,7 +59,7 @@ def test_one_part_cannot_be_hidden():
 def test_of_very_many_names_the_first_are_listed():
     names = [f"id{number}" for number in range(LISTED + 100)]
     many = AnimationControls(names, names, parts=1)
-    assert many.identity.options == [AS_DRIVEN, *names[:LISTED], *RANDOM]
+    assert many.identity.options == [AS_DRIVEN, *names[:LISTED], *RANDOM_IDENTITIES]
     assert many.clip.options == [BY_CAMERA, *names[:LISTED]]
 
 

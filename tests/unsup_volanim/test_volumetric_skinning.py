@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, blend, identity_poses
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, blend_parts, identity_poses
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_detached_poses_stop_the_gradient():
 
 def test_weights_are_a_partition_of_unity():
     hypotheses, logits = torch.randn(2, 4, 9, 3), 5 * torch.randn(2, 4, 9)
-    _, weights = blend(hypotheses, logits)
+    _, weights = blend_parts(hypotheses, logits)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(2, 9))
     assert (weights.argmax(1) == logits.argmax(1)).all()
@@ -75,19 +75,19 @@ def test_weights_are_a_partition_of_unity():
 def test_equal_poses_blend_to_the_same_pose_whatever_the_logits(poses, points):
     alike = PartPoses(poses.rotation[:, :1].expand(-1, 3, -1, -1), poses.translation[:, :1].expand(-1, 3, -1))
     hypotheses = alike.canonical(points)
-    x_canonical, _ = blend(hypotheses, torch.randn(2, 3, 7, dtype=torch.float64))
+    x_canonical, _ = blend_parts(hypotheses, torch.randn(2, 3, 7, dtype=torch.float64))
     torch.testing.assert_close(x_canonical, hypotheses[:, 0])
 
 
 def test_a_confident_part_decides_alone(poses, points):
     hypotheses, logits = poses.canonical(points), torch.zeros(2, 3, 7, dtype=torch.float64)
     logits[:, 2] = 50
-    torch.testing.assert_close(blend(hypotheses, logits)[0], hypotheses[:, 2])
+    torch.testing.assert_close(blend_parts(hypotheses, logits)[0], hypotheses[:, 2])
 
 
 def test_equal_logits_average(poses, points):
     hypotheses = poses.canonical(points)
-    x_canonical, _ = blend(hypotheses, torch.full((2, 3, 7), 4.0, dtype=torch.float64))
+    x_canonical, _ = blend_parts(hypotheses, torch.full((2, 3, 7), 4.0, dtype=torch.float64))
     torch.testing.assert_close(x_canonical, hypotheses.mean(1))
 
 
@@ -98,7 +98,7 @@ def test_shifts_blend_as_exact_linear_blend_skinning():
     x_canonical = torch.randn(1, 6, 3)
     x_posed = x_canonical + (weights[:, None] * shifts[0]).sum(0)
     poses = PartPoses(torch.eye(3).expand(1, 3, 3, 3), shifts)
-    back, _ = blend(poses.canonical(x_posed), weights.log()[None, :, None].expand(1, 3, 6))
+    back, _ = blend_parts(poses.canonical(x_posed), weights.log()[None, :, None].expand(1, 3, 6))
     torch.testing.assert_close(back, x_canonical, atol=1e-6, rtol=1e-5)
 
 
@@ -107,6 +107,6 @@ def test_blending_is_differentiable_in_everything(poses, points):
     inputs = [value.clone().requires_grad_() for value in inputs]
 
     def blended(rotation, translation, x_posed, logits):
-        return blend(PartPoses(rotation, translation).canonical(x_posed), logits)[0]
+        return blend_parts(PartPoses(rotation, translation).canonical(x_posed), logits)[0]
 
     assert torch.autograd.gradcheck(blended, inputs)

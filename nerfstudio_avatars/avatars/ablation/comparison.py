@@ -13,9 +13,6 @@ from nerfstudio_avatars.avatars.ablation.variants import FIXED_POSES, FULL, VARI
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder, write_json, write_text
 
-WARM_UP_STEPS = 64
-"""Enough to reach every kernel once, so that no variant's time includes compiling them."""
-
 
 @dataclass
 class Comparison:
@@ -128,7 +125,7 @@ class Comparison:
         return results
 
     def _warm_up(self, setting: Setting) -> None:
-        from nerfstudio_avatars.avatars.nerfstudio_commands import train
+        from nerfstudio_avatars.avatars.nerfstudio_commands import WARM_UP_STEPS, train
 
         folder = self.output / "warm-up"
         steps = min(WARM_UP_STEPS, setting.steps)

@@ -14,7 +14,7 @@ from nerfstudio_avatars.avatars.protocols import Poses
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import write_text
 
-SHOWN: tuple[Poses, ...] = ("neighbours", "given")
+_SHOWN: tuple[Poses, ...] = ("neighbours", "given")
 """Held-out poses in order of preference: as shown by ns-eval, without using test pixels."""
 
 
@@ -114,7 +114,7 @@ def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
     from nerfstudio_avatars.avatars.run import load_run
 
     run = load_run(trained.config, need_data=True)
-    follow(Protocol("ours", "ablation", ("white", "black"), SHOWN), run.model)
+    follow(Protocol("ours", "ablation", ("white", "black"), _SHOWN), run.model)
     began = (trained.config.parent / "dataparser_transforms.json").stat().st_mtime
     curve = learning_curve(run, began, setting.curve_pictures)
     measured = measure(run, most=setting.pictures)
@@ -130,5 +130,5 @@ def _figures(trained: TrainedRun, setting: Setting) -> dict[str, Any]:
 
 def shown_figures(means: dict[str, float], names: tuple[str, ...] = ("psnr", "ssim")) -> dict[str, float]:
     """The means of a group on white, in the poses that ns-eval shows."""
-    poses = next((poses for poses in SHOWN if f"{poses}_{names[0]}_white" in means), SHOWN[-1])
+    poses = next((poses for poses in _SHOWN if f"{poses}_{names[0]}_white" in means), _SHOWN[-1])
     return {name: means[f"{poses}_{name}_white"] for name in names if f"{poses}_{name}_white" in means}

@@ -13,9 +13,9 @@ from nerfstudio_avatars.avatars.ablation.learning_curve import CurvePoint, secon
 from nerfstudio_avatars.avatars.ablation.variants import FULL, Variant
 from nerfstudio_avatars.avatars.markdown import markdown_table
 
-CONFIDENCE = 0.975
+_CONFIDENCE = 0.975
 """One-tailed probability of the interval within which differences count as noise."""
-NOISE_MARK = "~"
+_NOISE_MARK = "~"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Column:
     form: str
 
 
-def columns_of(results: Sequence[dict[str, Any]], target: float) -> dict[str, Column]:
+def _columns_of(results: Sequence[dict[str, Any]], target: float) -> dict[str, Column]:
     """Title and number format of every quantity, by its key in `quantities`."""
     groups = list(dict.fromkeys(group for result in results for group in result["groups"]))
     columns = {}
@@ -79,7 +79,7 @@ def noise(by_variant: Sequence[Sequence[float]], first: int, second: int) -> flo
 
     means = [sum(values) / len(values) if values else 0.0 for values in by_variant]
     squares = sum((v - mean) ** 2 for values, mean in zip(by_variant, means, strict=True) for v in values)
-    return float(t.ppf(CONFIDENCE, freedom)) * math.sqrt(squares / freedom * (1 / first + 1 / second))
+    return float(t.ppf(_CONFIDENCE, freedom)) * math.sqrt(squares / freedom * (1 / first + 1 / second))
 
 
 def ablation_table(results: Sequence[dict[str, Any]], variants: Sequence[Variant], target: float, setting: str) -> str:
@@ -91,7 +91,7 @@ def ablation_table(results: Sequence[dict[str, Any]], variants: Sequence[Variant
         target: PSNR of the column of times, decibels.
         setting: one sentence about data, method and length.
     """
-    columns = columns_of(results, target)
+    columns = _columns_of(results, target)
     values: dict[str, dict[str, list[float]]] = {key: defaultdict(list) for key in columns}
     seeds: dict[str, int] = defaultdict(int)
     for result in results:
@@ -106,7 +106,7 @@ def ablation_table(results: Sequence[dict[str, Any]], variants: Sequence[Variant
         for variant in done
     ]
     repeated = any(count > 1 for count in seeds.values())
-    marked = f"`{NOISE_MARK}`: below the noise between seeds (95 %, spread pooled over variants)."
+    marked = f"`{_NOISE_MARK}`: below the noise between seeds (95 %, spread pooled over variants)."
     single = "With one seed per variant, it is unknown which differences are noise."
     held_out = "Held-out pictures on white, whole picture, in poses fitted without test pixels."
     times = "Times to a PSNR: interpolated between checkpoints, for some held-out pictures; `-`: never by some seeds."
@@ -125,5 +125,5 @@ def _cell(values: dict[str, list[float]], variant: str, seeds: int, form: str) -
         return f"{mean:{form}}"
     difference = mean - sum(full) / len(full)
     limit = noise(list(values.values()), len(mine), len(full))
-    mark = NOISE_MARK if limit is not None and abs(difference) < limit else ""
+    mark = _NOISE_MARK if limit is not None and abs(difference) < limit else ""
     return f"{mean:{form}} ({difference:+{form}}{mark})"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MODEL = "--pipeline.model."
-AVATAR = "--pipeline.model.avatar."
+_AVATAR = "--pipeline.model.avatar."
 FIXED_POSES = (f"{MODEL}refine-poses", "False")
-BROYDEN = (f"{AVATAR}articulation", "broyden")
-NEVER = str(10**9)
+_BROYDEN = (f"{_AVATAR}articulation", "broyden")
+_NEVER = str(10**9)
 """A step number that no training reaches."""
 
 FULL = "full"
@@ -33,9 +33,9 @@ VARIANTS = (
     Variant(
         "no-space-skipping",
         "training samples the whole band around the template (so nothing is empty for the regulariser)",
-        (f"{MODEL}occupancy-warmup", NEVER),
+        (f"{MODEL}occupancy-warmup", _NEVER),
     ),
-    Variant("paper-grid", "the paper's one grid for all frames", (f"{AVATAR}empty-space", "union")),
+    Variant("paper-grid", "the paper's one grid for all frames", (f"{_AVATAR}empty-space", "union")),
     Variant("no-regulariser", "no penalty on density in empty cells", (f"{MODEL}regulariser-weight", "0")),
     Variant(
         "no-hard-terms",
@@ -44,19 +44,19 @@ VARIANTS = (
     ),
     Variant("poses-fixed", "poses are not refined in training", FIXED_POSES),
     Variant("poses-refined", "poses are refined in training", (f"{MODEL}refine-poses", "True")),
-    Variant("broyden-13", "the paper's search from 13 bones, in its own weight volume", BROYDEN),
+    Variant("broyden-13", "the paper's search from 13 bones, in its own weight volume", _BROYDEN),
     Variant(
         "broyden-9",
         "the same search from Fast-SNARF's 9 bones",
-        (*BROYDEN, f"{AVATAR}broyden-bones", *"0 1 2 4 5 16 17 18 19".split()),
+        (*_BROYDEN, f"{_AVATAR}broyden-bones", *"0 1 2 4 5 16 17 18 19".split()),
     ),
     Variant(
         "broyden-13-64",
         "the same search from 13 bones, weight volume of 64x64x16 nodes instead of 128x128x32",
-        (*BROYDEN, f"{AVATAR}paper-resolution", "16", "64", "64"),
+        (*_BROYDEN, f"{_AVATAR}paper-resolution", "16", "64", "64"),
     ),
-    Variant("cells-15mm", "skinning cells of 15 mm", (f"{AVATAR}cell-size", "0.015")),
-    Variant("cells-20mm", "skinning cells of 20 mm", (f"{AVATAR}cell-size", "0.02"), already=("instant-avatar",)),
-    Variant("cells-30mm", "skinning cells of 30 mm", (f"{AVATAR}cell-size", "0.03"), already=("instant-avatar-cpu",)),
-    Variant("cells-60mm", "skinning cells of 60 mm", (f"{AVATAR}cell-size", "0.06")),
+    Variant("cells-15mm", "skinning cells of 15 mm", (f"{_AVATAR}cell-size", "0.015")),
+    Variant("cells-20mm", "skinning cells of 20 mm", (f"{_AVATAR}cell-size", "0.02"), already=("instant-avatar",)),
+    Variant("cells-30mm", "skinning cells of 30 mm", (f"{_AVATAR}cell-size", "0.03"), already=("instant-avatar-cpu",)),
+    Variant("cells-60mm", "skinning cells of 60 mm", (f"{_AVATAR}cell-size", "0.06")),
 )

@@ -12,7 +12,7 @@ from nerfstudio_avatars.avatars.protocols import Protocol
 if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.run import LoadedRun
 
-TRAINED_POSES = "corrections are dropped here, so the avatar may fit them better than the given poses"
+_TRAINED_POSES = "corrections are dropped here, so the avatar may fit them better than the given poses"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def differences(facts: RunFacts, protocol: Protocol) -> list[str]:
     if not facts.body.startswith("smpl"):
         found.append(f"body: {facts.body}; the paper's is SMPL")
     if protocol.stored_poses and facts.poses_corrected:
-        found.append(f"poses: refined in training, together with the avatar; {TRAINED_POSES}")
+        found.append(f"poses: refined in training, together with the avatar; {_TRAINED_POSES}")
     if facts.method != "instant-avatar-paper":
         found.append(
             f"method: {facts.method} with this package's settings, {facts.steps} steps; not the published code"

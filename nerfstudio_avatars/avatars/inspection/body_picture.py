@@ -22,7 +22,7 @@ DISTANCE = 60.0
 """Distance from camera to body in metres, so large that parallel lines stay parallel."""
 VIEWS = {"front": 0.0, "side": 90.0}
 """Azimuths in degrees: from +y, which an upright person faces at the start, and from their left."""
-LEFT, RIGHT, MIDDLE = (0.93, 0.55, 0.25), (0.30, 0.52, 0.86), (0.74, 0.74, 0.72)
+_LEFT, _RIGHT, _MIDDLE = (0.93, 0.55, 0.25), (0.30, 0.52, 0.86), (0.74, 0.74, 0.72)
 LIGHT = np.array([-0.35, -0.55, -0.76])
 """Direction to the lamp, in camera axes (x right, y down, z forward)."""
 LINE = 0.55
@@ -52,8 +52,8 @@ def motion_rows(title: str, motion: BodySequence, body: BodyModel) -> list[Sheet
 
 
 def _colours(body: BodyModel) -> Float[np.ndarray, "vertices 3"]:
-    sides = {"left": LEFT, "right": RIGHT}
-    of_joint = np.array([sides.get(name.split("_")[0], MIDDLE) for name in body.joint_names])
+    sides = {"left": _LEFT, "right": _RIGHT}
+    of_joint = np.array([sides.get(name.split("_")[0], _MIDDLE) for name in body.joint_names])
     return body.weights.double().numpy() @ of_joint
 
 

@@ -10,19 +10,19 @@ from nerfstudio_avatars.media.contact_sheet import SheetRow, spread
 from nerfstudio_avatars.media.picture_files import Picture, listed_pictures, read_picture
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
-from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_clips, find_pictures
+from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_clips, find_picture_clips
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ted_talk, voxceleb_person
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
+from nerfstudio_avatars.unsup_volanim.data.dataparsers import TED_TABLES
 
-MOST_DRAWN = 8
-MOST_OPENED = 64
+_MOST_DRAWN = 8
+_MOST_OPENED = 64
 """Single pictures that are opened, evenly spread."""
-THUMBNAIL = 32
+_THUMBNAIL = 32
 """Side that frames are shrunk to when they are only tried, pixels."""
 MOST_NAMED = 20
 """Clips that are left out and named."""
-TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
 
 
 def read_clips(path: Path) -> Report:
@@ -66,10 +66,10 @@ def read_pictures(path: Path) -> Report:
         DataError: none can be opened.
     """
     try:
-        found = find_pictures(path)
+        found = find_picture_clips(path)
     except DataError as error:
         raise Unfamiliar(f"{_place(error, path)}{error.found}; expected {error.expected}") from error
-    opened = [found[number] for number in sorted(set(spread(len(found), MOST_OPENED)))]
+    opened = [found[number] for number in sorted(set(spread(len(found), _MOST_OPENED)))]
     left_out: list[DataError] = []
     whole = [clip for clip in opened if _decodes(clip, left_out)]
     if not whole:
@@ -90,7 +90,7 @@ def read_video(path: Path) -> Report:
     Raises:
         DataError: the file cannot be read.
     """
-    facts, first = probe_video(path), frame_of(path, 0)
+    facts, first = probe_video(path), _frame_of(path, 0)
     height, width = first.rgb.shape[:2]
     told = (
         Fact("frames", facts.frames),
@@ -103,7 +103,7 @@ def read_video(path: Path) -> Report:
 
     def draw() -> list[SheetRow]:
         numbers = sorted(set(spread(facts.frames)))
-        return [SheetRow(path.name, [frame_of(path, n).rgb for n in numbers], [f"frame {n}" for n in numbers])]
+        return [SheetRow(path.name, [_frame_of(path, n).rgb for n in numbers], [f"frame {n}" for n in numbers])]
 
     return Report(path, "clip", told, notes, draw)
 
@@ -123,7 +123,7 @@ def read_picture_file(path: Path) -> Report:
     return Report(path, "picture", facts, (), lambda: [SheetRow(path.name, [picture.rgb], [""])])
 
 
-def frame_of(path: Path, number: int) -> Picture:
+def _frame_of(path: Path, number: int) -> Picture:
     """A frame of a video or of a folder of frames, or a picture."""
     if path.is_dir():
         return read_picture(listed_pictures(path)[number])
@@ -134,7 +134,7 @@ def frame_of(path: Path, number: int) -> Picture:
 
 def _shared(found: list[FoundClip], shown: FoundClip) -> list[Fact]:
     frames = [clip.frames for clip in found]
-    first = frame_of(shown.path, 0)
+    first = _frame_of(shown.path, 0)
     height, width = first.rgb.shape[:2]
     masked = sum(clip.mask is not None for clip in found)
     splits = sorted({clip.split for clip in found if clip.split})
@@ -157,15 +157,15 @@ def _shared(found: list[FoundClip], shown: FoundClip) -> list[Fact]:
 
 
 def _row(path: Path, found: list[FoundClip]) -> SheetRow:
-    chosen = [found[number] for number in sorted(set(spread(len(found), MOST_DRAWN)))]
-    return SheetRow(path.name, [frame_of(clip.path, 0).rgb for clip in chosen], [clip.name[-34:] for clip in chosen])
+    chosen = [found[number] for number in sorted(set(spread(len(found), _MOST_DRAWN)))]
+    return SheetRow(path.name, [_frame_of(clip.path, 0).rgb for clip in chosen], [clip.name[-34:] for clip in chosen])
 
 
 def _decodes(clip: FoundClip, left_out: list[DataError]) -> bool:
     """Decodes the first, the middle and the last frame and their masks; the rest is known from the file's index."""
     mask = None if clip.mask is None else str(clip.mask)
     table = ClipTable([Clip(clip.name, str(clip.path), clip.frames, mask=mask)])
-    reader = ClipReader(table, THUMBNAIL, cache_gb=0, quiet=True)
+    reader = ClipReader(table, _THUMBNAIL, cache_gb=0, quiet=True)
     try:
         for number in sorted({0, clip.frames // 2, clip.frames - 1}):
             reader.read(0, number)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FASTEST = 3
 """Number of joints to name."""
-FLIP = 90.0
+_FLIP = 90.0
 """Angle in degrees that no joint turns by between two frames of a sound recording."""
 LEAP = 20.0
 """Speed in metres per second that nobody reaches."""
@@ -92,7 +92,7 @@ def _fastest(turns: Float[Tensor, "steps 24"]) -> dict[str, float]:
 def _oddities(
     sequence: BodySequence, speed: Float[Tensor, " steps"], turns: Float[Tensor, "steps 24"]
 ) -> Iterator[str]:
-    flips = (turns / sequence.fps > FLIP).nonzero().tolist()
+    flips = (turns / sequence.fps > _FLIP).nonzero().tolist()
     if flips:
         frame, joint = flips[0]
         angle = turns[frame, joint].item() / sequence.fps

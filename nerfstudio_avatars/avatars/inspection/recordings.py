@@ -10,11 +10,10 @@ import numpy as np
 
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
-from nerfstudio_avatars.instant_avatar.data import preprocessed, surreal
+from nerfstudio_avatars.instant_avatar.data import surreal
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import (
     PeopleSnapshotDataParserConfig,
-    is_subject,
+    layout_of,
     read_scene,
 )
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
@@ -25,7 +24,7 @@ from nerfstudio_avatars.media.folder_layouts import name_layout
 
 LOOKED_AT = 4
 """Pictures of each subject that are decoded, and clips of SURREAL whose pictures are."""
-MOST_CLIPS = 30
+_MOST_CLIPS = 30
 """Maximum number of SURREAL clips to read."""
 
 
@@ -36,7 +35,7 @@ def read_people_snapshot(path: Path) -> Report:
         Unfamiliar: the folder has none.
         DataError: none of them can be used.
     """
-    folders = [path] if is_subject(path) else sorted(inside for inside in path.iterdir() if is_subject(inside))
+    folders = [path] if layout_of(path) else sorted(inside for inside in path.iterdir() if layout_of(inside))
     if not folders:
         layout = name_layout(path)
         if layout is not None and "dataparser" not in layout[1]:
@@ -69,9 +68,7 @@ def _recording(folder: Path) -> Recording:
 
 
 def _layout(folder: Path) -> str:
-    if raw.is_raw(folder):
-        return "PeopleSnapshot's"
-    return "InstantAvatar's" if preprocessed.is_preprocessed(folder) else "NeuMan's"
+    return f"{layout_of(folder)}'s"
 
 
 def _told(recording: Recording) -> dict[str, Any]:
@@ -91,7 +88,7 @@ def read_surreal(path: Path) -> Report:
     infos = sorted(path.rglob(f"*{INFO}"))
     if not infos:
         raise Unfamiliar(f"no *{INFO}, at any depth")
-    clips = [read_clip(info) for info in infos[:MOST_CLIPS]]
+    clips = [read_clip(info) for info in infos[:_MOST_CLIPS]]
     recordings = [_surreal_recording(clip) for clip in clips[:LOOKED_AT]]
     persons: list[SurrealClip] = []
     for clip in clips:
@@ -105,8 +102,8 @@ def read_surreal(path: Path) -> Report:
     notes = [f"{recording.subject}: {note}" for recording in recordings for note in recording.notes]
     if len(infos) > LOOKED_AT:
         notes.append(f"pictures and masks of the first {LOOKED_AT} clips were compared with the poses")
-    if len(infos) > MOST_CLIPS:
-        notes.append(f"{len(infos) - MOST_CLIPS} more clips, which were not read")
+    if len(infos) > _MOST_CLIPS:
+        notes.append(f"{len(infos) - _MOST_CLIPS} more clips, which were not read")
     return Report(path, "data", tuple(facts), tuple(notes), lambda: [_surreal_row(clip) for clip in clips[:4]])
 
 

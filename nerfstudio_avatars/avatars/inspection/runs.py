@@ -6,11 +6,12 @@ from datetime import datetime
 from pathlib import Path
 
 from nerfstudio_avatars.avatars.inspection.report import Fact, Report, Unfamiliar
+from nerfstudio_avatars.avatars.run import our_methods
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import check_archive, checkpoints_in, step_of
-from nerfstudio_avatars.nerfstudio_glue.config_file import read_config
+from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config
 
-CONFIG = "config.yml"
+_CONFIG = "config.yml"
 SUFFIXES = frozenset({".yml", ".yaml"})
 
 
@@ -24,11 +25,11 @@ def read_run(path: Path) -> Report:
         Unfamiliar: the file is not a nerfstudio configuration.
         DataError: none of its checkpoints can be read.
     """
-    config_path = path / CONFIG if path.is_dir() else path
+    config_path = path / _CONFIG if path.is_dir() else path
     if not config_path.is_file():
-        raise Unfamiliar(f"no {CONFIG} in it")
+        raise Unfamiliar(f"no {_CONFIG} in it")
     try:
-        config = read_config(config_path)
+        config = read_trainer_config(config_path, our_methods())
     except UserError as error:
         raise DataError(
             config_path, str(error), "the run of one of this package's methods", "train it again"
@@ -65,7 +66,7 @@ def read_run(path: Path) -> Report:
 
 def run_below(folder: Path) -> Path | None:
     """A run's configuration some folders further down, for whoever named the folder of all runs."""
-    return next((run for depth in ("*", "*/*", "*/*/*") for run in folder.glob(f"{depth}/{CONFIG}")), None)
+    return next((run for depth in ("*", "*/*", "*/*/*") for run in folder.glob(f"{depth}/{_CONFIG}")), None)
 
 
 def _last_whole(checkpoints: list[Path]) -> tuple[Path, list[str]]:

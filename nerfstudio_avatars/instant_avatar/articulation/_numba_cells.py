@@ -30,7 +30,7 @@ class MappedCells(PosedCells):
     """Factors of 1, u, v, w, uv, uw, vw, uvw, for x, y, z."""
 
 
-class Search(NamedTuple):
+class CellSearch(NamedTuple):
     """The arrays of one pose that roots are searched in."""
 
     origin: np.ndarray
@@ -50,7 +50,7 @@ class Search(NamedTuple):
     tolerance: float
 
     @classmethod
-    def of(cls, posed: PosedCells, volume: SkinningVolume) -> Search:
+    def of(cls, posed: PosedCells, volume: SkinningVolume) -> CellSearch:
         """Builds the search from posed cells, whichever twin binned them."""
         if isinstance(posed, MappedCells):
             maps = posed.bounds, posed.guess, posed.polynomial

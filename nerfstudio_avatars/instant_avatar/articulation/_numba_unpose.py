@@ -7,7 +7,7 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from nerfstudio_avatars.instant_avatar.articulation._numba_cells import Search, bin_at, roots_in_bin
+from nerfstudio_avatars.instant_avatar.articulation._numba_cells import CellSearch, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
@@ -34,7 +34,13 @@ def unpose(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) -> Roots:
     out_cell, out_local = np.empty((n, _MOST_ROOTS), np.int32), np.empty((n, _MOST_ROOTS, 3), f32)
     unused = np.empty((n, _MOST_ROOTS), f32)
     _unpose(
-        x_posed.detach().contiguous().numpy(), Search.of(posed, volume), _ANYWHERE, count, out_cell, out_local, unused
+        x_posed.detach().contiguous().numpy(),
+        CellSearch.of(posed, volume),
+        _ANYWHERE,
+        count,
+        out_cell,
+        out_local,
+        unused,
     )
     point = np.repeat(np.arange(n), count)
     rank = np.arange(len(point)) - np.repeat(count.cumsum() - count, count)

@@ -11,33 +11,20 @@ from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCell
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, Program, Sizes, owners, run_together
 
 
-def bin_cells(
-    nodes: Float[Tensor, "nodes 3"],
+def bin_all(
+    nodes: Float[Tensor, "poses nodes 3"],
     cells: Int[Tensor, "cells 8"],
-    occupied: Bool[Tensor, "cells"],
-    bin_size: float = 0.025,
-) -> PosedCells:
-    """Sorts the occupied cells of a pose into cubic bins.
+    occupied: Bool[Tensor, " cells"],
+    bin_size: float,
+    budget: Budget | None = None,
+) -> list[PosedCells]:
+    """Sorts the occupied cells of each pose into cubic bins (specification: `_binning_torch`; numba twin on the CPU).
 
     Args:
         nodes: posed nodes, in metres.
         cells: corners of all cells of the volume.
         occupied: the cells to sort, which have something in them. At least one.
         bin_size: edge length of a bin, in metres.
-    """
-    return bin_all(nodes[None], cells, occupied, bin_size)[0]
-
-
-def bin_all(
-    nodes: Float[Tensor, "poses nodes 3"],
-    cells: Int[Tensor, "cells 8"],
-    occupied: Bool[Tensor, "cells"],
-    bin_size: float,
-    budget: Budget | None = None,
-) -> list[PosedCells]:
-    """`bin_cells` of several poses, side by side (specification: `_binning_torch`; numba twin on the CPU).
-
-    Args:
         budget: sizes of the bins, to avoid waiting for the GPU.
     """
     nodes = nodes.detach()

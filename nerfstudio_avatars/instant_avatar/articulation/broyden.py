@@ -39,7 +39,7 @@ class TransformGrid:
         table = F.pad(blended, (0, 0, 1, 1, 1, 1, 1, 1)).reshape(-1, 12)
         return cls(table, (width, height, depth), volume.origin, volume.spacing, joint_transforms)
 
-    def contains(self, x_canonical: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+    def contains(self, x_canonical: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether points lie inside the volume."""
         node = (x_canonical - self.origin) / self.spacing
         last = node.new_tensor(self.size) - 1
@@ -67,46 +67,14 @@ class TransformGrid:
 
     def warp(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Moves canonical points to the pose; zero outside the volume. Differentiable in pose and points."""
-        return apply_affine(self.transforms(x_canonical), x_canonical)
+        return _apply_affine(self.transforms(x_canonical), x_canonical)
 
 
-def apply_affine(
+def _apply_affine(
     transforms: Float[Tensor, "points 3 4"], points: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3"]:
     """Applies one affine map to each point."""
     return (transforms[..., :3] * points[:, None, :]).sum(-1) + transforms[..., 3]
-
-
-def broyden_unpose(
-    x_posed: Float[Tensor, "points 3"],
-    joint_transforms: Float[Tensor, "joints 4 4"],
-    volume: WeightVolume,
-    init_bones: tuple[int, ...] = INIT_BONES,
-    max_iterations: int = 10,
-    converged: float = 1e-5,
-    diverged: float = 1e-1,
-    duplicate_distance: float = 1e-4,
-) -> tuple[Float[Tensor, "points inits 3"], Bool[Tensor, "points inits"], Float[Tensor, "points inits 3 3"]]:
-    """Finds canonical roots of posed points, with one search from each initial guess. Carries no gradient.
-
-    Args:
-        x_posed: points in the posed frame of the transforms, in metres.
-        joint_transforms: canonical -> posed, rigid.
-        volume: the skinning weights in canonical space.
-        init_bones: the bones whose rigid inverses are the initial guesses.
-        max_iterations: Broyden steps before a search is given up.
-        converged: residual, in metres, at which a search has succeeded.
-        diverged: residual, in metres, beyond which a search is given up.
-        duplicate_distance: distance in metres below which two roots are one, and that of the later guess is kept.
-
-    Returns:
-        The roots, whether each is valid (inside the volume, no duplicate), and the inverse Jacobians held by the
-        search in its last step: approximate, see `implicit_gradient.inverse_jacobian` for exact ones.
-    """
-    grid = TransformGrid.of_pose(volume, joint_transforms.detach())
-    found = search_roots(x_posed, grid, init_bones, max_iterations, converged, diverged)
-    roots, valid, jacobian_inverse = found
-    return roots, valid & ~later_duplicates(roots, valid, duplicate_distance), jacobian_inverse
 
 
 def unpose_in_grid(
@@ -114,8 +82,19 @@ def unpose_in_grid(
     grid: TransformGrid,
     init_bones: tuple[int, ...] = INIT_BONES,
     duplicate_distance: float = 1e-4,
-) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, "roots"], Float[Tensor, "roots 3 3"]]:
-    """Like `broyden_unpose`, for many calls in one pose, which is already blended; the roots are packed."""
+) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, " roots"], Float[Tensor, "roots 3 3"]]:
+    """Finds canonical roots of posed points, with one search from each initial guess. Carries no gradient.
+
+    Args:
+        x_posed: points in the posed frame of the grid's transforms, in metres.
+        grid: the pose, blended once for many calls.
+        init_bones: the bones whose rigid inverses are the initial guesses.
+        duplicate_distance: distance in metres below which two roots are one, and that of the later guess is kept.
+
+    Returns:
+        The valid roots; the point of each, ascending; and the inverse Jacobians that the search held in its last step,
+        which are approximate.
+    """
     roots, valid, jacobian_inverse = search_roots(x_posed, grid, init_bones)
     return pack_roots(roots, valid & ~later_duplicates(roots, valid, duplicate_distance), jacobian_inverse)
 
@@ -129,7 +108,19 @@ def search_roots(
     converged: float = 1e-5,
     diverged: float = 1e-1,
 ) -> tuple[Float[Tensor, "points inits 3"], Bool[Tensor, "points inits"], Float[Tensor, "points inits 3 3"]]:
-    """The search of `broyden_unpose` in an already posed grid, before duplicates are dropped."""
+    """The search of `unpose_in_grid`, before duplicates are dropped.
+
+    Args:
+        x_posed: points in the posed frame of the grid's transforms, in metres.
+        grid: the pose.
+        init_bones: the bones whose rigid inverses are the initial guesses.
+        max_iterations: Broyden steps before a search is given up.
+        converged: residual, in metres, at which a search has succeeded.
+        diverged: residual, in metres, beyond which a search is given up.
+
+    Returns:
+        The roots, whether each is valid (found inside the volume), and the inverse Jacobians of the last step.
+    """
     bones = grid.joint_transforms[list(init_bones)]
     x = (x_posed[:, None, None, :] - bones[:, None, :3, 3]) @ bones[:, :3, :3]  # R^T (x - t), as a row
     shape = (len(x_posed), len(init_bones))
@@ -141,7 +132,7 @@ def search_roots(
     target = x_posed.repeat_interleave(len(init_bones), dim=0)
     transforms = grid.transforms(x)
     inverse = transforms[..., :3].transpose(1, 2)  # of a near-rotation
-    residual = apply_affine(transforms, x) - target
+    residual = _apply_affine(transforms, x) - target
     for _ in range(max_iterations):
         step = -_matvec(inverse, residual)
         x = x + step
@@ -175,7 +166,7 @@ def pack_roots(
     roots: Float[Tensor, "points inits 3"],
     valid: Bool[Tensor, "points inits"],
     jacobian_inverse: Float[Tensor, "points inits 3 3"],
-) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, "roots"], Float[Tensor, "roots 3 3"]]:
+) -> tuple[Float[Tensor, "roots 3"], Int[Tensor, " roots"], Float[Tensor, "roots 3 3"]]:
     """Keeps only valid roots, each with the index of its point (ascending), as `snarf.unpose` returns them."""
     return roots[valid], valid.nonzero()[:, 0], jacobian_inverse[valid]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,24 +35,3 @@ def implicit_canonical(
     mismatch = x_posed - warp(root)
     change = mismatch - mismatch.detach()  # zero, but not its gradient
     return root + (jacobian_inverse.detach() * change[:, None, :]).sum(-1)
-
-
-def inverse_jacobian(
-    x_canonical: Float[Tensor, "roots 3"], warp: Warp, cap: float | None = None
-) -> Float[Tensor, "roots 3 3"]:
-    """Exact inverse of the Jacobian of the forward map, from three backward passes.
-
-    Args:
-        x_canonical: the points to evaluate it at.
-        warp: the forward map, acting on each point alone.
-        cap: largest Frobenius norm of an inverse; larger ones, in folds of the skin, are scaled down.
-    """
-    with torch.enable_grad():
-        x = x_canonical.detach().requires_grad_(True)
-        moved = warp(x)
-        rows = [torch.autograd.grad(moved[:, i].sum(), x, retain_graph=True)[0] for i in range(3)]
-    inverse, singular = torch.linalg.inv_ex(torch.stack(rows, dim=1))
-    inverse = torch.where((singular == 0)[:, None, None], inverse, 0)
-    if cap is None:
-        return inverse
-    return inverse * (cap / inverse.flatten(1).norm(dim=1).clamp(min=cap))[:, None, None]

@@ -29,8 +29,8 @@ class PosedCells:
     origin: Float[Tensor, "3"]
     bin_size: float
     dims: tuple[int, int, int]
-    offsets: Int[Tensor, "bins_plus_one"]
-    members: Int[Tensor, "entries"]
+    offsets: Int[Tensor, " bins_plus_one"]
+    members: Int[Tensor, " entries"]
     """Cells of bin `b`: `members[offsets[b]:offsets[b + 1]]`."""
 
     @property
@@ -38,7 +38,7 @@ class PosedCells:
         """Length of the diagonal of the box in metres, which no ray in it exceeds."""
         return math.hypot(*self.dims) * self.bin_size
 
-    def bin_of(self, x_posed: Float[Tensor, "points 3"]) -> tuple[Int[Tensor, "points"], Bool[Tensor, "points"]]:
+    def bin_of(self, x_posed: Float[Tensor, "points 3"]) -> tuple[Int[Tensor, " points"], Bool[Tensor, " points"]]:
         """Bin of each point, and whether it is in any (bin 0 if not)."""
         at = ((x_posed - self.origin) / self.bin_size).floor().long()
         i, j, k = at.unbind(-1)
@@ -46,7 +46,7 @@ class PosedCells:
         inside = (at >= 0).all(-1) & (i < d0) & (j < d1) & (k < d2)
         return torch.where(inside, (i * d1 + j) * d2 + k, 0), inside
 
-    def holds(self, x_posed: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+    def holds(self, x_posed: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Posed occupancy: whether a point's bin holds any cell."""
         bins, inside = self.bin_of(x_posed)
         return inside & (self.offsets[1:] > self.offsets[:-1])[bins]

@@ -22,9 +22,9 @@ class Roots:
     follows."""
 
     x_canonical: Float[Tensor, "roots 3"]
-    point: Int[Tensor, "roots"]
+    point: Int[Tensor, " roots"]
     """Index of the posed point of each root."""
-    cell: Int[Tensor, "roots"]
+    cell: Int[Tensor, " roots"]
     """Row of the active cell that holds the root; -1 for padding."""
     local: Float[Tensor, "roots 3"]
     """Position within the cell, in [0, 1]^3 up to the tolerance."""

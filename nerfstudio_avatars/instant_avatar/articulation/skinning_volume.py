@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from nerfstudio_avatars.backend import use_numba
 
-SURFACE_SAMPLES = 200_000
+_SURFACE_SAMPLES = 200_000
 _CORNERS = torch.tensor([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)])
 
 
@@ -26,7 +26,7 @@ class Mesh:
     weights: Float[Tensor, "vertices joints"]
 
 
-def signed_distance(mesh: Mesh, points: np.ndarray) -> np.ndarray:
+def _signed_distance(mesh: Mesh, points: np.ndarray) -> np.ndarray:
     """Distance to the surface in metres, negative inside, to about a millimetre.
 
     The surface is sampled densely. The sign of a point is that of its offset along the normal of the nearest sample,
@@ -41,7 +41,7 @@ def signed_distance(mesh: Mesh, points: np.ndarray) -> np.ndarray:
     area = np.linalg.norm(normal, axis=-1)
     normal /= np.maximum(area, 1e-12)[:, None]
     rng = np.random.default_rng(0)
-    face = np.repeat(np.arange(len(faces)), np.ceil(area / area.sum() * SURFACE_SAMPLES).astype(int))
+    face = np.repeat(np.arange(len(faces)), np.ceil(area / area.sum() * _SURFACE_SAMPLES).astype(int))
     u, v = rng.random((2, len(face)))
     flip = u + v > 1
     u, v = np.where(flip, 1 - u, u)[:, None], np.where(flip, 1 - v, v)[:, None]
@@ -121,7 +121,7 @@ class SkinningVolume(nn.Module):
         coarse = np.repeat(np.repeat(np.repeat(near[:, 0].reshape(*shape), 2, 0), 2, 1), 2, 2)
         close = coarse[: fine.shape[0], : fine.shape[1], : fine.shape[2]] < band + 3 * spacing + 0.1
         distance = np.full(fine.shape[:3], band + 1.0, np.float32)
-        distance[close] = signed_distance(mesh, fine[close])
+        distance[close] = _signed_distance(mesh, fine[close])
 
         # Active cells: any of the 27 fine nodes in them nearer than the band.
         inside = distance < band
@@ -174,7 +174,7 @@ class SkinningVolume(nn.Module):
         blended = blended.unflatten(1, (3, 4))
         return (blended[..., :3] @ self.node_positions[..., None])[..., 0] + blended[..., 3]
 
-    def distance_at(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+    def distance_at(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Signed distance to the naked template in metres, trilinear, differentiable (once) in the position.
 
         The specification is `_distance_torch`; on the CPU its numba twin runs.
@@ -183,7 +183,7 @@ class SkinningVolume(nn.Module):
             return _DistanceNumba.apply(x_canonical, self.distance, self.origin, self.spacing / 2)
         return self._distance_torch(x_canonical)
 
-    def _distance_torch(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+    def _distance_torch(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         grid = (x_canonical - self.origin) / (self.spacing / 2) / self.distance_cells * 2 - 1
         values = nn.functional.grid_sample(
             self.distance[None, None].to(x_canonical.dtype),

@@ -17,11 +17,11 @@ from nerfstudio_avatars.instant_avatar.articulation.roots import NEWTON_STEPS, R
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Program, run
 
-LARGEST_INVERSE = 6.0
+_LARGEST_INVERSE = 6.0
 """Largest Frobenius norm of an inverse Jacobian that gradients are multiplied by."""
 
 
-def trilinear_weights(local: Float[Tensor, "points 3"]) -> Float[Tensor, "points 8"]:
+def _trilinear_weights(local: Float[Tensor, "points 3"]) -> Float[Tensor, "points 8"]:
     """Weights of the corners of a cell; corner `c` has bit 0 for x, 1 for y, 2 for z."""
     x, y, z = local.unbind(-1)
     wx, wy, wz = (1 - x, x), (1 - y, y), (1 - z, z)
@@ -30,10 +30,10 @@ def trilinear_weights(local: Float[Tensor, "points 3"]) -> Float[Tensor, "points
 
 def warp_in_cell(corners: Float[Tensor, "points 8 3"], local: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
     """The forward map, from a canonical position in a cell to the posed position. Differentiable in both."""
-    return (trilinear_weights(local)[..., None] * corners).sum(1)
+    return (_trilinear_weights(local)[..., None] * corners).sum(1)
 
 
-def warp_jacobian(
+def _warp_jacobian(
     corners: Float[Tensor, "points 8 3"], local: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3 3"]:
     """d warp / d local: column `a` is the derivative along cell axis `a`."""
@@ -49,7 +49,7 @@ def warp_jacobian(
     return torch.stack(columns, -1)
 
 
-def inverse_3x3(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
+def _inverse_3x3(matrix: Float[Tensor, "*n 3 3"]) -> Float[Tensor, "*n 3 3"]:
     """Closed-form inverse; singular matrices give a large finite one, not NaN."""
     a, b, c = matrix.unbind(-1)
     rows = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
@@ -111,8 +111,8 @@ def _unpose_torch(x_posed: Tensor, posed: PosedCells, volume: SkinningVolume) ->
 
 
 def _invert_cells(
-    corners: Float[Tensor, "points 8 3"], x: Float[Tensor, "points 3"], start: Int[Tensor, "points"]
-) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
+    corners: Float[Tensor, "points 8 3"], x: Float[Tensor, "points 3"], start: Int[Tensor, " points"]
+) -> tuple[Float[Tensor, "points 3"], Float[Tensor, " points"]]:
     """Newton's method in each cell: local positions (fixed once close enough) and residuals in metres.
 
     Args:
@@ -167,7 +167,7 @@ def attach_pose_gradient(
     local: Float[Tensor, "roots 3"],
     corners: Float[Tensor, "roots 8 3"],
     spacing: float,
-    largest: float = LARGEST_INVERSE,
+    largest: float = _LARGEST_INVERSE,
 ) -> Float[Tensor, "roots 3"]:
     """Canonical roots, differentiable in the posed nodes by implicit differentiation.
 
@@ -179,7 +179,7 @@ def attach_pose_gradient(
         largest: Frobenius norm that `J^-1` is scaled down to, so that folds in joints do not dominate.
     """
     with torch.no_grad():
-        inverse = spacing * inverse_3x3(warp_jacobian(corners.detach(), local))
+        inverse = spacing * _inverse_3x3(_warp_jacobian(corners.detach(), local))
         size = inverse.flatten(1).norm(dim=1)
         inverse = inverse * (largest / size.clamp(min=largest))[:, None, None]
     moved = warp_in_cell(corners, local)
@@ -215,5 +215,5 @@ class _PoseGradientNumba(torch.autograd.Function):
         from nerfstudio_avatars.instant_avatar.articulation import _numba_gradient
 
         local, cell, nodes, cells = ctx.saved_tensors
-        of_nodes = _numba_gradient.grad_of_nodes(grad, local, cell, cells, nodes, ctx.spacing, LARGEST_INVERSE)
+        of_nodes = _numba_gradient.grad_of_nodes(grad, local, cell, cells, nodes, ctx.spacing, _LARGEST_INVERSE)
         return None, None, None, of_nodes, None, None

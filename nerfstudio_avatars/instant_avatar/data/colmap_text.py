@@ -1,4 +1,4 @@
-"""COLMAP's cameras.txt and images.txt: calibrated views of a scene."""
+"""Reads COLMAP's cameras.txt and images.txt: calibrated views of a scene."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nerfstudio_avatars.files import read_bytes
 from nerfstudio_avatars.media.picture_files import by_number
 
 _PARAMETERS = {"SIMPLE_PINHOLE": (0, 0, 1, 2), "PINHOLE": (0, 1, 2, 3)}
-"""Where fx, fy, cx, cy stand among a model's parameters."""
+"""Places of fx, fy, cx and cy among the parameters of each camera model."""
 _POSE = 10
-"""Words of an image's line: id, quaternion, translation, camera, name."""
+"""Number of words in the line of an image: id, quaternion, translation, camera, name."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class ColmapView:
 
     name: str
     intrinsic: Float[np.ndarray, "3 3"]
-    """OpenCV's convention: the centre of the first pixel is (0, 0)."""
+    """Camera matrix in OpenCV's convention: the centre of the first pixel is (0, 0)."""
     extrinsic: Float[np.ndarray, "4 4"]
-    """World -> camera."""
+    """Transform from world to camera."""
     height: int
     width: int
 
 
 def read_colmap_text(folder: Path, fix: str) -> list[ColmapView]:
-    """The views of a reconstruction, by the numbers in their names.
+    """Reads the views of a reconstruction, sorted by the numbers in their names.
 
     Raises:
-        DataError: files that are missing or damaged, lenses that distort, pictures of several sizes.
+        DataError: if files are missing or damaged, a lens distorts, or pictures have several sizes.
     """
     if not (folder / "cameras.txt").exists() and (folder / "cameras.bin").exists():
         fix = f"colmap model_converter --input_path {folder} --output_path {folder} --output_type TXT"

@@ -1,6 +1,6 @@
-"""Poses, masks and cameras of a recording compared with each other, before anything is learnt from them.
+"""Checks that poses, masks and cameras of a recording fit together, before anything is learnt from them.
 
-A handful of training frames tell: the posed body is drawn as a silhouette and laid over the masks.
+For a handful of training frames, the posed body is drawn as a silhouette and compared with the masks.
 """
 
 from __future__ import annotations
@@ -17,45 +17,44 @@ from jaxtyping import Bool, Float, UInt8
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl import SmplBody
+from nerfstudio_avatars.bodies.smpl_search import GENDERS
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PERSON
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.vertical import upward
 
 LOOKED_AT = 6
-"""Training frames, evenly spread."""
+"""Number of training frames to compare, evenly spread."""
 SIDE = 160
-"""Longer side of the masks that are compared, pixels."""
-PERSON = 127
-"""Mask, of 255, above which a pixel is the person's."""
+"""Longer side in pixels of the masks that are compared."""
 LEAST_OVERLAP = 0.3
-"""Intersection over union of body and mask: less is another person, another frame or another camera."""
-GOOD_OVERLAP = 0.6
-"""Less is told: clothes, hair and errors of the fit leave .7 to .9."""
-SURE_OVERLAP = 0.8
+"""Smallest intersection over union of body and mask; less is another person, another frame or another camera."""
+_GOOD_OVERLAP = 0.6
+"""Overlap below which a note is made; clothes, hair and errors of the fit leave 0.7 to 0.9."""
+_SURE_OVERLAP = 0.8
 """Masks that fit so well are not those of other frames, or of frames that look the same."""
 SHIFTS = (1, 2, 3, 5, 8, 13, 21, 34)
 """Frames by which masks are tried to be early or late."""
-CLEARLY = 0.1
-"""How much better another reading must fit, in intersection over union."""
-SHORTEST, TALLEST = 0.6, 2.6
-"""Height of a body in its rest pose, metres."""
-NEAREST, FARTHEST = 0.3, 60.0
-"""From the camera to the person, metres."""
+_CLEARLY = 0.1
+"""How much better another reading of the masks must fit, in intersection over union."""
+_SHORTEST, _TALLEST = 0.6, 2.6
+"""Limits on the height in metres of a body in its rest pose."""
+_NEAREST, FARTHEST = 0.3, 60.0
+"""Limits on the distance in metres from the camera to the person."""
 FASTEST = 12.0
-"""Metres a second, of the pelvis in the median step: a sprinter's."""
-FASTEST_TURN = 40.0
-"""Radians a second, of the fastest joint in the median step: a pitcher's shoulder, for a moment."""
+"""Largest median speed of the pelvis in metres per second: that of a sprinter."""
+_FASTEST_TURN = 40.0
+"""Largest median speed of the fastest joint in radians per second: that of a pitcher's shoulder, for a moment."""
 LEAP = 1.0
-"""Metres between a pelvis and both its neighbours' that are near each other: an outlier of the fit."""
-AT_REST = 0.02
-"""Radians, all joints: a T-pose that nobody stands in."""
-LARGEST_BETA = 10.0
-GENDERS = ("neutral", "male", "female")
+"""Distance in metres of an outlier's pelvis from those of both neighbours, which are near each other."""
+_AT_REST = 0.02
+"""Largest angle in radians of all joints in a T-pose that nobody stands in."""
+_LARGEST_BETA = 10.0
 
 
 @dataclass(frozen=True)
 class InvertedMasks:
-    """A recording's pictures with masks in which white was the background."""
+    """Pictures of a recording whose masks are white in the background, with the masks inverted back."""
 
     recording: Recording
 
@@ -71,18 +70,18 @@ class InvertedMasks:
 
 
 def checked(recording: Recording, motion: BodySequence, body: SmplBody) -> Recording:
-    """Compares what belongs together.
+    """Checks that the parts of a recording fit together.
 
     Args:
-        recording: in the files' own world.
-        motion: of the recording, with the gender and body that were chosen.
-        body: poses the motion.
+        recording: the recording, in the world of its files.
+        motion: the motion of the recording, with the chosen gender and body.
+        body: the body that the motion poses.
 
     Returns:
-        The recording, with more notes, and with its masks inverted back if white was the background.
+        The recording with more notes, and with its masks inverted back if they are white in the background.
 
     Raises:
-        DataError: parts that cannot belong together, with the figures that say so.
+        DataError: if parts cannot belong together; the message gives the figures that show it.
     """
     notes = [*_check_shape(recording, motion, body), *_told_of_motion(recording, motion)]
     frames = _spread([frame for frame in recording.splits["train"] if frame not in recording.novel_poses])
@@ -113,28 +112,28 @@ def _spread(frames: list[int]) -> list[int]:
 
 
 def _check_shape(recording: Recording, motion: BodySequence, body: SmplBody) -> list[str]:
-    """Refuses bodies that nobody has."""
+    """Refuses impossible bodies."""
     if motion.gender not in GENDERS:
         fix = "give --gender neutral, male or female"
         raise DataError(recording.folder, f"the gender {motion.gender!r}", ", ".join(GENDERS), fix)
     betas = motion.betas
     fix = "set betas to zero, or fit the shape again"
-    if not betas.isfinite().all() or betas.abs().max() > LARGEST_BETA:
+    if not betas.isfinite().all() or betas.abs().max() > _LARGEST_BETA:
         shown = ", ".join(f"{beta:.1f}" for beta in betas.tolist())
-        expected = f"finite numbers from -{LARGEST_BETA:g} to {LARGEST_BETA:g}; most people are within 3"
+        expected = f"finite numbers from -{_LARGEST_BETA:g} to {_LARGEST_BETA:g}; most people are within 3"
         raise DataError(recording.folder, f"betas {shown}", expected, fix)
     height = float(np.ptp(body.rest(betas)[0][:, 1].detach().numpy()))
-    if not SHORTEST <= height <= TALLEST:
-        raise DataError(recording.folder, f"betas of a body {height:.2f} m tall", f"{SHORTEST} to {TALLEST} m", fix)
+    if not _SHORTEST <= height <= _TALLEST:
+        raise DataError(recording.folder, f"betas of a body {height:.2f} m tall", f"{_SHORTEST} to {_TALLEST} m", fix)
     return []
 
 
 def _told_of_motion(recording: Recording, motion: BodySequence) -> list[str]:
-    """Oddities of the motion that can be learnt from all the same."""
+    """Notes on oddities of the motion that do not prevent training."""
     notes = []
     count = len(motion) - len(recording.novel_poses)
     poses = torch.cat([motion.global_orient, motion.body_pose], 1)[:count].double()
-    still = poses[:, 3:].abs().amax(1) < AT_REST
+    still = poses[:, 3:].abs().amax(1) < _AT_REST
     if count > 2 and still[0] and not still[1:].all():
         where = "and not learnt from unless it is asked for" if 0 not in recording.splits["train"] else "the video's?"
         notes.append(f"the pose of frame 0 is a T-pose, {where} If not, leave it out: --train 1:{count - 1}")
@@ -146,10 +145,11 @@ def _told_of_motion(recording: Recording, motion: BodySequence) -> list[str]:
     between = rotations[1:] @ rotations[:-1].mT
     angle = ((between.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(-1, 1).arccos().amax(1)
     turning = float(angle.median() * motion.fps)
-    if speed > FASTEST or turning > FASTEST_TURN:
+    if speed > FASTEST or turning > _FASTEST_TURN:
         notes.append(
-            f"at {motion.fps:g} frames a second the person moves at {speed:.1f} m/s and turns a joint by {turning:.0f} "
-            "rad/s, faster than people do: the poses are of fewer frames a second, which only the speed of films shows"
+            f"at {motion.fps:g} frames per second, the person moves at {speed:.1f} m/s and turns a joint at "
+            f"{turning:.0f} rad/s, which is faster than people can: the true frame rate is lower. This only changes "
+            "the speed of films"
         )
     neighbours = (place[2:] - place[:-2]).norm(dim=1)
     leaps = torch.minimum((place[1:-1] - place[:-2]).norm(dim=1), (place[2:] - place[1:-1]).norm(dim=1))
@@ -167,17 +167,17 @@ def _told_of_motion(recording: Recording, motion: BodySequence) -> list[str]:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a camera sees of the posed body."""
+    """The posed body as a camera sees it."""
 
     silhouette: Bool[np.ndarray, "rows columns"]
     within: float
-    """Share of the body in the picture."""
+    """Share of the body that is in the picture."""
     behind: float
-    """Share of it behind the camera."""
+    """Share of the body that is behind the camera."""
     depth: float
-    """Median, metres."""
+    """Median distance in metres from the camera."""
     points: Float[np.ndarray, "vertices 2"]
-    """Pixels of the small masks."""
+    """The body in pixels of the small masks."""
     up: Float[np.ndarray, "3"]
     """Of the picture, in the files' world."""
 
@@ -214,7 +214,7 @@ def _small(mask: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "rows co
 
 
 def _filled(points: Float[np.ndarray, "vertices 2"], rows: int, columns: int) -> Bool[np.ndarray, "rows columns"]:
-    """Vertices lie so densely that, at this size, they cover the body but for small gaps."""
+    """Fills the body. At this size, vertices are so dense that only small gaps are left."""
     grid = np.zeros((rows, columns), np.uint8)
     place = np.floor(points).astype(int)
     place = place[((place >= 0) & (place < [columns, rows])).all(1)]
@@ -229,9 +229,9 @@ def _check_place(recording: Recording, frames: list[int], seen: list[_Seen]) -> 
         found = f"the posed body is behind the camera in {len(behind)} of {len(frames)} frames (first: {behind[0]})"
         raise DataError(recording.folder, found, "a person before the camera", fix)
     distance = float(np.median([one.depth for one in seen]))
-    if not NEAREST <= distance <= FARTHEST:
+    if not _NEAREST <= distance <= FARTHEST:
         found = f"a person {distance:.3g} m from the camera"
-        raise DataError(recording.folder, found, f"{NEAREST:g} to {FARTHEST:g} m", fix + "; not millimetres")
+        raise DataError(recording.folder, found, f"{_NEAREST:g} to {FARTHEST:g} m", fix + "; not millimetres")
     outside = [frame for frame, one in zip(frames, seen, strict=True) if one.within < 0.05]
     if len(outside) > len(frames) / 2:
         middle = np.median([np.median(one.points, axis=0) for one in seen], axis=0) * (
@@ -255,7 +255,7 @@ def overlap(a: Bool[np.ndarray, "rows columns"], b: Bool[np.ndarray, "rows colum
 def _turned_back(
     recording: Recording, frames: list[int], seen: list[_Seen], masks: list[np.ndarray]
 ) -> tuple[Recording, list[np.ndarray], list[str]]:
-    """Masks whose white is the background: full around the body, and empty where it is."""
+    """Recognises masks that are white in the background: full around the body, and empty inside."""
     told = [(mask, one.silhouette) for mask, one in zip(masks, seen, strict=True) if 0 < one.silhouette.mean() < 1]
     if not told:
         return recording, masks, []
@@ -263,11 +263,11 @@ def _turned_back(
     around = np.median([mask[~body].mean() for mask, body in told])
     fit = np.median([overlap(mask, body) for mask, body in told])
     inverse = np.median([overlap(~mask, body) for mask, body in told])
-    if not (around - on > 0.5 and inverse > fit + CLEARLY and inverse > LEAST_OVERLAP):
+    if not (around - on > 0.5 and inverse > fit + _CLEARLY and inverse > LEAST_OVERLAP):
         return recording, masks, []
     back = InvertedMasks(recording)
     note = (
-        f"masks are white where the person is not ({around:.0%} of the background, {on:.0%} of the body): they are "
+        f"masks are white in the background ({around:.0%} of the background, {on:.0%} of the body): they are "
         "inverted back"
     )
     return replace(recording, read=back, masks=back.masks_of), [~mask for mask in masks], [note]
@@ -282,7 +282,7 @@ def _check_overlap(
     silhouette: Callable[[int], np.ndarray],
 ) -> list[str]:
     told = [row for row, mask in enumerate(masks) if mask.any() and not mask.all()]
-    # Frames without anybody, or full of them, are told of when all are read.
+    # Frames whose mask is empty or full are reported when all of them have been read.
     if not told:
         return []
     bodies, masks = [seen[row].silhouette for row in told], [masks[row] for row in told]
@@ -291,10 +291,10 @@ def _check_overlap(
     upright = float(np.median([heads_up[row] @ seen[row].up for row in told]))
     count = len(recording.motion) - len(recording.novel_poses)
     other = _better_reading(bodies, masks)
-    if fit < SURE_OVERLAP:
+    if fit < _SURE_OVERLAP:
         shifted = _shifted([frames[row] for row in told], masks, count, silhouette)
         other = max((one for one in (other, shifted) if one is not None), key=lambda one: one[1], default=None)
-    if other is not None and other[1] > fit + CLEARLY:
+    if other is not None and other[1] > fit + _CLEARLY:
         reading, better = other
         raise DataError(
             recording.folder,
@@ -310,7 +310,7 @@ def _check_overlap(
         found = f"{shown}: {tall}; the camera's field of view is {view:.0f} degrees"
         fix = "give masks, poses, body and cameras of one recording, frame by frame: draw the poses over the pictures"
         raise DataError(recording.folder, found, f"at least {LEAST_OVERLAP}", fix)
-    notes = [] if fit >= GOOD_OVERLAP else [f"{shown}; {GOOD_OVERLAP} or more is usual: look at the poses and masks"]
+    notes = [] if fit >= _GOOD_OVERLAP else [f"{shown}; {_GOOD_OVERLAP} or more is usual: look at the poses and masks"]
     if upright < -0.5:
         notes.append("the person stands on their head in the pictures, and so do the poses: is the video upside down?")
     elif abs(upright) < 0.5:
@@ -319,7 +319,7 @@ def _check_overlap(
 
 
 def _height(shapes: list[np.ndarray]) -> float:
-    """Median number of rows between the uppermost and the lowest pixel, both counted."""
+    """Median number of rows from the uppermost to the lowest pixel, both included."""
     return float(np.median([np.ptp(np.flatnonzero(shape.any(1))) + 1 if shape.any() else 0 for shape in shapes]))
 
 
@@ -338,7 +338,7 @@ _WAYS = {
 
 
 def _better_reading(bodies: list[np.ndarray], masks: list[np.ndarray]) -> tuple[str, float] | None:
-    """The mistake that explains the masks best, and how well."""
+    """The mistake that explains the masks best, and the overlap that it gives."""
     readings = {
         _UPSIDE_DOWN: (bodies, [mask[::-1, ::-1] for mask in masks]),
         _MIRRORED: (bodies, [mask[:, ::-1] for mask in masks]),
@@ -370,7 +370,7 @@ def _shifted(
 
 
 def _resized(body: Bool[np.ndarray, "rows columns"], factor: float) -> Bool[np.ndarray, "rows columns"]:
-    """About the upper left corner, as a camera for pictures of another size would draw it."""
+    """Scales the body about the upper left corner, as a camera for pictures of another size would draw it."""
     rows, columns = body.shape
     to = np.array([[factor, 0, 0], [0, factor, 0]], np.float64)
     return cv2.warpAffine(body.astype(np.uint8), to, (columns, rows), flags=cv2.INTER_NEAREST) > 0

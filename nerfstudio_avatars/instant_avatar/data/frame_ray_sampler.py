@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import send
 
-PATCH_BORDER_SHARE = 0.5
+_PATCH_BORDER_SHARE = 0.5
 """Share of a patch that its centre stays away from the borders."""
 
 
@@ -47,7 +47,7 @@ class FrameRaySampler:
         self,
         images: UInt8[Tensor, "images height width 4"],
         cameras: Cameras,
-        frame_ids: Int[Tensor, "images"],
+        frame_ids: Int[Tensor, " images"],
         sampling: Sampling,
         seed: int,
     ) -> None:
@@ -67,12 +67,12 @@ class FrameRaySampler:
         self._inside, self._outside = self._regions(images[..., 3])
 
     def state(self) -> dict[str, Any]:
-        """Where it is in its order: a sampler of as many images goes on from there."""
+        """The place in its order of images, from which a sampler of as many images can go on."""
         states = {"order": self._order.get_state(), "draw": self._draw.get_state()}
         return states | {"queue": list(self._queue), "images": len(self._frame_ids)}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` gave; begins anew where it is of other images."""
+        """Goes on from a state of `state`; if it belongs to another number of images, the order begins anew."""
         if state.get("images") == len(self._frame_ids):
             self._order.set_state(state["order"])
             self._draw.set_state(state["draw"])
@@ -94,7 +94,7 @@ class FrameRaySampler:
         }
         return self._rays(batch["indices"], np.repeat(frames, len(flat) // len(frames))), batch
 
-    def _rays(self, indices: Int[Tensor, "rays 3"], frame: Int[np.ndarray, "rays"]) -> RayBundle:
+    def _rays(self, indices: Int[Tensor, "rays 3"], frame: Int[np.ndarray, " rays"]) -> RayBundle:
         """Rays of pixels given as image, row, column. Equals nerfstudio's `Cameras.generate_rays`.
 
         Frame numbers stay on the host, which decides by them which rays are rendered together.
@@ -136,7 +136,7 @@ class FrameRaySampler:
                 band = _dilate(person, self.sampling.edge_width) & _dilate(~person, self.sampling.edge_width)
                 wanted, rest = band, near & ~band
             elif self.sampling.kind == "patch":
-                border = int(self.sampling.patch_size * PATCH_BORDER_SHARE)
+                border = int(self.sampling.patch_size * _PATCH_BORDER_SHARE)
                 wanted, rest = torch.zeros_like(person), near
                 within = slice(border, self.height - border), slice(border, self.width - border)
                 wanted[within] = person[within]
@@ -149,12 +149,12 @@ class FrameRaySampler:
             outside.append((rest if rest.any() else wanted).flatten().nonzero()[:, 0].int())
         return Regions.of(inside), Regions.of(outside)
 
-    def _pick_pixels(self, chosen: Int[Tensor, "frames"]) -> Int[Tensor, "frames rays"]:
+    def _pick_pixels(self, chosen: Int[Tensor, " frames"]) -> Int[Tensor, "frames rays"]:
         away = round(self.sampling.rays * self.sampling.outside_share)
         near = self._inside.draw(chosen, self.sampling.rays - away, self._draw)
         return torch.cat([near, self._outside.draw(chosen, away, self._draw)], 1) if away else near
 
-    def _pick_patches(self, chosen: Int[Tensor, "frames"]) -> Int[Tensor, "frames rays"]:
+    def _pick_patches(self, chosen: Int[Tensor, " frames"]) -> Int[Tensor, "frames rays"]:
         side = self.sampling.patch_size
         centres = self._inside.draw_apart(chosen, max(1, self.sampling.rays // side**2), self._draw)
         step = torch.arange(side, device=centres.device)
@@ -168,8 +168,8 @@ class Regions:
     """Pixels of each image, one after the other."""
 
     pixels: Int[Tensor, "all"]
-    starts: Int[Tensor, "images"]
-    counts: Int[Tensor, "images"]
+    starts: Int[Tensor, " images"]
+    counts: Int[Tensor, " images"]
 
     @classmethod
     def of(cls, pixels: list[Tensor]) -> Regions:
@@ -177,12 +177,12 @@ class Regions:
         counts = torch.tensor([len(part) for part in pixels], device=pixels[0].device)
         return cls(torch.cat(pixels), counts.cumsum(0) - counts, counts)
 
-    def draw(self, images: Int[Tensor, "n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
+    def draw(self, images: Int[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
         """Draws uniform pixels of each image, with replacement."""
         share = torch.rand((len(images), count), generator=generator, device=images.device, dtype=torch.float64)
         return self._at(images, share)
 
-    def draw_apart(self, images: Int[Tensor, "n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
+    def draw_apart(self, images: Int[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
         """Draws different pixels of each image: one from each of `count` equal parts of its list."""
         share = torch.rand((len(images), count), generator=generator, device=images.device, dtype=torch.float64)
         return self._at(images, (share + torch.arange(count, device=images.device)) / count)

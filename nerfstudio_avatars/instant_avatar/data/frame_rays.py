@@ -17,8 +17,8 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.data.frame_ray_sampler import FrameRaySampler, Sampling
 from nerfstudio_avatars.instant_avatar.data.person_scene import SplitPictures
 
-REMEMBERED_STEPS = 100
-"""Steps whose frames can be named."""
+_REMEMBERED_STEPS = 100
+"""Number of recent steps whose frames are remembered, for messages."""
 
 
 @dataclass
@@ -94,15 +94,15 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
                 self._train_sampler.restore(self._order)
         rays = self._train_sampler.sample()
         self._frames_of_steps[step] = self._train_sampler.last_frames
-        self._frames_of_steps.pop(step - REMEMBERED_STEPS, None)
+        self._frames_of_steps.pop(step - _REMEMBERED_STEPS, None)
         return rays
 
     def order_of_frames(self) -> dict[str, Any] | None:
-        """Where training is in its order of frames, for the checkpoint; None before the first step."""
+        """The place in the order of frames, for the checkpoint; None before the first step."""
         return self._order if self._train_sampler is None else self._train_sampler.state()
 
     def restore_order_of_frames(self, order: dict[str, Any]) -> None:
-        """Goes on from where a checkpoint was."""
+        """Goes on from the place in a checkpoint."""
         self._order = order
         if self._train_sampler is not None:
             self._train_sampler.restore(order)

@@ -1,8 +1,8 @@
-"""NeuMan's layout (Jiang et al. 2022), InstantAvatar's second data set: a walking person before a moving phone.
+"""NeuMan's layout (Jiang et al. 2022), InstantAvatar's second data set: people walking in front of a moving phone.
 
 `images/`, `segmentations/` (white is the background), `sparse/` (COLMAP's text files), `smpl_output_optimized.pkl`
-(poses about the origin) and `alignments.npy` (where COLMAP's world has them, at its own scale); or, in their place,
-HUGS' `4d_humans/smpl_optimized_aligned_scale.npz`.
+(poses about the origin) and `alignments.npy` (their places in COLMAP's world, at its own scale); or, instead of these
+two, HUGS' `4d_humans/smpl_optimized_aligned_scale.npz`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from nerfstudio_avatars.bodies.rotations import compose_axis_angle, matrix_to_ax
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import read_bytes, regular_file
 from nerfstudio_avatars.instant_avatar.data.colmap_text import ColmapView, read_colmap_text
-from nerfstudio_avatars.instant_avatar.data.masked_pictures import PictureFiles, find_pictures
-from nerfstudio_avatars.instant_avatar.data.preprocessed import with_masks
+from nerfstudio_avatars.instant_avatar.data.masked_pictures import PictureFiles, find_masked_pictures, recording_of
 from nerfstudio_avatars.instant_avatar.data.recorded_cameras import check_cameras
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits
@@ -30,32 +29,32 @@ from nerfstudio_avatars.motion.plain_contents import read_contents
 
 COPY_AGAIN = "copy the scene's folder again from the distribution"
 POSES = ("smpl_output_optimized.pkl", "smpl_output_romp.pkl")
-ALIGNMENTS = "alignments.npy"
-ALIGNED = Path("4d_humans") / "smpl_optimized_aligned_scale.npz"
-MOST_SPLIT_BYTES = 1 << 22
+_ALIGNMENTS = "alignments.npy"
+_ALIGNED = Path("4d_humans") / "smpl_optimized_aligned_scale.npz"
+_MOST_SPLIT_BYTES = 1 << 22
 PelvisOf = Callable[[Float[Tensor, "10"]], Float[Tensor, "3"]]
-"""A body's rest pelvis for its shape, metres: SMPL turns about it."""
+"""Gives the rest pelvis of a body in metres for its shape; SMPL turns about it."""
 
 
 def is_neuman(folder: Path) -> bool:
-    """Whether a folder is laid out this way."""
-    return (folder / "sparse").is_dir() and ((folder / ALIGNED).is_file() or (folder / ALIGNMENTS).exists())
+    """Whether a folder has this layout."""
+    return (folder / "sparse").is_dir() and ((folder / _ALIGNED).is_file() or (folder / _ALIGNMENTS).exists())
 
 
-def count_frames(folder: Path) -> int:
-    """Pictures with a camera and a pose."""
+def count_neuman_frames(folder: Path) -> int:
+    """Number of pictures with a camera and a pose."""
     return len(_frames(folder)[0])
 
 
 def read_neuman_splits(folder: Path) -> Splits:
-    """`train_split.txt` and its siblings, names of pictures; empty where one is missing."""
+    """Reads `train_split.txt` and its siblings, which list names of pictures; empty if one is missing."""
     names = {view.name: frame for frame, view in enumerate(_frames(folder)[0])}
     splits = {}
     for name in SPLITS:
         path = folder / f"{name}_split.txt"
         if not path.exists():
             return {}
-        content = read_bytes(path, "names of pictures, one a line", COPY_AGAIN, MOST_SPLIT_BYTES)
+        content = read_bytes(path, "names of pictures, one a line", COPY_AGAIN, _MOST_SPLIT_BYTES)
         lines = content.decode("utf8", "replace").split("\n")
         splits[name] = sorted(names[line.strip()] for line in lines if line.strip() in names)
     return splits
@@ -64,16 +63,16 @@ def read_neuman_splits(folder: Path) -> Splits:
 def read_neuman(folder: Path, splits: Splits, pelvis_of: PelvisOf) -> Recording:
     """Reads everything but the pictures. The person has one size, in metres; COLMAP's world is scaled to it.
 
-    Where the alignments' scales differ from frame to frame, the person comes nearer or goes farther along the camera's
-    rays, so that they are seen where NeuMan has them.
+    If the scales of the alignments differ from frame to frame, the person is moved along the rays of the camera, so
+    that they appear where NeuMan has them.
 
     Args:
-        folder: of one scene.
+        folder: the folder of one scene.
         splits: frame ids of each split.
-        pelvis_of: of the body that will be posed.
+        pelvis_of: the rest pelvis of the body that will be posed.
     """
     views, poses, placed, notes = _frames(folder)
-    images, masks, told = find_pictures(folder)
+    images, masks, told = find_masked_pictures(folder)
     by_name = {path.name: number for number, path in enumerate(images)}
     missing = [view.name for view in views if view.name not in by_name]
     if missing:
@@ -90,23 +89,12 @@ def read_neuman(folder: Path, splits: Splits, pelvis_of: PelvisOf) -> Recording:
     extrinsics[:, :3, 3] /= scale
     intrinsics = np.stack([view.intrinsic for view in views])
     check_cameras(folder / "sparse", intrinsics, extrinsics, height, width, COPY_AGAIN)
-    return Recording(
-        folder=folder,
-        subject=folder.name,
-        motion=motion,
-        intrinsics=intrinsics,
-        extrinsics=extrinsics,
-        height=height,
-        width=width,
-        splits=with_masks(splits, files.masked, folder),
-        read=files,
-        masks=files.masks_of,
-        notes=(*notes, *(note for note in told if "segmentations" not in note)),
-    )
+    told = tuple(note for note in told if "segmentations" not in note)
+    return recording_of(files, folder, motion, intrinsics, extrinsics, splits, (*notes, *told))
 
 
 class _Placed:
-    """Posed points x -> COLMAP's world: scale * rotation @ x + shift."""
+    """The map from posed points x to COLMAP's world: scale * rotation @ x + shift."""
 
     def __init__(self, path: Path, matrix: Float[np.ndarray, "3 3"], shift: Float[np.ndarray, "3"]) -> None:
         volume = float(np.linalg.det(matrix)) if np.isfinite(matrix).all() and np.isfinite(shift).all() else np.nan
@@ -118,10 +106,10 @@ class _Placed:
 
 
 def _frames(folder: Path) -> tuple[list[ColmapView], dict[str, np.ndarray], list[_Placed], tuple[str, ...]]:
-    """Views that have a pose, in the order of their numbers; the poses' rows are theirs."""
+    """Views that have a pose, in the order of their numbers, with the rows of the poses."""
     views = read_colmap_text(folder / "sparse", COPY_AGAIN)
-    if (folder / ALIGNED).is_file():
-        path = regular_file(folder / ALIGNED)
+    if (folder / _ALIGNED).is_file():
+        path = regular_file(folder / _ALIGNED)
         fields = {name: _numbers(path, name, value) for name, value in _dict(path, read_contents(path)).items()}
         poses = {"pose": np.concatenate([_of(path, fields, "global_orient", 3), _of(path, fields, "body_pose", 69)], 1)}
         poses["betas"] = np.atleast_2d(_of(path, fields, "betas", 10)).mean(0)
@@ -131,7 +119,7 @@ def _frames(folder: Path) -> tuple[list[ColmapView], dict[str, np.ndarray], list
         numbers = list(range(count))
     else:
         poses = _smpl_output(folder)
-        path = regular_file(folder / ALIGNMENTS, "a matrix (4,3) for every picture", COPY_AGAIN)
+        path = regular_file(folder / _ALIGNMENTS, "a matrix (4,3) for every picture", COPY_AGAIN)
         alignments = _dict(path, read_contents(path))
         numbers, kept, placed = [], [], []
         for place, view in enumerate(views):
@@ -179,7 +167,7 @@ def _motion(
     transl, turns = [], []
     for one, extrinsic in zip(placed, extrinsics, strict=True):
         turn, away = extrinsic[:3, :3], extrinsic[:3, 3]
-        # Before the camera, at the person's own scale; then in the world at the scale of all.
+        # First in front of the camera, at the person's own scale, then in the world at the common scale.
         seen = (turn @ one.shift + away) / one.scale
         shift = turn.T @ (seen - away / scale)
         transl.append(one.rotation @ pelvis - pelvis + shift)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from nerfstudio_avatars.bodies.smpl import load_body
+from nerfstudio_avatars.bodies.smpl_search import GENDERS
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data import neuman, preprocessed
 from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
-from nerfstudio_avatars.instant_avatar.data.consistency import GENDERS
+from nerfstudio_avatars.instant_avatar.data.person_dataparser import PersonDataParser
 from nerfstudio_avatars.instant_avatar.data.person_scene import Scene, build_scene
-from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
     HELD_OUT_EVERY,
     SPLITS,
@@ -61,36 +62,22 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
 
 
 @dataclass
-class PeopleSnapshotDataParser(DataParser):
-    """Puts a subject into the world frame: metres, z up, the median pelvis at the origin."""
+class PeopleSnapshotDataParser(PersonDataParser):
+    """Parses one subject."""
 
     config: PeopleSnapshotDataParserConfig
-    includes_time: bool = True
-    downscale_factor: int | None = None
+    groups: tuple[str, str] = ("training_view", "novel_view")
 
-    def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
-        scene = self._scene()
-        return scene.outputs(split, [_group(scene.recording, frame) for frame in scene.recording.splits[split]])
-
-    def _scene(self) -> Scene:
-        if getattr(self, "_built", None) is None:
-            self._built = read_scene(self.config).tell()
-        return self._built
+    def _read_scene(self) -> Scene:
+        return read_scene(self.config)
 
 
-def _group(recording: Recording, frame: int) -> str:
-    """The group that a frame tests. If none is held out, a training frame is shown again."""
-    if frame in recording.novel_poses:
-        return "novel_pose"
-    return "training_view" if frame in recording.splits["train"] else "novel_view"
-
-
-def find_subject(data: Path, subject: str | None) -> Path:
+def _find_subject(data: Path, subject: str | None) -> Path:
     """Finds the folder of one subject, given that folder or the one that holds all subjects."""
     expected = "camera.pkl, masks.hdf5, ... as distributed, or cameras.npz, images/, masks/, poses.npz, or NeuMan's"
-    if is_subject(data) and subject in (None, data.name):
+    if layout_of(data) and subject in (None, data.name):
         return data
-    inside = sorted(path.name for path in data.iterdir() if path.is_dir() and is_subject(path)) if data.is_dir() else []
+    inside = sorted(path.name for path in data.iterdir() if path.is_dir() and layout_of(path)) if data.is_dir() else []
     if subject is None and len(inside) == 1:
         return data / inside[0]
     if subject in inside:
@@ -109,9 +96,17 @@ def find_subject(data: Path, subject: str | None) -> Path:
     raise DataError(data, contents, expected, "give the subject's folder with --data, or the folder that holds it")
 
 
-def is_subject(folder: Path) -> bool:
-    """Whether a folder is one person's, in one of the layouts."""
-    return raw.is_raw(folder) or preprocessed.is_preprocessed(folder) or neuman.is_neuman(folder)
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], int]]] = {
+    "PeopleSnapshot": (raw.is_raw, raw.count_raw_frames),
+    "InstantAvatar": (preprocessed.is_preprocessed, preprocessed.count_preprocessed_frames),
+    "NeuMan": (neuman.is_neuman, neuman.count_neuman_frames),
+}
+"""For each layout, how a folder is recognised and how its frames are counted. The first that fits is taken."""
+
+
+def layout_of(folder: Path) -> str | None:
+    """The layout of one person's folder, as in `LAYOUTS`; None if it is in none of them."""
+    return next((name for name, (fits, _) in LAYOUTS.items() if fits(folder)), None)
 
 
 def read_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
@@ -120,16 +115,17 @@ def read_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
     Raises:
         DataError: a part is missing, damaged, or cannot belong to the others.
     """
-    folder = find_subject(Path(config.data), config.subject)
+    folder = _find_subject(Path(config.data), config.subject)
     noted = raw.read_splits(folder)
-    reader = next((one for one in (raw, preprocessed) if _is(one, folder)), neuman)
-    splits, told = _splits(config, folder, noted, reader.count_frames(folder))
-    if reader is neuman:
+    layout = str(layout_of(folder))
+    splits, told = _splits(config, folder, noted, LAYOUTS[layout][1](folder))
+    if layout == "NeuMan":
         gender = _gender(config, "", noted, "neutral")
         body = load_body(_body_name(config, noted), gender)
         recording = neuman.read_neuman(folder, splits, lambda betas: body.rest(betas)[1][0])
     else:
-        recording = raw.read_raw(folder, splits) if reader is raw else preprocessed.read_preprocessed(folder, splits)
+        read = raw.read_raw if layout == "PeopleSnapshot" else preprocessed.read_preprocessed
+        recording = read(folder, splits)
         gender = _gender(config, recording.subject, noted, recording.motion.gender)
         body = load_body(_body_name(config, noted), gender)
     return build_scene(
@@ -142,16 +138,12 @@ def read_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
     )
 
 
-def _is(reader: Any, folder: Path) -> bool:
-    return raw.is_raw(folder) if reader is raw else preprocessed.is_preprocessed(folder)
-
-
 def _splits(
     config: PeopleSnapshotDataParserConfig, folder: Path, noted: dict[str, Any], count: int
 ) -> tuple[Splits, tuple[str, ...]]:
-    """The frames of each split, and what is to be told of them."""
+    """The frames of each split, and notes on them."""
     known = {name: sorted(noted[name]) for name in SPLITS} if noted else published_split(folder.name)
-    if known is None and neuman.is_neuman(folder) and not preprocessed.is_preprocessed(folder):
+    if known is None and layout_of(folder) == "NeuMan":
         known = neuman.read_neuman_splits(folder) or None
     splits = known or held_out_split(count, config.holdout_every)
     given = {name: text for name in SPLITS if (text := getattr(config, name)) is not None}
@@ -161,7 +153,7 @@ def _splits(
         for name, frames in splits.items()
         if name not in given and len(within[name]) < len(frames)
     ]
-    # Of a recording that is cut, the last frame is shown where none of those published is left.
+    # If a recording was cut so that no published frame is left, the last frame is shown instead.
     instead = {"train": splits["train"], "val": [count - 1], "test": [count - 1]}
     splits = {name: frames or instead[name] for name, frames in within.items()}
     splits |= {name: parse_range(text, f"--{name}") for name, text in given.items()}

@@ -26,12 +26,12 @@ from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.motion.npz import read_npz
 
-MOST_NOTES = 1 << 26
-"""Bytes of `splits.json`."""
-MOST_BYTES_OF_POSES = 1 << 28
+_MOST_NOTES = 1 << 26
+"""Largest size of `splits.json` in bytes."""
+_MOST_BYTES_OF_POSES = 1 << 28
 """Of each array of `reconstructed_poses.hdf5`: those of half a million frames."""
 SOFT = "soft_masks"
-"""What `ns-avatar demo-data` writes besides `masks`."""
+"""Name of the soft masks that `ns-avatar demo-data` writes besides `masks`."""
 COPY_AGAIN = "copy the subject's folder again from the distribution"
 
 
@@ -41,10 +41,10 @@ def is_raw(folder: Path) -> bool:
 
 
 def read_poses(folder: Path) -> BodySequence:
-    """The fitted poses; as distributed, there is one more than the video has frames.
+    """Reads the fitted poses. As distributed, there is one more than the video has frames.
 
     Raises:
-        DataError: they are missing, of other shapes, or not finite.
+        DataError: if they are missing, have other shapes, or are not finite.
     """
     path = folder / "reconstructed_poses.hdf5"
     fields = _read_hdf5(path, ("pose", "trans", "betas"))
@@ -72,8 +72,8 @@ def read_poses(folder: Path) -> BodySequence:
     )
 
 
-def count_frames(folder: Path) -> int:
-    """Frames that have a picture, a mask and a pose. All are counted from the first."""
+def count_raw_frames(folder: Path) -> int:
+    """Number of frames that have a picture, a mask and a pose, all counted from the first."""
     return min(_counts(folder).values())
 
 
@@ -83,7 +83,7 @@ def _counts(folder: Path) -> dict[str, int]:
 
 
 def _told(counts: dict[str, int]) -> tuple[str, ...]:
-    """What does not have a partner is left out; as distributed, that is the last pose."""
+    """A note if some have no partner and are left out; as distributed, this is the last pose."""
     used = min(counts.values())
     if set(counts.values()) == {used}:
         return ()
@@ -98,7 +98,7 @@ def read_splits(folder: Path) -> dict[str, Any]:
         return {}
     fix = 'write {"train": [0, ...], "val": [...], "test": [...], "gender": "neutral", "body": "standin"}'
     try:
-        notes = json.loads(read_bytes(path, "frame ids of train, val and test", fix, MOST_NOTES))
+        notes = json.loads(read_bytes(path, "frame ids of train, val and test", fix, _MOST_NOTES))
         for name in SPLITS:
             if not all(type(frame) is int and frame >= 0 for frame in notes[name]):
                 raise TypeError(f"{name} holds values that are not whole numbers from 0")
@@ -224,7 +224,7 @@ def _read_hdf5(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     regular_file(path, expected, COPY_AGAIN)
     try:
         with h5py.File(path, "r") as file:
-            return {name: np.asarray(own_dataset(file, name, MOST_BYTES_OF_POSES)[()]) for name in names}
+            return {name: np.asarray(own_dataset(file, name, _MOST_BYTES_OF_POSES)[()]) for name in names}
     except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", expected, COPY_AGAIN) from error
 
@@ -256,7 +256,7 @@ def _check_video(path: Path, height: int, width: int) -> float:
 
 @dataclass(frozen=True)
 class SnapshotPictures:
-    """Decodes the video once, as far as frames are wanted."""
+    """Decodes the video once, up to the last frame that is needed."""
 
     video: Path
     masks: Path
@@ -278,7 +278,7 @@ class SnapshotPictures:
                 yield MaskedFrame(self._straight(next(from_video).rgb), next(of_video))
 
     def masks_of(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width"]]:
-        """The masks alone: the video is not decoded."""
+        """Yields only the masks, without decoding the video."""
         of_video = self._masks_of_video([frame for frame in frames if frame not in self.exact])
         for frame in frames:
             exact = self.exact.get(frame)

@@ -32,7 +32,7 @@ from nerfstudio_avatars.instant_avatar.person import Person, frame_cameras, vide
 UPRIGHT = ((-1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0))
 """OpenCV's axes (y down, z forward) to z up. The camera is at +y and looks towards -y, because `ns-render spiral` uses
 the camera's backward axis as the upward one of its own frame."""
-BOX_MARGIN = 0.25
+_BOX_MARGIN = 0.25
 """Margin in metres around the posed bodies, for hair, shoes and clothes."""
 LEAST_SIDE = 16
 """Smallest side in pixels of the shrunk pictures that can be trained on."""
@@ -157,7 +157,7 @@ def _cameras(
     video: range,
     camera_to_worlds: Float[Tensor, "frames 3 4"],
     intrinsics: Float[Tensor, "frames 4"],
-    frames: Sequence[int] | Int[Tensor, "images"],
+    frames: Sequence[int] | Int[Tensor, " images"],
     size: tuple[int, int],
 ) -> Cameras:
     index = torch.as_tensor(frames)
@@ -210,4 +210,4 @@ def _intrinsics(recording: Recording, height: int, width: int, half_pixel: str) 
 
 
 def _box(points: Float[Tensor, "points 3"]) -> SceneBox:
-    return SceneBox(torch.stack([points.amin(0) - BOX_MARGIN, points.amax(0) + BOX_MARGIN]))
+    return SceneBox(torch.stack([points.amin(0) - _BOX_MARGIN, points.amax(0) + _BOX_MARGIN]))

@@ -14,13 +14,13 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame
 
-SURELY_INSIDE = 250
+_SURELY_INSIDE = 250
 """Mask value (of 255) above which a pixel is surely inside."""
-EDGE_PIXELS = 2
+_EDGE_PIXELS = 2
 """Width in pixels of the silhouette that subsampled colour of videos mixes with the background."""
 PERSON = 127
 """Mask value (of 255) above which a pixel shows the person."""
-DOUBTFUL_SHARE = 0.05
+_DOUBTFUL_SHARE = 0.05
 """Share of training frames with an empty or full mask above which it is reported."""
 NAMED = 5
 """Number of frames to name in the report."""
@@ -57,10 +57,10 @@ class PreparedPictures:
                 rgb, clean = decontaminated(rgb, picture.mask), True
             yield shrunk(rgb, picture.mask, self.height, self.width, clean)
         if self.training_frames and self.training_frames.issubset(frames):
-            check_masks(self.folder, len(self.training_frames), empty, full)
+            _check_masks(self.folder, len(self.training_frames), empty, full)
 
 
-def check_masks(folder: Path, count: int, empty: list[int], full: list[int]) -> None:
+def _check_masks(folder: Path, count: int, empty: list[int], full: list[int]) -> None:
     """Refuses a recording whose masks are all empty, and reports if many are empty or full.
 
     Args:
@@ -73,7 +73,7 @@ def check_masks(folder: Path, count: int, empty: list[int], full: list[int]) -> 
         found = f"no pixel of the person (mask above {PERSON} of 255) in any of the {count} training frames"
         fix = "look at the masks and write them again, white where the person is"
         raise DataError(folder, found, "masks that show where the person is", fix)
-    if len(empty) + len(full) > DOUBTFUL_SHARE * count:
+    if len(empty) + len(full) > _DOUBTFUL_SHARE * count:
         kinds = (("show no person", empty), ("are person everywhere", full))
         told = " and ".join(f"{len(ids)} {what} ({_first(ids)})" for what, ids in kinds if ids)
         CONSOLE.print(f"{folder}: according to the masks of {count} training frames, {told}. Check these masks.")
@@ -93,8 +93,8 @@ def decontaminated(
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     seen, colours = mask[box], rgb[box]
     # A frame of the outside, so that a person at the border of the box is eroded there too.
-    solid = cv2.copyMakeBorder((seen >= SURELY_INSIDE).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    side = 2 * EDGE_PIXELS + 1
+    solid = cv2.copyMakeBorder((seen >= _SURELY_INSIDE).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    side = 2 * _EDGE_PIXELS + 1
     inside = cv2.erode(solid, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))[1:-1, 1:-1] > 0
     if not inside.any():
         return rgb

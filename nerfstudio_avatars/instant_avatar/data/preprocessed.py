@@ -10,14 +10,20 @@ import torch
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import slerp_axis_angle
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data.masked_pictures import PictureFiles, find_pictures, numberings, read_picture
+from nerfstudio_avatars.instant_avatar.data.masked_pictures import (
+    PictureFiles,
+    find_masked_pictures,
+    numberings,
+    read_bgr,
+    recording_of,
+)
 from nerfstudio_avatars.instant_avatar.data.recorded_cameras import read_cameras
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits
 from nerfstudio_avatars.motion.npz import read_npz
 
 POSES = ("poses_optimized.npz", "poses.npz")
-"""Of all frames. The first is what InstantAvatar's own fit writes beside the estimate that it began with."""
+"""Files of the poses of all frames. InstantAvatar's fit writes the first one beside the estimate it started from."""
 
 
 def is_preprocessed(folder: Path) -> bool:
@@ -25,9 +31,9 @@ def is_preprocessed(folder: Path) -> bool:
     return (folder / "cameras.npz").exists()
 
 
-def count_frames(folder: Path) -> int:
-    """Pictures of the sequence, as far as poses go."""
-    images, _, _ = find_pictures(folder)
+def count_preprocessed_frames(folder: Path) -> int:
+    """Number of pictures of the sequence that have a pose."""
+    images, _, _ = find_masked_pictures(folder)
     poses = _whole(folder)
     refined = any(_first_file(folder / "poses", name) for name in SPLITS)
     return len(images) if refined or not poses.is_file() else min(len(images), len(read_npz(poses)))
@@ -40,36 +46,14 @@ def read_preprocessed(folder: Path, splits: Splits) -> Recording:
         folder: the folder of one subject.
         splits: frame ids of each split, in the order of rows in its pose file.
     """
-    images, masks, notes = find_pictures(folder)
+    images, masks, notes = find_masked_pictures(folder)
     motion, told = _motion(folder, splits, images)
     images = images[: len(motion)]
-    size = read_picture(images[0]).shape[:2]
+    size = read_bgr(images[0]).shape[:2]
     intrinsics, extrinsics, height, width = read_cameras(folder / "cameras.npz", len(images), (size[0], size[1]))
     masks = None if masks is None else {frame: path for frame, path in masks.items() if frame < len(images)}
     files = PictureFiles(images, masks, height, width)
-    return Recording(
-        folder=folder,
-        subject=folder.name,
-        motion=motion,
-        intrinsics=intrinsics,
-        extrinsics=extrinsics,
-        height=height,
-        width=width,
-        splits=with_masks(splits, files.masked, folder),
-        read=files,
-        masks=files.masks_of,
-        notes=(*notes, *told),
-    )
-
-
-def with_masks(splits: Splits, masked: list[int], folder: Path) -> Splits:
-    """The splits without frames that have no mask."""
-    left = {name: [frame for frame in frames if frame in set(masked)] for name, frames in splits.items()}
-    for name, frames in left.items():
-        if not frames:
-            found = f"no mask for any of the {len(splits[name])} {name} frames"
-            raise DataError(folder, found, "masks", f"write them, or give other frames with --{name}")
-    return left
+    return recording_of(files, folder, motion, intrinsics, extrinsics, splits, (*notes, *told))
 
 
 def _whole(folder: Path) -> Path:
@@ -77,7 +61,7 @@ def _whole(folder: Path) -> Path:
 
 
 def _motion(folder: Path, splits: Splits, images: list[Path]) -> tuple[BodySequence, tuple[str, ...]]:
-    # One person has one shape: the training file's. The test file's own betas, where they differ, are not used.
+    # A person has one shape, that of the training file. Other betas in the test file are not used.
     whole, count = _whole(folder), len(images)
     parts = {name: _first_file(folder / "poses", name) for name in SPLITS}
     refined = {name: read_npz(path) for name, path in parts.items() if path is not None}
@@ -131,7 +115,7 @@ def _rows(sequence: BodySequence) -> torch.Tensor:
 
 
 def _filled(rows: dict[int, torch.Tensor], count: int) -> torch.Tensor:
-    """Poses of all frames: refined ones, interpolated between, because raw poses beside refined ones would jump."""
+    """Poses of all frames: refined ones, and interpolated ones in between, because raw poses beside them would jump."""
     known = sorted(rows)
     filled = []
     for frame in range(count):

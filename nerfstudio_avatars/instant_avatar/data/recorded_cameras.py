@@ -1,4 +1,4 @@
-"""The cameras of a recording: read from InstantAvatar's npz, and checked whatever they come from."""
+"""Reads the cameras of a recording from InstantAvatar's npz, and checks cameras from any source."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import regular_file
 from nerfstudio_avatars.media.npz_file import open_npz
 
-FEWEST_PIXELS, MOST_PIXELS = 16, 16384
-"""Along each side of a picture."""
-SHORTEST_FOCAL, LONGEST_FOCAL = 0.05, 100.0
-"""Focal lengths over the picture's longer side: fields of view of 169 and 0.6 degrees."""
-ROUNDED = 1e-2
-"""How far rounding may take the entries of a rotation times its transpose from the identity."""
+_FEWEST_PIXELS, MOST_PIXELS = 16, 16384
+"""Limits on each side of a picture in pixels."""
+_SHORTEST_FOCAL, _LONGEST_FOCAL = 0.05, 100.0
+"""Limits on the focal length divided by the longer side of the picture: fields of view of 169 and 0.6 degrees."""
+_ROUNDED = 1e-2
+"""Largest difference from the identity, due to rounding, of a rotation times its transpose."""
 MOST_BYTES = 1 << 28
 """Of one array of a file: cameras of a million frames and more."""
-MATRIX_STACK = 3
-"""Dimensions of one matrix per frame."""
+_MATRIX_STACK = 3
+"""Number of dimensions of an array with one matrix per frame."""
 _FIX = "write intrinsic (3,3) and extrinsic (4,4), or one of each per frame; height and width, whole numbers of pixels"
 _DAMAGED = (
     OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, NotImplementedError,
@@ -35,16 +35,16 @@ _DAMAGED = (
 def read_cameras(
     path: Path, count: int, picture_size: tuple[int, int]
 ) -> tuple[Float[np.ndarray, "frames 3 3"], Float[np.ndarray, "frames 4 4"], int, int]:
-    """One still camera or one per frame.
+    """Reads one still camera, or one camera per frame.
 
     Args:
-        path: an npz with `intrinsic`, `extrinsic` (OpenCV's, world -> camera) and, where they are known, `height` and
-            `width`, pixels.
-        count: frames.
-        picture_size: height and width where the file does not say them.
+        path: an npz with `intrinsic`, `extrinsic` (OpenCV's, world to camera) and, if they are known, `height` and
+            `width` in pixels.
+        count: the number of frames.
+        picture_size: height and width to use if the file does not have them.
 
     Raises:
-        DataError: no such file, or cameras that cannot be.
+        DataError: if there is no such file, or cameras are impossible.
     """
     fields = _fields(path)
     stacked = []
@@ -53,7 +53,7 @@ def read_cameras(
             found = f"the fields {', '.join(sorted(fields)) or '(none)'}"
             raise DataError(path, found, "an npz with intrinsic and extrinsic", _FIX)
         value = fields[name]
-        every = value if value.ndim == MATRIX_STACK else value[None]
+        every = value if value.ndim == _MATRIX_STACK else value[None]
         expected = f"finite numbers of shape ({side},{side}) or ({count},{side},{side})"
         if value.dtype.kind not in "fiu" or every.shape[1:] != (side, side) or len(every) not in (1, count):
             raise DataError(path, f"{name} of shape {value.shape} and type {value.dtype}", expected, _FIX)
@@ -73,30 +73,32 @@ def check_cameras(
     width: int,
     fix: str,
 ) -> None:
-    """Refuses cameras that no lens and no tripod make.
+    """Refuses impossible cameras.
 
     Raises:
-        DataError: pictures of no size, focal lengths that are not positive, matrices that turn nothing. It names the
-            frame.
+        DataError: if pictures have no size, focal lengths are implausible, or matrices are not rotations; the message
+            names the frame.
     """
-    if not all(FEWEST_PIXELS <= size <= MOST_PIXELS for size in (height, width)):
+    if not all(_FEWEST_PIXELS <= size <= MOST_PIXELS for size in (height, width)):
         found = f"pictures of {width}x{height} pixels"
-        raise DataError(path, found, f"{FEWEST_PIXELS} to {MOST_PIXELS} pixels a side", fix)
+        raise DataError(path, found, f"{_FEWEST_PIXELS} to {MOST_PIXELS} pixels a side", fix)
     for name, matrices in (("intrinsic", intrinsics), ("extrinsic", extrinsics)):
         _refuse(path, ~np.isfinite(matrices).all((1, 2)), f"{name} with NaN or infinity", "finite numbers", fix)
     longer = max(height, width)
     focal, centre = intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2]
     shown = f"focal lengths of {focal[0, 0]:g} and {focal[0, 1]:g} pixels"
-    expected = f"{SHORTEST_FOCAL * longer:.0f} to {LONGEST_FOCAL * longer:.0f} pixels for pictures of {width}x{height}"
-    strange = ((focal < SHORTEST_FOCAL * longer) | (focal > LONGEST_FOCAL * longer)).any(1)
+    expected = (
+        f"{_SHORTEST_FOCAL * longer:.0f} to {_LONGEST_FOCAL * longer:.0f} pixels for pictures of {width}x{height}"
+    )
+    strange = ((focal < _SHORTEST_FOCAL * longer) | (focal > _LONGEST_FOCAL * longer)).any(1)
     _refuse(path, strange, shown, expected + ": focal lengths are in pixels, not millimetres", fix)
     outside = (np.abs(centre - np.array([width, height]) / 2) > 2 * longer).any(1)
     _refuse(path, outside, f"a principal point at {centre[0]}", "one near the middle of the picture, pixels", fix)
-    last = (np.abs(intrinsics[:, 2] - [0, 0, 1]) > ROUNDED).any(1)
+    last = (np.abs(intrinsics[:, 2] - [0, 0, 1]) > _ROUNDED).any(1)
     _refuse(path, last, f"intrinsic with the last row {intrinsics[0, 2]}", "0 0 1", fix)
     turn = extrinsics[:, :3, :3]
     away = np.abs(turn @ turn.swapaxes(1, 2) - np.eye(3)).max((1, 2))
-    bent = (away > ROUNDED) | (np.linalg.det(turn) < 0) | (np.abs(extrinsics[:, 3] - [0, 0, 0, 1]) > ROUNDED).any(1)
+    bent = (away > _ROUNDED) | (np.linalg.det(turn) < 0) | (np.abs(extrinsics[:, 3] - [0, 0, 0, 1]) > _ROUNDED).any(1)
     told = f"extrinsic that is no rotation (determinant {np.linalg.det(turn[bent.argmax()]):.3g})"
     _refuse(path, bent, told, "a rotation and a translation, world -> camera, last row 0 0 0 1", fix)
 

@@ -41,8 +41,8 @@ class Recording:
     read: Callable[[Sequence[int]], Iterator[MaskedFrame]]
     """Reads pictures of frame ids, which are given in rising order."""
     masks: Callable[[Sequence[int]], Iterator[UInt8[np.ndarray, "height width"]]]
-    """Their masks alone, which is quicker where pictures come out of a video."""
+    """Reads only the masks, which is faster if pictures come from a video."""
     novel_poses: frozenset[int] = field(default_factory=frozenset)
     """Frames whose pose is not part of the motion in the video."""
     notes: tuple[str, ...] = ()
-    """What was dropped, guessed or is odd; users are told."""
+    """Notes for the user on what was dropped or guessed, or is odd."""

@@ -9,12 +9,12 @@ from nerfstudio_avatars.errors import DataError
 Splits = dict[str, list[int]]
 
 SPLITS = ("train", "val", "test")
-MOST_FRAMES = 1_000_000
+_MOST_FRAMES = 1_000_000
 HELD_OUT_EVERY = 4
 """Number of frames of which the last is held out, if no frames are published or given."""
 
 # InstantAvatar's configurations: first, last (inclusive), step.
-PUBLISHED: dict[str, dict[str, tuple[int, int, int]]] = {
+_PUBLISHED: dict[str, dict[str, tuple[int, int, int]]] = {
     "male-3-casual": {"train": (0, 455, 4), "val": (456, 456, 1), "test": (456, 675, 4)},
     "male-4-casual": {"train": (0, 659, 6), "val": (660, 660, 1), "test": (660, 872, 6)},
     "female-3-casual": {"train": (0, 445, 4), "val": (446, 446, 1), "test": (446, 647, 4)},
@@ -28,9 +28,9 @@ PUBLISHED: dict[str, dict[str, tuple[int, int, int]]] = {
 
 def published_split(subject: str) -> Splits | None:
     """The frames of a subject used in the paper, if it lists any."""
-    if subject not in PUBLISHED:
+    if subject not in _PUBLISHED:
         return None
-    return {name: list(range(first, last + 1, step)) for name, (first, last, step) in PUBLISHED[subject].items()}
+    return {name: list(range(first, last + 1, step)) for name, (first, last, step) in _PUBLISHED[subject].items()}
 
 
 def held_out_split(count: int, every: int) -> Splits:
@@ -49,8 +49,8 @@ def parse_range(text: str, flag: str) -> list[int]:
     except ValueError as error:
         raise DataError(flag, repr(text), "whole numbers", fix) from error
     first, last, step = (numbers + [numbers[0], 1][len(numbers) - 1 :])[:3]
-    if len(numbers) > 3 or first < 0 or not first <= last <= MOST_FRAMES or step < 1:
-        raise DataError(flag, f"{text!r:.80}", f"0 <= start <= end <= {MOST_FRAMES} and step >= 1", fix)
+    if len(numbers) > 3 or first < 0 or not first <= last <= _MOST_FRAMES or step < 1:
+        raise DataError(flag, f"{text!r:.80}", f"0 <= start <= end <= {_MOST_FRAMES} and step >= 1", fix)
     return list(range(first, last + 1, step))
 
 

@@ -6,26 +6,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.smpl import SmplBody, load_body
 from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.instant_avatar.data.person_dataparser import PersonDataParser
 from nerfstudio_avatars.instant_avatar.data.person_scene import Scene, build_scene
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import Splits, check_split, held_out_split
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import COPY_AGAIN, SurrealClip
 from nerfstudio_avatars.instant_avatar.data.surreal_placement import place
 from nerfstudio_avatars.instant_avatar.data.surreal_search import find_surreal_clips
-from nerfstudio_avatars.instant_avatar.data.surreal_world import intrinsic
+from nerfstudio_avatars.instant_avatar.data.surreal_world import surreal_intrinsic
 from nerfstudio_avatars.media.video_file import VideoFile
 
-MOST_TESTED = 24
+_MOST_TESTED = 24
 """Maximum number of held-out pictures in a group, evenly spread."""
 
 
@@ -60,30 +60,21 @@ class SurrealDataParserConfig(DataParserConfig):
 
 
 @dataclass
-class SurrealDataParser(DataParser):
-    """Puts a clip into the world frame: metres, z up, the median pelvis at the origin."""
+class SurrealDataParser(PersonDataParser):
+    """Parses one clip, with others of the same person to test on."""
 
     config: SurrealDataParserConfig
-    includes_time: bool = True
-    downscale_factor: int | None = None
+    groups: tuple[str, str] = ("training_pose", "between_frames")
 
-    def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
-        if getattr(self, "_built", None) is None:
-            self._built = read_scene(self.config).tell()
-        recording = self._built.recording
-        learned = set(recording.splits["train"])
-        groups = ["training_pose" if frame in learned else "between_frames" for frame in recording.splits[split]]
-        for row, frame in enumerate(recording.splits[split]):
-            if frame in recording.novel_poses:
-                groups[row] = "novel_pose"
-        return self._built.outputs(split, groups)
+    def _read_scene(self) -> Scene:
+        return read_scene(self.config)
 
 
 def read_scene(config: SurrealDataParserConfig) -> Scene:
     """Reads a clip, compares its parts with each other, and turns it upright.
 
     Raises:
-        DataError: a part is missing, damaged, or cannot belong to the others.
+        DataError: if a part is missing, damaged, or cannot belong to the others.
     """
     clips = find_surreal_clips(Path(config.data), config.clip, config.novel_clips)
     body = _body(config, clips[0])
@@ -110,7 +101,7 @@ def read_scene(config: SurrealDataParserConfig) -> Scene:
         folder=clips[0].info.parent,
         subject=clips[0].name,
         motion=motion,
-        intrinsics=np.broadcast_to(intrinsic(clips[0].width, clips[0].height), (count, 3, 3)),
+        intrinsics=np.broadcast_to(surreal_intrinsic(clips[0].width, clips[0].height), (count, 3, 3)),
         extrinsics=np.broadcast_to(np.eye(4), (count, 4, 4)),
         height=clips[0].height,
         width=clips[0].width,
@@ -161,7 +152,7 @@ def _splits(config: SurrealDataParserConfig, clips: list[SurrealClip]) -> tuple[
 
 
 def _spread(frames: list[int]) -> list[int]:
-    rows = np.linspace(0, len(frames) - 1, min(len(frames), MOST_TESTED)).round().astype(int)
+    rows = np.linspace(0, len(frames) - 1, min(len(frames), _MOST_TESTED)).round().astype(int)
     return [frames[row] for row in rows.tolist()]
 
 
@@ -179,7 +170,7 @@ class ClipPictures:
                 yield MaskedFrame(np.ascontiguousarray(picture.rgb[:, ::-1]), next(masks))
 
     def masks_of(self, frames: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width"]]:
-        """The masks alone."""
+        """Yields only the masks."""
         for clip, wanted in self._by_clip(frames):
             for parts in clip.layers("segm", wanted):
                 yield np.ascontiguousarray(np.where(parts > 0, 255, 0).astype(np.uint8)[:, ::-1])

@@ -18,13 +18,13 @@ from nerfstudio_avatars.media.video_index import probe_video
 
 COPY_AGAIN = "copy the clip's files again from the distribution"
 INFO = "_info.mat"
-NEEDED = ("pose", "shape", "gender", "zrot", "joints2D", "joints3D", "camLoc")
-MOST_ENTRIES = 10_000_000
+_NEEDED = ("pose", "shape", "gender", "zrot", "joints2D", "joints3D", "camLoc")
+_MOST_ENTRIES = 10_000_000
 """Of one array: a picture of 3000x3000, or poses of a hundred thousand frames."""
-LARGEST = 1e5
+_LARGEST = 1e5
 """No angle, length or place in a picture is larger."""
 PARTS = 24
-LARGEST_SPREAD = 1e-3
+_LARGEST_SPREAD = 1e-3
 """Largest spread of betas in a clip, which shows one person."""
 
 
@@ -36,7 +36,7 @@ class SurrealClip:
     pose: Float[np.ndarray, "frames 72"]
     shape: Float[np.ndarray, "10"]
     gender: str
-    zrot: Float[np.ndarray, "frames"]
+    zrot: Float[np.ndarray, " frames"]
     joints2d: Float[np.ndarray, "frames 24 2"]
     joints3d: Float[np.ndarray, "frames 24 3"]
     camera_location: Float[np.ndarray, "3"]
@@ -63,7 +63,7 @@ class SurrealClip:
     def shows_the_person_of(self, other: SurrealClip) -> bool:
         """Whether body and clothes are the same. Clips of one sequence are usually different people."""
         alike = self.gender == other.gender and self.cloth == other.cloth and self.body == other.body
-        return alike and np.allclose(self.shape, other.shape, atol=LARGEST_SPREAD)
+        return alike and np.allclose(self.shape, other.shape, atol=_LARGEST_SPREAD)
 
     def layers(self, kind: str, frames: Sequence[int]) -> list[np.ndarray]:
         """`segm` (0 or a body part from 1 to 24) or `depth` (metres) of some frames, mirrored as the video is."""
@@ -89,10 +89,10 @@ def read_clip(info: Path) -> SurrealClip:
     Raises:
         DataError: a file is missing or damaged, or an array has the wrong shape.
     """
-    fields = _load(info, [*NEEDED, "cloth", "body"])
-    missing = [name for name in NEEDED if name not in fields]
+    fields = _load(info, [*_NEEDED, "cloth", "body"])
+    missing = [name for name in _NEEDED if name not in fields]
     if missing:
-        raise DataError(info, f"no {', '.join(missing)}", f"the fields {', '.join(NEEDED)}", COPY_AGAIN)
+        raise DataError(info, f"no {', '.join(missing)}", f"the fields {', '.join(_NEEDED)}", COPY_AGAIN)
     count = fields["pose"].shape[-1] if fields["pose"].ndim == 2 and len(fields["pose"]) == 72 else 1
     arrays = {
         name: _frames_first(info, name, fields[name], head, count)
@@ -103,7 +103,7 @@ def read_clip(info: Path) -> SurrealClip:
         raise DataError(info, f"gender {gender[0]:g}", "0 for female, 1 for male", COPY_AGAIN)
     if fields["camLoc"].size != 3:
         raise DataError(info, f"camLoc of shape {fields['camLoc'].shape}", "(3, 1), metres", COPY_AGAIN)
-    if np.ptp(arrays["shape"], axis=0).max() > LARGEST_SPREAD or np.ptp(gender) > 0:
+    if np.ptp(arrays["shape"], axis=0).max() > _LARGEST_SPREAD or np.ptp(gender) > 0:
         raise DataError(info, "shape or gender changes within the clip", "one person a clip", "split the clip")
     path = info.with_name(info.name.removesuffix(INFO) + ".mp4")
     video, (height, width) = probe_video(path, COPY_AGAIN), VideoFile(path, COPY_AGAIN).size()
@@ -134,8 +134,8 @@ def _load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     regular_file(path, "mp4, _info.mat and _segm.mat of one clip, side by side", COPY_AGAIN)
     try:
         for name, shape, _ in scipy.io.whosmat(path):
-            if name in names and math.prod(map(int, shape)) > MOST_ENTRIES:
-                raise ValueError(f"{name} of shape {shape}: the limit is {MOST_ENTRIES / 1e6:.0f} million numbers")
+            if name in names and math.prod(map(int, shape)) > _MOST_ENTRIES:
+                raise ValueError(f"{name} of shape {shape}: the limit is {_MOST_ENTRIES / 1e6:.0f} million numbers")
         return {key: np.asarray(value) for key, value in scipy.io.loadmat(path, variable_names=names).items()}
     except NotImplementedError as error:
         fix = "save it again in MATLAB with save(..., '-v7'), or in Python with scipy.io.savemat"
@@ -165,7 +165,7 @@ def _numbers(info: Path, name: str, value: np.ndarray) -> np.ndarray:
     if value.dtype.kind not in "uif" or not np.isfinite(value).all():
         found = f"{name} of type {value.dtype}" if value.dtype.kind not in "uif" else f"NaN or infinity in {name}"
         raise DataError(info, found, "finite numbers", COPY_AGAIN)
-    if np.abs(value).max(initial=0) > LARGEST:
+    if np.abs(value).max(initial=0) > _LARGEST:
         raise DataError(info, f"{name} up to {np.abs(value).max():.3g}", "radians, metres and pixels", COPY_AGAIN)
     return value.astype(np.float64)
 

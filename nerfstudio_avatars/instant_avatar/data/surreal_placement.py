@@ -14,14 +14,20 @@ from nerfstudio_avatars.bodies.linear_blend_skinning import joint_transforms
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import SurrealClip
-from nerfstudio_avatars.instant_avatar.data.surreal_world import AXES, OTHER_SIDE, extrinsic, orient, project
+from nerfstudio_avatars.instant_avatar.data.surreal_world import (
+    AXES,
+    OTHER_SIDE,
+    orient,
+    surreal_extrinsic,
+    surreal_pixels,
+)
 
-ROUNDING_PX = 1.0
+_ROUNDING_PX = 1.0
 """Error in pixels that comes from rounding joints2D to whole pixels."""
-WRONG_TURN = np.deg2rad(12)
+_WRONG_TURN = np.deg2rad(12)
 """Median angle in radians between body and joints3D that no difference in body shape explains."""
-FRAMES_FOR_MASKS = 5
-AS_DISTRIBUTED = "use the files as distributed, or correct all of the clip's files together"
+_FRAMES_FOR_MASKS = 5
+_AS_DISTRIBUTED = "use the files as distributed, or correct all of the clip's files together"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def place(clip: SurrealClip, body: SmplBody, betas: Float[torch.Tensor, "10"], t
     motion = BodySequence(
         betas, turned, pose[:, 3:], torch.from_numpy(transl[:, 0]), clip.fps, clip.gender, str(body.name)
     )
-    to_camera = torch.from_numpy(extrinsic(clip.camera_location)).float()
+    to_camera = torch.from_numpy(surreal_extrinsic(clip.camera_location)).float()
     pelvis_rest = body.rest(betas)[1][0].detach()
     return Placement(motion.in_frame(to_camera[:3, :3], to_camera[:3, 3], pelvis_rest), joints_px, body_px)
 
@@ -67,7 +73,7 @@ def _joints(motion: BodySequence, body: SmplBody) -> Float[np.ndarray, "frames 2
 
 def _check_joints2d(clip: SurrealClip) -> float:
     size = np.array([clip.width, clip.height])
-    seen = project(clip.joints3d, clip.camera_location, clip.width, clip.height)
+    seen = surreal_pixels(clip.joints3d, clip.camera_location, clip.width, clip.height)
     readings = {
         "": clip.joints2d,
         "mirrored left to right": np.array([size[0], 0]) + clip.joints2d * [-1, 1],
@@ -76,14 +82,14 @@ def _check_joints2d(clip: SurrealClip) -> float:
         "with left and right joints exchanged": clip.joints2d[:, OTHER_SIDE],
     }
     errors = {reading: float(np.linalg.norm(seen - joints, axis=-1).mean()) for reading, joints in readings.items()}
-    if errors[""] > ROUNDING_PX:
-        _raise(clip, "joints2D", "joints3D", errors, ROUNDING_PX)
+    if errors[""] > _ROUNDING_PX:
+        _raise(clip, "joints2D", "joints3D", errors, _ROUNDING_PX)
     return errors[""]
 
 
 def _check_body(clip: SurrealClip, joints: np.ndarray, tolerance_px: float) -> float:
     size = clip.width, clip.height
-    truth = project(clip.joints3d, clip.camera_location, *size)
+    truth = surreal_pixels(clip.joints3d, clip.camera_location, *size)
     middle = clip.joints3d.mean(1, keepdims=True)
     mirror = np.eye(3) - 2 * np.outer(AXES[0], AXES[0])
     mirrored = middle + (joints - middle) @ mirror
@@ -94,12 +100,12 @@ def _check_body(clip: SurrealClip, joints: np.ndarray, tolerance_px: float) -> f
         "with left and right joints exchanged and mirrored": mirrored[:, OTHER_SIDE],
     }
     errors = {
-        reading: float(np.linalg.norm(project(points, clip.camera_location, *size) - truth, axis=-1).mean())
+        reading: float(np.linalg.norm(surreal_pixels(points, clip.camera_location, *size) - truth, axis=-1).mean())
         for reading, points in readings.items()
     }
     turn = float(np.median(_turns(joints, clip.joints3d)))
     # A symmetric pose is nearly its own mirror image: a small error may have a smaller one beside it.
-    if turn > WRONG_TURN or (errors[""] > tolerance_px and min(errors.values()) < errors[""] / 2):
+    if turn > _WRONG_TURN or (errors[""] > tolerance_px and min(errors.values()) < errors[""] / 2):
         _raise(clip, "joints3D", f"pose and zrot (turned by {np.rad2deg(turn):.0f} degrees)", errors, errors[""] / 2)
     if errors[""] > tolerance_px:
         warnings.warn(
@@ -110,7 +116,7 @@ def _check_body(clip: SurrealClip, joints: np.ndarray, tolerance_px: float) -> f
     return errors[""]
 
 
-def _turns(joints: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, "frames"]:
+def _turns(joints: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, " frames"]:
     """Angle in radians of the rotation that best aligns the joints with the true ones in each frame (Kabsch)."""
     a, b = (points - points.mean(1, keepdims=True) for points in (joints, truth))
     u, _, v = np.linalg.svd(a.swapaxes(1, 2) @ b)
@@ -125,12 +131,12 @@ def _raise(clip: SurrealClip, name: str, other: str, errors: dict[str, float], t
     if reading and errors[reading] <= tolerance:
         found += f"; read {reading}, only {errors[reading]:.1f} px"
     expected = f"{name} and {other} of one clip, as SURREAL mirrors them, within {tolerance:.1f} px"
-    raise DataError(clip.info, found, expected, AS_DISTRIBUTED)
+    raise DataError(clip.info, found, expected, _AS_DISTRIBUTED)
 
 
 def _check_masks(clip: SurrealClip) -> None:
     """Checks that the joints of the trunk are in the mask, and the pixels of the left leg at its joints."""
-    frames = np.unique(np.linspace(0, len(clip) - 1, FRAMES_FOR_MASKS).round().astype(int)).tolist()
+    frames = np.unique(np.linspace(0, len(clip) - 1, _FRAMES_FOR_MASKS).round().astype(int)).tolist()
     inside, inside_mirrored, named, exchanged = [], [], 0.0, 0.0
     for frame, labels in zip(frames, clip.layers("segm", frames), strict=True):
         places = clip.joints2d[frame]
@@ -149,7 +155,7 @@ def _check_masks(clip: SurrealClip) -> None:
     if inside and np.mean(inside) < 0.5:
         found = f"{np.mean(inside):.0%} of the trunk's joints2D lie in the mask"
         found += f"; {np.mean(inside_mirrored):.0%} if it is mirrored" if np.mean(inside_mirrored) > 0.8 else ""
-        raise DataError(path, found, "joints2D and masks of the same pictures", AS_DISTRIBUTED)
+        raise DataError(path, found, "joints2D and masks of the same pictures", _AS_DISTRIBUTED)
     if exchanged < 0.6 * named:
         found = "the body parts' left and right labels lie at the joints of the other side (mirrored, or exchanged)"
-        raise DataError(path, found, "part joint+1 at each of SMPL's joints", AS_DISTRIBUTED)
+        raise DataError(path, found, "part joint+1 at each of SMPL's joints", _AS_DISTRIBUTED)

@@ -8,9 +8,9 @@ from pathlib import Path
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.surreal_clip import INFO, SurrealClip, read_clip
 
-MOST_COMPARED = 30
+_MOST_COMPARED = 30
 """Maximum number of clips in a folder to read when looking for the same person."""
-DISTORTED = ("18_", "19_", "143_21_")
+_DISTORTED = ("18_", "19_", "143_21_")
 """Sequences of CMU whose bodies are known to be distorted in SURREAL."""
 
 
@@ -32,12 +32,12 @@ def find_surreal_clips(data: Path, name: str | None, novel: str) -> list[Surreal
         fix = "give a folder of SURREAL with --data, for instance SURREAL/data/cmu/train/run0/01_01"
         raise DataError(data, found, f"<sequence>_c0001.mp4, _c0001{INFO}, _c0001_segm.mat", fix)
     learned = _chosen(data, infos, name)
-    if learned.name.startswith(DISTORTED):
+    if learned.name.startswith(_DISTORTED):
         warnings.warn(f"{learned}: the bodies of this sequence are distorted in SURREAL.", stacklevel=2)
     clip = read_clip(learned)
     beside = [info for info in infos if info.parent == learned.parent and info != learned]
     if novel == "auto":
-        others = [read_clip(info) for info in beside[:MOST_COMPARED]]
+        others = [read_clip(info) for info in beside[:_MOST_COMPARED]]
         return [clip, *(other for other in others if _same(clip, other))]
     names = [part.strip() for part in novel.split(",")] if novel != "none" else []
     others = [read_clip(_chosen(data, [info for info in infos if info != learned], part)) for part in names]
@@ -58,7 +58,7 @@ def _chosen(data: Path, infos: list[Path], name: str | None) -> Path:
     fitting = infos if name is None else [info for info in infos if f"/{info.as_posix()}".endswith(ending)]
     if len(fitting) == 1:
         return fitting[0]
-    if fitting and name is None and len({info.parent for info in fitting}) == 1 and len(fitting) <= MOST_COMPARED:
+    if fitting and name is None and len({info.parent for info in fitting}) == 1 and len(fitting) <= _MOST_COMPARED:
         # Clips of one person in one folder: the first is the one to learn from.
         clips = [read_clip(info) for info in fitting]
         if all(_same(clips[0], clip) for clip in clips[1:]):

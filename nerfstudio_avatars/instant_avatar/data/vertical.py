@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES, PosedBody
 
-STANDING = 0.95
+_STANDING = 0.95
 """Smallest length of the mean upward axis of a body that stands; less means bending, lying or cartwheels."""
-TURNING = 0.5
+_TURNING = 0.5
 """Smallest variance of the unit vector that a turning person faces along: 0 is no turn, and 1 a whole turn."""
-LEAST_TILT = 2.0
+_LEAST_TILT = 2.0
 """Smallest tilt in degrees that differs from swaying and from errors of poses."""
 
 
@@ -44,17 +44,17 @@ def plumb_line(up: Float[Tensor, "frames 3"], facing: Float[Tensor, "frames 3"])
         facing: the direction that the body faces.
 
     Returns:
-        A unit vector; (0, 0, 1) if the person does not stand or hardly turns, and for tilts below `LEAST_TILT`.
+        A unit vector; (0, 0, 1) if the person does not stand or hardly turns, and for tilts below `_LEAST_TILT`.
     """
     level = up.new_tensor([0.0, 0.0, 1.0])
-    if up.mean(0).norm() < STANDING:
+    if up.mean(0).norm() < _STANDING:
         return level
     u, e = torch.view_as_complex(up[:, :2].contiguous()), torch.view_as_complex(facing[:, :2].contiguous()).sgn()
     around, mean = e - e.mean(), u.mean()
     variance = around.abs().square().mean()
-    if variance < TURNING:
+    if variance < _TURNING:
         return level
     tilt = mean - ((u - mean) * around.conj()).mean() / variance * e.mean()
-    if tilt.abs() < torch.tensor(LEAST_TILT).deg2rad().sin():
+    if tilt.abs() < torch.tensor(_LEAST_TILT).deg2rad().sin():
         return level
     return torch.stack([tilt.real, tilt.imag, (1 - tilt.abs().square()).sqrt()])

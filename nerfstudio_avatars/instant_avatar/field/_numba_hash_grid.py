@@ -31,7 +31,7 @@ def layout_arrays(layout: HashGridLayout) -> tuple[np.ndarray, ...]:
 
 
 @njit(inline="always")
-def rows_of(ix, iy, iz, resolution, size, dense):
+def corner_rows(ix, iy, iz, resolution, size, dense):
     """Rows of the eight corners of a cell within their level (bit 0 for x, 1 for y, 2 for z)."""
     u = np.uint32
     if dense:
@@ -84,7 +84,7 @@ def cell_of(x, y, z, scale):
 
 @njit(inline="always")
 def corner_weights(fx, fy, fz):
-    """Trilinear weights in the order of `rows_of`."""
+    """Trilinear weights in the order of `corner_rows`."""
     one = np.float32(1)
     gx, gy, gz = one - fx, one - fy, one - fz
     a, b, c, d = gy * gz, fy * gz, gy * fz, fy * fz
@@ -92,7 +92,7 @@ def corner_weights(fx, fy, fz):
 
 
 @njit(inline="always")
-def blend(part, row, weight, k):
+def blend_corners(part, row, weight, k):
     """Feature `k` of a level, interpolated between the eight corners. Unrolled, because a loop keeps values in
     memory."""
     low = weight[0] * part[row[0], k] + weight[1] * part[row[1], k]
@@ -114,10 +114,10 @@ def _forward(x, table, scales, resolutions, offsets, sizes, dense, out):
             scale, resolution, size, is_dense = scales[level], resolutions[level], sizes[level], dense[level]
             for i in range(start, stop):
                 ix, iy, iz, fx, fy, fz = cell_of(x[i, 0], x[i, 1], x[i, 2], scale)
-                row = rows_of(ix, iy, iz, resolution, size, is_dense)
+                row = corner_rows(ix, iy, iz, resolution, size, is_dense)
                 weight = corner_weights(fx, fy, fz)
-                out[i, 2 * level] = blend(part, row, weight, 0)
-                out[i, 2 * level + 1] = blend(part, row, weight, 1)
+                out[i, 2 * level] = blend_corners(part, row, weight, 0)
+                out[i, 2 * level + 1] = blend_corners(part, row, weight, 1)
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
@@ -134,7 +134,7 @@ def _backward_table(x, grad, scales, resolutions, offsets, sizes, dense, order, 
             if ga == 0 and gb == 0:
                 continue
             ix, iy, iz, fx, fy, fz = cell_of(x[i, 0], x[i, 1], x[i, 2], scale)
-            row = rows_of(ix, iy, iz, resolution, size, is_dense)
+            row = corner_rows(ix, iy, iz, resolution, size, is_dense)
             weight = corner_weights(fx, fy, fz)
             for c in range(8):
                 part[row[c], 0] += weight[c] * ga
@@ -158,7 +158,7 @@ def _backward_position(x, table, grad, scales, resolutions, offsets, sizes, dens
                 if ga == 0 and gb == 0:
                     continue
                 ix, iy, iz, fx, fy, fz = cell_of(x[i, 0], x[i, 1], x[i, 2], scale)
-                row = rows_of(ix, iy, iz, resolution, size, is_dense)
+                row = corner_rows(ix, iy, iz, resolution, size, is_dense)
                 v0 = part[row[0], 0] * ga + part[row[0], 1] * gb
                 v1 = part[row[1], 0] * ga + part[row[1], 1] * gb
                 v2 = part[row[2], 0] * ga + part[row[2], 1] * gb

@@ -84,7 +84,7 @@ class HashField(nn.Module):
 
     def density(
         self, x_canonical: Float[Tensor, "points 3"]
-    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points g"]]:
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points g"]]:
         """Raw density (no activation) and geometry features."""
         x = self._unit(x_canonical)
         if self._tcnn:
@@ -103,7 +103,7 @@ class HashField(nn.Module):
     @torch.no_grad()
     def infer(
         self, x_canonical: Float[Tensor, "points 3"]
-    ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points 3"]]:
         """Raw density and RGB without gradient (specification: `density`, then `colour`; Triton twin on CUDA).
 
         The twin passes over the points once and computes in float32, even if `mixed_precision` is on.
@@ -116,7 +116,7 @@ class HashField(nn.Module):
         return raw, self.colour(geometry)
 
     @torch.no_grad()
-    def infer_density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+    def infer_density(self, x_canonical: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """Raw density only, as in `infer`."""
         if self._is_fused(x_canonical):
             from nerfstudio_avatars.instant_avatar.field import _triton_infer

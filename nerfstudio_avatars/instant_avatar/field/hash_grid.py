@@ -16,7 +16,7 @@ from nerfstudio_avatars.backend import use_numba, use_triton
 from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import PRIMES, HashGridLayout
 
 
-def corner_indices(node: Tensor, layout: HashGridLayout, level: int) -> Tensor:
+def _corner_indices(node: Tensor, layout: HashGridLayout, level: int) -> Tensor:
     """Table rows of integer grid nodes `(*n, 3)` at one level."""
     size = layout.offsets[level + 1] - layout.offsets[level]
     if layout.is_dense(level):
@@ -36,7 +36,7 @@ def hash_encode_torch(x: Tensor, table: Tensor, layout: HashGridLayout) -> Tenso
         position = x * scale + 0.5
         lower = position.detach().floor()
         fraction = (position - lower)[:, None, :]
-        index = corner_indices(lower.long()[:, None, :] + corners, layout, level)
+        index = _corner_indices(lower.long()[:, None, :] + corners, layout, level)
         weight = torch.where(corners.bool(), fraction, 1.0 - fraction).prod(-1)
         features.append((table[index] * weight[..., None]).sum(1))
     return torch.cat(features, -1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PAPER_SLOTS = 256
+_PAPER_SLOTS = 256
 """Number of sample slots on a ray in the paper, whose mean includes empty ones."""
 
 
@@ -22,7 +22,7 @@ def hard_accumulation(accumulation: Float[Tensor, "*rays"]) -> Float[Tensor, ""]
     return hard_surface(accumulation).mean()
 
 
-def hard_weights(weights: Float[Tensor, "samples"], num_rays: int, slots: int = PAPER_SLOTS) -> Float[Tensor, ""]:
+def hard_weights(weights: Float[Tensor, " samples"], num_rays: int, slots: int = _PAPER_SLOTS) -> Float[Tensor, ""]:
     """Mean of h over the rendering weights of `num_rays` rays of `slots` samples each.
 
     Args:

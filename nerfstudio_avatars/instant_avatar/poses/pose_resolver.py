@@ -20,7 +20,7 @@ class PoseResolver:
     interpolated where they were not trained.
     """
 
-    def __init__(self, poses: BodyPoseTable, train_frames: Int[Tensor, "images"]) -> None:
+    def __init__(self, poses: BodyPoseTable, train_frames: Int[Tensor, " images"]) -> None:
         self.poses = poses
         self.train_frames = train_frames
 

@@ -12,21 +12,21 @@ from torch import Tensor
 if TYPE_CHECKING:
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
-JUMP = 60.0
+_JUMP = 60.0
 """Angle in degrees between a joint and its median over nearby frames above which the pose jumps."""
-AROUND = 3
+_AROUND = 3
 """Number of frames before and after that count as nearby."""
-MOST_JUMPS = 0.2
+_MOST_JUMPS = 0.2
 """Largest share of frames that may jump. If more do, the motion is too fast for the frame rate."""
 FEWEST_FRAMES = 8
 """Smallest number of frames that jitter can be estimated from."""
-MOST_AT_ONCE = 1000
+_MOST_AT_ONCE = 1000
 """Largest number of frames to smooth together; the work grows with its cube."""
 _STRENGTHS = np.logspace(-8, 6, 57)
 
 
 def smoothing_correction(
-    sequence: BodySequence, trained: Int[Tensor, "trained"]
+    sequence: BodySequence, trained: Int[Tensor, " trained"]
 ) -> tuple[Float[Tensor, "frames 75"], list[int]]:
     """The corrections that smooth the poses of a sequence.
 
@@ -49,7 +49,7 @@ def smoothing_correction(
     return correction.float(), trained[torch.from_numpy(jumping_frames(given[trained].numpy()))].tolist()
 
 
-def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "frames"]:
+def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, " frames"]:
     """Frames in which a joint is far from its median over nearby frames, such as flipped poses or swapped people.
 
     The median of rotations is the one with the smallest sum of angles to the others. Runs of up to three wrong frames
@@ -66,18 +66,18 @@ def jumping_frames(poses: Float[np.ndarray, "frames 75"]) -> Bool[np.ndarray, "f
     turns = Rotation.from_rotvec(poses[:, :72].reshape(-1, 3)).as_quat().reshape(-1, 24, 4)
     jumps = np.zeros(len(poses), bool)
     for frame in range(len(poses)):
-        first = max(frame - AROUND, 0)
-        window = turns[first : frame + AROUND + 1]
+        first = max(frame - _AROUND, 0)
+        window = turns[first : frame + _AROUND + 1]
         cosines = np.abs(np.einsum("ajk,bjk->jab", window, window)).clip(max=1)
         apart = np.degrees(2 * np.arccos(cosines))
         middle = apart.sum(2).argmin(1)
         # At the ends the median is some frames away.
-        one_sided = max(AROUND - frame, frame + AROUND + 1 - len(poses), 0) / AROUND
-        jumps[frame] = (apart[np.arange(24), middle, frame - first] > JUMP * (1 + one_sided)).any()
-    return jumps if jumps.mean() <= MOST_JUMPS else np.zeros_like(jumps)
+        one_sided = max(_AROUND - frame, frame + _AROUND + 1 - len(poses), 0) / _AROUND
+        jumps[frame] = (apart[np.arange(24), middle, frame - first] > _JUMP * (1 + one_sided)).any()
+    return jumps if jumps.mean() <= _MOST_JUMPS else np.zeros_like(jumps)
 
 
-def smooth_poses(poses: Float[np.ndarray, "frames 75"], times: Int[np.ndarray, "frames"]) -> np.ndarray:
+def smooth_poses(poses: Float[np.ndarray, "frames 75"], times: Int[np.ndarray, " frames"]) -> np.ndarray:
     """Removes jitter from poses, and interpolates those that jump.
 
     Each joint's rotations, and the translation, are smoothed by penalised least squares (Whittaker 1923: the squared
@@ -93,7 +93,7 @@ def smooth_poses(poses: Float[np.ndarray, "frames 75"], times: Int[np.ndarray, "
     """
     if len(poses) < FEWEST_FRAMES:
         return poses.copy()
-    pieces = np.array_split(np.arange(len(poses)), -(-len(poses) // MOST_AT_ONCE))
+    pieces = np.array_split(np.arange(len(poses)), -(-len(poses) // _MOST_AT_ONCE))
     return np.concatenate([_smooth(poses[piece], times[piece].astype(float)) for piece in pieces])
 
 
@@ -116,7 +116,7 @@ def _smooth(poses: np.ndarray, times: np.ndarray) -> np.ndarray:
 class _Smoother:
     """Penalised least squares at fixed times, in the basis in which the penalty is diagonal."""
 
-    def __init__(self, times: Float[np.ndarray, "frames"]) -> None:
+    def __init__(self, times: Float[np.ndarray, " frames"]) -> None:
         n, step = len(times), np.diff(times) / np.diff(times).mean()
         bend = np.zeros((n - 2, n))
         for row in range(n - 2):

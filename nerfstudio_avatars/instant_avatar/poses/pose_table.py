@@ -61,7 +61,7 @@ class BodyPoseTable(nn.Module):
         self,
         sequence: BodySequence,
         body: BodyModel,
-        trained_frames: Int[Tensor, "trained"],
+        trained_frames: Int[Tensor, " trained"],
         start: Float[Tensor, "frames 75"] | None = None,
     ) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class BodyPoseTable(nn.Module):
         """Orientation, body pose and translation of frames as in the data."""
         return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
 
-    def correction(self, frames: Int[Tensor, "k"]) -> Float[Tensor, "k 75"]:
+    def correction(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k 75"]:
         """Correction of each frame: its own if it was trained, otherwise its start plus what its trained neighbours
         have learnt, interpolated.
 
@@ -151,7 +151,7 @@ class BodyPoseTable(nn.Module):
         shift = torch.eye(4, device=posed.device) + F.pad(self.joint_offsets[..., None], (3, 0, 0, 1))
         return posed @ (shift @ self.canonical_inverse)
 
-    def smoothness(self, frames: Int[Tensor, "k"]) -> Float[Tensor, ""]:
+    def smoothness(self, frames: Int[Tensor, " k"]) -> Float[Tensor, ""]:
         """Mean square distance of corrected poses from the middle of their neighbours in time (radians, metres).
 
         It is small for people, who move smoothly, and large for jitter of an estimator; smoothing only the corrections

@@ -9,11 +9,9 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from nerfstudio_avatars.instant_avatar.articulation._numba_cells import Search, bin_at, roots_in_bin
-from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
+from nerfstudio_avatars.instant_avatar.articulation._numba_cells import CellSearch, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
-from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
-from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, MarchSettings, Samples
+from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, PosedSpace, Samples
 
 _RAYS_AT_A_TIME = 2048
 
@@ -110,14 +108,12 @@ def march(
     origins: Tensor,
     directions: Tensor,
     jitter: Tensor,
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Tensor,
-    settings: MarchSettings,
+    space: PosedSpace,
 ) -> Samples:
     """Samples of rays in the posed world, a few thousand rays at a time to keep buffers small."""
     parts = []
-    search = Search.of(posed, volume)
+    posed, volume, settings = space.posed, space.volume, space.settings
+    search = CellSearch.of(posed, volume)
     f32 = np.float32
     for at in range(0, max(len(origins), 1), _RAYS_AT_A_TIME):
         chunk = slice(at, at + _RAYS_AT_A_TIME)
@@ -126,7 +122,7 @@ def march(
         samples_of_ray, roots_of_ray = np.zeros(n, np.int64), np.zeros(n, np.int64)
         _march(
             origins[chunk].numpy(), directions[chunk].numpy(), jitter[chunk].numpy(), posed.box.numpy(), search,
-            cached_density.numpy(), f32(settings.step), settings.max_samples, MAX_ROOTS, f32(settings.cut),
+            space.cached_density.numpy(), f32(settings.step), settings.max_samples, MAX_ROOTS, f32(settings.cut),
             f32(CUT_CAP), values, in_t, in_first, in_cell, in_local, samples_of_ray, roots_of_ray,
         )  # fmt: skip
         sample_offset, root_offset = samples_of_ray.cumsum() - samples_of_ray, roots_of_ray.cumsum() - roots_of_ray

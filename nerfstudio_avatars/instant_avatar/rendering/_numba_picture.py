@@ -17,22 +17,20 @@ import torch
 from numba import get_num_threads, njit, prange
 from torch import Tensor
 
-from nerfstudio_avatars.instant_avatar.articulation._numba_cells import Search, bin_at, roots_in_bin
+from nerfstudio_avatars.instant_avatar.articulation._numba_cells import CellSearch, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation._numba_distance import trilinear
-from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
-from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.field._numba_dense import LANES, dense, padded
 from nerfstudio_avatars.instant_avatar.field._numba_hash_grid import (
-    blend,
+    blend_corners,
     cell_of,
+    corner_rows,
     corner_weights,
     layout_arrays,
-    rows_of,
 )
 from nerfstudio_avatars.instant_avatar.field.hash_field import HashField
 from nerfstudio_avatars.instant_avatar.rendering._numba_march import ray_range
 from nerfstudio_avatars.instant_avatar.rendering.density_rule import FAINT, LARGEST_EXPONENT, OPAQUE, DensityRule
-from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, MarchSettings
+from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, PosedSpace
 
 _SLOTS = 256
 """Number of rays in flight per thread."""
@@ -146,10 +144,10 @@ def _encode(unit, points, field, out):
                 min(max(unit[2, i], zero), one),
             )
             ix, iy, iz, fx, fy, fz = cell_of(x, y, z, scale)
-            row = rows_of(ix, iy, iz, resolution, size, is_dense)
+            row = corner_rows(ix, iy, iz, resolution, size, is_dense)
             weight = corner_weights(fx, fy, fz)
-            out[2 * level, i] = blend(part, row, weight, 0)
-            out[2 * level + 1, i] = blend(part, row, weight, 1)
+            out[2 * level, i] = blend_corners(part, row, weight, 0)
+            out[2 * level + 1, i] = blend_corners(part, row, weight, 1)
 
 
 @njit(fastmath=True, cache=True, nogil=True)
@@ -333,15 +331,13 @@ def _rays(
 def render(
     origins: Tensor,
     directions: Tensor,
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Tensor,
-    settings: MarchSettings,
+    space: PosedSpace,
     field: HashField,
     rule: DensityRule,
 ) -> Tensor:
     """Sums along the rays, as in `picture.render`."""
     f32 = np.float32
+    posed, volume, settings = space.posed, space.volume, space.settings
     out = torch.zeros(len(origins), 8)
     gap = np.empty(posed.dims, np.int16)
     _gaps(posed.offsets.numpy(), np.array(posed.dims), _LONGEST_GAP, gap)
@@ -349,13 +345,13 @@ def render(
         f32(settings.step), settings.max_samples, MAX_ROOTS, f32(settings.cut), f32(CUT_CAP), f32(posed.bin_size),
         f32(OPAQUE), f32(FAINT), f32(LARGEST_EXPONENT),
     )  # fmt: skip
-    space = _Space(
+    canonical = _Space(
         volume.origin.numpy(), f32(volume.spacing), volume.distance.numpy(), f32(rule.template_prior),
         rule.kind == "relu",
     )  # fmt: skip
     _picture(
         origins.contiguous().numpy(), directions.contiguous().numpy(), f32(0.5), posed.box.numpy(),
-        Search.of(posed, volume), gap.reshape(-1), cached_density.numpy(), march, space, _Field.of(field),
+        CellSearch.of(posed, volume), gap.reshape(-1), space.cached_density.numpy(), march, canonical, _Field.of(field),
         get_num_threads(), _SLOTS, _RUN, out.numpy(),
     )  # fmt: skip
     return out

@@ -8,8 +8,8 @@ from torch import Tensor
 
 
 def rendering_weights(
-    density: Float[Tensor, "samples"], step: float, ray: Int[Tensor, "samples"]
-) -> Float[Tensor, "samples"]:
+    density: Float[Tensor, " samples"], step: float, ray: Int[Tensor, " samples"]
+) -> Float[Tensor, " samples"]:
     """Contribution of each sample to its ray: opacity times the transmittance before it.
 
     Args:

@@ -28,8 +28,8 @@ class DensityRule:
     """Length in metres: raw density starts at minus the distance to the template divided by it. 0 means no template."""
 
     def __call__(
-        self, raw: Float[Tensor, "points"], x_canonical: Float[Tensor, "points 3"], volume: SkinningVolume
-    ) -> Float[Tensor, "points"]:
+        self, raw: Float[Tensor, " points"], x_canonical: Float[Tensor, "points 3"], volume: SkinningVolume
+    ) -> Float[Tensor, " points"]:
         """Density in 1/m."""
         if self.template_prior > 0:
             # The prior's gradient must reach x: without it pose gradients are half as large, some of the wrong sign.

@@ -77,7 +77,7 @@ class CanonicalOccupancy(nn.Module):
         """Cached density, or -1 in cells that are not occupied."""
         return torch.where(self.occupied, self.density, -1.0)
 
-    def occupied_cells(self, volume: SkinningVolume) -> Bool[Tensor, "cells"]:
+    def occupied_cells(self, volume: SkinningVolume) -> Bool[Tensor, " cells"]:
         """Which cells of the volume contain an occupied half-size cell."""
         n = [size // 2 for size in self.occupied.shape]
         children = self.occupied[: 2 * n[0], : 2 * n[1], : 2 * n[2]].view(n[0], 2, n[1], 2, n[2], 2)
@@ -85,7 +85,7 @@ class CanonicalOccupancy(nn.Module):
         i, j, k = volume.cell_index.long().unbind(-1)
         return any_child[i, j, k]
 
-    def points_in_band(self, count: int) -> tuple[Float[Tensor, "count 3"], Bool[Tensor, "count"]]:
+    def points_in_band(self, count: int) -> tuple[Float[Tensor, "count 3"], Bool[Tensor, " count"]]:
         """Random points, and which of them are in cells that are not occupied."""
         cells = self.band_cells[torch.randint(len(self.band_cells), (count,), device=self.band_cells.device)]
         i, j, k = cells.unbind(-1)

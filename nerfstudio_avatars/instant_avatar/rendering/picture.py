@@ -8,23 +8,19 @@ from nerfacc import accumulate_along_rays
 from torch import Tensor
 
 from nerfstudio_avatars.backend import use_numba
-from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.field.hash_field import HashField
 from nerfstudio_avatars.instant_avatar.rendering.compositing import rendering_weights
 from nerfstudio_avatars.instant_avatar.rendering.density_rule import DensityRule
 from nerfstudio_avatars.instant_avatar.rendering.ray_march import march, ray_box
-from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings
+from nerfstudio_avatars.instant_avatar.rendering.samples import PosedSpace
 
 
 @torch.no_grad()
 def render(
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Float[Tensor, "x y z"],
-    settings: MarchSettings,
+    space: PosedSpace,
     field: HashField,
     rule: DensityRule,
     rays_at_a_time: int = 1 << 15,
@@ -36,7 +32,7 @@ def render(
 
     Args:
         directions: unit vectors.
-        cached_density: as for `march`.
+        space: around the body in its pose.
         rays_at_a_time: limits the memory of the specification; that of the twin is constant.
 
     Returns:
@@ -45,45 +41,43 @@ def render(
     if use_numba(origins) and field.config.implementation == "auto":
         from nerfstudio_avatars.instant_avatar.rendering import _numba_picture
 
-        return _numba_picture.render(origins, directions, posed, volume, cached_density, settings, field, rule)
+        return _numba_picture.render(origins, directions, space, field, rule)
     rays = zip(origins.split(rays_at_a_time), directions.split(rays_at_a_time), strict=True)
-    parts = [_render_torch(o, d, posed, volume, cached_density, settings, field, rule) for o, d in rays]
+    parts = [_render_torch(o, d, space, field, rule) for o, d in rays]
     return torch.cat(parts)
 
 
 def _render_torch(
     origins: Tensor,
     directions: Tensor,
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Tensor,
-    settings: MarchSettings,
+    space: PosedSpace,
     field: HashField,
     rule: DensityRule,
 ) -> Tensor:
     # Most rays of a picture miss: their steps are not even tried.
-    near, far = ray_box(origins, directions, posed.box)
+    near, far = ray_box(origins, directions, space.posed.box)
     hit = (near < far).nonzero()[:, 0]
     jitter = torch.full_like(hit, 0.5, dtype=origins.dtype)
-    found = march(origins[hit], directions[hit], jitter, posed, volume, cached_density, settings)
+    found = march(origins[hit], directions[hit], jitter, space)
     roots = found.roots
     point = roots.point if len(roots.point) > len(found.t) else None
-    sums, _ = shade(len(hit), found.ray, found.t, roots.x_canonical, point, field, volume, rule, settings.step)
+    volume, step = space.volume, space.settings.step
+    sums, _ = shade(len(hit), found.ray, found.t, roots.x_canonical, point, field, volume, rule, step)
     return sums.new_zeros(len(origins), 8).index_copy(0, hit, sums)
 
 
 def shade(
     num_rays: int,
-    ray: Int[Tensor, "samples"],
-    t: Float[Tensor, "samples"],
+    ray: Int[Tensor, " samples"],
+    t: Float[Tensor, " samples"],
     x_canonical: Float[Tensor, "roots 3"],
-    point: Int[Tensor, "roots"] | None,
+    point: Int[Tensor, " roots"] | None,
     field: HashField,
     volume: SkinningVolume,
     rule: DensityRule,
     step: float,
     noise: float = 0.0,
-) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, "samples"]]:
+) -> tuple[Float[Tensor, "rays 8"], Float[Tensor, " samples"]]:
     """Evaluates the field at roots of samples and composites them: sums along rays as in `render`, and weights.
 
     Args:
@@ -108,7 +102,9 @@ def shade(
     return accumulate_along_rays(weights, values, ray, num_rays + 1)[:-1], weights
 
 
-def densest_of_each(density: Float[Tensor, "roots"], point: Int[Tensor, "roots"], points: int) -> Int[Tensor, "points"]:
+def densest_of_each(
+    density: Float[Tensor, " roots"], point: Int[Tensor, " roots"], points: int
+) -> Int[Tensor, " points"]:
     """Row of the densest root of each point (the first of equals); any row for points without one (padding).
 
     Args:

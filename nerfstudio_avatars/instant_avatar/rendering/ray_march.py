@@ -14,16 +14,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.backend import use_numba
-from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.articulation.snarf import _unpose_torch, unposing
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Program, Sizes, owners, run
-from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, MarchSettings, Samples
+from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, PosedSpace, Samples
 
-STEPS_AT_A_TIME = 32
+_STEPS_AT_A_TIME = 32
 """Number of steps of all rays to try together; more need more memory."""
-NOWHERE = 1e6
+_NOWHERE = 1e6
 """Distance of padding samples in metres, where the scene is empty."""
 
 
@@ -38,52 +37,46 @@ def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, T
 def march(
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
-    jitter: Float[Tensor, "rays"],
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Float[Tensor, "x y z"],
-    settings: MarchSettings,
+    jitter: Float[Tensor, " rays"],
+    space: PosedSpace,
 ) -> Samples:
     """Samples of rays in the posed world (specification: `_marching_torch`; numba twin on the CPU).
 
     Args:
         directions: unit vectors.
         jitter: start of each ray within the first step, in [0, 1).
-        cached_density: density of the canonical half-size cells in 1/m, negative where they are not occupied.
+        space: around the body in its pose.
     """
-    return run(marching(origins, directions, jitter, posed, volume, cached_density, settings))
+    return run(marching(origins, directions, jitter, space))
 
 
 def marching(
     origins: Tensor,
     directions: Tensor,
     jitter: Tensor,
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Tensor,
-    settings: MarchSettings,
+    space: PosedSpace,
 ) -> Program[Samples]:
     """`march` as a program for several poses at once."""
     if use_numba(origins):
         from nerfstudio_avatars.instant_avatar.rendering import _numba_march
 
-        return _numba_march.march(origins, directions, jitter, posed, volume, cached_density, settings)
-    return (yield from _marching_torch(origins, directions, jitter, posed, volume, cached_density, settings))
+        return _numba_march.march(origins, directions, jitter, space)
+    return (yield from _marching_torch(origins, directions, jitter, space))
 
 
 @torch.no_grad()
 def marching_points(
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
-    near: Float[Tensor, "rays"],
-    far: Float[Tensor, "rays"],
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
     longest: float,
-    jitter: Float[Tensor, "rays"],
+    jitter: Float[Tensor, " rays"],
     step: float,
     is_occupied: Callable[[Tensor], Tensor],
-) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
+) -> Program[tuple[Int[Tensor, " samples"], Float[Tensor, " samples"]]]:
     """A program for rays and distances of the samples in occupied space, sorted by ray and depth. Padding belongs to
-    the last ray, at `NOWHERE`.
+    the last ray, at `_NOWHERE`.
 
     Args:
         longest: upper bound in metres on the length of rays, as a number, because the host must know it.
@@ -91,8 +84,8 @@ def marching_points(
     count = ((far - near) / step).clamp(min=0).ceil()
     steps = math.ceil(longest / step) + 1  # One for the rounding of near and far.
     blocks = []
-    for first in range(0, steps, STEPS_AT_A_TIME):
-        k = torch.arange(first, min(first + STEPS_AT_A_TIME, steps), device=origins.device)
+    for first in range(0, steps, _STEPS_AT_A_TIME):
+        k = torch.arange(first, min(first + _STEPS_AT_A_TIME, steps), device=origins.device)
         t = near[:, None] + (k + jitter[:, None]) * step
         occupied = is_occupied((origins[:, None] + t[..., None] * directions[:, None]).flatten(0, 1)).view_as(t)
         blocks.append(occupied & (k < count[:, None]))
@@ -101,7 +94,7 @@ def marching_points(
     index = owners(occupied, samples)
     ray = (index // steps).clamp(max=len(origins) - 1)
     t = near[ray] + (index % steps + jitter[ray]) * step
-    return ray, torch.where(index < len(occupied), t, NOWHERE)
+    return ray, torch.where(index < len(occupied), t, _NOWHERE)
 
 
 @torch.no_grad()
@@ -109,11 +102,9 @@ def _marching_torch(
     origins: Tensor,
     directions: Tensor,
     jitter: Tensor,
-    posed: PosedCells,
-    volume: SkinningVolume,
-    cached_density: Tensor,
-    settings: MarchSettings,
+    space: PosedSpace,
 ) -> Program[Samples]:
+    posed, volume, settings = space.posed, space.volume, space.settings
     near, far = ray_box(origins, directions, posed.box)
     ray, t = yield from marching_points(
         origins, directions, near, far, posed.diagonal, jitter, settings.step, posed.holds
@@ -130,7 +121,7 @@ def _marching_torch(
         roots = Roots(nowhere, torch.zeros_like(ray[:1]), torch.full_like(ray[:1], -1), nowhere)
 
     # Masks up to the end, where one read tells how much is left of both samples and roots.
-    density = density_at_roots(roots, volume, cached_density)
+    density = _density_at_roots(roots, volume, space.cached_density)
     keep = density >= 0
     keep &= _sum_before(keep.long(), roots.point) < MAX_ROOTS
     depth = torch.zeros_like(t).scatter_reduce(0, roots.point, torch.where(keep, density, 0.0), "amax")
@@ -164,7 +155,7 @@ def _sum_before(values: Tensor, group: Tensor) -> Tensor:
     return total - total[torch.arange(len(group), device=group.device) - _rank_within(group)]
 
 
-def density_at_roots(roots: Roots, volume: SkinningVolume, cached_density: Tensor) -> Float[Tensor, "roots"]:
+def _density_at_roots(roots: Roots, volume: SkinningVolume, cached_density: Tensor) -> Float[Tensor, " roots"]:
     """Cached density of the half-size cell of each root; -1 for padding."""
     half = (roots.local >= 0.5).long()
     i, j, k = (2 * volume.cell_index.long()[roots.cell] + half).unbind(-1)

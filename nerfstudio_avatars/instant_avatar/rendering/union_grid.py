@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Program
 from nerfstudio_avatars.instant_avatar.rendering.ray_march import marching_points
 
-ROOT_FRAME_BOX = ((-1.25, -1.55, -1.25), (1.25, 0.95, 1.25))
-"""Corners of the paper's grid about an SMPL body's rest-pose origin (y up), metres: the pelvis lies 0.2 m below it."""
+_ROOT_FRAME_BOX = ((-1.25, -1.55, -1.25), (1.25, 0.95, 1.25))
+"""Corners of the paper's grid in metres, relative to SMPL's origin (y up); the rest pelvis is 0.2 m below that."""
 
 
 class UnionGrid(nn.Module):
@@ -30,7 +30,7 @@ class UnionGrid(nn.Module):
 
     def __init__(
         self,
-        aabb: tuple[tuple[float, float, float], tuple[float, float, float]] = ROOT_FRAME_BOX,
+        aabb: tuple[tuple[float, float, float], tuple[float, float, float]] = _ROOT_FRAME_BOX,
         resolution: int = 64,
         decay: float = 0.8,
         opacity_step: float = 0.01,
@@ -39,11 +39,11 @@ class UnionGrid(nn.Module):
         """Starts empty: update it before the first march.
 
         Args:
-            aabb: lower and upper corner, root frame, metres.
+            aabb: lower and upper corner in the root frame, in metres.
             resolution: cells per axis.
-            decay: what is left of a cell's density after an update that no longer sees it.
-            opacity_step: path length over which a density counts as opacity, metres.
-            threshold: opacity above which a cell is occupied; the grid's mean opacity, where that is lower.
+            decay: share of a cell's density that is left after an update that does not see it.
+            opacity_step: path length in metres that converts density to opacity.
+            threshold: opacity above which a cell is occupied; the mean opacity of the grid is used if it is lower.
         """
         super().__init__()
         self.resolution, self.decay = resolution, decay
@@ -54,18 +54,18 @@ class UnionGrid(nn.Module):
         self.register_buffer("occupied", torch.zeros(shape, dtype=torch.bool))
 
     def sample_cells(self, generator: torch.Generator | None = None) -> Float[Tensor, "cells 3"]:
-        """One uniformly random point of each cell (order x, y, z), root frame, metres."""
+        """One uniformly random point in each cell (order x, y, z), in metres in the root frame."""
         axis = torch.arange(self.resolution, device=self.aabb.device)
         corners = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         jitter = torch.rand(corners.shape, generator=generator, device=corners.device)
         return self.aabb[0] + (corners + jitter) * self._cell_size()
 
     @torch.no_grad()
-    def update(self, density: Float[Tensor, "cells"]) -> Bool[Tensor, "x y z"]:
+    def update(self, density: Float[Tensor, " cells"]) -> Bool[Tensor, "x y z"]:
         """Takes in the densities at `sample_cells` in the current pose.
 
         Returns:
-            The occupied cells as they were before, which the regulariser wants once the grid has settled.
+            The occupied cells before the update, which the regulariser needs once the grid has settled.
         """
         before = self.occupied.clone()
         self.cached.copy_(torch.maximum(self.cached * self.decay, density.reshape(self.cached.shape).clamp(min=0)))
@@ -73,19 +73,19 @@ class UnionGrid(nn.Module):
         return before
 
     @torch.no_grad()
-    def replace(self, density: Float[Tensor, "cells"]) -> None:
-        """Forgets all poses but this one: the paper's grid for a single image, from the maximum of several samples."""
+    def replace(self, density: Float[Tensor, " cells"]) -> None:
+        """Forgets all other poses, as the paper does for a single image, and takes the maximum of several samples."""
         self.cached.zero_()
         self.update(density)
 
     def threshold_cells(self, density: Float[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
-        """Dense cells and their neighbours, of the largest component; all cells where that leaves none."""
+        """Dense cells and their neighbours in the largest component, or all cells if there are none."""
         opacity = dilate(1 - torch.exp(-self.opacity_step * density))
         cells = opacity > opacity.mean().clamp(max=self.threshold)
         return largest_component(cells) if cells.any() else torch.ones_like(cells)
 
     def is_occupied(self, x_root: Float[Tensor, "*points 3"]) -> Bool[Tensor, "*points"]:
-        """Whether points lie in occupied cells; beyond the box the nearest border cell answers, as in the paper."""
+        """Whether points are in occupied cells; beyond the box, the nearest border cell counts, as in the paper."""
         cell = ((x_root - self.aabb[0]) / self._cell_size()).floor().long().clamp(0, self.resolution - 1)
         return self.occupied[cell[..., 0], cell[..., 1], cell[..., 2]]
 
@@ -96,16 +96,16 @@ class UnionGrid(nn.Module):
 def marching_union(
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
-    jitter: Float[Tensor, "rays"],
+    jitter: Float[Tensor, " rays"],
     step: float,
     transforms: Float[Tensor, "joints 4 4"],
     grid: UnionGrid,
-) -> Program[tuple[Int[Tensor, "samples"], Float[Tensor, "samples"]]]:
+) -> Program[tuple[Int[Tensor, " samples"], Float[Tensor, " samples"]]]:
     """Program: samples in occupied cells, within the paper's shell: one metre about the root, seen from the camera.
 
     Args:
         directions: unit vectors.
-        transforms: canonical -> posed; the root's gives the root frame.
+        transforms: transforms from canonical space to the pose; that of the root gives the root frame.
     """
     to_root = torch.linalg.inv(transforms[0].detach())
     centre = transforms[0, :3, 3].detach()

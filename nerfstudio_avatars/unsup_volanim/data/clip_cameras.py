@@ -13,7 +13,7 @@ from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, RE
 
 NEAR, FAR = DISTANCE - REACH, DISTANCE + REACH
 """Near and far end of the scene along the camera axis; the middle of the scene is the origin of the world."""
-CAMERA_TO_WORLD = ((-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, DISTANCE), (0.0, 1.0, 0.0, 0.0))
+_CAMERA_TO_WORLD = ((-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, DISTANCE), (0.0, 1.0, 0.0, 0.0))
 """Camera pose in OpenGL axes (x right, y up, z backward), in the world (z up): at +y, which the person faces."""
 
 
@@ -28,7 +28,7 @@ def clip_cameras(table: ClipTable, rows: Int[Tensor, "rows 2"], size: int) -> Ca
     clip, frame = rows.long().split(1, -1)
     lengths = torch.tensor([one.frames for one in table])
     return Cameras(
-        camera_to_worlds=torch.tensor(CAMERA_TO_WORLD).expand(len(rows), 3, 4),
+        camera_to_worlds=torch.tensor(_CAMERA_TO_WORLD).expand(len(rows), 3, 4),
         fx=FOCAL * size / 2,
         fy=FOCAL * size / 2,
         cx=size / 2,

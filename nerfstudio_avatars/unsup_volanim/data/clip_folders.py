@@ -71,7 +71,7 @@ def find_clips(root: Path, left_out: list[DataError] | None = None) -> list[Foun
     return _checked(root, found, EXPECTED, broken, left_out)
 
 
-def find_pictures(root: Path) -> list[FoundClip]:
+def find_picture_clips(root: Path) -> list[FoundClip]:
     """Finds pictures at any depth, each of which is a clip of its own."""
     found = []
     for split, base in _bases(root):

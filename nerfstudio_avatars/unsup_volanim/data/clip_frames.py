@@ -114,7 +114,7 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         self.config, self.device = config, device
         self.world_size, self.local_rank, self.test_mode = world_size, local_rank, test_mode
         self.sampler = None
-        # Of people never trained on there is no embedding: ns-eval's `test`, too, is held-out frames unless asked.
+        # People who were not trained on have no embedding. So ns-eval's `test` shows held-out frames too, by default.
         self.test_split = {"frames": "val", "people": "test"}[config.eval_split]
         self.dataparser_config = config.dataparser
         if config.data is not None:
@@ -189,10 +189,6 @@ class ClipFramesDataManager(VanillaDataManager[ClipDataset]):
         row = self.eval_dataset.rows[index : index + 1]
         cameras, batch = self._on_device(*self._whole_batch(self.eval_dataset, row))
         return cameras, {key: value[0] for key, value in batch.items()} | {"image_idx": torch.tensor(index)}
-
-    def clip_frames(self, clip: int) -> UInt8[Tensor, "frames size size 3"]:
-        """All frames of a clip, for driving others."""
-        return torch.from_numpy(self.reader.read_clip(clip))
 
     def get_train_rays_per_batch(self) -> int:
         """Number of pixels per step in this process."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import read_bytes
 
-SEPARATOR = "#"
-VOXCELEB_PARTS, TED_PARTS = 4, 3
+_SEPARATOR = "#"
+_VOXCELEB_PARTS, _TED_PARTS = 4, 3
 """`<person>#<video>#<start>#<end>` and `<talk>#<start>#<end>`."""
 COLUMNS = ("video_id", "start", "end")
 ClipKey = tuple[str | int, ...]
@@ -32,19 +32,19 @@ def clip_key(name: str) -> ClipKey:
     The table of TED-talks has the range in `video_id`, and 0 for `start` and `end`; files named after it end with a
     second, empty range, which is dropped.
     """
-    parts: ClipKey = tuple(int(part) if part.isdecimal() else part for part in name.split(SEPARATOR))
-    doubled = len(parts) > TED_PARTS + 1 and parts[-2:] == (0, 0) and all(isinstance(n, int) for n in parts[-4:])
+    parts: ClipKey = tuple(int(part) if part.isdecimal() else part for part in name.split(_SEPARATOR))
+    doubled = len(parts) > _TED_PARTS + 1 and parts[-2:] == (0, 0) and all(isinstance(n, int) for n in parts[-4:])
     return parts[:-2] if doubled else parts
 
 
 def voxceleb_person(name: str) -> str | None:
     """The person in `<person>#<video>#<start>#<end>`; None for other names."""
-    return _first_part(name, VOXCELEB_PARTS)
+    return _first_part(name, _VOXCELEB_PARTS)
 
 
 def ted_talk(name: str) -> str | None:
     """The talk (and thus the speaker) in `<talk>#<start>#<end>`; None for other names."""
-    return _first_part(name, TED_PARTS)
+    return _first_part(name, _TED_PARTS)
 
 
 def read_clip_table(path: Path) -> dict[ClipKey, ClipNote]:
@@ -73,10 +73,10 @@ def _note(row: dict[str, str]) -> tuple[ClipKey, ClipNote]:
         fps=float(row["fps"]) if row.get("fps") else None,
         split=("train" if partition == "train" else "test") if partition else None,
     )
-    return clip_key(SEPARATOR.join(parts)), note
+    return clip_key(_SEPARATOR.join(parts)), note
 
 
 def _first_part(name: str, parts: int) -> str | None:
     key = clip_key(name)
     fits = len(key) == parts and all(isinstance(part, int) for part in key[-2:])
-    return name.partition(SEPARATOR)[0] if fits else None
+    return name.partition(_SEPARATOR)[0] if fits else None

@@ -61,7 +61,7 @@ class ClipsDataParser(DataParser):
     def _generate_dataparser_outputs(self, split: str = "train", **_: Any) -> DataparserOutputs:
         table, size = self._table(), self.config.image_size
         rows = self._rows(table, split)
-        identities, identity_of_clip = identities_of(table, self.config.identity)
+        identities, identity_of_clip = _identities_of(table, self.config.identity)
         return DataparserOutputs(
             image_filenames=FramePaths(table, rows),  # type: ignore[arg-type]
             cameras=clip_cameras(table, rows, size),
@@ -172,7 +172,7 @@ def _drawn(table: ClipTable, count: int | None) -> ClipTable:
     return ClipTable([clip for number, clip in enumerate(table) if number in chosen or clip.split != "train"])
 
 
-def identities_of(table: ClipTable, kind: str) -> tuple[list[str], list[int]]:
+def _identities_of(table: ClipTable, kind: str) -> tuple[list[str], list[int]]:
     """Sorted names of the identities to train on, and the index of the one each clip shows (-1 for none).
 
     Indices may change when clips are added, but names do not: store names with what was learnt.

@@ -21,13 +21,13 @@ from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, to_pi
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 from nerfstudio_avatars.unsup_volanim.data.frame_cache import FrameCache
 
-THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, os.cpu_count() or 1)
 """Number of clips to decode at a time."""
 OPEN_VIDEOS = 16
 """Number of videos to keep open at the position last read."""
-LISTED_FOLDERS = 512
+_LISTED_FOLDERS = 512
 """Number of folders whose listings are kept."""
-GIGABYTE = 1 << 30
+_GIGABYTE = 1 << 30
 
 
 Frame = tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"] | None]
@@ -70,7 +70,7 @@ class ClipReader:
         if len(frames_of_clip) == 1:
             found = read_one(rows[0][0])
         else:
-            with ThreadPoolExecutor(THREADS) as threads:
+            with ThreadPoolExecutor(_THREADS) as threads:
                 for part in threads.map(read_one, frames_of_clip):
                     found.update(part)
         return [found[clip, frame] for clip, frame in rows]
@@ -91,7 +91,7 @@ class ClipReader:
 
     def _forget(self) -> None:
         self._lock = RLock()
-        self._cache = FrameCache(int(self._cache_gb * GIGABYTE))
+        self._cache = FrameCache(int(self._cache_gb * _GIGABYTE))
         self._videos: dict[str, VideoFile] = {}
         self._open: OrderedDict[str, VideoFile] = OrderedDict()
         self._files: OrderedDict[str, list[Path]] = OrderedDict()
@@ -172,6 +172,6 @@ class ClipReader:
                 if not path.exists():
                     raise DataError(path, "nothing", "a folder of pictures", "put it back, or start again without it")
                 self._files[key] = listed_pictures(path) if path.is_dir() else [path]
-                if len(self._files) > LISTED_FOLDERS:
+                if len(self._files) > _LISTED_FOLDERS:
                     self._files.popitem(last=False)
             return self._files[key]

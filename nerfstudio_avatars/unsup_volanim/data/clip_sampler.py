@@ -62,7 +62,7 @@ class ClipSampler:
         drawn = [self._frames(step, int(identity)) for identity in self._identities(step)[rank::world_size]]
         return np.concatenate(drawn)
 
-    def _identities(self, step: int) -> Int[np.ndarray, "identities"]:
+    def _identities(self, step: int) -> Int[np.ndarray, " identities"]:
         count, each = len(self._clips), self.size.identities
         passed, place = divmod(step, -(-count // each))
         known = self._pass  # another thread may be at another step

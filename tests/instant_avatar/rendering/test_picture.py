@@ -5,16 +5,15 @@ import dataclasses
 
 import pytest
 import torch
-from bent_capsule import LENGTH, bend, capsule_mesh
+from bent_capsule import LENGTH, bend, bin_cells, capsule_mesh
 
-from nerfstudio_avatars.instant_avatar.articulation.binning import bin_cells
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.field.hash_field import HashField, HashFieldConfig
 from nerfstudio_avatars.instant_avatar.rendering.density_rule import FAINT, OPAQUE, DensityRule
 from nerfstudio_avatars.instant_avatar.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.instant_avatar.rendering.picture import _render_torch, densest_of_each, render
-from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings
+from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings, PosedSpace
 
 pytest.importorskip("numba")
 
@@ -49,7 +48,7 @@ def scene(volume, angle, built, rule, rays=700):
     spread = torch.tensor([0.2, 0.1, 0.4])
     targets = torch.randn(rays, 3, generator=generator) * spread + torch.tensor([0.0, 0.0, LENGTH / 2])
     directions = torch.nn.functional.normalize(targets - origins, dim=-1)
-    return [origins, directions, posed, volume, occupancy.cached(), SETTINGS, built, rule]
+    return [origins, directions, PosedSpace(posed, volume, occupancy.cached(), SETTINGS), built, rule]
 
 
 def compare(arguments, atol=OPAQUE + FAINT, seen=0.1):
@@ -78,7 +77,7 @@ def test_folded_bodies_have_samples_with_several_roots(volume):
     from nerfstudio_avatars.instant_avatar.rendering.ray_march import march
 
     arguments = scene(volume, 2.4, field(), DensityRule("exp", 0.01))
-    samples = march(*arguments[:2], torch.full((700,), 0.5), *arguments[2:6])
+    samples = march(*arguments[:2], torch.full((700,), 0.5), arguments[2])
     assert len(samples.roots.point) > len(samples.ray) > 0
 
 
@@ -98,7 +97,7 @@ def test_closed_levels_stay_closed(volume):
 def test_ends_of_rays_are_kept(volume):
     arguments = scene(volume, 0.6, field(), DensityRule("exp", 0.02))
     for settings in (dataclasses.replace(SETTINGS, max_samples=5), dataclasses.replace(SETTINGS, cut=0.7)):
-        compare([*arguments[:5], settings, *arguments[6:]], seen=0.01)
+        compare([*arguments[:2], dataclasses.replace(arguments[2], settings=settings), *arguments[3:]], seen=0.01)
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
@@ -118,18 +117,17 @@ def test_the_specification_runs_in_chunks_where_it_is_asked_for(volume, monkeypa
 
 def on(device, value):
     """An argument of `render`, moved to a device."""
-    if isinstance(value, PosedCells):
-        tensors = {name: part.to(device) for name, part in vars(value).items() if isinstance(part, torch.Tensor)}
-        return dataclasses.replace(value, **tensors)
+    if isinstance(value, PosedSpace | PosedCells):
+        return dataclasses.replace(value, **{name: on(device, part) for name, part in vars(value).items()})
     return copy.deepcopy(value).to(device) if isinstance(value, torch.Tensor | torch.nn.Module) else value
 
 
 def same_picture(arguments, implementation="auto", device="cpu"):
     """The field's weights in a field of another backend: what it shows."""
-    built = arguments[6]
+    built = arguments[3]
     other = HashField(dataclasses.replace(built.config, implementation=implementation), built.centre, 0.45)
     other.load_state_dict(built.state_dict())
-    return render(*(on(device, argument) for argument in [*arguments[:6], other, arguments[7]])).cpu()
+    return render(*(on(device, argument) for argument in [*arguments[:3], other, arguments[4]])).cpu()
 
 
 @pytest.mark.slow

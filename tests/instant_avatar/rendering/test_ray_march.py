@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from bent_capsule import LENGTH, bend, capsule_distance, capsule_mesh
+from bent_capsule import LENGTH, bend, bin_cells, capsule_distance, capsule_mesh
 
-from nerfstudio_avatars.instant_avatar.articulation.binning import _binning_torch, bin_all, bin_cells
+from nerfstudio_avatars.instant_avatar.articulation.binning import _binning_torch, bin_all
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.articulation.snarf import unpose
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, run, run_together
 from nerfstudio_avatars.instant_avatar.rendering.occupancy import CanonicalOccupancy
 from nerfstudio_avatars.instant_avatar.rendering.ray_march import _marching_torch, march
-from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings
+from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings, PosedSpace
 
 SETTINGS = MarchSettings(step=0.01, max_samples=128, cut=1e9)
 
@@ -56,7 +56,7 @@ def _same(a, b):
 )
 def test_numba_twin_equals_the_specification(scene, settings):
     volume, occupancy, posed, origins, directions, jitter = scene
-    arguments = (origins, directions, jitter, posed, volume, occupancy.cached(), settings)
+    arguments = (origins, directions, jitter, PosedSpace(posed, volume, occupancy.cached(), settings))
     fast, slow = march(*arguments), run(_marching_torch(*arguments))
     assert len(slow.ray) > 500
     _same(fast, slow)
@@ -90,8 +90,8 @@ def test_padding_comes_last_and_is_not_seen(scene):
     def both(budget):
         occupied = occupancy.occupied_cells(volume)
         (cells,) = run_together([_binning_torch(posed.nodes, volume.cells, occupied, posed.bin_size)], budget)
-        march = _marching_torch(origins, directions, jitter, cells, volume, occupancy.cached(), SETTINGS)
-        return cells, *run_together([march], budget)
+        space = PosedSpace(cells, volume, occupancy.cached(), SETTINGS)
+        return cells, *run_together([_marching_torch(origins, directions, jitter, space)], budget)
 
     budget = Budget()
     cells, exact = both(budget)
@@ -112,7 +112,7 @@ def test_padding_comes_last_and_is_not_seen(scene):
 def test_every_sample_of_an_unbent_capsule_is_its_own_root(scene):
     volume, occupancy, _, origins, directions, jitter = scene
     posed = bin_cells(volume.pose_nodes(bend(0.0)), volume.cells, occupancy.occupied_cells(volume))
-    samples = march(origins, directions, jitter, posed, volume, occupancy.cached(), SETTINGS)
+    samples = march(origins, directions, jitter, PosedSpace(posed, volume, occupancy.cached(), SETTINGS))
     x = origins[samples.ray] + samples.t[:, None] * directions[samples.ray]
     assert len(samples.ray) == len(samples.roots.point)
     torch.testing.assert_close(samples.roots.x_canonical, x, atol=2e-4, rtol=0)
@@ -138,10 +138,9 @@ def test_nothing_inside_the_body_is_skipped(scene):
 
 def test_the_cut_ends_rays_but_never_their_first_samples(scene):
     volume, occupancy, posed, origins, directions, jitter = scene
-    whole = march(origins, directions, jitter, posed, volume, occupancy.cached(), SETTINGS)
-    short = march(
-        origins, directions, jitter, posed, volume, occupancy.cached(), dataclasses.replace(SETTINGS, cut=1.0)
-    )
+    whole = march(origins, directions, jitter, PosedSpace(posed, volume, occupancy.cached(), SETTINGS))
+    early = PosedSpace(posed, volume, occupancy.cached(), dataclasses.replace(SETTINGS, cut=1.0))
+    short = march(origins, directions, jitter, early)
     assert 0 < len(short.ray) < len(whole.ray)
     for ray in short.ray.unique().tolist():
         a, b = whole.t[whole.ray == ray], short.t[short.ray == ray]
@@ -153,6 +152,6 @@ def test_unoccupied_cells_are_skipped(scene):
     occupancy = CanonicalOccupancy(volume)
     occupancy.recompute(lambda x: torch.where(x[:, 2] < 0.1, 80.0, 0.0))
     posed = bin_cells(volume.pose_nodes(bend(1.0)), volume.cells, occupancy.occupied_cells(volume))
-    samples = march(origins, directions, jitter, posed, volume, occupancy.cached(), SETTINGS)
+    samples = march(origins, directions, jitter, PosedSpace(posed, volume, occupancy.cached(), SETTINGS))
     assert len(samples.ray) > 0
     assert samples.roots.x_canonical[:, 2].max() < 0.1 + 2 * volume.spacing

@@ -28,7 +28,7 @@ COLUMNS = {
 }
 
 
-def write_page(output: Path, report: dict) -> Path:
+def write_person_page(output: Path, report: dict) -> Path:
     """Writes `index.html`, whose links point only into its folder.
 
     Args:
