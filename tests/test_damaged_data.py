@@ -126,6 +126,8 @@ SPLITS = {
     "a number": {"train": 3, "val": [0], "test": [0]},
     "a child": {"train": [0, 1], "val": [2], "test": [2], "gender": "child"},
     "nothing": {"train": [], "val": [], "test": []},
+    "one frame a million times": {"train": [0] * 1_000_000, "val": [0], "test": [0]},
+    "a frame beyond all bounds": {"train": [10**400], "val": [0], "test": [0]},
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 import torch
+from clip_files import write_video
 from damage import bounded, told
 from snapshot_folders import write_preprocessed, write_raw
 
@@ -279,6 +280,28 @@ def test_a_video_of_a_few_bytes_and_one_that_names_others(tmp_path):
         probe_video(tmp_path / "a.gif")
     (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile 'other.mp4'\n")
     with pytest.raises(UserError):
+        probe_video(tmp_path / "a.mp4")
+
+
+def _patched(content, kind, *numbers):
+    content = bytearray(content)
+    struct.pack_into(f">{len(numbers)}I", content, content.index(kind) + 8, *numbers)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("count", [10**4, 10**7, 5 * 10**7, 2**31 - 1])
+def test_a_film_of_a_few_bytes_that_claims_millions_of_frames(tmp_path, count):
+    whole = write_video(tmp_path / "a.mp4", 5).read_bytes()
+    one_chunk = _patched(_patched(whole, b"stsz", 1, count), b"stsc", 1, 1, count, 1)
+    (tmp_path / "a.mp4").write_bytes(_patched(one_chunk, b"stts", 1, count, 512))
+    with bounded(), pytest.raises(UserError, match=f"a table of {count} frames"):
+        probe_video(tmp_path / "a.mp4")
+
+
+def test_a_film_whose_edits_show_it_again_and_again(tmp_path):
+    whole = write_video(tmp_path / "a.mp4", 5).read_bytes()
+    (tmp_path / "a.mp4").write_bytes(_patched(whole, b"elst", 40_000_000))
+    with bounded(), pytest.raises(UserError, match="a table of 200000000 frames"):
         probe_video(tmp_path / "a.mp4")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,11 @@ MOST_BYTES = 4_000_000_000
 _MOST_MEMBERS = 10_000
 _BLOCK = 1 << 24
 """Bytes that are unpacked at a time."""
+
+_DAMAGED = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, tokenize.TokenError, SyntaxError, EOFError, RuntimeError,
+)  # fmt: skip
+"""What zipfile and numpy raise of damaged archives; `NotImplementedError` is a `RuntimeError`."""
 
 
 class NpzArrays:
@@ -100,7 +107,7 @@ def open_npz(
     try:
         with zipfile.ZipFile(path) as archive:
             yield NpzArrays(archive, most)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"not a whole .npz archive: {error}") from error
     except MemoryError as error:
         raise ValueError("more than there is memory for") from error

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import regular_file
 from nerfstudio_avatars.media.picture_decoder import MOST_PIXELS
+from nerfstudio_avatars.media.sample_tables import too_many_frames
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -64,7 +65,7 @@ def probe_video(path: Path, fix: str = COPY_AGAIN) -> VideoFacts:
     """
     import av
 
-    regular_file(path, "a whole video", fix)
+    _check_file(path, fix)
     try:
         with _opened(path) as container:
             stream = container.streams.video[0]
@@ -90,7 +91,7 @@ def build_index(path: Path, fix: str) -> VideoIndex:
     """
     import av
 
-    regular_file(path, "a whole video", fix)
+    _check_file(path, fix)
     times: list[int | None] = []
     keys: list[int | None] = []
     try:
@@ -138,6 +139,16 @@ def _opened(path: Path) -> InputContainer:
     import av
 
     return av.open(str(path), options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+
+
+def _check_file(path: Path, fix: str) -> None:
+    regular_file(path, "a whole video", fix)
+    try:
+        claimed = too_many_frames(path)
+    except OSError as error:
+        raise unreadable(path, error, fix) from error
+    if claimed:
+        raise DataError(path, f"a table of {claimed} frames", "no more than the file can hold", fix)
 
 
 def _check_size(path: Path, stream: VideoStream, fix: str) -> None:

@@ -198,6 +198,18 @@ def test_what_is_not_understood_ends_with_code_1_and_one_reason(tmp_path, capsys
     assert end.value.code == 1 and "not understood" in capsys.readouterr().out
 
 
+ENDINGS = ("bvh", "csv", "gltf", "json", "mp4", "npy", "npz", "pkl", "png", "pt", "avatar")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_pipes_and_devices_are_named_and_block_nobody(tmp_path, ending):
+    os.mkfifo(tmp_path / f"a.{ending}")
+    (tmp_path / f"b.{ending}").symlink_to("/dev/zero")
+    for name, said in (("a", "a named pipe"), ("b", "a device")):
+        seen = read_anything(tmp_path / f"{name}.{ending}")
+        assert isinstance(seen, Refusal) and said in seen.reason
+
+
 def test_a_folder_of_runs_names_the_run_below(tmp_path, capsys):
     run = tmp_path / "outputs" / "me" / "instant-avatar" / "now"
     run.mkdir(parents=True)

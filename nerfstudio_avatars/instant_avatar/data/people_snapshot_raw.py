@@ -20,7 +20,7 @@ from nerfstudio_avatars.files import read_bytes, regular_file
 from nerfstudio_avatars.instant_avatar.data.masked_pictures import rgba_picture
 from nerfstudio_avatars.instant_avatar.data.recorded_cameras import check_cameras, read_cameras
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
-from nerfstudio_avatars.instant_avatar.data.snapshot_splits import SPLITS, Splits, check_split
+from nerfstudio_avatars.instant_avatar.data.snapshot_splits import MOST_FRAMES, SPLITS, Splits, check_split
 from nerfstudio_avatars.media.hdf5_file import own_dataset
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
@@ -100,8 +100,8 @@ def read_splits(folder: Path) -> dict[str, Any]:
     try:
         notes = json.loads(read_bytes(path, "frame ids of train, val and test", fix, _MOST_NOTES))
         for name in SPLITS:
-            if not all(type(frame) is int and frame >= 0 for frame in notes[name]):
-                raise TypeError(f"{name} holds values that are not whole numbers from 0")
+            if not all(type(frame) is int and 0 <= frame <= MOST_FRAMES for frame in notes[name]):
+                raise TypeError(f"{name} holds values that are not whole numbers from 0 to {MOST_FRAMES}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(path, f"{type(error).__name__}: {error}", "frame ids of train, val and test", fix) from error
     return notes

@@ -57,6 +57,9 @@ def parse_range(text: str, flag: str) -> list[int]:
 def check_split(splits: Splits, count: int, source: str | Path) -> None:
     """Refuses frames that the sequence does not have."""
     for name, frames in splits.items():
+        if len(set(frames)) < len(frames):
+            found = f"{len(frames)} {name} frames, {len(set(frames))} of them different"
+            raise DataError(source, found, "every frame once", "list each frame once")
         outside = [frame for frame in frames if not 0 <= frame < count]
         if outside or not frames:
             found = f"{name} frames up to {max(outside)}, of {count}" if outside else f"no {name} frames"
