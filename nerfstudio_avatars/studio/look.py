@@ -70,7 +70,7 @@ def _depth_colours(depth: Float[Tensor, "h w 1"], covered: Float[Tensor, "h w 1"
     """Turbo's colours, from the nearest point of the person, red, to the farthest."""
     solid = covered > 0.5
     if not bool(solid.any()):
-        return torch.zeros(*depth.shape[:2], 3)
+        return torch.zeros(*depth.shape[:2], 3, device=depth.device)
     near, far = depth[solid].min(), depth[solid].max()
     share = 1 - ((depth[..., 0] - near) / (far - near).clamp(min=1e-6)).clamp(0, 1)
     return _turbo().to(depth.device)[(share * 255).long()]

@@ -9,6 +9,7 @@ import viser
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.media.picture_files import read_picture
+from nerfstudio_avatars.studio.body_overlay import BodyOverlay
 from nerfstudio_avatars.studio.look import BACKGROUNDS, OUTPUTS
 from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.person_show import PersonShow
@@ -47,6 +48,10 @@ class LookPanel:
         sharp = gui.add_slider(
             "Sharpness", low, high, step, side, hint="Side of the picture in pixels, when nothing moves."
         )
+
+        self.overlay = BodyOverlay(server, show)
+        body = gui.add_checkbox("Body", False, hint="Shows the body model over the picture.")
+        body.on_update(lambda _: self.overlay.switch(bool(body.value)))
 
         output.on_update(lambda _: self._set(output=output.value))
         background.on_update(lambda _: self._set(background=background.value))

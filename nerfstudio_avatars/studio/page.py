@@ -67,6 +67,7 @@ class Page:
         self._refreshed = 0.0
         self._path_tab: Any = SimpleNamespace(preview_render=False)
         self._refreshed_too: list[Callable[[], None]] = []
+        self._with_each_picture: Callable[[], None] = lambda: None
         self._training = TrainingPanel(self.server, trainer) if trainer is not None else None
         self._add_tabs(config.parent, config)
         self.server.on_client_connect(self._connected)
@@ -84,10 +85,11 @@ class Page:
             with tabs.add_tab("Pose", viser.Icon.STRETCHING):
                 pose = PosePanel(self.server, show, folder / "poses", self._changed_by_hand)
             with tabs.add_tab("Look", viser.Icon.PALETTE):
-                LookPanel(self.server, show, changed, self._sharpen, self.loop.schedule.full_side)
+                look = LookPanel(self.server, show, changed, self._sharpen, self.loop.schedule.full_side)
             with tabs.add_tab("Take", viser.Icon.DOWNLOAD):
                 TakePanel(self.server, show, self._sight, folder / "camera_paths")
             self._refreshed_too = [motion.refresh, pose.refresh]
+            self._with_each_picture = look.overlay.refresh
         else:
             with tabs.add_tab("Control", viser.Icon.SETTINGS):
                 panel = ModelPanel(self.server, show, changed)
@@ -154,6 +156,7 @@ class Page:
         client.scene.set_background_image(
             _padded(picture, client.camera.aspect), self._options.image_format, jpeg_quality=quality
         )
+        self._with_each_picture()
         if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = time.monotonic()
             self._refresh()
