@@ -9,7 +9,7 @@ from nerfstudio_avatars.errors import DataError
 Splits = dict[str, list[int]]
 
 SPLITS = ("train", "val", "test")
-_MOST_FRAMES = 1_000_000
+MOST_FRAMES = 1_000_000
 HELD_OUT_EVERY = 4
 """Number of frames of which the last is held out, if no frames are published or given."""
 
@@ -49,8 +49,8 @@ def parse_range(text: str, flag: str) -> list[int]:
     except ValueError as error:
         raise DataError(flag, repr(text), "whole numbers", fix) from error
     first, last, step = (numbers + [numbers[0], 1][len(numbers) - 1 :])[:3]
-    if len(numbers) > 3 or first < 0 or not first <= last <= _MOST_FRAMES or step < 1:
-        raise DataError(flag, f"{text!r:.80}", f"0 <= start <= end <= {_MOST_FRAMES} and step >= 1", fix)
+    if len(numbers) > 3 or first < 0 or not first <= last <= MOST_FRAMES or step < 1:
+        raise DataError(flag, f"{text!r:.80}", f"0 <= start <= end <= {MOST_FRAMES} and step >= 1", fix)
     return list(range(first, last + 1, step))
 
 
