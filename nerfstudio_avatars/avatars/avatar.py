@@ -181,24 +181,12 @@ class Avatar:
         Raises:
             UserError: if there is no surface, because the run was hardly trained.
         """
-        from nerfstudio_avatars.avatars.mesh import ColouredMesh
-        from nerfstudio_avatars.instant_avatar.surface import posed_surface
+        from nerfstudio_avatars.avatars.mesh import coloured_mesh
 
-        surface, avatar = self._surface, self.model.avatar
-        if pose is not None:
-            transforms = self.model.poses.transforms_of(pose.to(self.model.device)).detach()
-            surface = posed_surface(surface, avatar.pose(transforms), avatar.volume)
-        return ColouredMesh(
-            vertices=surface.vertices.cpu().numpy(),
-            faces=surface.faces.int().cpu().numpy(),
-            colours=(surface.colours.clamp(0, 1) * 255).round().byte().cpu().numpy(),
-        )
+        return coloured_mesh(self.model, self._surface, pose)
 
     @cached_property
     def _surface(self) -> Surface:
-        from nerfstudio_avatars.instant_avatar.surface import canonical_surface
+        from nerfstudio_avatars.avatars.mesh import whole_surface
 
-        try:
-            return canonical_surface(self.model.avatar)
-        except ValueError as error:
-            raise UserError(f"{self.run.checkpoint}: {error}. Expected a run that was trained for longer.") from error
+        return whole_surface(self.model)

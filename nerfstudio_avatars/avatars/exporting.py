@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.export import PORTABLE
 from nerfstudio_avatars.motion.choices import Root, UpOrAuto
+from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +22,22 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
     from nerfstudio_avatars.motion.joint_map import JointMap
 
-Format = Literal["avatar", "motion"]
+Format = Literal["glb", "page", "vrm", "mesh", "avatar", "motion"]
 
-ENDINGS: dict[Format, tuple[str, ...]] = {"avatar": (PORTABLE,), "motion": (".bvh", ".npz", ".glb")}
+ENDINGS: dict[Format, tuple[str, ...]] = {
+    "glb": (".glb",),
+    "page": (".html",),
+    "vrm": (".vrm",),
+    "mesh": (".ply", ".obj"),
+    "avatar": (PORTABLE,),
+    "motion": (".bvh", ".npz", ".glb"),
+}
 """What the files of each format may be called; the first is the usual one."""
+
+NOBODY = "not stated"
+"""The author of a VRM, which has to have one."""
+
+_SIZES = {"triangles": (100, 2_000_000), "texture_size": (64, 8192), "picture_size": (16, 4096)}
 
 
 @dataclass(kw_only=True)
@@ -33,11 +46,23 @@ class ExportOptions:
 
     format: Format | None = None
     """Format to write, which by default the output's ending tells.
+    With `glb`, the person becomes a mesh with texture, skeleton and motions, which Blender, engines and browsers open.
+    With `page`, one .html file shows that mesh in any browser, without a request to anywhere.
+    With `vrm`, a VRM 1.0 file says besides which joint is which human bone, and forbids all use but the maker's.
+    With `mesh`, .ply or .obj hold the first pose of the motion as triangles with colours.
     With `avatar`, one file (.avatar) holds the person, and opens wherever a run does.
     With `motion`, the motion alone is written, as .bvh, as .npz, or as .glb with a skeleton but no body."""
     motion: tuple[str, ...] = ("walk",)
     """Motions to take out: shipped ones (walk, run, dance_a, cartwheel, spinkick, crawl), or motion files.
     The name `training` stands for the motion in the person's own video, as the training refined it."""
+    static: bool = False
+    """Whether to write the first pose of the motion alone into a .glb file, without a skeleton."""
+    triangles: int = 40_000
+    """Number of triangles that a .glb or .html file may have."""
+    texture_size: int = 2048
+    """Number of texels to use along each side of the texture."""
+    picture_size: int = 540
+    """Number of pixels along each side of the avatar's own pictures, which the texture is fitted to."""
     npz: Literal["instant-avatar", "amass"] = "instant-avatar"
     """Layout to write .npz files in; `amass` has the joints of SMPL-H, with straight hands."""
     root: Root = "on_ground"
@@ -63,9 +88,17 @@ class ExportOptions:
 
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UserError(f"--fps {self.fps}: expected a number above zero.")
+        for name, (low, high) in _SIZES.items():
+            if not low <= getattr(self, name) <= high:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} {getattr(self, name)}: expected a number between {low} and {high}.")
         for name in self.motion:
             if name != "training":
                 motion_path(name)
+
+    def notice(self) -> str:
+        """What files say of their maker and licence."""
+        return ". ".join(one for one in (self.maker, self.licence) if one)
 
     def format_of(self, output: Path) -> Format:
         """The format that is written to a file.
@@ -96,12 +129,18 @@ def export(run: LoadedRun | None, output: Path, options: ExportOptions) -> str:
         UserError: something that needs a trained person without one, or a file that cannot be written.
     """
     options.check()
-    if options.format_of(output) == "avatar":
+    told = options.format_of(output)
+    if told == "avatar":
         return _write_portable(_trained(run, output), output, options)
-    model = None if run is None else run.model
+    if told in ("page", "vrm") or (told == "glb" and not options.static):
+        return _write_rigged(_trained(run, output).model, output, options)
     if len(options.motion) != 1:
         raise UserError(f"--motion {' '.join(options.motion)}: expected one motion, because {output} holds only one.")
-    return _write_motion(model, output, options.motion[0], options)
+    if told == "glb":
+        return _write_static(_trained(run, output).model, output, options)
+    if told == "mesh":
+        return _write_mesh(_trained(run, output).model, output, options)
+    return _write_motion(None if run is None else run.model, output, options.motion[0], options)
 
 
 def _trained(run: LoadedRun | None, output: Path) -> LoadedRun:
@@ -121,6 +160,53 @@ def _write_portable(run: LoadedRun, output: Path, options: ExportOptions) -> str
         provenance = replace(given, maker=options.maker or given.maker, licence=options.licence or given.licence)
     write_portable(run.model, replace(provenance, package=__version__), output)
     return f"the avatar, {output.stat().st_size / 1e6:.1f} MB"
+
+
+def _write_rigged(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars.avatars.textured import textured_mesh
+    from nerfstudio_avatars.export.mesh_glb import rigged_glb, skeleton_of, texture_bytes
+    from nerfstudio_avatars.export.page import avatar_page
+    from nerfstudio_avatars.export.vrm import VrmMeta
+    from nerfstudio_avatars.motion.loading import out_of_world
+
+    poses = model.poses
+    joints, shared = poses.joints(), poses.shared_correction.detach().cpu()
+    motions, ending = {}, output.suffix.lower()
+    # A VRM is moved by whoever opens it.
+    for name in () if ending == ".vrm" else options.motion:
+        motion, _ = exported_motion(model, name, options)
+        # What the training has found wrong with every pose; in its own motion it is already.
+        motion = motion if name == "training" else replace(motion, body_pose=motion.body_pose + shared)
+        motions[Path(name).stem] = out_of_world(motion, "y", joints[0])
+    made = textured_mesh(model, options.triangles, options.texture_size, options.picture_size)
+    skeleton = skeleton_of(joints, poses.rest_from_canonical().detach().cpu())
+    vrm = VrmMeta(output.stem, options.maker or NOBODY, options.licence or "") if ending == ".vrm" else None
+    glb = rigged_glb(made.mesh, texture_bytes(made.pixels()), skeleton, motions, options.notice(), vrm)
+    with whole_file(output) as partial:
+        partial.write_bytes(avatar_page(glb, output.stem).encode() if ending == ".html" else glb)
+    return f"{len(made.mesh.faces)} triangles and {len(motions)} motions, {output.stat().st_size / 1e6:.1f} MB"
+
+
+def _write_static(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars.avatars.textured import posed_vertices, textured_mesh
+    from nerfstudio_avatars.export.mesh_glb import static_glb, texture_bytes
+    from nerfstudio_avatars.motion.loading import out_of_world
+
+    motion, joints = exported_motion(model, options.motion[0], options)
+    made = textured_mesh(model, options.triangles, options.texture_size, options.picture_size)
+    vertices = posed_vertices(model, made.mesh, out_of_world(motion, "y", joints[0])[0])
+    with whole_file(output) as partial:
+        partial.write_bytes(static_glb(made.mesh, vertices, texture_bytes(made.pixels()), options.notice()))
+    return f"{len(made.mesh.faces)} triangles, {output.stat().st_size / 1e6:.1f} MB"
+
+
+def _write_mesh(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars.avatars.mesh import coloured_mesh, whole_surface
+
+    motion, _ = exported_motion(model, options.motion[0], options)
+    mesh = coloured_mesh(model, whole_surface(model), motion[0])
+    mesh.save(output)
+    return f"{len(mesh.faces)} triangles"
 
 
 def _write_motion(model: InstantAvatarModel | None, output: Path, name: str, options: ExportOptions) -> str:

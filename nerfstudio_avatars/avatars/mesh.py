@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from nerfstudio_avatars.bodies.body_model import BodyState
+    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
+    from nerfstudio_avatars.instant_avatar.surface import Surface
 
 __all__ = ["ColouredMesh"]
 
@@ -75,3 +81,37 @@ class ColouredMesh:
         triangles = np.empty(len(self.faces), [("count", "u1"), ("corners", "<i4", 3)])
         triangles["count"], triangles["corners"] = 3, self.faces
         return "\n".join(header).encode() + corners.tobytes() + triangles.tobytes()
+
+
+def whole_surface(model: InstantAvatarModel) -> Surface:
+    """A trained person's canonical surface.
+
+    Raises:
+        UserError: if there is none, because the run was hardly trained.
+    """
+    from nerfstudio_avatars.instant_avatar.surface import canonical_surface
+
+    try:
+        return canonical_surface(model.avatar)
+    except ValueError as error:
+        raise UserError(f"{error}. Expected a run that was trained for longer.") from error
+
+
+def coloured_mesh(model: InstantAvatarModel, surface: Surface, pose: BodyState | None = None) -> ColouredMesh:
+    """A person's surface with a colour at each corner.
+
+    Args:
+        model: trained.
+        surface: of `whole_surface`.
+        pose: in the world frame; by default the canonical one, in its own axes.
+    """
+    from nerfstudio_avatars.instant_avatar.surface import posed_surface
+
+    if pose is not None:
+        transforms = model.poses.transforms_of(pose.to(model.device)).detach()
+        surface = posed_surface(surface, model.avatar.pose(transforms), model.avatar.volume)
+    return ColouredMesh(
+        vertices=surface.vertices.cpu().numpy(),
+        faces=surface.faces.int().cpu().numpy(),
+        colours=(surface.colours.clamp(0, 1) * 255).round().byte().cpu().numpy(),
+    )

@@ -31,6 +31,8 @@ _EXACT_POSES = (
     "--pipeline.datamanager.rays-per-frame", "512",
 )  # fmt: skip
 """The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
+_LIVE_MOTIONS = ("walk", "dance_a", "spinkick")
+"""Motions of the avatar that moves in the browser."""
 
 
 @dataclass
@@ -72,6 +74,7 @@ class PersonDemo:
         runs = self._train(data, device)
         report = self._measure(runs, device)
         self._compare(runs[-1])
+        self._take_out(runs[-1])
         write_json(self.output / "report.json", report)
         return write_person_page(self.output, report), report
 
@@ -129,6 +132,15 @@ class PersonDemo:
             "method": run.config.method,
             "by_budget": by_budget,
         }
+
+    def _take_out(self, trained: TrainedRun) -> None:
+        """Writes the page in which the avatar moves in the browser."""
+        from nerfstudio_avatars.avatars.exporting import ExportOptions, export
+        from nerfstudio_avatars.avatars.run import load_run
+        from nerfstudio_avatars.demo.person_page import LIVE
+
+        options = ExportOptions(motion=_LIVE_MOTIONS, maker="Nobody who exists", licence="CC0-1.0")
+        export(load_run(trained.config), self.output / LIVE, options)
 
     def _compare(self, trained: TrainedRun) -> None:
         """ns-eval writes the held-out comparisons: truth, rendering, error (x 4) side by side."""

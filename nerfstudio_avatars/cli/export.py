@@ -13,7 +13,7 @@ class FromAndTo:
     """A base class, because the options of base classes come first in the help."""
 
     output: Path
-    """File to write, whose ending tells the format: .avatar, .bvh, .npz or .glb."""
+    """File to write, whose ending tells the format: .glb, .html, .vrm, .ply, .obj, .avatar, .bvh or .npz."""
     load_config: Path | None = None
     """Trained run to open: its folder, the config.yml in it, or a portable avatar (.avatar).
     Without one, a motion file is written as another, on the skeleton of the stand-in body."""

@@ -114,7 +114,7 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             "export:Export",
             "Writes a trained person, or a motion, into one file that other programs open.",
             (
-                "ns-avatar export --load-config outputs/me/instant-avatar/run --output me.avatar",
+                "ns-avatar export --load-config outputs/me/instant-avatar/run --output me.glb --motion walk dance_a",
                 "ns-avatar export --motion dance.npz --output dance.bvh",
             ),
         ),

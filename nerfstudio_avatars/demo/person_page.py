@@ -12,8 +12,12 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 video { width: 49%; background: #fff; border: 1px solid #ddd; border-radius: 6px; }
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; }
 td { text-align: right; font-variant-numeric: tabular-nums; } figure { margin: 1rem 0; }
+iframe { width: 100%; height: 34rem; border: 1px solid #ddd; border-radius: 6px; }
 figure img { width: 100%; border: 1px solid #ddd; border-radius: 6px; } figcaption { color: #666; font-size: .9rem; }
 """
+
+LIVE = "avatar.html"
+"""The page in which the avatar moves, beside the demo's own."""
 
 COLUMNS = {
     "train_seconds": ("training, s", ".1f"),
@@ -32,7 +36,8 @@ def write_person_page(output: Path, report: dict) -> Path:
     """Writes `index.html`, whose links point only into its folder.
 
     Args:
-        output: the folder of the demo, which holds `turntable.mp4`, `walk.mp4` and `held-out/eval_img_*.png`.
+        output: the folder of the demo, which holds `turntable.mp4`, `walk.mp4`, `avatar.html` and
+            `held-out/eval_img_*.png`.
         report: the contents of `report.json`.
 
     Returns:
@@ -63,6 +68,10 @@ def write_person_page(output: Path, report: dict) -> Path:
 <p>Trained with <code>{escape(report["method"])}</code> on {escape(report["device"])}.
 Left: turning in the pose of the first frame. Right: walking, a motion that was not in the training video.</p>
 {videos}
+<h2>The avatar, live</h2>
+<p>A mesh of the avatar, drawn by your browser: drag to turn it, and choose what it does.
+It is one file, <a href="{LIVE}">{LIVE}</a>, which you can pass on.</p>
+<iframe src="{LIVE}" title="The avatar, live" loading="lazy"></iframe>
 <h2>Held-out figures</h2>
 <p>Views are pictures between the training frames; poses are new poses, seen by other cameras. Figures are for the whole
 picture on white, or for the box around the body, where they are lower because there is no easy background.</p>

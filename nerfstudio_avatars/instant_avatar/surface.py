@@ -30,7 +30,9 @@ class Surface:
     """RGB from 0 to 1 at each vertex."""
 
 
-def canonical_surface(avatar: CanonicalAvatar, spacing: float | None = None) -> Surface:
+def canonical_surface(
+    avatar: CanonicalAvatar, spacing: float | None = None, *, smoothing: float = 0.0, density: float = _SURFACE_DENSITY
+) -> Surface:
     """Finds the surface where the avatar becomes opaque, in its canonical pose. Only the largest piece is kept.
 
     Marching cubes (Lewiner et al. 2003, scikit-image) over the band around the template, beyond which the method knows
@@ -39,50 +41,77 @@ def canonical_surface(avatar: CanonicalAvatar, spacing: float | None = None) -> 
     Args:
         avatar: a trained avatar.
         spacing: distance in metres between samples of the density; by default the edge of an occupancy cell.
+        smoothing: standard deviation in metres of the Gaussian that the opacity is filtered with.
+        density: density of the surface in 1/m.
 
     Raises:
         ValueError: if the avatar is opaque nowhere.
     """
+    from scipy.ndimage import gaussian_filter
     from skimage.measure import marching_cubes
 
-    volume = avatar.volume
-    spacing = spacing or volume.spacing / 2
-    shape = [math.floor((n - 1) * volume.spacing / spacing) + 1 for n in volume.shape]
-    axes = [torch.arange(n, device=volume.origin.device) * spacing for n in shape]
-    nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, 2) + volume.origin
-    cell, _ = _cells_of(volume, nodes)
-    known = ((cell >= 0) & (volume.distance_at(nodes) < volume.band)).nonzero()[:, 0]
-    density = torch.zeros(len(nodes), device=nodes.device)
-    density[known] = torch.cat([avatar.density(part) for part in nodes[known].split(1 << 17)])
-    opacity = -torch.expm1(-OPACITY_LENGTH * density).reshape(shape).cpu().numpy()
-    level = -math.expm1(-OPACITY_LENGTH * _SURFACE_DENSITY)
+    spacing = spacing or avatar.volume.spacing / 2
+    opacity = _opacity_grid(avatar, spacing)
+    # A margin of nothing closes the surface where the grid ends.
+    opacity = np.pad(opacity, 1)
+    if smoothing:
+        opacity = gaussian_filter(opacity, smoothing / spacing)
+    level = -math.expm1(-OPACITY_LENGTH * density)
     if not opacity.max() > level:
         raise ValueError("the avatar is opaque nowhere")
-    # An empty margin closes the surface where the grid ends. The opaque side is the inner one.
-    padded = np.pad(opacity, 1)
-    vertices, faces, _, _ = marching_cubes(padded, level, spacing=(spacing,) * 3, gradient_direction="ascent")
-    vertices = vertices - spacing
-    vertices, faces = _largest_piece(vertices, faces)
-    positions = torch.from_numpy(vertices.astype(np.float32)).to(nodes.device) + volume.origin
+    # The opaque side is the inner one.
+    vertices, faces, _, _ = marching_cubes(opacity, level, spacing=(spacing,) * 3, gradient_direction="ascent")
+    vertices, faces = _largest_piece(vertices - spacing, faces)
+    origin = avatar.volume.origin
+    positions = torch.from_numpy(vertices.astype(np.float32)).to(origin.device) + origin
     colours = torch.cat([avatar.field.infer(part)[1] for part in positions.split(1 << 17)])
-    return Surface(positions, torch.from_numpy(faces.astype(np.int64)).to(nodes.device), colours)
+    return Surface(positions, torch.from_numpy(faces.astype(np.int64)).to(origin.device), colours)
+
+
+def _opacity_grid(avatar: CanonicalAvatar, spacing: float) -> np.ndarray:
+    """Opacity over `OPACITY_LENGTH` on a grid that begins at the volume's origin, 0 where nothing is known."""
+    volume = avatar.volume
+    shape = [math.floor((n - 1) * volume.spacing / spacing) + 1 for n in volume.shape]
+    first, *others = (torch.arange(n, device=volume.origin.device) * spacing for n in shape)
+    opacity = np.zeros(shape, np.float32)
+    slabs = max(1, (1 << 21) // (shape[1] * shape[2]))
+    for start in range(0, shape[0], slabs):
+        axes = [first[start : start + slabs], *others]
+        nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+        points = nodes.flatten(0, 2) + volume.origin
+        cell, _ = _cells_of(volume, points)
+        known = ((cell >= 0) & (volume.distance_at(points) < volume.band)).nonzero()[:, 0]
+        density = torch.zeros(len(points), device=points.device)
+        if len(known):
+            density[known] = torch.cat([avatar.density(part) for part in points[known].split(1 << 17)])
+        opacity[start : start + slabs] = (-torch.expm1(-OPACITY_LENGTH * density)).view(nodes.shape[:3]).cpu().numpy()
+    return opacity
 
 
 def posed_surface(surface: Surface, posed: PosedAvatar, volume: SkinningVolume) -> Surface:
     """Poses a canonical surface: each vertex moves with the cell that it is in, as in pictures of the avatar."""
-    cell, place = _cells_of(volume, surface.vertices)
+    corners, weights = corners_around(volume, surface.vertices)
+    return replace(surface, vertices=(weights[..., None] * posed.nodes.detach()[corners]).sum(1))
+
+
+def corners_around(
+    volume: SkinningVolume, points: Float[Tensor, "points 3"]
+) -> tuple[Int[Tensor, "points 8"], Float[Tensor, "points 8"]]:
+    """Finds the nodes of the cell that each canonical point lies in, and their shares in a trilinear interpolation.
+
+    A point outside of all cells goes on straight with the nearest one.
+    """
+    cell, place = _cells_of(volume, points)
     outside = (cell < 0).nonzero()[:, 0]
     if len(outside):
-        # Between a sample in the band and one beyond it. The cell around the former goes on straight.
-        near = torch.cdist(surface.vertices[outside], _centres(volume)).argmin(1)
+        near = torch.cdist(points[outside], _centres(volume)).argmin(1)
         cell[outside] = near
-        place[outside] = (surface.vertices[outside] - volume.origin) / volume.spacing - volume.cell_index[near]
-    corners = posed.nodes.detach()[volume.cells[cell].long()]
+        place[outside] = (points[outside] - volume.origin) / volume.spacing - volume.cell_index[near]
     weights = torch.ones(len(cell), 8, device=cell.device)
     for axis in range(3):
         upper = torch.tensor([corner >> axis & 1 for corner in range(8)], device=cell.device, dtype=torch.bool)
         weights *= torch.where(upper, place[:, axis, None], 1 - place[:, axis, None])
-    return replace(surface, vertices=(weights[..., None] * corners).sum(1))
+    return volume.cells[cell].long(), weights
 
 
 def _cells_of(volume: SkinningVolume, points: Float[Tensor, "points 3"]) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from nerfstudio_avatars.avatars import exporting, measure, nerfstudio_commands
 from nerfstudio_avatars.avatars import film as shot
-from nerfstudio_avatars.avatars import measure, nerfstudio_commands
 from nerfstudio_avatars.avatars import run as run_config
 from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.avatars.person_demo import WARM_UP_STEPS
@@ -37,6 +37,11 @@ def stage(monkeypatch, tmp_path):
         pictures.mkdir()
         (pictures / "eval_img_0000.png").touch()
 
+    def export(run, output, options):
+        asked.exported = options.motion
+        output.touch()
+
+    monkeypatch.setattr(exporting, "export", export)
     monkeypatch.setattr(nerfstudio_commands, "train", train)
     monkeypatch.setattr(nerfstudio_commands, "run_command", run_command)
     monkeypatch.setattr(shot, "film", film)
@@ -70,11 +75,11 @@ def test_the_report_has_every_figure_and_every_budget(stage, tmp_path, capsys):
 def test_the_page_shows_videos_pictures_and_figures_by_relative_links(stage, tmp_path):
     Demo(output=tmp_path).run()
     page = (tmp_path / "index.html").read_text()
-    for link in ("turntable.mp4", "walk.mp4", "held-out/eval_img_0000.png"):
+    for link in ("turntable.mp4", "walk.mp4", "avatar.html", "held-out/eval_img_0000.png"):
         assert f'src="{link}"' in page
     assert "36.50" in page and str(tmp_path) not in page and "http" not in page
     assert stage.films == [("still", "turning", "turntable.mp4"), ("walk", "still", "walk.mp4")]
-    assert stage.commands == ["eval"]
+    assert stage.commands == ["eval"] and "walk" in stage.exported
 
 
 @pytest.mark.parametrize("budgets", [(), (30, 10), (0, 10), (10, 10)])

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from nerfstudio_avatars import Avatar
+from nerfstudio_avatars.avatars.exporting import ExportOptions
 from nerfstudio_avatars.cli import main
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion import load_motion
 from nerfstudio_avatars.motion.forward_kinematics import posed_joints
 
@@ -47,7 +49,7 @@ def test_the_refined_motion_of_the_video_moves_the_body_as_the_avatar_is_shown(o
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--output", "a.fbx"], "a.fbx: expected a name that ends in .bvh"),
+        (["--output", "a.fbx"], "a.fbx: expected a name that ends in .glb"),
         (["--output", "a.bvh", "--motion", "walk", "run"], "expected one motion"),
         (["--output", "a.bvh", "--motion", "moonwalk"], "moonwalk"),
         (["--output", "a.bvh", "--motion", "training"], "a trained run's own motion"),
@@ -60,3 +62,57 @@ def test_what_cannot_be_written_is_told_and_nothing_is_left(words, message, tmp_
         main(["export", *words])
     assert end.value.code == 2 and message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def small():
+    return {"triangles": 3000, "texture_size": 128, "picture_size": 48}
+
+
+def test_the_person_leaves_as_a_mesh_that_moves_as_the_avatar_does(orphan, small, tmp_path):
+    from nerfstudio_avatars.motion.gltf_file import GltfFile
+    from tests.helpers.moved_by_gltf import moved_by_the_file
+
+    avatar = Avatar.load(orphan)
+    poses = avatar.model.poses
+    with torch.no_grad():
+        poses.shared_correction.normal_(std=0.05)
+        poses.joint_offsets.normal_(std=0.01)
+    said = avatar.export(tmp_path / "me.glb", motion=("walk", "training"), root="as_is", licence="CC0-1.0", **small)
+    assert "2 motions" in said
+    file = GltfFile(tmp_path / "me.glb")
+    names = [animation["name"] for animation in file.json["animations"]]
+    assert names == ["walk", "training"] and file.json["asset"]["copyright"] == "CC0-1.0"
+    part = file.json["meshes"][0]["primitives"][0]
+    assert file.array(part["indices"]).size <= 3 * 3100
+    canonical, joints, weights = (
+        torch.from_numpy(file.array(part["attributes"][name])).float() for name in ("POSITION", "JOINTS_0", "WEIGHTS_0")
+    )
+    refined = poses.stored(torch.tensor([4])) + poses.correction(torch.tensor([4]))
+    for animation, packed, frame in ((0, avatar.motion("walk")[6].packed()[None], 6), (1, refined, 4)):
+        moved = poses.transforms(packed)[0].detach()[joints.long()]
+        blended = (weights[..., None, None] * moved).sum(1)
+        truth = (blended @ torch.nn.functional.pad(canonical, (0, 1), value=1.0)[..., None])[:, :3, 0]
+        found = torch.from_numpy(moved_by_the_file(file, file.json["animations"][animation], frame)).float()
+        x, y, z = found.unbind(1)  # y up; the world has z up.
+        torch.testing.assert_close(torch.stack([-x, z, y], 1), truth, atol=2e-3, rtol=0)
+
+
+def test_a_page_and_a_still_mesh_are_written(orphan, small, tmp_path):
+    import trimesh
+
+    avatar = Avatar.load(orphan)
+    avatar.export(tmp_path / "me.html", **small)
+    assert (tmp_path / "me.html").read_text("utf8").startswith("<!doctype html>")
+    avatar.export(tmp_path / "still.glb", static=True, **small)
+    avatar.export(tmp_path / "me.ply")
+    still, cloud = (trimesh.load(tmp_path / name, force="mesh") for name in ("still.glb", "me.ply"))
+    assert 1 < still.extents[1] == still.extents.max() < 2.2, "y up"
+    assert 1 < cloud.extents[2] == cloud.extents.max() < 2.2, "z up"
+
+
+def test_what_needs_a_person_says_so(tmp_path):
+    with pytest.raises(SystemExit):
+        main(["export", "--output", str(tmp_path / "me.avatar")])
+    with pytest.raises(UserError, match="--triangles 3: expected a number between"):
+        ExportOptions(triangles=3).check()

@@ -147,9 +147,13 @@ class BodyPoseTable(nn.Module):
         posed = joint_transforms(
             joints, pose[:, :3], pose[:, 3:72] + self.shared_correction, pose[:, 72:], self.parents
         )
+        return posed @ self.rest_from_canonical()
+
+    def rest_from_canonical(self) -> Float[Tensor, "24 4 4"]:
+        """Transforms of each joint from canonical space to the T-pose, in metres."""
         # Moved joints take their flesh along: the canonical point keeps its place relative to its bone.
-        shift = torch.eye(4, device=posed.device) + F.pad(self.joint_offsets[..., None], (3, 0, 0, 1))
-        return posed @ (shift @ self.canonical_inverse)
+        shift = torch.eye(4, device=self.joint_offsets.device) + F.pad(self.joint_offsets[..., None], (3, 0, 0, 1))
+        return shift @ self.canonical_inverse
 
     def smoothness(self, frames: Int[Tensor, " k"]) -> Float[Tensor, ""]:
         """Mean square distance of corrected poses from the middle of their neighbours in time (radians, metres).

@@ -1,0 +1,121 @@
+"""How like an avatar its exported mesh is, how large the files are, and how long the export takes.
+
+The mesh and its texture are read from the .glb that was written. Prints one JSON object: `mesh_psnr_inside` (dB, inside
+the field's silhouette, against the field's own picture of the same pose and camera: `walk`, `dance_a` and `spinkick`,
+three views each), `silhouette_iou`, `triangles`, `glb_mb`, `page_mb` and `export_seconds`; under `views` the first two
+of each view. The texture is fitted to none of these poses.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from nerfstudio_avatars import Avatar
+from nerfstudio_avatars.avatars.film import Shot, cameras_around
+from nerfstudio_avatars.avatars.textured import field_picture, posed_vertices
+from nerfstudio_avatars.export.mesh_picture import draw
+from nerfstudio_avatars.export.page import avatar_page
+from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
+from nerfstudio_avatars.motion.gltf_file import GltfFile
+
+POSES = (("walk", 10), ("dance_a", 30), ("spinkick", 30))
+AZIMUTHS = (0.0, 120.0, 240.0)
+
+
+@dataclass
+class Options:
+    """What is measured."""
+
+    load_config: Path
+    """Trained run to export."""
+    triangles: int = 40_000
+    """Number of triangles that the mesh may have."""
+    texture_size: int = 2048
+    """Number of texels along each side of the texture."""
+    size: int = 540
+    """Number of pixels along each side of the compared pictures."""
+    pictures: Path | None = None
+    """Folder to write the field's picture, the mesh's and their difference (x 4) to, side by side."""
+
+
+def read_mesh(path: Path) -> tuple[RiggedMesh, np.ndarray]:
+    """The mesh and the texture (0 to 1) of a file."""
+    file = GltfFile(path)
+    primitive = file.json["meshes"][0]["primitives"][0]
+    part = {name: file.array(number) for name, number in primitive["attributes"].items()}
+    mesh = RiggedMesh(
+        vertices=part["POSITION"].astype(np.float32),
+        normals=part["NORMAL"].astype(np.float32),
+        faces=file.array(primitive["indices"]).reshape(-1, 3).astype(np.int32),
+        uv=part["TEXCOORD_0"].astype(np.float32),
+        joints=part["JOINTS_0"].astype(np.uint8),
+        weights=part["WEIGHTS_0"].astype(np.float32),
+    )
+    view = file.json["bufferViews"][file.json["images"][0]["bufferView"]]
+    start = view["byteOffset"]
+    picture = Image.open(io.BytesIO(file.binary[start : start + view["byteLength"]]))
+    return mesh, np.asarray(picture, np.float32) / 255
+
+
+def compare(field: np.ndarray, mesh: np.ndarray) -> tuple[float, float]:
+    """PSNR inside the field's silhouette, on white, and the silhouettes' intersection over union."""
+    inside, covered = field[..., 3] > 0.5, mesh[..., 3] > 0.5
+    on_white = [picture[..., :3] + 1 - picture[..., 3:] for picture in (field, mesh)]
+    error = float(((on_white[0] - on_white[1])[inside] ** 2).mean())
+    return -10 * float(np.log10(error)), float((inside & covered).sum() / (inside | covered).sum())
+
+
+def main(options: Options) -> None:
+    """Exports, draws, and prints the figures."""
+    avatar = Avatar.load(options.load_config)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "me.glb"
+        start = time.perf_counter()
+        motions = tuple(name for name, _ in POSES)
+        avatar.export(file, motion=motions, triangles=options.triangles, texture_size=options.texture_size)
+        seconds = time.perf_counter() - start
+        glb = file.read_bytes()
+        mesh, texture = read_mesh(file)
+    views: dict[str, tuple[float, float]] = {}
+    for name, frame in POSES:
+        pose = avatar.motion(name)[frame]
+        vertices = posed_vertices(avatar.model, mesh, pose)
+        for azimuth in AZIMUTHS:
+            shot = Shot(azimuth=azimuth, height=options.size, width=options.size)
+            camera = cameras_around(avatar.body, [pose], shot)
+            field, drawn = field_picture(avatar.model, pose, camera), draw(mesh, texture, vertices, camera)
+            views[f"{name}_{azimuth:.0f}"] = compare(field, drawn)
+            if options.pictures:
+                save(field, drawn, options.pictures / f"{name}_{azimuth:.0f}.png")
+    psnr, overlap = np.mean(list(views.values()), 0)
+    found = {
+        "mesh_psnr_inside": round(float(psnr), 2),
+        "silhouette_iou": round(float(overlap), 4),
+        "triangles": len(mesh.faces),
+        "glb_mb": round(len(glb) / 1e6, 2),
+        "page_mb": round(len(avatar_page(glb, "")) / 1e6, 2),
+        "export_seconds": round(seconds, 1),
+        "views": {name: [round(one, 4) for one in figures] for name, figures in views.items()},
+    }
+    print(json.dumps(found))
+
+
+def save(field: np.ndarray, drawn: np.ndarray, path: Path) -> None:
+    """Writes both pictures and their difference."""
+    pair = [picture[..., :3] + 1 - picture[..., 3:] for picture in (field, drawn)]
+    row = np.concatenate([*pair, 4 * abs(pair[0] - pair[1])], 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((row.clip(0, 1) * 255).round().astype(np.uint8)).save(path)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,106 @@
+"""A trained person as a rigged mesh, with a texture that is fitted to the field's own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nerfstudio_avatars.avatars.film import Shot, cameras_around
+from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.progress import progress_bar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, UInt8
+    from nerfstudio.cameras.cameras import Cameras
+
+    from nerfstudio_avatars.bodies.body_model import BodyState
+    from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
+    from nerfstudio_avatars.export.texture_fit import View
+    from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
+
+POSES = (("run", 0.2), ("run", 0.7), ("cartwheel", 0.45), ("crawl", 0.5))
+"""Shipped motions, and the moment of each (0 to 1) that is looked at besides the video's own pose: arms and legs apart
+show what they hide at rest."""
+AROUND, LIFTED = 12, 6
+"""Views of the video's pose at the height of the eyes, and from above and below each."""
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh and its texture."""
+
+    mesh: RiggedMesh
+    texture: Float[np.ndarray, "size size 3"]
+    """0 to 1."""
+
+    def pixels(self) -> UInt8[np.ndarray, "size size 3"]:
+        """The texture in 8 bits."""
+        return (self.texture * 255).round().astype("uint8")
+
+
+def textured_mesh(model: InstantAvatarModel, triangles: int, texture_size: int, picture_size: int) -> TexturedMesh:
+    """Makes the mesh and fits its texture.
+
+    Args:
+        model: trained.
+        triangles: how many there may be.
+        texture_size: texels along each side.
+        picture_size: pixels along each side of the field's pictures.
+
+    Raises:
+        UserError: if there is no surface, because the run was hardly trained.
+    """
+    import torch
+
+    from nerfstudio_avatars.export.rigged_mesh import rigged_mesh
+    from nerfstudio_avatars.export.texture_fit import fit_texture
+
+    try:
+        mesh = rigged_mesh(model.avatar, triangles)
+    except ValueError as error:
+        raise UserError(f"{error}. Expected a run that was trained for longer.") from error
+    start = model.avatar.field.infer(torch.from_numpy(mesh.vertices).to(model.device))[1].cpu().double().numpy()
+    texture = fit_texture(mesh, start, _views(model, mesh, picture_size), texture_size)
+    return TexturedMesh(mesh, texture)
+
+
+def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]]:
+    """Poses, and the angles of the cameras in degrees."""
+    from nerfstudio_avatars.motion.loading import choose_motion
+
+    video, body = model.person.motion, model.person.body
+    rest = model.poses.state(int(model.person.train_frames[0])).to("cpu")
+    looks = [(rest, 360 / AROUND * n, 0.0) for n in range(AROUND)]
+    looks += [(rest, 360 / LIFTED * n + turn, lift) for lift, turn in ((40.0, 0), (-35.0, 30)) for n in range(LIFTED)]
+    for place, (name, moment) in enumerate(POSES):
+        pose = choose_motion(name, video, body).at(moment)
+        looks += [(pose, 60.0 * n + 15 * place, 20.0 * (-1) ** n) for n in range(6)]
+    return looks
+
+
+def _views(model: InstantAvatarModel, mesh: RiggedMesh, size: int) -> Iterator[View]:
+    """The field's pictures of all these looks."""
+    from nerfstudio_avatars.export.texture_fit import View
+
+    looks = _looked_at(model)
+    with progress_bar("Fitting the texture") as bar:
+        for number, (pose, azimuth, elevation) in enumerate(looks):
+            shot = Shot(azimuth=azimuth, elevation=elevation, height=size, width=size)
+            camera = cameras_around(model.person.body, [pose], shot)
+            yield View(field_picture(model, pose, camera), posed_vertices(model, mesh, pose), camera)
+            bar(number + 1, len(looks))
+
+
+def field_picture(model: InstantAvatarModel, pose: BodyState, camera: Cameras) -> Float[np.ndarray, "height width 4"]:
+    """The field's own picture: premultiplied colours and accumulation, 0 to 1."""
+    import torch
+
+    outputs = model.render_pose(camera, pose)
+    return torch.cat([outputs["premultiplied"], outputs["accumulation"]], -1).clamp(0, 1).cpu().numpy()
+
+
+def posed_vertices(model: InstantAvatarModel, mesh: RiggedMesh, pose: BodyState) -> Float[np.ndarray, "vertices 3"]:
+    """The mesh in a pose, in the world frame, metres."""
+    return mesh.posed(model.poses.transforms_of(pose.to(model.device)))

@@ -1,0 +1,64 @@
+"""The mesh of an avatar: closed, within its budget, and moved as the avatar moves."""
+
+import numpy as np
+import pytest
+import torch
+
+from nerfstudio_avatars import Avatar
+from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, strongest, vertex_normals
+from nerfstudio_avatars.instant_avatar.surface import Surface, posed_surface
+
+
+@pytest.fixture(scope="module")
+def model(orphan):
+    return Avatar.load(orphan).model
+
+
+@pytest.fixture(scope="module")
+def mesh(model):
+    return rigged_mesh(model.avatar, 6000)
+
+
+def test_it_is_closed_within_its_budget_and_in_one_piece(mesh):
+    import trimesh
+
+    solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True, merge_tex=True, merge_norm=True)
+    assert 5000 < len(mesh.faces) <= 6050
+    assert solid.is_watertight and 0.01 < solid.volume < 0.2 and solid.body_count == 1
+
+
+def test_charts_lie_in_the_texture_and_do_not_overlap(mesh):
+    assert mesh.uv.min() >= 0 and mesh.uv.max() <= 1
+    a, b, c = np.moveaxis(mesh.uv[mesh.faces].astype(float), 1, 0)
+    area = abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).sum() / 2
+    assert 0.3 < area < 1
+
+
+def test_posed_vertices_lie_where_the_avatars_own_surface_moves(model, mesh):
+    transforms = model.poses.transforms_of(model.poses.state(3)).detach()
+    vertices = torch.from_numpy(mesh.vertices)
+    surface = Surface(vertices, torch.from_numpy(mesh.faces).long(), torch.zeros_like(vertices))
+    truth = posed_surface(surface, model.avatar.pose(transforms), model.avatar.volume).vertices.numpy()
+    error = np.linalg.norm(mesh.posed(transforms) - truth, axis=1)
+    assert np.median(error) < 0.002 and np.quantile(error, 0.99) < 0.03
+
+
+def test_four_weights_are_the_largest_and_sum_to_one():
+    weights = np.zeros((2, 24), np.float32)
+    weights[0, [3, 5, 7, 9, 11]] = [0.1, 0.4, 0.2, 0.25, 0.05]
+    weights[1, 23] = 1
+    joints, kept = strongest(weights)
+    assert joints[0].tolist() == [5, 9, 7, 3] and np.allclose(kept[0], np.array([0.4, 0.25, 0.2, 0.1]) / 0.95)
+    assert joints[1].tolist() == [23, 0, 0, 0] and kept[1].tolist() == [1, 0, 0, 0]
+
+
+def test_a_simplified_sphere_is_still_one():
+    import trimesh
+
+    sphere = trimesh.creation.icosphere(5)
+    vertices, faces = simplified(sphere.vertices.astype(np.float32), sphere.faces.astype(np.int32), 2000)
+    assert 1900 < len(faces) <= 2000 and abs(np.linalg.norm(vertices, axis=1) - 1).max() < 0.01
+    assert trimesh.Trimesh(vertices, faces).is_watertight
+    np.testing.assert_allclose(vertex_normals(vertices, faces), vertices, atol=0.1)
+    same, _ = simplified(vertices, faces, 10**6)
+    assert same is vertices
