@@ -34,7 +34,7 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
 }
 """What the files of each format may be called; the first is the usual one."""
 
-NOBODY = "not stated"
+_NOBODY = "not stated"
 """The author of a VRM, which has to have one."""
 
 _SIZES = {"triangles": (100, 2_000_000), "texture_size": (64, 8192), "picture_size": (16, 4096)}
@@ -174,13 +174,13 @@ def _write_rigged(model: InstantAvatarModel, output: Path, options: ExportOption
     motions, ending = {}, output.suffix.lower()
     # A VRM is moved by whoever opens it.
     for name in () if ending == ".vrm" else options.motion:
-        motion, _ = exported_motion(model, name, options)
+        motion, _ = _exported_motion(model, name, options)
         # What the training has found wrong with every pose; in its own motion it is already.
         motion = motion if name == "training" else replace(motion, body_pose=motion.body_pose + shared)
         motions[Path(name).stem] = out_of_world(motion, "y", joints[0])
     made = textured_mesh(model, options.triangles, options.texture_size, options.picture_size)
     skeleton = skeleton_of(joints, poses.rest_from_canonical().detach().cpu())
-    vrm = VrmMeta(output.stem, options.maker or NOBODY, options.licence or "") if ending == ".vrm" else None
+    vrm = VrmMeta(output.stem, options.maker or _NOBODY, options.licence or "") if ending == ".vrm" else None
     glb = rigged_glb(made.mesh, texture_bytes(made.pixels()), skeleton, motions, options.notice(), vrm)
     with whole_file(output) as partial:
         partial.write_bytes(avatar_page(glb, output.stem).encode() if ending == ".html" else glb)
@@ -192,7 +192,7 @@ def _write_static(model: InstantAvatarModel, output: Path, options: ExportOption
     from nerfstudio_avatars.export.mesh_glb import static_glb, texture_bytes
     from nerfstudio_avatars.motion.loading import out_of_world
 
-    motion, joints = exported_motion(model, options.motion[0], options)
+    motion, joints = _exported_motion(model, options.motion[0], options)
     made = textured_mesh(model, options.triangles, options.texture_size, options.picture_size)
     vertices = posed_vertices(model, made.mesh, out_of_world(motion, "y", joints[0])[0])
     with whole_file(output) as partial:
@@ -203,7 +203,7 @@ def _write_static(model: InstantAvatarModel, output: Path, options: ExportOption
 def _write_mesh(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:
     from nerfstudio_avatars.avatars.mesh import coloured_mesh, whole_surface
 
-    motion, _ = exported_motion(model, options.motion[0], options)
+    motion, _ = _exported_motion(model, options.motion[0], options)
     mesh = coloured_mesh(model, whole_surface(model), motion[0])
     mesh.save(output)
     return f"{len(mesh.faces)} triangles"

@@ -16,7 +16,7 @@ from nerfstudio_avatars.export.rigged_mesh import RiggedMesh, vertex_normals
 from nerfstudio_avatars.export.vrm import EXTENSION, VrmMeta, vrm_extension
 from nerfstudio_avatars.motion.gltf_writer import CORNERS, TRIANGLES, GltfWriter, add_animation, add_skeleton
 
-JPEG_QUALITY = 92
+_JPEG_QUALITY = 92
 _REPEAT, _LINEAR, _MIPMAPS = 33071, 9729, 9987
 """glTF's numbers for clamping to the edge, and for filters."""
 
@@ -55,7 +55,7 @@ def texture_bytes(texture: UInt8[np.ndarray, "size size 3"]) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(texture).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
+    Image.fromarray(texture).save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
     return file.getvalue()
 
 

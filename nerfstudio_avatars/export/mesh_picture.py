@@ -16,14 +16,14 @@ from nerfstudio_avatars.media.rasteriser import Hits, rasterise
 class Lookups:
     """What samples of a picture look up in a texture."""
 
-    seen: Int[np.ndarray, "samples"]
+    seen: Int[np.ndarray, " samples"]
     """Flat indices of the samples that see the mesh."""
     uv: Float[np.ndarray, "samples 2"]
-    facing: Float[np.ndarray, "samples"]
+    facing: Float[np.ndarray, " samples"]
     """Cosine of the angle between the surface and the way to the camera."""
 
 
-def hits(
+def _hits(
     vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], camera: Cameras, samples: int = 1
 ) -> Hits:
     """What a camera of nerfstudio's sees of a mesh in the world.
@@ -53,7 +53,7 @@ def lookups(mesh: RiggedMesh, vertices: Float[np.ndarray, "vertices 3"], camera:
         camera: of nerfstudio's.
         samples: sub-pixels along each side of a pixel.
     """
-    found = hits(vertices, mesh.faces, camera, samples)
+    found = _hits(vertices, mesh.faces, camera, samples)
     seen = np.flatnonzero(found.face.ravel() >= 0)
     face, share = mesh.faces[found.face.ravel()[seen]], found.barycentric.reshape(-1, 3)[seen]
     uv = (share[..., None] * mesh.uv[face]).sum(1)

@@ -13,11 +13,11 @@ from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Skinn
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar
 from nerfstudio_avatars.instant_avatar.surface import canonical_surface, corners_around
 
-SPACING = 0.006
+_SPACING = 0.006
 """Distance between samples of the density, metres: fingers are twice as thick."""
-SMOOTHING = 0.002
+_SMOOTHING = 0.002
 """Standard deviation of the filter that takes away what a training's noise leaves on the surface, metres."""
-SURFACE = 45.0
+_SURFACE = 45.0
 """Density of the surface, 1/m."""
 
 
@@ -58,10 +58,10 @@ def rigged_mesh(avatar: CanonicalAvatar, triangles: int) -> RiggedMesh:
     Raises:
         ValueError: if the avatar is opaque nowhere.
     """
-    surface = canonical_surface(avatar, SPACING, smoothing=SMOOTHING, density=SURFACE)
+    surface = canonical_surface(avatar, _SPACING, smoothing=_SMOOTHING, density=_SURFACE)
     vertices, faces = simplified(surface.vertices.cpu().numpy(), surface.faces.cpu().numpy(), triangles)
     normals = vertex_normals(vertices, faces)
-    joints, weights = strongest(weights_at(avatar.volume, torch.from_numpy(vertices)).numpy())
+    joints, weights = strongest(_weights_at(avatar.volume, torch.from_numpy(vertices)).numpy())
     origin, faces, uv = unwrapped(vertices, faces)
     return RiggedMesh(vertices[origin], normals[origin], faces, uv, joints[origin], weights[origin])
 
@@ -102,7 +102,7 @@ def vertex_normals(
     return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), up).astype(np.float32)
 
 
-def weights_at(volume: SkinningVolume, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 24"]:
+def _weights_at(volume: SkinningVolume, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 24"]:
     """Skinning weights of canonical points, as the avatar's pictures have them."""
     nodes, shares = corners_around(volume, points.to(volume.origin))
     weights = (shares[..., None] * volume.node_weights[nodes]).sum(1).clamp(min=0)
@@ -123,7 +123,7 @@ def strongest(
 
 def unwrapped(
     vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
-) -> tuple[Int[np.ndarray, "more"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "more 2"]]:
+) -> tuple[Int[np.ndarray, " more"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "more 2"]]:
     """Charts in a square (xatlas): the old vertex of each new one, triangles, and places in the square, 0 to 1."""
     import xatlas
 

@@ -20,9 +20,9 @@ from nerfstudio_avatars.export.mesh_picture import bilinear, lookups
 from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
 from nerfstudio_avatars.media.rasteriser import rasterise
 
-GUTTER = 3
+_GUTTER = 3
 """Texels around each chart that are filled too, because viewers look between texels and shrink textures."""
-LIKE_START, LIKE_NEIGHBOURS = 0.02, 0.05
+_LIKE_START, _LIKE_NEIGHBOURS = 0.02, 0.05
 """Weights of the wish to be as the start and as the neighbours, where a pixel that faces the camera has 1."""
 _LEAST_OPAQUE, _LEAST_FACING = 0.97, 0.25
 _STEPS = 60
@@ -51,13 +51,13 @@ def fit_texture(
         size: texels along each side.
     """
     guess, charts = _painted(mesh, start, size)
-    known = binary_dilation(charts, iterations=GUTTER)
+    known = binary_dilation(charts, iterations=_GUTTER)
     number = np.full(size * size, -1)
     number[known.ravel()] = np.arange(known.sum())
     normal, right = _equations(mesh, guess, views, number, size)
     smooth = _neighbours(number, known, size)
     # Squared differences of neighbours; the texels that no pixel saw follow theirs.
-    left = normal + LIKE_NEIGHBOURS * smooth + LIKE_START * diags(np.ones(normal.shape[0]))
+    left = normal + _LIKE_NEIGHBOURS * smooth + _LIKE_START * diags(np.ones(normal.shape[0]))
     guessed = guess.reshape(-1, 3)[known.ravel()]
     jacobi = diags(1 / left.diagonal())
     fitted = np.stack(
@@ -86,7 +86,7 @@ def _equations(
     mesh: RiggedMesh,
     guess: Float[np.ndarray, "size size 3"],
     views: Iterable[View],
-    number: Int[np.ndarray, "texels"],
+    number: Int[np.ndarray, " texels"],
     size: int,
 ) -> tuple[csr_matrix, Float[np.ndarray, "unknown 3"]]:
     """Normal matrix and right side of the difference to the guess, summed over the views."""

@@ -11,7 +11,7 @@ from typing import Any
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 
 EXTENSION = "VRMC_vrm"
-LICENCE = "https://vrm.dev/licenses/1.0/"
+_LICENCE = "https://vrm.dev/licenses/1.0/"
 _MIDDLE = {
     "pelvis": "hips",
     "spine1": "spine",
@@ -55,7 +55,7 @@ def vrm_extension(joints: list[int], mesh_node: int, meta: VrmMeta) -> dict[str,
     about = {
         "name": meta.name,
         "authors": [meta.author],
-        "licenseUrl": LICENCE,
+        "licenseUrl": _LICENCE,
         "avatarPermission": "onlyAuthor",
         "commercialUsage": "personalNonProfit",
         "creditNotation": "required",

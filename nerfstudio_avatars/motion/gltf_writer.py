@@ -19,7 +19,7 @@ from nerfstudio_avatars.motion.forward_kinematics import bones
 _JSON, _BIN = 0x4E4F534A, 0x004E4942
 _COMPONENTS = {"f4": 5126, "u4": 5125, "u2": 5123, "u1": 5121}
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
-CORNERS, _TRIANGLES = 34962, 34963
+CORNERS, TRIANGLES = 34962, 34963
 """Targets of buffer views that hold attributes of vertices, and indices of triangles."""
 
 
@@ -59,7 +59,7 @@ class GltfWriter:
 
         Args:
             values: (count,) or (count, width), as float32, or as unsigned integers of 1, 2 or 4 bytes.
-            target: `CORNERS` or `_TRIANGLES` for parts of a mesh.
+            target: `CORNERS` or `TRIANGLES` for parts of a mesh.
             bounds: whether to state the smallest and largest values, as positions and times must.
             normalized: whether integers stand for 0 to 1.
         """

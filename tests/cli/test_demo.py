@@ -8,8 +8,7 @@ import pytest
 from nerfstudio_avatars.avatars import exporting, measure, nerfstudio_commands
 from nerfstudio_avatars.avatars import film as shot
 from nerfstudio_avatars.avatars import run as run_config
-from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
-from nerfstudio_avatars.avatars.person_demo import WARM_UP_STEPS
+from nerfstudio_avatars.avatars.nerfstudio_commands import WARM_UP_STEPS, TrainedRun
 from nerfstudio_avatars.cli.demo import Demo
 from nerfstudio_avatars.demo import person_page
 from nerfstudio_avatars.errors import UserError
