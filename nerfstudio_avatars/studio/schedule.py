@@ -13,9 +13,9 @@ _MOVING_SECONDS = 0.085
 """Time that a picture may take while something moves, in seconds."""
 _SOONEST = 1 / 30
 """Least time from one picture to the next for the same page, in seconds."""
-_TRAINING_SHARE = 0.08
+TRAINING_SHARE = 0.08
 """Share of the time that views of a training may take, as long as nobody touches anything."""
-_TRAINING_SECONDS = 2.0, 0.25
+TRAINING_SECONDS = 2.0, 0.25
 """Least time between two views of a training, and time that each may take, in seconds."""
 
 
@@ -89,7 +89,7 @@ class Schedule:
     def learnt(self, now: float) -> bool:
         """A training step was done; whether it is time to show it."""
         last, cost = self._training_view
-        if now - last < max(_TRAINING_SECONDS[0], cost / _TRAINING_SHARE):
+        if now - last < max(TRAINING_SECONDS[0], cost / TRAINING_SHARE):
             return False
         self._training_view = now, cost
         self.version += 1
@@ -143,4 +143,4 @@ class Schedule:
         return Task(page, watcher.sight, self.version, side, sharp=not moving)
 
     def _still_side(self) -> int:
-        return min(self.full_side, self.budget.side(_TRAINING_SECONDS[1])) if self.training else self.full_side
+        return min(self.full_side, self.budget.side(TRAINING_SECONDS[1])) if self.training else self.full_side
