@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 POSES = (("run", 0.2), ("run", 0.7), ("cartwheel", 0.45), ("crawl", 0.5))
 """Shipped motions, and the moment of each (0 to 1) that is looked at besides the video's own pose: arms and legs apart
 show what they hide at rest."""
-AROUND, LIFTED = 12, 6
+_AROUND, _LIFTED = 12, 6
 """Views of the video's pose at the height of the eyes, and from above and below each."""
 
 
@@ -72,8 +72,8 @@ def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]
 
     video, body = model.person.motion, model.person.body
     rest = model.poses.state(int(model.person.train_frames[0])).to("cpu")
-    looks = [(rest, 360 / AROUND * n, 0.0) for n in range(AROUND)]
-    looks += [(rest, 360 / LIFTED * n + turn, lift) for lift, turn in ((40.0, 0), (-35.0, 30)) for n in range(LIFTED)]
+    looks = [(rest, 360 / _AROUND * n, 0.0) for n in range(_AROUND)]
+    looks += [(rest, 360 / _LIFTED * n + turn, lift) for lift, turn in ((40.0, 0), (-35.0, 30)) for n in range(_LIFTED)]
     for place, (name, moment) in enumerate(POSES):
         pose = choose_motion(name, video, body).at(moment)
         looks += [(pose, 60.0 * n + 15 * place, 20.0 * (-1) ** n) for n in range(6)]
