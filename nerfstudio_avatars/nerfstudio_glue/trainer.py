@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -250,7 +251,9 @@ class AvatarTrainer(ToldTraining):
             return
         if not path.exists():
             self.save_checkpoint(step)
-        print(f"Stopped after step {step}; saved {path}\nGo on with: --load-dir {self.checkpoint_dir}", flush=True)
+        if path.exists():
+            resume = f"--load-dir {shlex.quote(str(self.checkpoint_dir))}"
+            print(f"Stopped after step {step}; saved {path}\nGo on with: {resume}", flush=True)
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
 

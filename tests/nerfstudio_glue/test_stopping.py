@@ -42,6 +42,18 @@ def test_a_signal_ends_the_training_after_its_step_with_a_checkpoint(name, code,
     assert not (trainer.base_dir / NAME).exists(), "others may train in the folder"
 
 
+def test_what_is_not_saved_is_not_called_saved(trainer, capfd):
+    def spoil():
+        trainer.pipeline.model.poses.frame_correction.data.fill_(torch.nan)
+        signal.raise_signal(signal.SIGINT)
+
+    at_step(trainer, 3, spoil)
+    with pytest.raises(SystemExit):
+        trainer.train()
+    out = capfd.readouterr().out
+    assert "no checkpoint is written" in out and "saved" not in out and not checkpoints_in(trainer.checkpoint_dir)
+
+
 def test_a_second_signal_ends_it_at_once(trainer, capfd):
     at_step(trainer, 3, lambda: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
     with pytest.raises(SystemExit) as end:
