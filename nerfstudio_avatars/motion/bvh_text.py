@@ -72,7 +72,7 @@ def parse(path: Path) -> BvhText:
     Raises:
         DataError: if the file is incomplete; the message names the line.
     """
-    lines = re.split(r"\r\n|\r|\n", decode(read_bytes(path, "a BVH file", "cut the motion into parts")))
+    lines = re.split(r"\r\n|\r|\n", decode(read_bytes(path, "a BVH file of at most 1 GB", FIX)))
     joints, start = _hierarchy(path, lines)
     width = sum(len(joint.channels) for joint in joints)
     table, fps, notes = _frames(path, lines, start, width)

@@ -6,9 +6,10 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, no_type_check
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import read_bytes
@@ -27,7 +28,6 @@ _NARROWEST, _WIDEST = 0.1, 170
 FARTHEST = 1e5
 """Metres from the person."""
 FIX = "Export it from nerfstudio's viewer: tab Render, Generate Command."
-_RENDER = "nerfstudio.scripts.render"
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError, OverflowError, IndexError)
 
 
@@ -59,8 +59,9 @@ def check_path_of_ns_render() -> None:
     Raises:
         UserError: as `read_camera_path`, or the path is a single key frame, which `ns-render` cannot film.
     """
-    path = _path_of_caller()
-    if path is None:
+    command = _ns_render()
+    path = getattr(command.f_locals.get("self"), "camera_path_filename", None) if command is not None else None
+    if command is None or path is None:
         return
     from nerfstudio.cameras.camera_paths import get_path_from_json
 
@@ -71,7 +72,6 @@ def check_path_of_ns_render() -> None:
             f"{path}: {len(content['camera_path'])} cameras in {content['seconds']!r:.20} seconds, of which ns-render "
             "makes no film. `ns-avatar animate --camera` takes it, for a person."
         )
-    render: Any = sys.modules[_RENDER]
 
     def path_of(_: dict[str, Any]) -> Cameras:
         return get_path_from_json(read)
@@ -79,15 +79,17 @@ def check_path_of_ns_render() -> None:
     def no_crop(_: dict[str, Any]) -> None:
         """The scene holds nothing but the person."""
 
-    render.get_path_from_json, render.get_crop_from_json = path_of, no_crop
+    # The command is a module of its own, or the program.
+    command.f_globals.update(get_path_from_json=path_of, get_crop_from_json=no_crop)
 
 
-@no_type_check  # It looks for who called: no checks of types, as in tests, may stand between.
-def _path_of_caller() -> Path | None:
-    frame = sys._getframe(1)
+def _ns_render() -> FrameType | None:
+    """The command's function, if it is among those that called."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_name == "main" and frame.f_globals.get("__name__") == _RENDER:
-            return getattr(frame.f_locals.get("self"), "camera_path_filename", None)
+        code = frame.f_code
+        if code.co_name == "main" and Path(code.co_filename).parts[-3:] == ("nerfstudio", "scripts", "render.py"):
+            return frame
         frame = frame.f_back
     return None
 
@@ -139,8 +141,8 @@ def _plain_camera(number: int, camera: Any) -> dict[str, Any]:
     matrix = [_number(value) for value in camera["camera_to_world"]]
     if len(matrix) != 16 or not all(abs(value) <= FARTHEST for value in matrix):
         raise ValueError(f"camera {number}: its matrix is not of 16 numbers within {FARTHEST:g} metres")
-    turn = torch.tensor(matrix).view(4, 4)[:3, :3]
-    if (turn @ turn.T - torch.eye(3)).abs().max() > 0.01:
+    turn = np.array(matrix).reshape(4, 4)[:3, :3]
+    if np.abs(turn @ turn.T - np.eye(3)).max() > 0.01:
         raise ValueError(f"camera {number}: its matrix is no rotation")
     fov = _number(camera["fov"])
     if not _NARROWEST <= fov <= _WIDEST:

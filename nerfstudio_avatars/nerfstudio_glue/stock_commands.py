@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
-
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.camera_paths import check_path_of_ns_render
 from nerfstudio_avatars.standard_streams import lost_output, settle_streams
@@ -126,7 +124,7 @@ def move_between_cameras() -> None:
             path.metadata["clip"] = metadata["clip"][:-1].repeat_interleave(steps, 0)
             one = (metadata["clip"][:-1] == metadata["clip"][1:]).repeat_interleave(steps, 0)
             first = metadata["frame"][:-1].float().repeat_interleave(steps, 0)
-            path.metadata["frame"] = torch.where(one, path.metadata["frame"], first)
+            path.metadata["frame"] = path.metadata["frame"].where(one, first)
         return path
 
     path_with_frames.keeps_frames = True  # type: ignore[attr-defined]
@@ -140,5 +138,7 @@ def move_between_cameras() -> None:
 
 def _between(values: Tensor, steps: int) -> Tensor:
     """Rows between each two neighbours, both included, as nerfstudio interpolates poses."""
+    import torch
+
     share = torch.linspace(0, 1, steps, device=values.device)[None, :, None]
     return torch.lerp(values[:-1, None], values[1:, None], share).flatten(0, 1)
