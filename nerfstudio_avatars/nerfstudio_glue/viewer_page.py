@@ -13,7 +13,10 @@ from importlib.resources import files
 PAGES = ("/", "/index.html")
 KEYS = "/studio.js"
 _SCRIPT = re.compile(r"<script\b(?![^>]*type=\"module\")[^>]*>.*?</script>", re.DOTALL)
-_STYLE = "<style>pre, pre code { white-space: pre-wrap; overflow-wrap: anywhere; }</style>"
+_STYLE = (
+    "<style>pre, pre code { white-space: pre-wrap; overflow-wrap: anywhere; } "
+    "button:has(.tabler-icon-share) { display: none; }</style>"
+)
 
 
 def answer(path: str, host: str) -> tuple[dict[str, str], bytes] | None:

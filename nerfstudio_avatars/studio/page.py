@@ -32,6 +32,9 @@ from nerfstudio_avatars.studio.training_panel import TrainingPanel
 
 _SHARP_QUALITY, _MOVING_QUALITY = 92, 80
 """JPEG qualities of pictures that stay, and of those that are soon followed by another."""
+_WAITING = (
+    "The first picture comes in a moment. After an installation, kernels are compiled first, which takes a minute."
+)
 _REFRESH_SECONDS = 0.25
 """Time between two updates of the frame's slider while a motion plays, in seconds."""
 
@@ -58,9 +61,9 @@ class Page:
         port = options.websocket_port or options.websocket_port_default
         self.server = viser.ViserServer(host=options.websocket_host, port=port, verbose=False)
         self.port = self.server.get_port()
-        self.server.gui.configure_theme(
-            control_layout="collapsible", show_logo=False, show_share_button=False, brand_color=(40, 110, 160)
-        )
+        # The page's style hides the button that shares it with the world. Told to leave that out, viser's page breaks if
+        # it has shown it before.
+        self.server.gui.configure_theme(control_layout="collapsible", show_logo=False, brand_color=(40, 110, 160))
         self.server.gui.set_panel_label(config.stem if config.suffix == PORTABLE else config.parents[2].name)
         self.loop = RenderLoop(show, self._send)
         self.loop.schedule.training = trainer is not None
@@ -68,6 +71,7 @@ class Page:
         self._path_tab: Any = SimpleNamespace(preview_render=False)
         self._refreshed_too: list[Callable[[], None]] = []
         self._with_each_picture: Callable[[], None] = lambda: None
+        self._waiting: viser.GuiMarkdownHandle | None = self.server.gui.add_markdown(_WAITING)
         self._training = TrainingPanel(self.server, trainer) if trainer is not None else None
         self._add_tabs(config.parent, config)
         self.server.on_client_connect(self._connected)
@@ -156,6 +160,9 @@ class Page:
         client.scene.set_background_image(
             _padded(picture, client.camera.aspect), self._options.image_format, jpeg_quality=quality
         )
+        if self._waiting is not None:
+            self._waiting.remove()
+            self._waiting = None
         self._with_each_picture()
         if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = time.monotonic()
