@@ -61,8 +61,8 @@ class Page:
         port = options.websocket_port or options.websocket_port_default
         self.server = viser.ViserServer(host=options.websocket_host, port=port, verbose=False)
         self.port = self.server.get_port()
-        # The page's style hides the button that shares it with the world. Told to leave that out, viser's page breaks if
-        # it has shown it before.
+        # The page's style hides the button that shares it with the world; told to leave the button out, viser's page
+        # breaks if it has shown it before.
         self.server.gui.configure_theme(control_layout="collapsible", show_logo=False, brand_color=(40, 110, 160))
         self.server.gui.set_panel_label(config.stem if config.suffix == PORTABLE else config.parents[2].name)
         self.loop = RenderLoop(show, self._send)
