@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.export.texture_fit import View
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 
-POSES = (("run", 0.2), ("run", 0.7), ("cartwheel", 0.45), ("crawl", 0.5))
+_POSES = (("run", 0.2), ("run", 0.7), ("cartwheel", 0.45), ("crawl", 0.5))
 """Shipped motions, and the moment of each (0 to 1) that is looked at besides the video's own pose: arms and legs apart
 show what they hide at rest."""
 _AROUND, _LIFTED = 12, 6
@@ -74,7 +74,7 @@ def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]
     rest = model.poses.state(int(model.person.train_frames[0])).to("cpu")
     looks = [(rest, 360 / _AROUND * n, 0.0) for n in range(_AROUND)]
     looks += [(rest, 360 / _LIFTED * n + turn, lift) for lift, turn in ((40.0, 0), (-35.0, 30)) for n in range(_LIFTED)]
-    for place, (name, moment) in enumerate(POSES):
+    for place, (name, moment) in enumerate(_POSES):
         pose = choose_motion(name, video, body).at(moment)
         looks += [(pose, 60.0 * n + 15 * place, 20.0 * (-1) ** n) for n in range(6)]
     return looks

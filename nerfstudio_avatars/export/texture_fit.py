@@ -22,7 +22,7 @@ from nerfstudio_avatars.media.rasteriser import rasterise
 
 _GUTTER = 3
 """Texels around each chart that are filled too, because viewers look between texels and shrink textures."""
-_LIKE_START, _LIKE_NEIGHBOURS = 0.02, 0.05
+_LIKE_START, _LIKE_NEIGHBOURS = 0.02, 0.2
 """Weights of the wish to be as the start and as the neighbours, where a pixel that faces the camera has 1."""
 _LEAST_OPAQUE, _LEAST_FACING = 0.97, 0.25
 _STEPS = 60

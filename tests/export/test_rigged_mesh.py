@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nerfstudio_avatars import Avatar
-from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, strongest, vertex_normals
+from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, smoothed, strongest, vertex_normals
 from nerfstudio_avatars.instant_avatar.surface import Surface, posed_surface
 
 
@@ -50,6 +50,15 @@ def test_four_weights_are_the_largest_and_sum_to_one():
     joints, kept = strongest(weights)
     assert joints[0].tolist() == [5, 9, 7, 3] and np.allclose(kept[0], np.array([0.4, 0.25, 0.2, 0.1]) / 0.95)
     assert joints[1].tolist() == [23, 0, 0, 0] and kept[1].tolist() == [1, 0, 0, 0]
+
+
+def test_noise_goes_and_the_size_stays():
+    import trimesh
+
+    sphere = trimesh.creation.icosphere(5)
+    rough = sphere.vertices * (1 + np.random.default_rng(0).normal(0, 0.004, (len(sphere.vertices), 1)))
+    smooth = np.linalg.norm(smoothed(rough.astype(np.float32), sphere.faces), axis=1)
+    assert smooth.std() < 0.5 * np.linalg.norm(rough, axis=1).std() and abs(smooth.mean() - 1) < 1e-3
 
 
 def test_a_simplified_sphere_is_still_one():
