@@ -107,7 +107,6 @@ def move_between_cameras() -> None:
 
     With `--order-poses` the path visits the cameras in another order, and frames still follow the data's.
     """
-    import torch
     from nerfstudio.cameras import camera_paths
 
     stock = camera_paths.get_interpolated_camera_path
