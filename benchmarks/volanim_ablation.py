@@ -20,8 +20,22 @@ from pathlib import Path
 import torch
 
 MODEL = "--pipeline.model."
+PARTS = [
+    MODEL + "network.parts", "6", MODEL + "network.render.skinning", "compose",
+    MODEL + "network.shared-parts", "100.0", MODEL + "network.part-detector", "upright",
+    MODEL + "schedule.articulation", "table", MODEL + "schedule.search-until", "0.45",
+    MODEL + "schedule.polish-from", "0.62",
+]  # fmt: skip
+"""Parts that separate: see docs/unsup-volanim.md."""
 VARIANTS = {
     "full": [],
+    "parts": PARTS,
+    "parts-from-the-search": [*PARTS, MODEL + "schedule.search-until", "0.6", MODEL + "schedule.polish-from", "0.6"],
+    "parts-unpolished": [*PARTS, MODEL + "schedule.polish-from", "0.7"],
+    "parts-blended": [*PARTS, MODEL + "network.render.skinning", "blend"],
+    "parts-by-keypoints": [*PARTS, MODEL + "network.part-detector", "keypoints"],
+    "parts-of-the-generator": [*PARTS, MODEL + "network.shared-parts", "0.0"],
+    "two-parts": [*PARTS, MODEL + "network.parts", "2"],
     "direct": [MODEL + "network.pose", "direct"],
     "epnp": [MODEL + "network.pose", "epnp"],
     "no-geometry-phase": [MODEL + "schedule.articulate-from", "0.4", MODEL + "schedule.search-until", "0.4"],

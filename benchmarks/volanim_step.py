@@ -55,6 +55,7 @@ class Step:
         torch.manual_seed(0)
         config = replace(unsup_volanim_tiny.config.pipeline.model.network, parts=parts)
         config.render = replace(config.render, skinning="compose")
+        config.part_detector, config.shared_parts = "upright", 100.0
         self.network = VolumetricAnimation(config, IDENTITIES)
         if parts > 1:
             self.network.articulate(0.1)

@@ -70,7 +70,8 @@ def unsup_volanim_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConf
     model = config.pipeline.model
     network = model.network
     network.pose, network.prior_slope, network.detail = "epnp", 0.0, 0.0
-    network.render.background = "plate"
+    network.render.background, network.render.skinning = "plate", "blend"
+    network.shared_parts, network.part_detector = 0.0, "keypoints"
     network.generator.norm, network.generator.coarse_outputs, network.generator.first_colour = "batch", False, 0.0
     network.generator.density_scale, network.detector.norm, network.detector.positional_bias = 1.0, "batch", 0.0
     losses = model.losses
@@ -80,6 +81,7 @@ def unsup_volanim_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConf
     losses.mask, losses.articulated_mask, losses.mask_as_logits = 10.0, 0.0, True
     schedule = model.schedule
     schedule.bootstrap_until, schedule.search_until, schedule.patch = 0.0, 0.0, None
+    schedule.articulation = "detector"
     if 0 < schedule.articulate_from < 1:
         schedule.articulate_from = _G_STEPS / (_G_STEPS + _A_STEPS)
     schedule.density_noise = 0.5

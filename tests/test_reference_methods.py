@@ -27,6 +27,8 @@ def test_the_papers_choices_take_the_place_of_ours():
     assert losses.pixel == 0
     assert {losses.perceptual, losses.equivariance, losses.projection, losses.pull} == {10.0}
     assert model.part_noise == 0
+    assert network.render.skinning == "blend" and network.part_detector == "keypoints" and not network.shared_parts
+    assert model.schedule.articulation == "detector"
 
 
 def test_sizes_stay_and_so_does_the_configuration_given():

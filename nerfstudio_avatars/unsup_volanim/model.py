@@ -148,8 +148,7 @@ class UnsupVolanimModel(Model):
         self._cubes.clear()
         phase = self.config.schedule.phase(self._progress)
         if self.table is not None and not bool(self.table.begun) and self.config.schedule.has_table(self._progress):
-            assert self.search is not None
-            self.table.begin(self.search.remembered(torch.arange(len(self.search.rotation), device=self.device)))
+            self.table.begin_with_detector(self.network, self.clips)
         if phase != "articulation":
             return False
         if self.table is not None and not bool(self.table.split):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,11 +10,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.pose_search import everywhere
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 _MEMORY = 0.9
 """Share of the mean square of a derivative that is kept at each visit."""
+_AT_ONCE = 256
+"""Maximum number of frames to show the detector at the same time."""
 _LARGEST = 2.0
 """Maximum step, in rates."""
 _PLATEAU = 0.6
@@ -56,10 +62,28 @@ class PartPoseTable(nn.Module):
         self.register_buffer("begun", torch.tensor(False))
         self.register_buffer("split", torch.tensor(False))
 
-    def begin(self, found: PartPoses) -> None:
-        """Takes over the poses (frames, 1) of the whole object."""
-        self.rotation[:, :1], self.translation[:, :1] = found.rotation, found.translation
+    def begin(self, rows: Int[Tensor, " frames"], found: PartPoses) -> None:
+        """Takes over poses (frames, 1) of the whole object."""
+        self.rotation[rows, :1], self.translation[rows, :1] = found.rotation, found.translation
         self.begun.fill_(True)
+
+    def begin_with_detector(self, network: VolumetricAnimation, clips: Clips) -> None:
+        """Takes over the poses of the whole object that the detector finds in all training frames."""
+        lengths = torch.tensor([clip.frames for clip in clips.table])
+        first = lengths.cumsum(0) - lengths
+        for some in clips.train_rows().split(_AT_ONCE):
+            pictures, rows = [], []
+            for clip, frame in some.tolist():
+                # What cannot be read is left out of training too.
+                with suppress(DataError):
+                    pictures.append(clips.frame(clip, frame))
+                    rows.append(int(first[clip]) + frame)
+            if not rows:
+                continue
+            with torch.no_grad(), network.evaluating():
+                found = network.estimate(torch.stack(pictures).to(self.rotation.device).permute(0, 3, 1, 2))
+            whole = PartPoses(found.rotation[:, :1], found.translation[:, :1])
+            self.begin(torch.tensor(rows, device=self.rotation.device), whole)
 
     def articulate(self) -> None:
         """Lets the parts start where the whole object is."""

@@ -39,6 +39,8 @@ class RelativePoseDetectorConfig:
     """Numbers of channels to use on the way down; each entry halves the resolution."""
     hidden: int = 64
     """Number of values that lie between the picture and the motions."""
+    copies: int = 1
+    """Number of changed copies of each picture that the network learns from in a step."""
 
 
 class RelativePoseDetector(nn.Module):
@@ -86,6 +88,8 @@ class RelativePoseDetector(nn.Module):
 
         Parts count as far as there is something in them.
         """
+        each = torch.arange(len(images), device=images.device).repeat_interleave(self.config.copies)
+        images, whole, true = images[each], whole[each], true[each]
         gain = 1 + _LIGHT * torch.randn(len(images), 3, 1, 1, device=images.device)
         found = self._moved(set_upright(images, _shaken(whole), self.grid) * gain, whole)
         around = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(images) * _RADIUS

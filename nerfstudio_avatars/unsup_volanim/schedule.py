@@ -25,8 +25,11 @@ class AnimationScheduleConfig:
     """Share of the training at which the search for poses ends, from 0 to 1; 0 leaves it out.
     Until then, the pose of each frame is searched for; afterwards, it is taken from the detector."""
     articulation: Articulation = "detector"
-    """Source of the poses of training frames after the search: `detector`, as in the paper, or `table`.
+    """Source of the poses of training frames once the object is articulated: `detector`, as in the paper, or `table`.
     The table has poses of its own for each frame, which are learnt by gradient and teach the detector."""
+    polish_from: float = 0.6
+    """Share of the training from which the table polishes the pose of the whole object, if there is a table.
+    It begins with the detector's poses, because the detector gives all identities the same canonical frame."""
     articulate_from: float = 0.2
     """Share of the training at which the object is split into parts (the paper's A-phase); 1 never does."""
     detect_from: float = 0.3
@@ -59,10 +62,6 @@ class AnimationScheduleConfig:
         Raises:
             UserError: if they do not.
         """
-        if self.articulation == "table" and self.search_until <= 0:
-            raise UserError(
-                "schedule.articulation table begins with poses that were searched for: set schedule.search-until."
-            )
         if self.articulation != "table" and part_detector == "upright" and self.articulate_from < 1:
             raise UserError(
                 "network.part-detector upright learns from poses in a table: use schedule.articulation table."
@@ -90,13 +89,15 @@ class AnimationScheduleConfig:
         """The aids to use at a share of the training."""
         share = self.within_phase(progress)
         searching = search if progress < min(self.search_until, self.articulate_from) else None
-        searched = progress / self.search_until if searching is not None else 1.0
-        if not self.has_table(progress):
+        if self.has_table(progress):
+            searching = None
+        else:
             table = None
+        searched = progress / self.search_until if searching is not None else 1.0
         until = self._noise_until(progress)
         noise = self.density_noise * max(0.0, 1 - share / until) if until else 0.0
         if self.phase(progress) != "bootstrap":
-            passed = searched if table is None else self._since_the_search(progress)
+            passed = searched if table is None else self._table_share(progress)
             return AnimationAids(search=searching, table=table, progress=passed, density_noise=noise, patch=self.patch)
         return AnimationAids(
             search=searching,
@@ -111,15 +112,15 @@ class AnimationScheduleConfig:
 
     def has_table(self, progress: float) -> bool:
         """Whether poses are taken from the table by then."""
-        until = min(max(self.search_until, self.bootstrap_until), self.articulate_from)
-        return self.articulation == "table" and progress >= until
+        return self.articulation == "table" and progress >= min(
+            max(self.polish_from, self.bootstrap_until), self.articulate_from
+        )
 
-    def _since_the_search(self, progress: float) -> float:
-        """Share that has passed of the present phase, without what the search took of it."""
+    def _table_share(self, progress: float) -> float:
+        """Share that has passed of the polish or, later, of the articulation."""
         if self.phase(progress) == "articulation":
             return self.within_phase(progress)
-        begun = max(self.search_until, self.bootstrap_until)
-        return (progress - begun) / (self.articulate_from - begun)
+        return (progress - self.polish_from) / (self.articulate_from - self.polish_from)
 
     def _noise_until(self, progress: float) -> float:
         """Share of the present phase that has noise."""

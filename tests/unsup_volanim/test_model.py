@@ -132,16 +132,20 @@ def test_the_search_has_a_row_for_every_frame_of_every_clip(model):
     assert starts == [sum(clip.frames for clip in list(clips)[:number]) for number in range(len(clips))]
 
 
-def test_the_table_begins_with_what_the_search_found_and_is_saved(pipeline_with_table):
+def test_the_table_begins_with_what_the_detector_finds_and_is_saved(pipeline_with_table):
     model = pipeline_with_table.model
     model.config.max_steps = 10
-    model.search.translation.copy_(torch.rand(model.search.translation.shape))
     assert not model.begin_step(4) and not bool(model.table.begun)
     assert not model.begin_step(5) and bool(model.table.begun)
-    assert torch.equal(model.table.translation[:, 0], model.search.translation)
+    clip, frame = model.clips.train_rows()[-1].tolist()
+    row = int(model._first_row[clip]) + frame
+    torch.testing.assert_close(
+        model.table.whole(torch.tensor([row])).rotation, model.driving_pose(clip, frame).rotation
+    )
+    before = model.table.translation[:, 0].clone()
     losses = pipeline_with_table.get_train_loss_dict(5)[1]
     torch.stack(list(losses.values())).sum().backward()
-    assert not torch.equal(model.table.translation[:, 0], model.search.translation), "whole poses are polished"
+    assert not torch.equal(model.table.translation[:, 0], before), "whole poses are polished"
     assert model.begin_step(7) and bool(model.table.split)
     assert torch.equal(model.table.translation[:, 2], model.table.translation[:, 0])
     assert {"relative", "found", "pixel"} <= set(pipeline_with_table.get_train_loss_dict(7)[1])
@@ -151,12 +155,8 @@ def test_the_table_begins_with_what_the_search_found_and_is_saved(pipeline_with_
     assert pose.rotation.shape == (1, model.config.network.parts, 3, 3)
 
 
-def test_a_table_without_a_search_is_refused(head_clips, small_volanim, tmp_path):
+def test_motions_of_parts_cannot_be_learnt_without_the_table(head_clips, small_volanim, tmp_path):
     config = small_volanim(head_clips, tmp_path)
-    config.pipeline.model.schedule = AnimationScheduleConfig(articulation="table")
-    with pytest.raises(UserError, match="set schedule.search-until"):
-        config.pipeline.setup(device="cpu")
-    config.pipeline.model.schedule = AnimationScheduleConfig(search_until=0.1)
     config.pipeline.model.network.part_detector = "upright"
     with pytest.raises(UserError, match="use schedule.articulation table"):
         config.pipeline.setup(device="cpu")
@@ -164,14 +164,15 @@ def test_a_table_without_a_search_is_refused(head_clips, small_volanim, tmp_path
 
 @pytest.fixture
 def pipeline_with_table(head_clips, small_volanim, tmp_path):
-    """Search, then polish from a half, then parts from seven tenths."""
+    """Search, then the detector, then polish from a half, then parts from seven tenths."""
     torch.manual_seed(0)
     config = small_volanim(head_clips, tmp_path)
     model = config.pipeline.model
     model.schedule = AnimationScheduleConfig(
-        bootstrap_until=0.2, search_until=0.5, articulate_from=0.7, articulation="table", patch=16
+        bootstrap_until=0.2, search_until=0.4, polish_from=0.5, articulate_from=0.7, articulation="table", patch=16
     )
-    model.network = replace(model.network, part_detector="upright", shared_parts=100.0)
+    render = replace(model.network.render, skinning="compose")
+    model.network = replace(model.network, parts=3, part_detector="upright", shared_parts=100.0, render=render)
     return config.pipeline.setup(device="cpu", test_mode="test")
 
 

@@ -21,7 +21,7 @@ def some_poses(frames, parts, seed=0):
 @pytest.fixture
 def table():
     table = PartPoseTable(4, 2, PartPoseTableConfig())
-    table.begin(some_poses(4, 1))
+    table.begin(torch.arange(4), some_poses(4, 1))
     return table
 
 

@@ -84,14 +84,22 @@ def test_without_phases_of_its_own_the_paper_has_no_aids():
     assert all(config.aids(share, None) == AnimationAids(progress=1.0) for share in (0.0, 0.1, 0.5, 1.0))
 
 
-def test_the_table_takes_over_from_the_search(search):
-    """Whole objects are polished until they are divided; each phase of the table runs from 0 to 1."""
+def test_the_table_polishes_the_whole_and_then_learns_the_parts(search):
+    """In between, the detector's poses give all identities one frame. Polish and articulation run from 0 to 1."""
     table = PartPoseTable(4, 2, PartPoseTableConfig())
     config = AnimationScheduleConfig(
-        bootstrap_until=0.2, search_until=0.4, articulate_from=0.5, articulation="table", bootstrap_levels=2
+        bootstrap_until=0.2, search_until=0.3, polish_from=0.4, articulate_from=0.5, articulation="table"
     )
-    assert config.aids(0.39, search, table).table is None and config.aids(0.39, search, table).search is search
+    assert config.aids(0.29, search, table).table is None and config.aids(0.29, search, table).search is search
+    between = config.aids(0.35, search, table)
+    assert between.table is None and between.search is None and between.detect
     polish, parts = config.aids(0.45, search, table), config.aids(0.75, search, table)
     assert polish.table is parts.table is table and polish.search is parts.search is None
     assert polish.progress == pytest.approx(0.5) == parts.progress
     assert SCHEDULE.aids(0.75, search, table).table is None, "the paper's poses come from the detector"
+
+
+def test_the_table_ends_the_search(search):
+    config = AnimationScheduleConfig(search_until=0.5, polish_from=0.4, articulate_from=0.5, articulation="table")
+    table = PartPoseTable(4, 2, PartPoseTableConfig())
+    assert config.aids(0.45, search, table).search is None and config.aids(0.45, search, table).table is table

@@ -262,7 +262,7 @@ def test_masks_read_as_logits_are_a_bounded_pull():
 @pytest.fixture
 def table():
     table = PartPoseTable(12, 3, PartPoseTableConfig())
-    table.begin(identity_poses(12, 1))
+    table.begin(torch.arange(12), identity_poses(12, 1))
     return table
 
 
