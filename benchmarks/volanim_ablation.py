@@ -23,14 +23,15 @@ MODEL = "--pipeline.model."
 PARTS = [
     MODEL + "network.parts", "6", MODEL + "network.render.skinning", "compose",
     MODEL + "network.shared-parts", "100.0", MODEL + "network.part-detector", "upright",
-    MODEL + "schedule.articulation", "table", MODEL + "schedule.search-until", "0.45",
-    MODEL + "schedule.polish-from", "0.62",
+    MODEL + "network.relative.copies", "4", MODEL + "schedule.articulation", "table",
+    MODEL + "schedule.bootstrap-until", "0.38", MODEL + "schedule.search-until", "0.4",
+    MODEL + "schedule.polish-from", "0.62", "--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66",
 ]  # fmt: skip
 """Parts that separate: see docs/unsup-volanim.md."""
 VARIANTS = {
     "full": [],
     "parts": PARTS,
-    "parts-from-the-search": [*PARTS, MODEL + "schedule.search-until", "0.6", MODEL + "schedule.polish-from", "0.6"],
+    "parts-searched-longer": [*PARTS, MODEL + "schedule.search-until", "0.6", MODEL + "schedule.polish-from", "0.6"],
     "parts-unpolished": [*PARTS, MODEL + "schedule.polish-from", "0.7"],
     "parts-blended": [*PARTS, MODEL + "network.render.skinning", "blend"],
     "parts-by-keypoints": [*PARTS, MODEL + "network.part-detector", "keypoints"],
