@@ -23,9 +23,13 @@ def picture_and_requests(page: str, folder: Path, size: int) -> tuple[np.ndarray
     """A picture of a page, (height, width, 3) from 0 to 1, and the addresses that it asked for."""
     _chromium(folder, f"--log-net-log={folder / 'net.json'}", f"--screenshot={folder / 'page.png'}",
               f"--window-size={size},{size}", page)  # fmt: skip
-    # What Chromium wants for itself has no page as its initiator.
-    asked = re.findall(r'"initiator":"null".*?"url":"([^"]*)"', (folder / "net.json").read_text("utf8"))
+    asked = requests_of_page((folder / "net.json").read_text("utf8"))
     return np.asarray(Image.open(folder / "page.png").convert("RGB"), np.float32) / 255, asked
+
+
+def requests_of_page(log: str) -> list[str]:
+    """The addresses that a page from disk asked for; what Chromium wants for itself has another initiator."""
+    return re.findall(r'"initiator":"null".*?"url":"([^"]*)"', log)
 
 
 def document(page: str, folder: Path) -> str:
@@ -39,7 +43,7 @@ def _chromium(folder: Path, *options: str) -> str:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     command = [program, *OPTIONS.split(), "--host-resolver-rules=MAP * ~NOTFOUND"]
     command += [f"--user-data-dir={folder / 'profile'}", *options]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def node_package(name: str) -> Path:
