@@ -26,8 +26,8 @@ class Watcher:
     sight: Sight
     moved: float
     """When its camera last moved."""
-    drawn: tuple[Sight, int, int] | None = None
-    """From where, in which version and how large it was last drawn."""
+    drawn: Task | None = None
+    """Its last picture."""
     begun: float = -1e9
     """When its last picture was begun."""
 
@@ -116,7 +116,7 @@ class Schedule:
             self._training_view = self._training_view[0], seconds
         watcher = self._pages.get(task.page)
         if watcher is not None:
-            watcher.drawn = task.sight, task.version, task.side
+            watcher.drawn = task
             watcher.begun = now - seconds
 
     def outdated(self, task: Task) -> bool:
@@ -135,10 +135,10 @@ class Schedule:
         if now - watcher.begun < rest:
             return None
         side = self.budget.side() if moving else self._still_side()
-        if watcher.drawn is not None:
-            sight, version, drawn_side = watcher.drawn
-            same = sight == watcher.sight and version == self.version
-            if same and not playing and (moving or drawn_side == side):
+        drawn = watcher.drawn
+        if drawn is not None and not playing and (drawn.sight, drawn.version) == (watcher.sight, self.version):
+            # How large a view of a training may be changes with every one, which is no reason to draw it again.
+            if moving or (drawn.sharp and (self.training or drawn.side == side)):
                 return None
         return Task(page, watcher.sight, self.version, side, sharp=not moving)
 
