@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
@@ -217,7 +216,7 @@ def serving(run: Path) -> Iterator[str]:
     try:
         yield next(line for line in process.stdout if line.startswith("Looking at")).split()[-1]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait()
 
 

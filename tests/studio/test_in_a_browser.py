@@ -1,7 +1,6 @@
 """The studio as a user has it: `ns-avatar view` in a process of its own, its page in Chromium, judged by its pixels."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -34,7 +33,7 @@ def address(orphan):
             line = next(line for line in process.stdout if line.startswith("Looking at"))
             yield line.split()[-1]
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait(timeout=20)
 
 
