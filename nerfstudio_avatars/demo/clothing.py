@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
+
+from nerfstudio_avatars.kernels import njit
 
 _WAIST = -0.10
 _NECKLINE = 0.262

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numba import njit, prange
+from numba import prange
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.linear_blend_skinning import skin
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.demo.clothing import colour, thickness
+from nerfstudio_avatars.kernels import njit
 from nerfstudio_avatars.media.rasteriser import Hits, rasterise
 
 SAMPLES = 3

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit, prange
+from numba import prange
+
+from nerfstudio_avatars.kernels import njit
 
 
 @dataclass(frozen=True)

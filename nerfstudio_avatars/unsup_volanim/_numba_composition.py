@@ -1,7 +1,6 @@
 """Numba twins of `posed_cubes.composed` and of the compositing of its samples, for the CPU.
 
-Nothing is kept for the gradient but the pictures' arguments: the backward pass reads the cubes again. Trials of one
-part's pose read the other parts once.
+The backward pass reads the cubes again instead of keeping samples. Trials of one part's pose read the others once.
 """
 
 # Compiled kernels are typed by numba.
@@ -12,8 +11,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from torch import Tensor
+
+from nerfstudio_avatars.kernels import njit
 
 _ONE = np.float32(1)
 OPAQUE = np.float32(1e-7)
@@ -40,8 +41,7 @@ def draw_composed(
 
     Args:
         cubes: (identities, parts + 4, n, n, n): part logits, RGB, density before activation.
-        rotation: of the parts (frames, parts, 3, 3); frames are grouped by identity.
-        translation: (frames, parts, 3).
+        rotation, translation: (frames, parts, 3, 3), (frames, parts, 3); frames are grouped by identity.
         origins: of the rays (rays, 3); with `directions`, points are origins + z * directions.
         z: of the samples (frames, rays, samples).
         noise: on the density before activation (frames, rays, samples); without gradient.

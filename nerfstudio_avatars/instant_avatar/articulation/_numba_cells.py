@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import NEWTON_STEPS, RESIDUAL, SAME_ROOT, TOLERANCE
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
+from nerfstudio_avatars.kernels import njit
 
 _FAR = 1e30
 

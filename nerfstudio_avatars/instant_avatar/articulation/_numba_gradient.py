@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
+
+from nerfstudio_avatars.kernels import njit
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.articulation._numba_cells import CellSearch, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation.posed_cells import PosedCells
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
+from nerfstudio_avatars.kernels import njit
 
 _MOST_ROOTS = 16
 """Number of roots of one point that the buffers hold, more than a body can have."""

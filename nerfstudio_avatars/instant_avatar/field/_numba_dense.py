@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from nerfstudio_avatars.kernels import njit
 
 LANES = 32
 """Points are processed in multiples of this, so that vectors are always full."""

@@ -6,10 +6,11 @@ import functools
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.field.hash_grid_layout import HashGridLayout
+from nerfstudio_avatars.kernels import njit
 
 _BLOCK = 256
 

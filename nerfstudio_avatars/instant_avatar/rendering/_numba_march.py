@@ -6,12 +6,13 @@ import threading
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.articulation._numba_cells import CellSearch, bin_at, roots_in_bin
 from nerfstudio_avatars.instant_avatar.articulation.roots import Roots
 from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, PosedSpace, Samples
+from nerfstudio_avatars.kernels import njit
 
 _RAYS_AT_A_TIME = 2048
 

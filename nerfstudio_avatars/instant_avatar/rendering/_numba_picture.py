@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, prange
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.articulation._numba_cells import CellSearch, bin_at, roots_in_bin
@@ -31,6 +31,7 @@ from nerfstudio_avatars.instant_avatar.field.hash_field import HashField
 from nerfstudio_avatars.instant_avatar.rendering._numba_march import ray_range
 from nerfstudio_avatars.instant_avatar.rendering.density_rule import FAINT, LARGEST_EXPONENT, OPAQUE, DensityRule
 from nerfstudio_avatars.instant_avatar.rendering.samples import CUT_CAP, MAX_ROOTS, PosedSpace
+from nerfstudio_avatars.kernels import njit
 
 _SLOTS = 256
 """Number of rays in flight per thread."""
