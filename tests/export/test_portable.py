@@ -40,6 +40,7 @@ def written(path, header, data):
     return path
 
 
+@pytest.mark.slow
 def test_a_portable_avatar_looks_and_moves_as_its_run(run_avatar, portable):
     other = Avatar.load(portable)
     walk = other.motion("walk")

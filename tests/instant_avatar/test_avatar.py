@@ -83,6 +83,7 @@ def test_poses_together_are_seen_as_one_by_one(avatar, monkeypatch, backend):
         torch.testing.assert_close(together.depth[part], alone.depth, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_picture_is_what_its_rays_see(avatar):
     """The pass without gradient and the one of the training: the same numbers, whatever the number of rays."""
     origins, directions, jitter = _rays(LENGTH / 2)

@@ -22,6 +22,7 @@ def camera_path(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["orphan", "volanim_orphan"])
 def test_a_camera_path_is_rendered(run, camera_path, tmp_path, request):
     config = request.getfixturevalue(run) / "config.yml"

@@ -70,6 +70,7 @@ def assert_same(ours, theirs, place="checkpoint"):
         assert ours == theirs, place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["person", "heads"])
 def test_what_is_resumed_is_the_same_bit_for_bit(method, build, tmp_path):
     """Weights, optimizers, schedules, random numbers and the order of frames."""

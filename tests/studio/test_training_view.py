@@ -35,6 +35,7 @@ def trainer(person_config, tmp_path, monkeypatch):
     trainer.viewer_state.page.stop()
 
 
+@pytest.mark.slow
 def test_a_page_sees_what_the_training_learns(trainer):
     assert isinstance(trainer.viewer_state, StudioViewer)
     pictures = []
@@ -62,6 +63,7 @@ def test_a_page_sees_what_the_training_learns(trainer):
     assert first.shape != last.shape or np.abs(first.astype(int) - last.astype(int)).max() > 8
 
 
+@pytest.mark.slow
 def test_the_page_lets_the_training_rest(trainer):
     panel = trainer.viewer_state.page._training
     panel._set("paused")

@@ -136,6 +136,7 @@ def test_the_twin_draws_what_the_specification_does(parts, background, noise, hi
         torch.testing.assert_close(one.norm(), other.norm(), rtol=1e-3, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("parts", [1, 4])
 def test_trials_of_one_part_are_pictures_with_that_part_moved(parts, backend, monkeypatch):

@@ -132,6 +132,7 @@ def test_the_search_has_a_row_for_every_frame_of_every_clip(model):
     assert starts == [sum(clip.frames for clip in list(clips)[:number]) for number in range(len(clips))]
 
 
+@pytest.mark.slow
 def test_the_table_begins_with_what_the_detector_finds_and_is_saved(pipeline_with_table):
     model = pipeline_with_table.model
     model.config.max_steps = 10
