@@ -18,7 +18,7 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 PACKAGE = "nerfstudio_avatars"
-COMPILED = re.compile(r"^\s*(from|import) (numba|triton)\b", re.MULTILINE)
+COMPILED = re.compile(r"^\s*(from|import) (numba|triton|nerfstudio_avatars\.kernels)\b", re.MULTILINE)
 """What modules of compiled kernels do."""
 
 AT_ONCE = {f"{PACKAGE}.nerfstudio_glue", f"{PACKAGE}.nerfstudio_glue.known_warnings", f"{PACKAGE}.kernel_cache"}
