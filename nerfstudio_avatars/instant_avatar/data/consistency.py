@@ -359,7 +359,7 @@ def _shifted(
 ) -> tuple[str, float] | None:
     """The number of frames by which masks come early or late, and how well they fit then.
 
-    Poses with large errors fit some other frames better by chance, but neither all of them nor as well as right ones do.
+    Poses with large errors fit some other frames better by chance, but neither all of them nor as well as right poses.
     """
     fits = {}
     as_given = [overlap(silhouette(frame), mask) for frame, mask in zip(frames, masks, strict=True)]
