@@ -246,6 +246,15 @@ def test_a_damaged_data_folder_is_not_taken_for_another_kind(tmp_path):
     assert isinstance(refusal, Refusal) and "reconstructed_poses.hdf5" in refusal.reason
 
 
+def test_clips_that_training_refuses_are_refused(tmp_path):
+    for number in range(3):
+        picture = tmp_path / "test" / "clip" / f"{number}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(picture)
+    refusal = read_anything(tmp_path)
+    assert isinstance(refusal, Refusal) and "only clips that are held out" in refusal.reason
+
+
 def test_a_camera_path_is_told_from_a_motion(tmp_path, capsys):
     camera = {"camera_to_world": np.eye(4).flatten().tolist(), "fov": 40.0, "aspect": 1.5, "render_time": 0.5}
     content = {"render_height": 20, "render_width": 30, "seconds": 2.0, "camera_path": [camera] * 3}

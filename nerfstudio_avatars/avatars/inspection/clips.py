@@ -14,7 +14,11 @@ from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_c
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import ted_talk, voxceleb_person
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
-from nerfstudio_avatars.unsup_volanim.data.dataparsers import TED_TABLES
+from nerfstudio_avatars.unsup_volanim.data.dataparsers import (
+    TED_TABLES,
+    TedxPeopleDataParserConfig,
+    VoxCelebDataParserConfig,
+)
 
 _MOST_DRAWN = 8
 _MOST_OPENED = 64
@@ -30,6 +34,7 @@ def read_clips(path: Path) -> Report:
 
     Raises:
         Unfamiliar: the folder has other contents, or a clip in it cannot be used.
+        DataError: all clips are held out.
     """
     try:
         left_out: list[DataError] = []
@@ -41,6 +46,8 @@ def read_clips(path: Path) -> Report:
     stems = [clip.name.rpartition("/")[2] for clip in found]
     talks = [ted_talk(stem) for stem in stems]
     is_ted = any((path / table).is_file() for table in TED_TABLES) or 2 * sum(map(bool, talks)) > len(found)
+    config = TedxPeopleDataParserConfig(data=path) if is_ted else VoxCelebDataParserConfig(data=path)
+    config.setup().table_of(found)  # refuses what training refuses
     named = talks if is_ted else [voxceleb_person(stem) for stem in stems]
     persons = {person or clip.person or clip.name for person, clip in zip(named, found, strict=True)}
     rates = sorted({clip.facts.fps for clip in found if clip.facts is not None})

@@ -88,12 +88,12 @@ class ClipsDataParser(DataParser):
                 raise DataError(config.data, found, "0, or at least 2", "hold out every 8th frame")
             if config.image_size < 1:
                 raise DataError(config.data, f"--image-size {config.image_size}", "pixels", "ask for 256")
+            if config.max_videos is not None and config.max_videos < 1:
+                found = f"--max-videos {config.max_videos}"
+                raise DataError(config.data, found, "at least 1", "leave it out, or ask for 1 or more")
             self._built = _drawn(self._find_clips(), config.max_videos)
             learned, others = (len(self._built.of_split(split)) for split in ("train", "test"))
             CONSOLE.print(f"{config.data}: {learned} clips to train on, and {others} of people who are held out.")
-            if not learned:
-                fix = "put clips under train/, or lower --test-share"
-                raise DataError(config.data, "only clips that are held out", "clips to train on", fix)
         return self._built
 
     def _has_masks(self, table: ClipTable) -> bool:

@@ -47,7 +47,7 @@ def build_table(root: Path, found: Sequence[FoundClip], rule: SplitRule, notes: 
     """Builds the table of all clips: those to train on first, then the others, each sorted by name.
 
     Raises:
-        DataError: if a name in `test_names` is unknown.
+        DataError: if a name in `test_names` is unknown, or no clip is left to train on.
     """
     clips = []
     for one in found:
@@ -62,6 +62,9 @@ def build_table(root: Path, found: Sequence[FoundClip], rule: SplitRule, notes: 
         if name not in known:
             expected = f"one of {', '.join(sorted(known)[:5])}, ..."
             raise DataError(root, f"no person or clip {name}", expected, "correct --test-names")
+    if not any(clip.split == "train" for clip in clips):
+        fix = "put clips under train/, or lower --test-share"
+        raise DataError(root, "only clips that are held out", "clips to train on", fix)
     return ClipTable(sorted(clips, key=lambda clip: (clip.split != "train", clip.name)))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips, find_picture_clips
+from nerfstudio_avatars.unsup_volanim.data.clip_folders import FoundClip, find_clips, find_picture_clips
 from nerfstudio_avatars.unsup_volanim.data.clip_metadata import (
     ClipKey,
     ClipNote,
@@ -43,8 +44,12 @@ class VoxCelebDataParser(ClipsDataParser):
     config: VoxCelebDataParserConfig
 
     def _find_clips(self) -> ClipTable:
-        table = _published(self.config, _VOXCELEB_TABLES)
-        return _find_videos(self.config, Notes(table, voxceleb_person, _VOXCELEB_FPS))
+        return self.table_of(find_clips(Path(self.config.data)))
+
+    def table_of(self, found: Sequence[FoundClip]) -> ClipTable:
+        """Splits found clips as the options say."""
+        notes = Notes(_published(self.config, _VOXCELEB_TABLES), voxceleb_person, _VOXCELEB_FPS)
+        return _split(self.config, found, notes)
 
 
 TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
@@ -73,7 +78,11 @@ class TedxPeopleDataParser(ClipsDataParser):
     config: TedxPeopleDataParserConfig
 
     def _find_clips(self) -> ClipTable:
-        return _find_videos(self.config, Notes(_published(self.config, TED_TABLES), ted_talk, _TED_FPS))
+        return self.table_of(find_clips(Path(self.config.data)))
+
+    def table_of(self, found: Sequence[FoundClip]) -> ClipTable:
+        """Splits found clips as the options say."""
+        return _split(self.config, found, Notes(_published(self.config, TED_TABLES), ted_talk, _TED_FPS))
 
 
 def _published(
@@ -85,9 +94,8 @@ def _published(
     return read_clip_table(path) if path else {}
 
 
-def _find_videos(config: ClipsDataParserConfig, notes: Notes) -> ClipTable:
-    root = Path(config.data)
-    return build_table(root, find_clips(root), SplitRule(config.test_share, config.test_names), notes)
+def _split(config: ClipsDataParserConfig, found: Sequence[FoundClip], notes: Notes) -> ClipTable:
+    return build_table(Path(config.data), found, SplitRule(config.test_share, config.test_names), notes)
 
 
 @dataclass
@@ -110,6 +118,4 @@ class ImageFoldersDataParser(ClipsDataParser):
     config: ImageFoldersDataParserConfig
 
     def _find_clips(self) -> ClipTable:
-        config, root = self.config, Path(self.config.data)
-        rule = SplitRule(config.test_share, config.test_names)
-        return build_table(root, find_picture_clips(root), rule, Notes())
+        return _split(self.config, find_picture_clips(Path(self.config.data)), Notes())

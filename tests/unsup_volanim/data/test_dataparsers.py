@@ -233,7 +233,7 @@ def test_some_of_the_clips_are_trained_on(tmp_path):
     assert len(first["clips"].identities) == 2 and first["clips"].identities == again["clips"].identities
     assert [clip.name for clip in first["clips"].table if clip.split == "test"] == ["other"]
     assert len(parse(tmp_path, max_videos=9).metadata["clips"].identities) == 6
-    with pytest.raises(DataError, match="only clips that are held out"):
+    with pytest.raises(DataError, match="--max-videos 0"):
         parse(tmp_path, max_videos=0)
 
 
