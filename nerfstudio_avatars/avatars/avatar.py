@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerfstudio_avatars.avatars.film import Shot, film, picture
+from nerfstudio_avatars.avatars.film import Shot, film, posed_picture
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion.choices import UpOrAuto
 
@@ -130,7 +130,7 @@ class Avatar:
 
     def render_camera(self, pose: BodyState, camera: Cameras) -> np.ndarray:
         """A picture from any camera of nerfstudio's, (height, width, 4), as `render` gives it."""
-        return picture(self.model, camera, pose, Shot(transparent=True))
+        return posed_picture(self.model, camera, pose, Shot(transparent=True))
 
     def film(self, motion: BodySequence, output: str | Path, **shot: Any) -> int:
         """Films a motion.

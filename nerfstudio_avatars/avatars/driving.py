@@ -148,10 +148,10 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
         pose = poses[number if share is None else round(float(share) * (len(poses) - 1))]
         swing = _SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
         turned = model.turned(pose, math.radians(shot.yaw) + swing)
-        yield picture(model, cameras[number : number + 1], cube, turned)
+        yield driven_picture(model, cameras[number : number + 1], cube, turned)
 
 
-def picture(model: UnsupVolanimModel, camera: Cameras, cube: Tensor, pose: PartPoses) -> np.ndarray:
+def driven_picture(model: UnsupVolanimModel, camera: Cameras, cube: Tensor, pose: PartPoses) -> np.ndarray:
     """One picture, (height, width, 3), 8 bits per channel."""
     seen = model.render_identity(camera, cube, pose, normals=False)
     return (seen["rgb"].clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -183,7 +183,7 @@ def frames(avatar: _Filmed, shot: Shot, motion: BodySequence | None = None) -> I
     if cameras is None:
         cameras = cameras_around(body, states, shot)
     for index, state in enumerate(states):
-        yield total, picture(avatar.model, cameras[index : index + 1], state, shot)
+        yield total, posed_picture(avatar.model, cameras[index : index + 1], state, shot)
 
 
 def _repeated(frame: int, intro: int, last: int) -> int:
@@ -215,7 +215,7 @@ def cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Came
     return camera_path.cameras(views, focal, height, width)
 
 
-def picture(model: InstantAvatarModel, camera: Cameras, pose: BodyState, shot: Shot) -> np.ndarray:
+def posed_picture(model: InstantAvatarModel, camera: Cameras, pose: BodyState, shot: Shot) -> np.ndarray:
     """One picture, 8 bits per channel: on the shot's background, or RGBA with straight colours if it is transparent."""
     import torch
 

@@ -89,10 +89,10 @@ class LearntKind:
             yaw: angle in degrees to turn the object to the side by.
             size: height and width in pixels.
         """
-        from nerfstudio_avatars.avatars.driving import picture, still_cameras
+        from nerfstudio_avatars.avatars.driving import driven_picture, still_cameras
 
         turned = self.model.turned(pose, math.radians(yaw))
-        return picture(self.model, still_cameras(self.model, 1, size), identity.cube, turned)
+        return driven_picture(self.model, still_cameras(self.model, 1, size), identity.cube, turned)
 
     def film(self, identity: Identity, clip: str | Path, output: str | Path, **shot: Any) -> int:
         """Films an identity that moves as a clip does.
