@@ -19,6 +19,8 @@ from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapsho
 from nerfstudio_avatars.media.mask_files import read_mask
 from nerfstudio_avatars.media.picture_files import read_picture
 
+pytestmark = pytest.mark.slow
+
 
 def _in_hdf5(path, name, change):
     with h5py.File(path, "a") as file:

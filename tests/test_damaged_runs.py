@@ -21,6 +21,8 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion.joint_map import read_joint_map
 from nerfstudio_avatars.nerfstudio_glue.opened_runs import check_configurations
 
+pytestmark = pytest.mark.slow
+
 
 def _config(run):
     return run / "config.yml"

@@ -33,6 +33,8 @@ from nerfstudio_avatars.motion import read_motion
 from nerfstudio_avatars.nerfstudio_glue.config_file import read_trainer_config
 from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
 
+pytestmark = pytest.mark.slow
+
 GIGABYTE = 1 << 30
 
 

@@ -72,6 +72,7 @@ def test_every_joint_stays_in_the_picture(run, camera, motion):
         assert (pixels[:, 1].abs() < 20).all() and (pixels[:, 0].abs() < 30).all()
 
 
+@pytest.mark.slow
 def test_a_turning_camera_takes_whole_repeats_of_the_motion_and_six_seconds(run):
     walk = len(list(frames(run, Shot(fps=10, height=4, width=4))))
     assert walk < 20

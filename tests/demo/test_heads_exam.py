@@ -53,6 +53,7 @@ def test_held_out_frames_of_all_heads_are_examined(exam):
         assert driver != clip and driver in exam.truth and 0 <= frame < 16
 
 
+@pytest.mark.slow
 def test_a_model_that_draws_the_truth_makes_no_errors(exam, pipeline, monkeypatch):
     """Its pictures are the toys' own, in whatever pose it is asked for."""
     poses = {}

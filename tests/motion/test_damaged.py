@@ -20,6 +20,8 @@ from skeletons import MIXAMO, random_motion
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.motion import read_motion
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 5
 RNG = np.random.default_rng(0)
 POSES = 0.3 * RNG.normal(size=(FRAMES, 72))

@@ -33,6 +33,7 @@ def test_a_camera_path_is_rendered(run, camera_path, tmp_path, request):
     assert Image.open(picture).size == (24, 24)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["orphan", "volanim_orphan"])
 @pytest.mark.parametrize("command", [SpiralRender, RenderInterpolated])
 def test_paths_around_kept_cameras_are_rendered(run, command, tmp_path, request):

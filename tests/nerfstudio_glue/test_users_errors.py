@@ -21,6 +21,8 @@ from nerfstudio_avatars.methods import instant_avatar_cpu, unsup_volanim_tiny
 from nerfstudio_avatars.nerfstudio_glue.opened_runs import check_configuration, check_configurations
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import tell_users_errors_alone
 
+pytestmark = pytest.mark.slow
+
 
 def _clips(folder):
     write_video(folder / "id1#video#000001#000005.mp4", 5)

@@ -33,6 +33,7 @@ def joints_about_pelvis(body, states):
     return joints - joints[:, :1]
 
 
+@pytest.mark.slow
 def test_a_turning_body_is_found(fitted, states):
     body = load_standin()
     found = [fitted.motion.state(frame) for frame in range(FRAMES)]

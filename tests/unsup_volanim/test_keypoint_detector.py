@@ -108,6 +108,7 @@ def test_gradient_reaches_everything_but_unused_parts():
         assert (rows.grad[8:] == 0).all() and rows.grad[:8].abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_it_learns_to_follow_a_dot():
     """A few steps bring a keypoint onto a bright dot, wherever it is."""
     network = detector(parts=1, edge=1, norm="group")
