@@ -10,6 +10,8 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.motion import load_motion
 from nerfstudio_avatars.motion.forward_kinematics import posed_joints
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_motion_becomes_another_file_without_a_run(tmp_path, capsys):
     output = tmp_path / "walk.bvh"
@@ -69,7 +71,6 @@ def small():
     return {"triangles": 3000, "texture_size": 128, "picture_size": 48}
 
 
-@pytest.mark.slow
 def test_the_person_leaves_as_a_mesh_that_moves_as_the_avatar_does(orphan, small, tmp_path):
     from nerfstudio_avatars.motion.gltf_file import GltfFile
     from tests.helpers.moved_by_gltf import moved_by_the_file
@@ -99,7 +100,6 @@ def test_the_person_leaves_as_a_mesh_that_moves_as_the_avatar_does(orphan, small
         torch.testing.assert_close(torch.stack([-x, z, y], 1), truth, atol=2e-3, rtol=0)
 
 
-@pytest.mark.slow
 def test_a_page_and_a_still_mesh_are_written(orphan, small, tmp_path):
     import trimesh
 

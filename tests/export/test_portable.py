@@ -14,6 +14,8 @@ from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.export.portable import read_portable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run_avatar(orphan):
@@ -40,7 +42,6 @@ def written(path, header, data):
     return path
 
 
-@pytest.mark.slow
 def test_a_portable_avatar_looks_and_moves_as_its_run(run_avatar, portable):
     other = Avatar.load(portable)
     walk = other.motion("walk")

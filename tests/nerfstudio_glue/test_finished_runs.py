@@ -10,6 +10,8 @@ from PIL import Image
 
 from nerfstudio_avatars.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 MATRIX = [-1.0, 0, 0, 0, 0, 0, 1, 4.5, 0, 1, 0, 0, 0, 0, 0, 1]
 
 
@@ -22,7 +24,6 @@ def camera_path(tmp_path):
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", ["orphan", "volanim_orphan"])
 def test_a_camera_path_is_rendered(run, camera_path, tmp_path, request):
     config = request.getfixturevalue(run) / "config.yml"
@@ -33,7 +34,6 @@ def test_a_camera_path_is_rendered(run, camera_path, tmp_path, request):
     assert Image.open(picture).size == (24, 24)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", ["orphan", "volanim_orphan"])
 @pytest.mark.parametrize("command", [SpiralRender, RenderInterpolated])
 def test_paths_around_kept_cameras_are_rendered(run, command, tmp_path, request):
@@ -48,7 +48,6 @@ def test_paths_around_kept_cameras_are_rendered(run, command, tmp_path, request)
     assert list((tmp_path / "out").glob("*.jpg"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", ["orphan", "volanim_orphan"])
 def test_the_viewer_opens(run, request, tmp_path):
     from nerfstudio.viewer.viewer import Viewer

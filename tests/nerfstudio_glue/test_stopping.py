@@ -13,6 +13,8 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, read_checkpoint
 from nerfstudio_avatars.nerfstudio_glue.run_lock import NAME
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def config(person_data, small_person, tmp_path):

@@ -10,6 +10,8 @@ from recorded_training import at_step
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in, read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 
 

@@ -9,6 +9,8 @@ import pytest
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import FolderOfPlainNames, refusal
 
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import socket, sys, time
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
