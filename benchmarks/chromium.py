@@ -209,24 +209,25 @@ class Page:
 
     def type_number(self, label: str, value: float) -> None:
         """Types a number into the field beside a slider's name."""
-        field = (
-            f"[...document.querySelectorAll('label')].filter((one) => one.textContent.trim() === {json.dumps(label)})"
-            ".map((one) => one.closest('div').parentElement.querySelector('input[type=text]')).find((one) => one)"
-        )
-        self.wait(f"!!({field})")
+        field = self._field(label, "input[type=text]")
         self.run(f"(({field}).focus(), ({field}).select())")
         self.command("Input.insertText", text=str(value))
         self.press("Enter", number=13)
 
     def choose(self, label: str, option: str) -> None:
         """Chooses from a dropdown."""
-        field = (
-            f"[...document.querySelectorAll('label')].filter((one) => one.textContent.trim() === {json.dumps(label)})"
-            ".map((one) => one.closest('div').parentElement.querySelector('input')).find((one) => one)"
-        )
-        self.wait(f"!!({field})")
+        field = self._field(label, "input")
         self.run(f"({field}).click()")
         self.click(option, "[role=option]")
+
+    def _field(self, label: str, kind: str) -> str:
+        """Waits for the field beside a label, and says how a script finds it."""
+        field = (
+            f"[...document.querySelectorAll('label')].filter((one) => one.textContent.trim() === {json.dumps(label)})"
+            f".map((one) => one.closest('div').parentElement.querySelector('{kind}')).find((one) => one)"
+        )
+        self.wait(f"!!({field})")
+        return field
 
     def upload(self, path: Path, number: int = 0) -> None:
         """Gives a file to one of the page's upload buttons, which are counted from 0."""

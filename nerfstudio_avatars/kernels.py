@@ -21,8 +21,11 @@ class _KernelFile(IndexDataCacheFile):
     def _load_index(self) -> dict:
         try:
             return super()._load_index()
+        except OSError:
+            raise
         except Exception:
-            # Written by another version, with types that have gone: as if nothing had been kept.
+            # Written by another version, with types that have gone: as if nothing had been kept. Unpickling them may
+            # raise anything.
             return {}
 
 

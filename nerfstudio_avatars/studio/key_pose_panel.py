@@ -30,11 +30,11 @@ class KeyPosePanel:
         with gui.add_folder("Key poses", expand_by_default=False):
             self._list = gui.add_markdown(_told([]))
             seconds = gui.add_number(
-                "Seconds", 0.8, 0.1, 60.0, 0.1, hint="Time that the body takes to get to the pose."
+                "Seconds", 0.8, 0.1, 60.0, 0.1, hint="Sets the time that the body takes to get to the pose."
             )
-            add = gui.add_button("Add key pose", icon=viser.Icon.PLUS, hint="Of what is shown now.")
+            add = gui.add_button("Add key pose", icon=viser.Icon.PLUS, hint="Adds the pose that is shown now.")
             remove = gui.add_button("Remove the last", icon=viser.Icon.MINUS)
-            closed = gui.add_checkbox("Back to the first", True, hint="Whether the last pose leads back to the first.")
+            closed = gui.add_checkbox("Back to the first", True, hint="Lets the last pose lead back to the first.")
             play = gui.add_button("Play key poses", icon=viser.Icon.PLAYER_PLAY)
 
         @add.on_click

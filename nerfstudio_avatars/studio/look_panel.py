@@ -40,13 +40,15 @@ class LookPanel:
     ) -> None:
         self._show, self._changed = show, changed
         gui = server.gui
-        output = gui.add_dropdown("Output", OUTPUTS, "rgb", hint="What is shown of what was rendered.")
-        background = gui.add_dropdown("Background", BACKGROUNDS, "white", hint="What is behind the person.")
-        colour = gui.add_rgb("Colour", show.look.colour, hint="The colour behind the person.")
-        picture = gui.add_upload_button("Background picture", icon=viser.Icon.PHOTO, hint="Shown behind the person.")
+        output = gui.add_dropdown("Output", OUTPUTS, "rgb", hint="Chooses what is shown of what was rendered.")
+        background = gui.add_dropdown("Background", BACKGROUNDS, "white", hint="Chooses what is behind the person.")
+        colour = gui.add_rgb("Colour", show.look.colour, hint="Sets the colour behind the person.")
+        picture = gui.add_upload_button(
+            "Background picture", icon=viser.Icon.PHOTO, hint="Opens a picture to show behind the person."
+        )
         low, high, step = _SHARPNESS
         sharp = gui.add_slider(
-            "Sharpness", low, high, step, side, hint="Side of the picture in pixels, when nothing moves."
+            "Sharpness", low, high, step, side, hint="Sets the side of the picture in pixels when nothing moves."
         )
 
         self.overlay = BodyOverlay(server, show)

@@ -22,7 +22,7 @@ class ModelPanel:
 
     def __init__(self, server: viser.ViserServer, show: ModelShow, changed: Callable[[], None]) -> None:
         self._show, self._changed = show, changed
-        self._output = server.gui.add_dropdown("Output", show.outputs, "rgb", hint="What is shown.")
+        self._output = server.gui.add_dropdown("Output", show.outputs, "rgb", hint="Chooses what is shown.")
         self._transport = Transport(server, show, changed)
         for _path, element in show.elements:
             element.install(server)

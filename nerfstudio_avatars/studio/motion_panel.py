@@ -31,17 +31,17 @@ class MotionPanel:
         self._show, self._changed = show, changed
         gui, session = server.gui, show.session
         self._motion = gui.add_dropdown(
-            "Motion", (VIDEO, *shipped_motions(), OWN_POSE), VIDEO, hint="What the person does."
+            "Motion", (VIDEO, *shipped_motions(), OWN_POSE), VIDEO, hint="Chooses what the person does."
         )
         self.transport = Transport(server, session, changed)
         place = gui.add_dropdown(
-            "Place", PLACES, "as recorded", hint="Whether a motion goes its way, or stays above one point."
+            "Place", PLACES, "as recorded", hint="Lets a motion go its way, or keeps it above one point."
         )
         with gui.add_folder("Open a motion file"):
             upload = gui.add_upload_button(
-                "Upload", icon=viser.Icon.UPLOAD, hint="AMASS, npz, BVH, glTF, and what pose estimators write."
+                "Upload", icon=viser.Icon.UPLOAD, hint="Opens AMASS, npz, BVH, glTF, and what pose estimators write."
             )
-            path = gui.add_text("Path", "", hint="A file or folder on the computer that this page comes from.")
+            path = gui.add_text("Path", "", hint="Names a file or folder on the computer that this page comes from.")
             opened = gui.add_button("Open", icon=viser.Icon.FOLDER_OPEN)
 
         @self._motion.on_update

@@ -80,7 +80,9 @@ class Page:
 
     def _add_tabs(self, folder: Path, config: Path) -> None:
         gui, show, changed = self.server.gui, self.show, self.loop.changed
-        front = gui.add_button("Front view", icon=viser.Icon.USER, hint="Shows all of it, from the front. Key: Home.")
+        front = gui.add_button(
+            "Front view", icon=viser.Icon.USER, hint="Shows all of it from the front, as the key Home does."
+        )
         front.on_click(lambda event: self._open_view(event.client))
         tabs = gui.add_tab_group()
         if isinstance(show, PersonShow):

@@ -52,7 +52,7 @@ class PosePanel:
         handles = gui.add_checkbox(
             "Handles",
             False,
-            hint="Balls at the joints: click one, then drag its rings, or the arrows of hands and feet.",
+            hint="Shows balls at the joints: click one, then drag its rings, or the arrows of hands and feet.",
         )
         handles.on_update(lambda _: self._switch(handles.value))
         with gui.add_folder("Change"):
@@ -71,7 +71,7 @@ class PosePanel:
             name = gui.add_text("Name", "pose", hint=f"The pose is saved in {folder}.")
             save = gui.add_button("Save pose", icon=viser.Icon.DEVICE_FLOPPY)
             load = gui.add_upload_button(
-                "Load pose", icon=viser.Icon.UPLOAD, hint="A saved pose, or any motion file, whose first pose is taken."
+                "Load pose", icon=viser.Icon.UPLOAD, hint="Opens a saved pose, or the first pose of any motion file."
             )
 
         @save.on_click

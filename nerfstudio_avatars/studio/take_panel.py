@@ -40,21 +40,25 @@ class TakePanel:
         self._stop = threading.Event()
         gui = server.gui
         with gui.add_folder("Picture"):
-            side = gui.add_number("Pixels", 1024, min=16, max=8192, step=1, hint="The longer side of the picture.")
-            picture = gui.add_button("Take picture", icon=viser.Icon.CAMERA, hint="A PNG of what is shown now.")
+            side = gui.add_number("Pixels", 1024, min=16, max=8192, step=1, hint="Sets the longer side of the picture.")
+            picture = gui.add_button("Take picture", icon=viser.Icon.CAMERA, hint="Saves what is shown now as a PNG.")
         with gui.add_folder("Film"):
-            camera = gui.add_dropdown("Camera", _CAMERAS, "as seen", hint="How the camera moves.")
+            camera = gui.add_dropdown("Camera", _CAMERAS, "as seen", hint="Chooses how the camera moves.")
             self._path = gui.add_dropdown("Camera path", (_NO_PATH,), _NO_PATH, visible=False)
             seconds = gui.add_number("Seconds", 0.0, min=0.0, max=600.0, step=0.5, hint="0 plays the motion once.")
             fps = gui.add_number("Frames per second", 24, min=1, max=120, step=1)
-            pixels = gui.add_number("Pixels", 720, min=16, max=4096, step=2, hint="The longer side of the pictures.")
-            self._film = gui.add_button("Film", icon=viser.Icon.MOVIE, hint="An mp4 of the motion that is chosen.")
+            pixels = gui.add_number(
+                "Pixels", 720, min=16, max=4096, step=2, hint="Sets the longer side of the pictures."
+            )
+            self._film = gui.add_button("Film", icon=viser.Icon.MOVIE, hint="Films the chosen motion as an mp4.")
             self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, visible=False)
             self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
 
         with gui.add_folder("Motion"):
-            ending = gui.add_dropdown("File", ENDINGS, ENDINGS[0], hint="BVH, npz, or GLB with a skeleton alone.")
-            motion = gui.add_button("Take motion", icon=viser.Icon.RUN, hint="The motion that is chosen, in its place.")
+            ending = gui.add_dropdown(
+                "File", ENDINGS, ENDINGS[0], hint="Chooses BVH, npz, or GLB with a skeleton alone."
+            )
+            motion = gui.add_button("Take motion", icon=viser.Icon.RUN, hint="Saves the chosen motion, in its place.")
 
         @motion.on_click
         def _(event: viser.GuiEvent) -> None:

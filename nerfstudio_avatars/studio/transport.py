@@ -37,13 +37,22 @@ class Transport:
         gui = server.gui
         self._folder = gui.add_folder("Play")
         with self._folder:
-            self._play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, hint="Key: space.")
-            self._pause = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE, hint="Key: space.", visible=False)
+            self._play = gui.add_button(
+                "Play", icon=viser.Icon.PLAYER_PLAY, hint="Starts and stops the motion, as the space bar does."
+            )
+            self._pause = gui.add_button(
+                "Pause",
+                icon=viser.Icon.PLAYER_PAUSE,
+                hint="Starts and stops the motion, as the space bar does.",
+                visible=False,
+            )
             self._frame = self._slider()
-            step = gui.add_button_group("Step", (_BACK, _ON), hint="Keys: comma and full stop.")
+            step = gui.add_button_group(
+                "Step", (_BACK, _ON), hint="Goes one frame back or on, as comma and full stop do."
+            )
             low, high, finest = _SPEEDS
-            speed = gui.add_slider("Speed", low, high, finest, 1.0, hint="Factor of the motion's own speed.")
-            loop = gui.add_checkbox("Loop", True, hint="Whether the motion begins again at its end.")
+            speed = gui.add_slider("Speed", low, high, finest, 1.0, hint="Multiplies the motion's own speed.")
+            loop = gui.add_checkbox("Loop", True, hint="Lets the motion begin again at its end.")
         self._play.on_click(lambda _: self._do(lambda playback: playback.play()))
         self._pause.on_click(lambda _: self._do(lambda playback: playback.pause()))
         step.on_click(lambda _: self._step(1 if step.value == _ON else -1))
@@ -68,7 +77,14 @@ class Transport:
         playback = self._played.playback
         self._last = playback.last
         slider = self._server.gui.add_slider(
-            "Frame", 0, max(self._last, 1), 1, 0, disabled=self._last == 0, order=order, hint="The frame shown."
+            "Frame",
+            0,
+            max(self._last, 1),
+            1,
+            0,
+            disabled=self._last == 0,
+            order=order,
+            hint="Chooses the frame that is shown.",
         )
 
         @slider.on_update

@@ -25,7 +25,7 @@ class AnimationControls(nn.Module):
         self._clips = {name: number for number, name in enumerate(clips[:LISTED])}
         self.identity = ViewerDropdown("Identity", AS_DRIVEN, [AS_DRIVEN, *self._identities, *RANDOM_IDENTITIES])
         self.clip = ViewerDropdown("Driving clip", BY_CAMERA, [BY_CAMERA, *self._clips])
-        self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Angle to turn the object by, in degrees")
+        self.yaw = ViewerSlider("Yaw", 0.0, -60.0, 60.0, 1.0, hint="Turns the object by this angle in degrees.")
         self._part_count = parts
         for part in range(parts if parts > 1 else 0):
             setattr(self, f"part_{part}", ViewerCheckbox(f"Part {part}", True))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import find_chromium
 from PIL import Image
 
 OPTIONS = """
@@ -38,7 +38,7 @@ def document(page: str, folder: Path) -> str:
 
 
 def _chromium(folder: Path, *options: str) -> str:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = find_chromium()
     if program is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     command = [program, *OPTIONS.split(), "--host-resolver-rules=MAP * ~NOTFOUND"]

