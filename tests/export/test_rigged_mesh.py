@@ -7,6 +7,7 @@ import torch
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, smoothed, strongest, vertex_normals
 from nerfstudio_avatars.instant_avatar.surface import Surface, posed_surface
+from nerfstudio_avatars.media.rasteriser import rasterise
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +30,33 @@ def test_it_is_closed_within_its_budget_and_in_one_piece(mesh):
     assert (triangles % 2 == 0).all() and 0.01 < solid.volume < 0.2 and solid.body_count == 1
 
 
+def covered_and_charted(uv, faces, size=2048):
+    """The share of the texture under triangles, and the sum of the areas of these, which is more if they overlap."""
+    flat = np.concatenate([uv * size - 0.5, np.ones((len(uv), 1))], 1)
+    a, b, c = np.moveaxis(uv[faces].astype(float), 1, 0)
+    area = abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).sum() / 2
+    return (rasterise(flat, faces, np.eye(3), size, size).face >= 0).mean(), area
+
+
 def test_charts_lie_in_the_texture_and_do_not_overlap(mesh):
     assert mesh.uv.min() >= 0 and mesh.uv.max() <= 1
-    a, b, c = np.moveaxis(mesh.uv[mesh.faces].astype(float), 1, 0)
-    area = abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).sum() / 2
-    assert 0.3 < area < 1
+    covered, charted = covered_and_charted(mesh.uv, mesh.faces)
+    assert covered == pytest.approx(charted, rel=0.01)
+    covered, charted = covered_and_charted(
+        mesh.uv % 0.5, mesh.faces[np.ptp(mesh.uv[mesh.faces] % 0.5, axis=1).max(1) < 0.1]
+    )
+    assert covered < 0.8 * charted, "four quarters over one another are found"
+
+
+def test_charts_fill_as_much_as_xatlas_says(mesh):
+    """How much that is follows from the surface, and so from the training."""
+    import xatlas
+
+    places, welded = np.unique(mesh.vertices, axis=0, return_inverse=True)
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(places, welded.reshape(-1)[mesh.faces].astype(np.uint32))
+    atlas.generate()
+    assert covered_and_charted(mesh.uv, mesh.faces)[0] == pytest.approx(atlas.utilization, rel=0.25)
 
 
 def test_posed_vertices_lie_where_the_avatars_own_surface_moves(model, mesh):
