@@ -59,7 +59,7 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             "demo-data",
             "demo_data:DemoData",
             "Draws a small data set in the format of PeopleSnapshot, SURREAL or VoxCeleb.",
-            ("ns-avatar demo-data data/drawn", "ns-avatar demo-data data/heads --format voxceleb"),
+            ("ns-avatar demo-data data/people --people 12", "ns-avatar demo-data data/heads --format voxceleb"),
         ),
         VerbEntry(
             "doctor",

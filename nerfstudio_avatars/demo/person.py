@@ -13,6 +13,7 @@ from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.linear_blend_skinning import skin
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.demo.clothing import colour, thickness
+from nerfstudio_avatars.demo.wardrobe import CASUAL, Wardrobe
 from nerfstudio_avatars.kernels import njit
 from nerfstudio_avatars.media.rasteriser import Hits, rasterise
 
@@ -34,7 +35,7 @@ class Camera:
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _shade(face, barycentric, faces, rest, normals, samples, ambient, out):
+def _shade(face, barycentric, faces, rest, normals, samples, ambient, palette, cut, out):
     for r in prange(out.shape[0]):
         for q in range(out.shape[1]):
             hits = 0
@@ -59,7 +60,7 @@ def _shade(face, barycentric, faces, rest, normals, samples, ambient, out):
                     length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
                     up = ny / length
                     light = ambient + (1 - ambient) * (0.5 + 0.5 * up)
-                    c = colour(x, y, z)
+                    c = colour(x, y, z, palette, cut)
                     out[r, q, 0] += c[0] * light
                     out[r, q, 1] += c[1] * light
                     out[r, q, 2] += c[2] * light
@@ -73,16 +74,17 @@ def _shade(face, barycentric, faces, rest, normals, samples, ambient, out):
 class DemoPerson:
     """The dressed stand-in with a given shape. The skin is up to 2.2 cm below the visible surface."""
 
-    def __init__(self, betas: Float[torch.Tensor, "10"]) -> None:
+    def __init__(self, betas: Float[torch.Tensor, "10"], wardrobe: Wardrobe = CASUAL) -> None:
         self.body = load_standin()
         self.betas = betas
+        self.wardrobe = wardrobe
         rest, _ = self.body.rest(betas)
         average, _ = self.body.rest(torch.zeros(10))
         self.faces = self.body.faces.numpy()
         # Patterns and folds are laid out on the average body, so that every shape wears them alike.
         self._pattern = average.double().numpy()
         normals = vertex_normals(rest.double().numpy(), self.faces)
-        self.clothes = normals * thickness(self._pattern)[:, None]
+        self.clothes = normals * thickness(self._pattern, wardrobe)[:, None]
         self._rest = rest + torch.from_numpy(self.clothes).float()
 
     def surface(self, state: BodyState) -> Float[np.ndarray, "vertices 3"]:
@@ -107,7 +109,19 @@ class DemoPerson:
         normals = vertex_normals(surface, self.faces)
         normals[:, 1] = normals @ towards_light
         out = np.zeros((camera.height, camera.width, 4))
-        _shade(hits.face, hits.barycentric, self.faces, self._pattern, normals, SAMPLES, _AMBIENT, out)
+        worn = self.wardrobe
+        _shade(
+            hits.face,
+            hits.barycentric,
+            self.faces,
+            self._pattern,
+            normals,
+            SAMPLES,
+            _AMBIENT,
+            worn.palette,
+            worn.cut,
+            out,
+        )
         return (out * 255).round().astype(np.uint8)
 
 

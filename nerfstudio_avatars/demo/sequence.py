@@ -12,6 +12,7 @@ from jaxtyping import Float
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.rotations import compose_axis_angle
+from nerfstudio_avatars.demo.gait import STEADY, Gait
 from nerfstudio_avatars.demo.on_disk import DemoFolder
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
 from nerfstudio_avatars.errors import DataError
@@ -38,7 +39,14 @@ NOVEL_POSES = (
 
 
 def draw_demo_sequence(
-    out: Path, *, seed: int = 0, size: int = 540, frames: int = FRAMES, subject: str = _SUBJECT
+    out: Path,
+    *,
+    seed: int = 0,
+    size: int = 540,
+    frames: int = FRAMES,
+    subject: str = _SUBJECT,
+    person: DemoPerson | None = None,
+    gait: Gait = STEADY,
 ) -> Path:
     """Draws the sequence and writes it as `out/<subject>` in PeopleSnapshot's format.
 
@@ -51,6 +59,9 @@ def draw_demo_sequence(
         seed: decides the shape and sway of the person. The same seed draws the same sequence.
         size: the side of the square pictures, in pixels.
         frames: the number of frames in the video, at least 16.
+        subject: the name of the subject.
+        person: who is drawn; by default somebody in the demo's clothes, of the seed's shape.
+        gait: how they move.
 
     Returns:
         The folder of the subject.
@@ -61,13 +72,14 @@ def draw_demo_sequence(
     if frames < FEWEST_FRAMES:
         raise DataError(out, f"{frames} frames asked for", f"at least {FEWEST_FRAMES}", "ask for a longer turn")
     rng = np.random.default_rng(seed)
-    person = DemoPerson(torch.from_numpy(rng.uniform(-0.6, 0.6, 10)).float())
-    turn = turning(person, frames, rng)
+    shape = torch.from_numpy(rng.uniform(-0.6, 0.6, 10)).float()
+    person = DemoPerson(shape) if person is None else person
+    turn = turning(person, frames, rng, gait)
     still = Camera(demo_intrinsic(size), np.eye(4), size, size)
     with DemoFolder(Path(out), subject, person, turn, still) as folder:
         for frame in range(frames):
             folder.add_frame(frame, person.draw(turn.state(frame), still, UP))
-        for index, (state, camera) in enumerate(novel_poses(person, size)):
+        for index, (state, camera) in enumerate(novel_poses(person, size, gait)):
             folder.add_novel_pose(index, state, camera, person.draw(state, camera, UP))
     return Path(out) / subject
 
@@ -78,7 +90,7 @@ def demo_intrinsic(size: int) -> Float[np.ndarray, "3 3"]:
     return np.array([[FOCAL * size, 0, centre], [0, FOCAL * size, centre], [0, 0, 1.0]])
 
 
-def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySequence:
+def turning(person: DemoPerson, frames: int, rng: np.random.Generator, gait: Gait = STEADY) -> BodySequence:
     """One turn in A-pose, swaying by a few degrees as people do; in OpenCV's world (y down), with a fixed pelvis."""
     time = torch.arange(frames) / frames
     angle = 2 * torch.pi * time
@@ -93,14 +105,14 @@ def turning(person: DemoPerson, frames: int, rng: np.random.Generator) -> BodySe
     still = torch.ones(69)
     still[18:21] = still[21:24] = still[27:33] = 0  # ankles and feet stay on the floor
     still[63:69] = 0
-    body_pose += 0.5 * still * reach * torch.sin(cycles * angle[:, None] + phase)
+    body_pose += 0.5 * gait.sway * still * reach * torch.sin(cycles * angle[:, None] + phase)
     pelvis = person.body.rest(person.betas)[1][0]
     transl = (torch.tensor(_PELVIS) - pelvis).expand(frames, 3)
     orient = compose_axis_angle(upright, about_itself)
     return BodySequence(person.betas, orient, body_pose, transl, fps=30.0, gender="neutral", body="standin")
 
 
-def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Camera]]:
+def novel_poses(person: DemoPerson, size: int, gait: Gait = STEADY) -> Iterator[tuple[BodyState, Camera]]:
     """Held-out poses in the same world, each with a camera of its own."""
     pelvis_rest = person.body.rest(person.betas)[1][0]
     to_camera_axes = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
@@ -108,7 +120,8 @@ def novel_poses(person: DemoPerson, size: int) -> Iterator[tuple[BodyState, Came
         motion = load_motion(shipped_motions()[name], pelvis_rest)
         motion = motion.in_frame(to_camera_axes, torch.zeros(3), pelvis_rest)
         at = motion.at(time)
-        state = BodyState(person.betas, at.global_orient, at.body_pose, torch.tensor(_PELVIS) - pelvis_rest)
+        body_pose = gait.applied(at.body_pose, motion.body_pose.mean(0))
+        state = BodyState(person.betas, at.global_orient, body_pose, torch.tensor(_PELVIS) - pelvis_rest)
         yield state, Camera(demo_intrinsic(size), demo_extrinsic(azimuth, elevation), size, size)
 
 

@@ -42,3 +42,23 @@ def test_an_unknown_format_names_the_known(capsys):
         main(["demo-data", "--format", "carrots"])
     said = capsys.readouterr().err
     assert all(name in said for name in DRAWN)
+
+
+def test_many_people_are_drawn_by_their_number(tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("nerfstudio_avatars.demo.people.draw_people", lambda *_, **__: drawn.append((_, __)))
+    monkeypatch.setattr("nerfstudio_avatars.demo.head_clips.draw_head_clips", lambda *_, **__: drawn.append((_, __)))
+    main(["demo-data", str(tmp_path / "data"), "--people", "3", "--size", "16"])
+    assert "3 people (16x16)" in capsys.readouterr().out
+    main(["demo-data", str(tmp_path / "heads"), "--format", "voxceleb", "--people", "5"])
+    assert "7 clips" in capsys.readouterr().out
+    (people, how), (heads, of) = drawn
+    assert people == (tmp_path / "data", 3) and how["size"] == 16
+    assert heads == (tmp_path / "heads",) and (of["identities"], of["test_identities"]) == (5, 2)
+
+
+@pytest.mark.parametrize(("more", "said"), [([], "--people 0: expected"), (["--format", "surreal"], "one person")])
+def test_people_that_cannot_be_drawn_are_told(more, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["demo-data", str(tmp_path / "data"), "--people", "0" if not more else "2", *more])
+    assert end.value.code == 2 and said in capsys.readouterr().err

@@ -16,6 +16,7 @@ from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.demo.clothing import colour, thickness
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
 from nerfstudio_avatars.demo.sequence import demo_extrinsic, demo_intrinsic, turning
+from nerfstudio_avatars.demo.wardrobe import CASUAL
 from nerfstudio_avatars.errors import DataError, UserError
 
 SIZE, FRAMES = 64, 16
@@ -178,10 +179,10 @@ def test_a_turn_of_too_few_frames_is_refused(tmp_path):
 
 def test_clothes_stand_off_the_skin_and_cover_the_hips(person):
     rest = person._pattern
-    off = thickness(rest)
+    off = thickness(rest, CASUAL)
     assert off.min() >= 0 and 0.015 < off.max() <= 0.022
     hips = (np.abs(rest[:, 0]) < 0.2) & (rest[:, 1] > -0.45) & (rest[:, 1] < -0.2)
-    skin = np.array(colour(0.8, 0.2, 0.02))
+    skin = np.array(colour(0.8, 0.2, 0.02, CASUAL.palette, CASUAL.cut))
     assert hips.sum() > 100
-    assert all(np.abs(np.array(colour(*p)) - skin).max() > 0.1 for p in rest[hips].tolist())
+    assert all(np.abs(np.array(colour(*p, CASUAL.palette, CASUAL.cut)) - skin).max() > 0.1 for p in rest[hips].tolist())
     assert off[np.abs(rest[:, 0]) > 0.75].max() == 0, "hands wear nothing"
