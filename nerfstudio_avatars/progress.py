@@ -27,9 +27,15 @@ class ProgressBar:
         self._progress.update(self._task, completed=done, total=total, description=title)
 
 
+_open: list[Progress] = []
+"""The display that is shown now, if any: bars that begin meanwhile join it."""
+
+
 @contextmanager
 def progress_bar(title: str) -> Iterator[ProgressBar]:
     """A bar in the terminal, gone when the block ends. Nothing is printed where the output is no terminal.
+
+    A bar within the block of another one is shown below it.
 
     >>> with progress_bar("Rendering") as bar:
     ...     for done in range(10):
@@ -38,6 +44,14 @@ def progress_bar(title: str) -> Iterator[ProgressBar]:
     Args:
         title: what is done.
     """
+    if _open:
+        (progress,) = _open
+        task = progress.add_task(title, total=None)
+        try:
+            yield ProgressBar(progress, task)
+        finally:
+            progress.remove_task(task)
+        return
     from rich import get_console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -45,4 +59,8 @@ def progress_bar(title: str) -> Iterator[ProgressBar]:
     console = get_console()
     shown = console.is_terminal or console.is_jupyter
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
-        yield ProgressBar(progress, progress.add_task(title, total=None))
+        _open.append(progress)
+        try:
+            yield ProgressBar(progress, progress.add_task(title, total=None))
+        finally:
+            _open.clear()

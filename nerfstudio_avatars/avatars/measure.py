@@ -132,17 +132,3 @@ def follow(protocol: Protocol, model: Any) -> None:
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     keys = [key for key in rows[0] if all(key in row for row in rows)]
     return {key: sum(row[key] for row in rows) / len(rows) for key in keys}
-
-
-def evaluate_loaded(run: LoadedRun) -> dict:
-    """Mean figures of every group of the run's held-out pictures.
-
-    Returns:
-        `groups`: for each group `images`, their number, and the mean of every figure of
-        `nerfstudio_avatars.metrics.image.image_metrics`; `render_fps`: pictures rendered per second, without the first,
-        which compiles kernels; `step`: the step of the checkpoint.
-    """
-    from nerfstudio_avatars.avatars.measure import measure
-
-    measured = measure(run)
-    return {"groups": measured.groups, "render_fps": measured.render_fps, "step": run.step}

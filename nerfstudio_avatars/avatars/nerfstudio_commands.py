@@ -8,8 +8,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue import child_command
+from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in
+from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
 from nerfstudio_avatars.progress import progress_bar
 
 _PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
@@ -17,6 +21,9 @@ _PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
 
 WARM_UP_STEPS = 64
 """Number of steps that reach every kernel once, so that no later training time includes compiling them."""
+
+_LONGEST_GOODBYE = 60.0
+"""Seconds that a training whose starter was killed may take to write its checkpoint."""
 
 _LOG_LINES_SHOWN = 25
 """Number of lines to show of a failed command's log."""
@@ -32,6 +39,8 @@ class TrainedRun:
     """Time of the training loop, up to the last checkpoint."""
     command_seconds: float
     """Time of the whole command: imports, loading data, building the model, and training."""
+    resumed: bool = False
+    """Whether it went on from an earlier training's checkpoints; its times are those of its last part then."""
 
 
 def run_command(script: str, arguments: list[str], log: Path, title: str) -> float:
@@ -52,8 +61,11 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with log.open("wb") as out, progress_bar(title) as bar:
-        command = [sys.executable, "-m", f"nerfstudio.scripts.{script}", *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-m", child_command.__name__, script, *arguments]
+        # In a session of its own: Ctrl-C reaches this process alone, which asks the child to end, once.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             while process.poll() is None:
                 time.sleep(0.25)
@@ -64,6 +76,7 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+            cast("IO[bytes]", process.stdin).close()
     if process.returncode:
         lines = _tail(log, 20000).decode("utf8", "replace").splitlines()[-_LOG_LINES_SHOWN:]
         raise UserError(f"ns-{script} failed with code {process.returncode}; the end of {log}:\n" + "\n".join(lines))
@@ -90,16 +103,37 @@ def train(
         options: further options of the method.
         log: the file for the output.
         title: the text beside the progress bar.
+
+    Returns:
+        The run. A training whose checkpoints are there goes on from them.
     """
-    arguments = [method, "--data", str(data), "--output-dir", str(runs), "--experiment-name", name]
-    arguments += ["--timestamp", "run", "--max-num-iterations", str(steps), "--vis", "tensorboard", *options]
     folder = runs / name / method / "run"
-    command_seconds = run_command("train", arguments, log, title)
-    checkpoint = folder / "nerfstudio_models" / f"step-{steps - 1:09d}.ckpt"
+    checkpoints = folder / "nerfstudio_models"
+    last = checkpoints / f"step-{steps - 1:09d}.ckpt"
     # nerfstudio writes this file when the loop begins, and the checkpoint when it has ended.
     begin = folder / "dataparser_transforms.json"
-    for file in (checkpoint, begin):
+    _wait_for_the_training_before(folder)
+    started, resumed = time.perf_counter(), bool(checkpoints_in(checkpoints))
+    if not last.is_file():
+        arguments = [method, "--data", str(data), "--output-dir", str(runs), "--experiment-name", name]
+        arguments += ["--timestamp", "run", "--max-num-iterations", str(steps), "--vis", "tensorboard"]
+        if resumed:
+            arguments += ["--load-dir", str(checkpoints)]
+        run_command("train", [*arguments, *options], log, title)
+    for file in (last, begin):
         if not file.is_file():
             raise UserError(f"{file}: ns-train ended without writing this file. Its output is in {log}.")
-    train_seconds = checkpoint.stat().st_mtime - begin.stat().st_mtime
-    return TrainedRun(folder / "config.yml", steps, train_seconds, command_seconds)
+    train_seconds = last.stat().st_mtime - begin.stat().st_mtime
+    return TrainedRun(folder / "config.yml", steps, train_seconds, time.perf_counter() - started, resumed)
+
+
+def _wait_for_the_training_before(folder: Path) -> None:
+    """A training whose starter was killed writes its last checkpoint; nobody else may train there meanwhile."""
+    deadline = time.monotonic() + _LONGEST_GOODBYE
+    while True:
+        try:
+            return RunLock.check(folder)
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nerfstudio_avatars.avatars.results import (
+    COMPARISONS,
+    compare_looks,
+    device_name,
+    film_results,
+    measured,
+    next_commands,
+    show_video,
+)
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import write_json
 from nerfstudio_avatars.whole_files import whole_folder
@@ -31,6 +38,8 @@ _EXACT_POSES = (
     "--pipeline.datamanager.rays-per-frame", "512",
 )  # fmt: skip
 """The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
+_LIVE = "avatar.html"
+"""The page in which the avatar moves, beside the demo's own."""
 _LIVE_MOTIONS = ("walk", "dance_a", "spinkick")
 """Motions of the avatar that moves in the browser."""
 
@@ -67,16 +76,13 @@ class PersonDemo:
             raise UserError(f"--seconds-list {times}: expected whole numbers of seconds in rising order.")
         import torch
 
-        from nerfstudio_avatars.demo.person_page import write_person_page
-
         device = "cuda" if torch.cuda.is_available() else "cpu"
         data = self._draw()
         runs = self._train(data, device)
         report = self._measure(runs, device)
-        self._compare(runs[-1])
-        self._take_out(runs[-1])
+        self._show(data, runs[-1])
         write_json(self.output / "report.json", report)
-        return write_person_page(self.output, report), report
+        return self._page(report), report
 
     def _draw(self) -> Path:
         """Draws the sequence elsewhere and then moves it, so that a half-drawn one is never used."""
@@ -112,67 +118,48 @@ class PersonDemo:
         return runs
 
     def _measure(self, runs: list[TrainedRun], device: str) -> dict:
-        """Evaluates every run; the last one also makes the videos."""
-        from nerfstudio_avatars.avatars.film import Shot, film
-        from nerfstudio_avatars.avatars.measure import evaluate_loaded
-        from nerfstudio_avatars.avatars.run import load_run
-
-        by_budget = {}
+        """Measures every run, and shows one held-out picture of each."""
+        by_budget, comparisons = {}, []
         for seconds, trained in zip(self.seconds_list, runs, strict=True):
-            run = load_run(trained.config, need_data=True)
-            by_budget[str(seconds)] = _figures(evaluate_loaded(run)) | {
-                key: value for key, value in asdict(trained).items() if key != "config"
+            last = trained is runs[-1]
+            comparisons.append(self.output / (COMPARISONS if last else f"runs/{seconds}s/{COMPARISONS}"))
+            figures = measured(trained.config, comparisons[-1])
+            missing = [group for group in GROUPS if f"{group}_psnr" not in figures]
+            if missing:
+                raise UserError(f"the drawn sequence has no held-out group {missing[0]!r}.")
+            by_budget[str(seconds)] = figures | {
+                key: getattr(trained, key) for key in ("steps", "train_seconds", "command_seconds")
             }
-        shot = Shot(height=self.video_size, width=self.video_size, seconds=self.video_seconds, fps=20)
-        film(run, replace(shot, motion="still", camera="turning"), self.output / "turntable.mp4")
-        film(run, replace(shot, motion="walk", azimuth=35.0), self.output / "walk.mp4")
+        compare_looks(comparisons, self.output)
         return by_budget[str(self.seconds_list[-1])] | {
-            "device": _device_name(device),
+            "device": device_name(device),
             "background": "white",
-            "method": run.config.method,
+            "method": trained.config.parents[1].name,
             "by_budget": by_budget,
         }
 
-    def _take_out(self, trained: TrainedRun) -> None:
-        """Writes the page in which the avatar moves in the browser."""
-        from nerfstudio_avatars.avatars.exporting import ExportOptions, export
-        from nerfstudio_avatars.avatars.run import load_run
-        from nerfstudio_avatars.demo.person_page import LIVE
+    def _show(self, data: Path, trained: TrainedRun) -> None:
+        """The video, films, and the page in which the avatar moves in the browser."""
+        from nerfstudio_avatars.avatars.avatar import Avatar
 
-        options = ExportOptions(motion=_LIVE_MOTIONS, maker="Nobody who exists", licence="CC0-1.0")
-        export(load_run(trained.config), self.output / LIVE, options)
+        (video,) = data.glob("*/*.mp4")
+        show_video(video, self.output, self.video_size, (0.0, None))
+        avatar = Avatar.load(trained.config)
+        film_results(avatar, self.output, self.video_size, self.video_seconds)
+        avatar.export(self.output / _LIVE, motion=_LIVE_MOTIONS, maker="Nobody who exists", licence="CC0-1.0")
 
-    def _compare(self, trained: TrainedRun) -> None:
-        """ns-eval writes the held-out comparisons: truth, rendering, error (x 4) side by side."""
-        from nerfstudio_avatars.avatars.nerfstudio_commands import run_command
+    def _page(self, report: dict) -> Path:
+        from nerfstudio_avatars.avatars.result_page import ResultPage, write_result_page
 
-        pictures = self.output / "held-out"
-        shutil.rmtree(pictures, ignore_errors=True)
-        arguments = ["--load-config", str(trained.config), "--output-path", str(self.output / "ns-eval.json")]
-        arguments += ["--render-output-path", str(pictures)]
-        run_command("eval", arguments, self.output / "logs" / "eval.log", "Held-out comparisons")
-
-
-def _figures(evaluation: dict) -> dict[str, float]:
-    """The result of `evaluate_loaded` on white, with the report's keys: `novel_view_psnr`, `novel_view_box_psnr` ..."""
-    figures: dict[str, float] = {}
-    for group in GROUPS:
-        if group not in evaluation["groups"]:
-            raise UserError(
-                f"the drawn sequence has no held-out group {group!r}: found {sorted(evaluation['groups'])}."
-            )
-        means = evaluation["groups"][group]
-        figures[f"{group}_images"] = means["images"]
-        for name in ("psnr", "ssim"):
-            # The drawn poses are exact and were not refined: the pictures are shown in the poses as given.
-            figures[f"{group}_{name}"] = means[f"given_{name}_white"]
-            figures[f"{group}_box_{name}"] = means[f"given_{name}_box_white"]
-    return figures | {"render_fps": evaluation["render_fps"]}
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
+        run = f"runs/{self.seconds_list[-1]}s/{report['method']}/run"
+        return write_result_page(
+            self.output,
+            ResultPage(
+                title="A person learnt from a video",
+                told=[f"Trained with {report['method']} on {report['device']}, on a drawn video and its exact poses."],
+                live=_LIVE,
+                next=["ns-avatar create my_video.mp4", *next_commands(run, "person")],
+                trainings={f"{seconds} s": figures for seconds, figures in report["by_budget"].items()},
+                size=self.video_size,
+            ),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nerfstudio_avatars.process.own_video import OwnVideo
+from nerfstudio_avatars.process.own_video import SHEET, OwnVideo
 
 
 @dataclass
@@ -16,8 +16,13 @@ class Process(OwnVideo):
     """
 
     def run(self) -> None:
-        """Writes the subject, prints remarks, and says what to type next."""
-        for line in self.process():
-            print(line)
+        """Writes the subject, says what was found, and what to type next if an avatar can come of it."""
+        found = self.process()
+        print(f"Wrote frames, masks and poses: {self.folder}")
+        print(f"Check how the body fits the pictures: {self.folder / SHEET}")
+        print("\n".join(found.lines))
+        if found.obstacles:
+            print("No good avatar can be learnt from this video.")
+            return
         named = "" if self.body in ("auto", "standin", "smpl") else f" people-snapshot --body {self.body}"
         print(f"Next: ns-train instant-avatar --data {self.folder}{named}   (instant-avatar-cpu without a GPU)")

@@ -70,6 +70,12 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
     ),
     "Your own video": (
         VerbEntry(
+            "create",
+            "create:Create",
+            "Makes an avatar of the person in your video, with files to keep and a page that shows it.",
+            ("ns-avatar create my_video.mp4", "ns-avatar create my_video.mp4 --output outputs/me --start 2 --end 20"),
+        ),
+        VerbEntry(
             "process",
             "process:Process",
             "Turns a video of one person turning around into a folder that `ns-train instant-avatar` can train on.",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfstudio_avatars.demo.heads_exam import NOVEL_TURN, HeadExam
-from nerfstudio_avatars.demo.person_page import STYLE
+from nerfstudio_avatars.demo.page_style import STYLE
 from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.media.frame_writer import FrameWriter
 from nerfstudio_avatars.media.picture_files import write_png

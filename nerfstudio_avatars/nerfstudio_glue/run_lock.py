@@ -16,14 +16,22 @@ except ImportError:  # Windows
 NAME = ".training"
 
 
+_TRAINING = ("another training", "give this one a folder of its own with --timestamp or --experiment-name")
+CREATION = ("another `ns-avatar create`", "give this one a folder of its own with --output")
+
+
 class RunLock:
     """A lock that is held from before the data are read until the training ends, or until the process is killed.
 
+    Args:
+        folder: where the work is done.
+        what: what another process is at, and what to do instead of waiting for it.
+
     Raises:
-        UserError: if another process trains in the folder.
+        UserError: if another process is at work in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, what: tuple[str, str] = _TRAINING) -> None:
         self._path = folder / NAME
         self._file: IO[str] | None = None
         if fcntl is None:
@@ -34,7 +42,7 @@ class RunLock:
             file.close()
             if holder == str(os.getpid()):
                 return  # A second trainer in the same program, which knows about both.
-            raise _busy(folder, holder)
+            raise _busy(folder, holder, what)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -58,7 +66,7 @@ class RunLock:
             return
         with _open(folder) as file:
             if not _try(file) and _holder(file) != str(os.getpid()):
-                raise _busy(folder, _holder(file))
+                raise _busy(folder, _holder(file), _TRAINING)
 
 
 def _open(folder: Path) -> IO[str]:
@@ -86,9 +94,6 @@ def _holder(file: IO[str]) -> str:
     return file.read(20).strip()
 
 
-def _busy(folder: Path, holder: str) -> UserError:
+def _busy(folder: Path, holder: str, what: tuple[str, str]) -> UserError:
     who = f" (process {holder})" if holder.isdigit() else ""
-    return UserError(
-        f"{folder}: another training is running in this folder{who}. Wait until it ends, or give this one a folder of "
-        "its own with --timestamp or --experiment-name."
-    )
+    return UserError(f"{folder}: {what[0]} is running in this folder{who}. Wait until it ends, or {what[1]}.")

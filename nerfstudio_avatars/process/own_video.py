@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from nerfstudio_avatars.process.body_fit import FittedBody
+    from nerfstudio_avatars.process.findings import Findings
     from nerfstudio_avatars.process.subject import Footage
 
-_LEAST_TURN = 270.0
-"""Smallest turn in degrees that shows the person from all sides."""
-LEAST_OVERLAP = 0.6
-"""Intersection over union of body and mask below which a pose is doubtful."""
+SHEET = "fit.png"
+"""Shows the body over the pictures, in the subject's folder."""
 
 
 @dataclass
@@ -52,11 +51,11 @@ class OwnVideo:
         """Where the subject goes."""
         return self.output or Path("data") / self.video.stem
 
-    def process(self) -> list[str]:
+    def process(self) -> Findings:
         """Writes the subject, and `fit.png`, a sheet that shows the body over the pictures.
 
         Returns:
-            What was written, and remarks on how well it went.
+            How well it went, and whether an avatar can be learnt.
 
         Raises:
             UserError: a folder that exists, a value that makes no sense, or a missing runtime of the networks.
@@ -64,6 +63,7 @@ class OwnVideo:
         """
         from nerfstudio_avatars.bodies.smpl import load_body
         from nerfstudio_avatars.process import subject
+        from nerfstudio_avatars.process.findings import judge
         from nerfstudio_avatars.tflite import RuntimeMissing
 
         self._check()
@@ -81,13 +81,10 @@ class OwnVideo:
             except RuntimeMissing as error:
                 raise UserError(str(error)) from error
             fitted = subject.fit(footage, load_body(self.body), self.field_of_view, report)
-        subject.write_subject(folder, footage, fitted, self.field_of_view)
-        _draw(folder / "fit.png", footage, fitted)
-        return [
-            f"Wrote {len(footage.pictures)} frames, each with a mask and a pose: {folder}",
-            f"Check how the body fits the pictures: {folder / 'fit.png'}",
-            *remarks(footage, fitted),
-        ]
+        subject.write_subject(
+            folder, footage, fitted, self.field_of_view, lambda at: _draw(at / SHEET, footage, fitted)
+        )
+        return judge(footage, fitted)
 
     def _check(self) -> None:
         for name, least in (("frames", 8), ("size", 64)):
@@ -95,36 +92,6 @@ class OwnVideo:
                 raise UserError(f"--{name} {getattr(self, name)}: expected at least {least}.")
         if not 5 <= self.field_of_view <= 150:
             raise UserError(f"--field-of-view {self.field_of_view:g}: expected degrees between 5 and 150.")
-
-
-def remarks(footage: Footage, fitted: FittedBody) -> list[str]:
-    """Remarks on how well the fit went, and on what may spoil the avatar."""
-    from nerfstudio_avatars.process.subject import turned_by
-
-    turn = turned_by(fitted)
-    lines = [
-        f"The body is within {fitted.landmark_error:.1f} pixels of the landmarks and covers "
-        f"{100 * fitted.overlaps.mean():.0f} % "
-        f"of the masks (less than 100 because of clothes and hair). The person turns by {turn:.0f} degrees."
-    ]
-    if footage.empty:
-        lines.append(f"No person was found in these frames, which are left out: {_listed(footage.empty)}.")
-    doubtful = [n for n, overlap in zip(footage.numbers, fitted.overlaps, strict=True) if overlap < LEAST_OVERLAP]
-    if doubtful:
-        lines.append(f"The pose does not fit the mask well in these frames: {_listed(doubtful)}.")
-    if footage.cut_off:
-        lines.append(
-            f"The person reaches the border of the picture in these frames: {_listed(footage.cut_off)}. Film from "
-            f"farther away."
-        )
-    if turn < _LEAST_TURN:
-        lines.append("Sides that the video does not show will be guessed. Film a whole turn to avoid this.")
-    return lines
-
-
-def _listed(numbers: list[int], most: int = 12) -> str:
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more
 
 
 def _draw(path: Path, footage: Footage, fitted: FittedBody) -> None:

@@ -65,7 +65,7 @@ def look_at(
         DataError: it is not a video, is too short, or shows nobody.
         RuntimeMissing: without `ai-edge-litert`.
     """
-    count, fps = _length(video)
+    count, fps = length_of(video)
     first = round(seconds[0] * fps)
     last = count - 1 if seconds[1] is None else min(round(seconds[1] * fps), count - 1)
     if not 0 <= first < last:
@@ -75,7 +75,7 @@ def look_at(
     find = BodyLandmarks()
     found: list[tuple[int, np.ndarray, SeenBody]] = []
     empty = []
-    for done, (number, picture) in enumerate(zip(wanted, _pictures(video, wanted, size), strict=True)):
+    for done, (number, picture) in enumerate(zip(wanted, pictures_of(video, wanted, size), strict=True)):
         seen = find.detect(picture)
         if seen is None:
             empty.append(number)
@@ -120,8 +120,17 @@ def fit(footage: Footage, body: SmplBody, field_of_view: float, progress: Progre
     return replace(fitted, motion=replace(fitted.motion, fps=footage.fps))
 
 
-def write_subject(folder: Path, footage: Footage, fitted: FittedBody, field_of_view: float) -> None:
+def write_subject(
+    folder: Path, footage: Footage, fitted: FittedBody, field_of_view: float, beside: Callable[[Path], None]
+) -> None:
     """Writes images/, masks/, cameras.npz, poses.npz and splits.json; the folder appears once it is complete.
+
+    Args:
+        folder: does not exist yet.
+        footage: what is seen.
+        fitted: the body in it, in camera axes.
+        field_of_view: along the longer side, in degrees.
+        beside: given the unfinished folder, writes what else belongs there.
 
     Raises:
         DataError: the folder exists already, or cannot be written.
@@ -142,9 +151,15 @@ def write_subject(folder: Path, footage: Footage, fitted: FittedBody, field_of_v
         splits = held_out_split(len(footage.pictures), HELD_OUT_EVERY)
         notes = {**splits, "gender": fitted.motion.gender, "body": fitted.motion.body, "frames": footage.numbers}
         (partial / "splits.json").write_text(json.dumps(notes), "utf8")
+        beside(partial)
 
 
-def _length(video: Path) -> tuple[int, float]:
+def length_of(video: Path) -> tuple[int, float]:
+    """Number of frames, and frames per second; pictures in a folder count as 30.
+
+    Raises:
+        DataError: it is neither a video nor a folder of pictures.
+    """
     if video.is_dir():
         return len(listed_pictures(video)), 30.0
     if not video.is_file() or video.suffix.lower() not in VIDEO_SUFFIXES:
@@ -155,7 +170,8 @@ def _length(video: Path) -> tuple[int, float]:
     return facts.frames, facts.fps
 
 
-def _pictures(video: Path, wanted: list[int], size: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+def pictures_of(video: Path, wanted: list[int], size: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Frames by their numbers, which rise, scaled down to at most `size` pixels along the longer side."""
     if video.is_dir():
         files = listed_pictures(video)
         yield from (_at_most(read_picture(files[number]).rgb, size) for number in wanted)

@@ -1,26 +1,18 @@
-"""`ns-avatar process`: from a video to a subject that trains; what it remarks; what it refuses."""
-
-import dataclasses
+"""`ns-avatar process`: from a video to a subject that trains; what it refuses."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from turning_bodies import seen_bodies, turning_states
 
 from nerfstudio_avatars import tflite
-from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.cli.process import Process
 from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
-from nerfstudio_avatars.process.body_fit import STEPS, FittedBody
-from nerfstudio_avatars.process.own_video import remarks
-from nerfstudio_avatars.process.subject import Footage
-
-FRAMES = 12
+from nerfstudio_avatars.process.body_fit import STEPS
 
 
 @pytest.mark.slow
@@ -43,43 +35,6 @@ def test_a_drawn_video_becomes_a_subject(tmp_path, capsys, monkeypatch):
     assert motion.fps == pytest.approx(11 / 0.5)
     sheet = cv2.imread(str(output / "fit.png"))
     assert sheet.shape[1] > 1500 and sheet.std() > 20
-
-
-@pytest.fixture(scope="module")
-def result():
-    states = turning_states(FRAMES)
-    seen = seen_bodies(states)
-    motion = BodySequence(
-        states[0].betas,
-        torch.stack([one.global_orient for one in states]),
-        torch.stack([one.body_pose for one in states]),
-        torch.stack([one.transl for one in states]),
-    )
-    footage = Footage(list(range(0, 10 * FRAMES, 10)), [], seen, [], 3.0)
-    return footage, FittedBody(motion, 2.345, [], np.full(FRAMES, 0.8))
-
-
-def test_remarks_on_a_good_video_are_figures_alone(result):
-    footage, fitted = result
-    (line,) = remarks(footage, fitted)
-    assert "2.3 pixels" in line and "80 %" in line and "330 degrees" in line
-
-
-def test_what_may_spoil_the_avatar_is_said(result):
-    footage, fitted = result
-    overlaps = fitted.overlaps.copy()
-    overlaps[2] = 0.4
-    half = dataclasses.replace(fitted, motion=fitted.motion[:6], overlaps=overlaps)
-    cut = dataclasses.replace(footage.seen[1], mask=np.full_like(footage.seen[1].mask, 255))
-    footage = dataclasses.replace(footage, empty=[33, 34], seen=[footage.seen[0], cut, *footage.seen[2:]])
-    told = "\n".join(remarks(footage, half))
-    for expected in (
-        "which are left out: 33, 34.",
-        "The pose does not fit the mask well in these frames: 20.",
-        "border of the picture in these frames: 10.",
-    ):
-        assert expected in told
-    assert "Film a whole turn" in told
 
 
 @pytest.mark.parametrize(
