@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nerfstudio_avatars.avatars.driving_clip import CURVES, DrivingClip, check_curves, load_curves, save_curves
 from nerfstudio_avatars.avatars.identity import ENDING, Identity, find_identity, load_identity, volanim_model
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
@@ -26,9 +27,9 @@ SIDE = 256
 _SWING = math.radians(25)
 """Angle in radians that a turning camera goes to each side."""
 _RANDOM = "random"
+"""Prefix of the name of a random identity."""
 _LONGEST_SEED = 18
 """Digits of a random identity's number."""
-"""Prefix of the name of a random identity."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,8 @@ class DrivenShot:
     """The identity to film, the clip that moves it, and the camera."""
 
     driving: str
-    """Clip to take the motion from: a video, a GIF, a folder of pictures, or the name of a clip in the data set."""
+    """Clip to take the motion from: a video, a GIF, a folder of pictures, or the name of a clip in the data set.
+    A file of --save-motion (.npz or .json) moves anybody as that clip does, without being looked at again."""
     identity: str | None = None
     """Identity to move: a name in the data set, a file from `ns-avatar invert`, or `random:NUMBER` for a random one."""
     image: tuple[Path, ...] = ()
@@ -56,6 +58,9 @@ class DrivenShot:
     """Height of the rendered pictures in pixels; by default 256, or that of the camera path."""
     width: int | None = None
     """Width of the rendered pictures in pixels; by default the same as their height, or that of the camera path."""
+    save_motion: Path | None = None
+    """File to write the poses of the parts and of the whole to, frame by frame, ending in .npz or .json.
+    They are those that are shown: after --relative, but before --yaw and the camera."""
 
     def check(self) -> None:
         """Raises `UserError` for values that are out of range or contradict each other."""
@@ -69,6 +74,8 @@ class DrivenShot:
             raise UserError("--identity and --image: expected only one of them, because each says who is moved.")
         if self.mask and not self.image:
             raise UserError("--mask: expected --image as well; a mask shows where the object is in these pictures.")
+        if self.save_motion is not None:
+            check_curves(self.save_motion)
 
 
 def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
@@ -95,22 +102,6 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
     return film_driven(model, identity, shot, output)
 
 
-@dataclass(frozen=True)
-class DrivingClip:
-    """The motion of a clip."""
-
-    poses: list[PartPoses]
-    """(1, parts) of each frame."""
-    fps: float
-    """Frames per second."""
-
-    def __len__(self) -> int:
-        return len(self.poses)
-
-    def __getitem__(self, frame: int) -> PartPoses:
-        return self.poses[frame]
-
-
 def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, output: Path) -> int:
     """Renders an identity moved by a shot's clip; see `drive`.
 
@@ -127,6 +118,8 @@ def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, 
         raise UserError("--relative: a random identity has no picture, so there is no pose to start from.")
     clip = driving_poses(model, shot.driving, shot.seconds)
     poses = relative_motion(clip.poses, identity.pose) if shot.relative and identity.pose else clip.poses
+    if shot.save_motion is not None:
+        save_curves(DrivingClip(poses, clip.fps), model, shot.save_motion)
     with FrameWriter(output, max(round(clip.fps), 1)) as writer, progress_bar("Rendering") as bar:
         for count, frame in enumerate(_frames(model, identity.cube, poses, shot), 1):
             writer.write(frame)
@@ -176,7 +169,7 @@ def still_cameras(model: UnsupVolanimModel, count: int, size: int) -> Cameras:
 
 
 def driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None = None) -> DrivingClip:
-    """The poses in a clip: a file or folder, or a clip of the data set by name.
+    """The poses in a clip: a file or folder, a file of curves, or a clip of the data set by name.
 
     Raises:
         DataError: no such clip, or it cannot be read.
@@ -190,6 +183,8 @@ def driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None 
         clip = clips[number]
         count = clip.frames if seconds is None else min(clip.frames, max(1, round(seconds * clip.fps)))
         return DrivingClip([model.driving_pose(number, frame) for frame in range(count)], clip.fps)
+    if driving.lower().endswith(CURVES):
+        return load_curves(Path(driving), model, seconds)
     frames, fps = read_loose_clip(Path(driving), model.clips.size, seconds)
     return DrivingClip([model.pose_of_picture(frame.float() / 255) for frame in frames], fps)
 

@@ -34,6 +34,8 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
 }
 """What the files of each format may be called; the first is the usual one."""
 
+_WALK = "walk"
+"""The motion that a person takes along by default."""
 _NOBODY = "not stated"
 """The author of a VRM, which has to have one."""
 
@@ -52,17 +54,23 @@ class ExportOptions:
     With `mesh`, .ply or .obj hold the first pose of the motion as triangles with colours.
     With `avatar`, one file (.avatar) holds the person, and opens wherever a run does.
     With `motion`, the motion alone is written, as .bvh, as .npz, or as .glb with a skeleton but no body."""
-    motion: tuple[str, ...] = ("walk",)
+    motion: tuple[str, ...] = ()
     """Motions to take out: shipped ones (walk, run, dance_a, cartwheel, spinkick, crawl), or motion files.
-    The name `training` stands for the motion in the person's own video, as the training refined it."""
+    The name `training` stands for the motion in the person's own video, as the training refined it.
+    By default a person takes walk along. Of `unsup-volanim`, driving clips, as `ns-avatar drive` takes them."""
+    identity: str | None = None
+    """Identity of an `unsup-volanim` run to take out, as `ns-avatar drive` takes them; by default the first."""
+    relative: bool = False
+    """Whether driving clips start from the pose in the identity's first picture, and only apply changes of pose."""
     static: bool = False
     """Whether to write the first pose of the motion alone into a .glb file, without a skeleton."""
     triangles: int = 40_000
     """Number of triangles that a .glb or .html file may have."""
     texture_size: int = 2048
-    """Number of texels to use along each side of the texture."""
+    """Number of texels to use along each side of the texture; of `unsup-volanim`, 1024 at most."""
     picture_size: int = 540
-    """Number of pixels along each side of the avatar's own pictures, which the texture is fitted to."""
+    """Number of pixels along each side of the avatar's own pictures, which the texture is fitted to.
+    Of `unsup-volanim`, at most four times those of its training."""
     npz: Literal["instant-avatar", "amass"] = "instant-avatar"
     """Layout to write .npz files in; `amass` has the joints of SMPL-H, with straight hands."""
     root: Root = "on_ground"
@@ -83,18 +91,13 @@ class ExportOptions:
     It is the likeness of a person, who should be asked."""
 
     def check(self) -> None:
-        """Raises `UserError` or `DataError` for a value that is out of range, or a file that does not exist."""
-        from nerfstudio_avatars.motion.loading import motion_path
-
+        """Raises `UserError` for a value that is out of range."""
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UserError(f"--fps {self.fps}: expected a number above zero.")
         for name, (low, high) in _SIZES.items():
             if not low <= getattr(self, name) <= high:
                 option = name.replace("_", "-")
                 raise UserError(f"--{option} {getattr(self, name)}: expected a number between {low} and {high}.")
-        for name in self.motion:
-            if name != "training":
-                motion_path(name)
 
     def notice(self) -> str:
         """What files say of their maker and licence."""
@@ -128,8 +131,15 @@ def export(run: LoadedRun | None, output: Path, options: ExportOptions) -> str:
     Raises:
         UserError: something that needs a trained person without one, or a file that cannot be written.
     """
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
+
     options.check()
     told = options.format_of(output)
+    if run is not None and isinstance(run.model, UnsupVolanimModel):
+        return _of_parts(run, told, output, options)
+    if options.identity is not None or options.relative:
+        raise UserError("--identity, --relative: these are for runs of unsup-volanim, which has learnt many.")
+    options = replace(options, motion=options.motion or (_WALK,))
     if told == "avatar":
         return _write_portable(_trained(run, output), output, options)
     if told in ("page", "vrm") or (told == "glb" and not options.static):
@@ -141,6 +151,31 @@ def export(run: LoadedRun | None, output: Path, options: ExportOptions) -> str:
     if told == "mesh":
         return _write_mesh(_trained(run, output).model, output, options)
     return _write_motion(None if run is None else run.model, output, options.motion[0], options)
+
+
+def _of_parts(run: LoadedRun, told: Format, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars.avatars.exporting_parts import PartsExport, export_parts
+
+    if told == "avatar":
+        if options.identity is not None or options.motion:
+            raise UserError(f"{output}: holds all that the run has learnt. Leave --identity and --motion out.")
+        return _write_portable(run, output, options)
+    if told not in ("glb", "page"):
+        raise UserError(
+            f"{output}: {run.checkpoint} is a run of unsup-volanim, which has no skeleton and no motions of bodies. "
+            "Expected a name that ends in .glb, .html or .avatar; ns-avatar drive --save-motion writes a clip's motion."
+        )
+    chosen = PartsExport(
+        identity=options.identity,
+        clips=options.motion,
+        relative=options.relative,
+        static=options.static,
+        triangles=options.triangles,
+        texture_size=options.texture_size,
+        picture_size=options.picture_size,
+        notice=options.notice(),
+    )
+    return export_parts(run.model, output, chosen)
 
 
 def _trained(run: LoadedRun | None, output: Path) -> LoadedRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,15 +83,31 @@ def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, .
         masks: one for each image, or none.
     """
     model = volanim_model(run)
-    pictures, objects = _read_pictures(model, images, masks)
+    pictures, objects = read_pictures(model, images, masks)
     with progress_bar("Finding the identity") as bar:
         return model.invert(pictures, bar, objects)
 
 
-def _read_pictures(
-    model: UnsupVolanimModel, images: tuple[Path, ...], masks: tuple[Path, ...]
+def read_pictures(
+    model: UnsupVolanimModel,
+    images: tuple[Path, ...],
+    masks: tuple[Path, ...] = (),
+    tell: Callable[[str], object] = print,
 ) -> tuple[Tensor, Tensor | None]:
-    """Reads pictures, and the masks of their object: as given, from their transparency, or found."""
+    """Reads pictures, and the masks of their object: as given, from their transparency, or found.
+
+    Args:
+        model: whose pictures are as large.
+        images: pictures or clips.
+        masks: one for each image, or none.
+        tell: is told in a sentence where masks come from.
+
+    Returns:
+        (pictures, size, size, 3) and (pictures, size, size) or None, 0 to 1.
+
+    Raises:
+        UserError: files that cannot be read, or masks that do not fit.
+    """
     import torch
 
     from nerfstudio_avatars.process.person_masks import SIDE, person_masks
@@ -114,17 +131,17 @@ def _read_pictures(
         _check_objects(objects, masks or images)
         return pictures[chosen], objects
     if not model.clips.has_masks:
-        print(f"The pictures are used without masks, as in training, {_GHOSTS}. Use --mask to give masks.")
+        tell(f"The pictures are used without masks, as in training, {_GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
     try:
         found = person_masks(torch.cat([read_loose_clip(path, SIDE)[0] for path in images])[chosen], size)
     except ModuleNotFoundError as error:
-        print(f"The pictures are used without masks, {_GHOSTS}: {error}. Or use --mask to give masks.")
+        tell(f"The pictures are used without masks, {_GHOSTS}: {error}. Or use --mask to give masks.")
         return pictures[chosen], None
     if found.float().mean() < _LEAST_PERSON * 255:
-        print(f"No person was found: the pictures are used without masks, {_GHOSTS}. Use --mask to give masks.")
+        tell(f"No person was found: the pictures are used without masks, {_GHOSTS}. Use --mask to give masks.")
         return pictures[chosen], None
-    print("The person found in the pictures is used as the object. Use --mask to choose another one.")
+    tell("The person found in the pictures is used as the object. Use --mask to choose another one.")
     return pictures[chosen], found.float() / 255
 
 

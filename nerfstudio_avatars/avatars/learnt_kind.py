@@ -13,7 +13,7 @@ from nerfstudio_avatars.avatars.identity import Identity, find_identity, volanim
 if TYPE_CHECKING:
     import numpy as np
 
-    from nerfstudio_avatars.avatars.driving import DrivingClip
+    from nerfstudio_avatars.avatars.driving_clip import DrivingClip
     from nerfstudio_avatars.avatars.run import LoadedRun
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
@@ -39,7 +39,7 @@ class LearntKind:
         """Opens a finished run. The clips that it was trained on are only needed if they drive.
 
         Args:
-            path: the folder of the run, or the config.yml in it.
+            path: the run's folder, the config.yml in it, or a portable avatar (.avatar).
 
         Raises:
             UserError: if there is no run or no checkpoint, or it comes from another method.
@@ -109,3 +109,20 @@ class LearntKind:
         chosen = replace(DrivenShot(driving=str(clip)), **shot)
         chosen.check()
         return film_driven(self.model, identity, chosen, Path(output))
+
+    def export(self, output: str | Path, **options: Any) -> str:
+        """Takes somebody out of the program: as a mesh with the parts as bones (.glb), or a page (.html).
+
+        Args:
+            output: the file, whose ending tells the format; one that ends in .avatar holds all that was learnt.
+            options: those of `ExportOptions`, such as `identity="anna"` and `motion=("clip.mp4",)`.
+
+        Returns:
+            What was written, in a few words.
+
+        Raises:
+            UserError: another ending, an option out of range, or a file that cannot be written.
+        """
+        from nerfstudio_avatars.avatars.exporting import ExportOptions, export
+
+        return export(self.run, Path(output), ExportOptions(**options))

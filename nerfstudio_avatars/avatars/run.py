@@ -178,6 +178,7 @@ def _load_portable(path: Path, need_data: bool, data: Path | None) -> LoadedRun:
     import torch
 
     from nerfstudio_avatars.export.portable import read_portable
+    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModelConfig
 
     portable = read_portable(path)
     method = portable.provenance.method
@@ -194,6 +195,8 @@ def _load_portable(path: Path, need_data: bool, data: Path | None) -> LoadedRun:
         raise UserError(f"{path}: was trained with {method!r:.60}, which is none of this package's methods.")
     pipeline_config = deepcopy(trainer.pipeline)
     pipeline_config.datamanager.data, pipeline_config.model = data, portable.config
+    if isinstance(portable.config, UnsupVolanimModelConfig):
+        pipeline_config.datamanager.dataparser.image_size = portable.scene.metadata["clips"].size
     pipeline = pipeline_config.setup(device=device, test_mode="test")
     portable.load_into(pipeline.model, path)
     return LoadedRun(

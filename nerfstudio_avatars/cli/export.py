@@ -1,4 +1,4 @@
-"""`ns-avatar export`: takes a trained person, or a motion, out of the program."""
+"""`ns-avatar export`: takes a trained person or face, or a motion, out of the program."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class FromAndTo:
 
 @dataclass(kw_only=True)
 class Export(ExportOptions, FromAndTo):
-    """Writes a trained person, or a motion, into one file that other programs open."""
+    """Writes a trained person or face, or a motion, into one file that other programs open."""
 
     def run(self) -> None:
         """Writes the file."""
-        from nerfstudio_avatars.avatars.avatar import Avatar
         from nerfstudio_avatars.avatars.exporting import export
+        from nerfstudio_avatars.avatars.run import load_run
         from nerfstudio_avatars.files import check_file
 
         self.check()
         self.format_of(self.output)
         check_file(self.output)
-        run = Avatar.load(self.load_config).run if self.load_config else None
+        run = load_run(self.load_config) if self.load_config else None
         print(f"Exported {export(run, self.output, self)}: {self.output}")

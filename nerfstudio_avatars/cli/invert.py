@@ -17,7 +17,7 @@ class Invert:
     """Fits an identity to pictures of a person the run was not trained on, and saves it for `ns-avatar drive`."""
 
     load_config: Path
-    """Trained run to open: its folder, or the config.yml in it."""
+    """Trained run to open: its folder, the config.yml in it, or a portable avatar (.avatar)."""
     image: tuple[Path, ...]
     """Pictures of one person, or a clip (mp4, GIF or folder), framed like the clips that the run was trained on."""
     output: Path = Path("identity.npz")
@@ -32,7 +32,7 @@ class Invert:
 
     def run(self) -> None:
         """Fits the identity, with a progress bar."""
-        from nerfstudio_avatars.avatars.run import find_config, load_run
+        from nerfstudio_avatars.avatars.run import find_run, load_run
         from nerfstudio_avatars.files import check_file
 
         if self.output.suffix != ENDING:
@@ -43,7 +43,7 @@ class Invert:
             steps = getattr(self, name)
             if steps is not None and steps < 0:
                 raise UserError(f"--{name.replace('_', '-')} {steps}: expected 0 or more steps.")
-        config = find_config(self.load_config)
+        config = find_run(self.load_config)
         check_file(self.output)
         run = load_run(config)
         model = volanim_model(run)

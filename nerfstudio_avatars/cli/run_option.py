@@ -7,16 +7,8 @@ from pathlib import Path
 
 
 @dataclass(kw_only=True)
-class RunOption:
-    """A base class, because the options of base classes come first in the help; name it last among several."""
-
-    load_config: Path
-    """Trained run to open: its folder, or the config.yml in it."""
-
-
-@dataclass(kw_only=True)
 class AvatarOption:
-    """The same for verbs that take a portable avatar too."""
+    """A base class, because the options of base classes come first in the help; name it last among several."""
 
     load_config: Path
     """Trained run to open: its folder, the config.yml in it, or a portable avatar (.avatar)."""

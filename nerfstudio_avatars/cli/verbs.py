@@ -118,7 +118,7 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
         VerbEntry(
             "export",
             "export:Export",
-            "Writes a trained person, or a motion, into one file that other programs open.",
+            "Writes a trained person or face, or a motion, into one file that other programs open.",
             (
                 "ns-avatar export --load-config outputs/me/instant-avatar/run --output me.glb --motion walk dance_a",
                 "ns-avatar export --motion dance.npz --output dance.bvh",

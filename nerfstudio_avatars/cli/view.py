@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nerfstudio_avatars.cli.run_option import RunOption
+from nerfstudio_avatars.cli.run_option import AvatarOption
 
 
 @dataclass(kw_only=True)
-class View(RunOption):
+class View(AvatarOption):
     """Opens a finished run in the browser, to play motions, make poses, and take pictures and films."""
 
     host: str = "127.0.0.1"

@@ -77,25 +77,17 @@ def rigged_glb(
         copyright_notice: what the file says of its licence.
         vrm: makes the file a VRM, and is what that says of itself.
     """
-    writer = _writer(copyright_notice)
+    writer = noticed_writer(copyright_notice)
     nodes = add_skeleton(writer, skeleton.rest_joints)
     lowest = float(mesh.posed(skeleton.rest_from_canonical)[:, 1].min())
     writer.json["nodes"][nodes[0]]["translation"][1] -= lowest
-    attributes = _attributes(writer, mesh, mesh.vertices) | {
-        "JOINTS_0": writer.array(mesh.joints, CORNERS),
-        "WEIGHTS_0": writer.array(mesh.weights, CORNERS),
-    }
-    # glTF stores matrices by columns.
-    binding = writer.array(skeleton.inverse_bind.mT.reshape(24, 16).contiguous().numpy())
-    skin = writer.add("skins", {"joints": nodes, "inverseBindMatrices": binding, "skeleton": nodes[0]})
-    drawn = _mesh(writer, attributes, mesh, texture)
-    person = writer.add("nodes", {"name": "person", "mesh": drawn, "skin": skin})
+    person = skinned(writer, mesh, texture, nodes, skeleton.inverse_bind, "person")
     for name, motion in motions.items():
         add_animation(writer, name, motion, skeleton.rest_joints, nodes)
     if vrm is not None:
         writer.json["extensions"] = {EXTENSION: vrm_extension(nodes, person, vrm)}
         writer.json["extensionsUsed"].append(EXTENSION)
-    return _finished(writer, [nodes[0], person])
+    return finished(writer, [nodes[0], person])
 
 
 def static_glb(
@@ -109,19 +101,45 @@ def static_glb(
         texture: of `texture_bytes`.
         copyright_notice: what the file says of its licence.
     """
-    writer = _writer(copyright_notice)
-    drawn = _mesh(writer, _attributes(writer, mesh, vertices), mesh, texture)
-    return _finished(writer, [writer.add("nodes", {"name": "person", "mesh": drawn})])
+    writer = noticed_writer(copyright_notice)
+    drawn = textured(writer, attributes(writer, mesh, vertices), mesh, texture, "person")
+    return finished(writer, [writer.add("nodes", {"name": "person", "mesh": drawn})])
 
 
-def _writer(copyright_notice: str) -> GltfWriter:
+def noticed_writer(copyright_notice: str) -> GltfWriter:
+    """A glTF that says so of its licence."""
     writer = GltfWriter()
     if copyright_notice:
         writer.json["asset"]["copyright"] = copyright_notice
     return writer
 
 
-def _attributes(writer: GltfWriter, mesh: RiggedMesh, vertices: np.ndarray) -> dict[str, int]:
+def skinned(
+    writer: GltfWriter, mesh: RiggedMesh, texture: bytes, joints: list[int], inverse_bind: Tensor, name: str
+) -> int:
+    """Adds a mesh that a skeleton moves, and returns its node.
+
+    Args:
+        writer: where the skeleton is.
+        mesh: in the canonical pose.
+        texture: of `texture_bytes`.
+        joints: nodes of the skeleton; the first is the root.
+        inverse_bind: (joints, 4, 4), from the canonical pose to the frame of each joint.
+        name: what viewers show.
+    """
+    corners = attributes(writer, mesh, mesh.vertices) | {
+        "JOINTS_0": writer.array(mesh.joints, CORNERS),
+        "WEIGHTS_0": writer.array(mesh.weights, CORNERS),
+    }
+    # glTF stores matrices by columns.
+    binding = writer.array(inverse_bind.mT.reshape(-1, 16).contiguous().numpy())
+    skin = writer.add("skins", {"joints": joints, "inverseBindMatrices": binding, "skeleton": joints[0]})
+    drawn = textured(writer, corners, mesh, texture, name)
+    return writer.add("nodes", {"name": name, "mesh": drawn, "skin": skin})
+
+
+def attributes(writer: GltfWriter, mesh: RiggedMesh, vertices: np.ndarray) -> dict[str, int]:
+    """Adds what every vertex has, and says where it is."""
     normals = mesh.normals if vertices is mesh.vertices else vertex_normals(vertices, mesh.faces)
     return {
         "POSITION": writer.array(vertices, CORNERS, bounds=True),
@@ -130,13 +148,14 @@ def _attributes(writer: GltfWriter, mesh: RiggedMesh, vertices: np.ndarray) -> d
     }
 
 
-def _mesh(writer: GltfWriter, attributes: dict[str, int], mesh: RiggedMesh, texture: bytes) -> int:
+def textured(writer: GltfWriter, attributes: dict[str, int], mesh: RiggedMesh, texture: bytes, name: str) -> int:
+    """Adds the triangles with their texture, unlit, and returns the mesh."""
     image = writer.add("images", {"bufferView": writer.bytes_view(texture), "mimeType": "image/jpeg"})
     sampler = writer.add("samplers", {"wrapS": _REPEAT, "wrapT": _REPEAT, "magFilter": _LINEAR, "minFilter": _MIPMAPS})
     base = {"index": writer.add("textures", {"source": image, "sampler": sampler})}
     # Its light is in the texture. Viewers that do not know this extension show a dull surface.
     material = {
-        "name": "person",
+        "name": name,
         "pbrMetallicRoughness": {"baseColorTexture": base, "metallicFactor": 0.0, "roughnessFactor": 1.0},
         "extensions": {"KHR_materials_unlit": {}},
     }
@@ -147,9 +166,10 @@ def _mesh(writer: GltfWriter, attributes: dict[str, int], mesh: RiggedMesh, text
         "indices": writer.array(mesh.faces.reshape(-1).astype(kind), TRIANGLES),
         "material": writer.add("materials", material),
     }
-    return writer.add("meshes", {"name": "person", "primitives": [primitive]})
+    return writer.add("meshes", {"name": name, "primitives": [primitive]})
 
 
-def _finished(writer: GltfWriter, nodes: list[int]) -> bytes:
+def finished(writer: GltfWriter, nodes: list[int]) -> bytes:
+    """The file, whose scene has these nodes."""
     writer.json["scene"] = writer.add("scenes", {"nodes": nodes})
     return writer.glb()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from nerfstudio.cameras.cameras import Cameras
 
 from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
@@ -42,6 +42,13 @@ def _hits(
     intrinsic = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1.0]])
     width, height = int(camera.width.flatten()[0]), int(camera.height.flatten()[0])
     return rasterise(seen, faces, intrinsic, width, height, samples)
+
+
+def covered(
+    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], camera: Cameras
+) -> Bool[np.ndarray, "height width"]:
+    """Which pixels see a mesh in the world."""
+    return _hits(vertices, faces, camera).face >= 0
 
 
 def lookups(mesh: RiggedMesh, vertices: Float[np.ndarray, "vertices 3"], camera: Cameras, samples: int = 1) -> Lookups:

@@ -39,7 +39,7 @@ class RiggedMesh:
     weights: Float[np.ndarray, "vertices 4"]
     """Their shares, which sum to one."""
 
-    def posed(self, transforms: Float[Tensor, "24 4 4"]) -> Float[np.ndarray, "vertices 3"]:
+    def posed(self, transforms: Float[Tensor, "bones 4 4"]) -> Float[np.ndarray, "vertices 3"]:
         """Vertices after linear blend skinning, metres.
 
         Args:
@@ -129,7 +129,7 @@ def _weights_at(volume: SkinningVolume, points: Float[Tensor, "points 3"]) -> Fl
 
 
 def strongest(
-    weights: Float[np.ndarray, "vertices 24"],
+    weights: Float[np.ndarray, "vertices bones"],
 ) -> tuple[UInt8[np.ndarray, "vertices 4"], Float[np.ndarray, "vertices 4"]]:
     """The four largest weights of each vertex, which is as many as every viewer knows."""
     joints = np.argsort(-weights, axis=1, kind="stable")[:, :4]

@@ -115,11 +115,23 @@ def add_animation(
         rest_joints: as given to `add_skeleton`.
         nodes: as `add_skeleton` returned them.
     """
-    times = writer.array((np.arange(len(motion)) / motion.fps).astype(np.float32), bounds=True)
     angles = torch.cat([motion.global_orient, motion.body_pose], 1).unflatten(1, (24, 3))
-    turns = _continuous(axis_angle_to_quaternion(angles.double()).roll(-1, -1).numpy()).astype(np.float32)
+    turns = continuous_turns(angles)
     tracks = [(node, "rotation", turns[:, joint]) for joint, node in enumerate(nodes)]
     tracks.append((nodes[0], "translation", motion.pelvis(rest_joints[0]).float().numpy()))
+    add_tracks(writer, name, tracks, motion.fps)
+
+
+def add_tracks(writer: GltfWriter, name: str, tracks: list[tuple[int, str, np.ndarray]], fps: float) -> None:
+    """Adds an animation.
+
+    Args:
+        writer: where the nodes are.
+        name: what viewers show.
+        tracks: node, `rotation` (frames, 4) or `translation` (frames, 3), and its values, float32.
+        fps: frames per second.
+    """
+    times = writer.array((np.arange(len(tracks[0][2])) / fps).astype(np.float32), bounds=True)
     samplers = [{"input": times, "output": writer.array(values), "interpolation": "LINEAR"} for *_, values in tracks]
     channels = [
         {"sampler": number, "target": {"node": node, "path": path}} for number, (node, path, _) in enumerate(tracks)
@@ -127,8 +139,13 @@ def add_animation(
     writer.add("animations", {"name": name, "samplers": samplers, "channels": channels})
 
 
-def _continuous(quaternions: Float[np.ndarray, "frames joints 4"]) -> Float[np.ndarray, "frames joints 4"]:
-    """The same rotations with signs that do not jump, because some viewers interpolate the numbers as they are."""
+def continuous_turns(angles: Float[torch.Tensor, "frames joints 3"]) -> Float[np.ndarray, "frames joints 4"]:
+    """Quaternions (x, y, z, w) with signs that do not jump, because some viewers interpolate the numbers as they are.
+
+    Args:
+        angles: rotation vectors, radians.
+    """
+    quaternions = axis_angle_to_quaternion(angles.double()).roll(-1, -1).numpy()
     jumps = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True))
     signs = np.cumprod(np.where(jumps < 0, -1.0, 1.0), 0)
-    return np.concatenate([quaternions[:1], quaternions[1:] * signs])
+    return np.concatenate([quaternions[:1], quaternions[1:] * signs]).astype(np.float32)

@@ -19,9 +19,9 @@ from nerfstudio_avatars.export import PORTABLE
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
 from nerfstudio_avatars.studio.camera_path_panel import add_camera_paths
 from nerfstudio_avatars.studio.handles import SCALE
+from nerfstudio_avatars.studio.kind_show import KindShow
+from nerfstudio_avatars.studio.kind_tabs import add_kind_tabs
 from nerfstudio_avatars.studio.look_panel import LookPanel
-from nerfstudio_avatars.studio.model_panel import ModelPanel
-from nerfstudio_avatars.studio.model_show import ModelShow
 from nerfstudio_avatars.studio.motion_panel import MotionPanel
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.pose_panel import PosePanel
@@ -51,7 +51,7 @@ class Page:
 
     def __init__(
         self,
-        show: PersonShow | ModelShow,
+        show: PersonShow | KindShow,
         config: Path,
         options: ViewerConfig,
         trainer: Any = None,
@@ -97,9 +97,7 @@ class Page:
             self._refreshed_too = [motion.refresh, pose.refresh]
             self._with_each_picture = look.overlay.refresh
         else:
-            with tabs.add_tab("Control", viser.Icon.SETTINGS):
-                panel = ModelPanel(self.server, show, changed)
-            self._refreshed_too = [panel.refresh]
+            self._refreshed_too = add_kind_tabs(self.server, tabs, show, self.loop, self._sight)
         # nerfstudio's viewer takes seconds to import: whoever waits for the first picture need not wait for that.
         threading.Thread(target=self._add_camera_paths, args=(tabs, folder, config), daemon=True).start()
 
@@ -175,17 +173,19 @@ class Page:
     def step_done(self, step: int) -> None:
         """Called between two training steps: now and then the page shows what has been learnt."""
         if self.loop.learnt():
-            if isinstance(self.show, PersonShow):
-                self.show.stage.learnt()
+            self._learnt()
             if self._training is not None:
                 self._training.tell(step)
         self.loop.give_way()
 
+    def _learnt(self) -> None:
+        shown = self.show.stage if isinstance(self.show, PersonShow) else self.show
+        shown.learnt()
+
     def training_is_over(self) -> None:
         """From now on, every picture is drawn in full."""
         self.loop.schedule.training = False
-        if isinstance(self.show, PersonShow):
-            self.show.stage.learnt()
+        self._learnt()
         if self._training is not None:
             self._training.remove()
         self.loop.changed()

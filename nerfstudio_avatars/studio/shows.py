@@ -1,4 +1,4 @@
-"""What is drawn of a model: a person with motions and poses, or whatever its own controls say."""
+"""What is drawn of a model: a person with motions and poses, or a kind of object with identities and clips."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
-from nerfstudio_avatars.studio.model_show import ModelShow
+from nerfstudio_avatars.studio.kind_show import KindShow
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.person_stage import PersonStage
 
 
-def show_of(model: Any, lock: AbstractContextManager | None = None) -> PersonShow | ModelShow:
+def show_of(model: Any, lock: AbstractContextManager | None = None) -> PersonShow | KindShow:
     """What a page shows of a model.
 
     Args:
@@ -20,4 +20,4 @@ def show_of(model: Any, lock: AbstractContextManager | None = None) -> PersonSho
     """
     if isinstance(model, InstantAvatarModel):
         return PersonShow(PersonStage(model, lock))
-    return ModelShow(model, lock)
+    return KindShow(model, lock)

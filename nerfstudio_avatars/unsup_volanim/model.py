@@ -35,7 +35,6 @@ from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchC
 from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.training import AnimationBatch, AnimationLossConfig, animation_step
-from nerfstudio_avatars.unsup_volanim.viewer_controls import AnimationControls
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelPictures, as_images
 
@@ -108,10 +107,7 @@ class UnsupVolanimModel(Model):
         CONSOLE.print(message)
         # In a list, so that frozen weights are neither trained nor saved.
         self._perceptual = [found]
-        self.controls = AnimationControls(
-            self.clips.identities, [clip.name for clip in self.clips.table], self.config.network.parts
-        )
-        self.resolver = FrameResolver(self.clips, self.controls)
+        self.resolver = FrameResolver(self.clips)
         self._step = 0
         self._poses = LastUsed[tuple[int, int], PartPoses](_REMEMBERED_POSES)
         self._cubes = LastUsed[int, Tensor](_REMEMBERED_CUBES)
@@ -233,19 +229,9 @@ class UnsupVolanimModel(Model):
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
-        """Renders one camera, with the identity and driving frame that the controls or the camera ask for."""
+        """Renders one camera, with the driving frame that it asks for, and the identity in that clip."""
         clip, frame = self.resolver.frame_for(camera)
-        identity, nobody = self.controls.identity_number(), self.controls.random_number()
-        if nobody is not None:
-            cube = self.random_cube(nobody)
-        else:
-            cube = self.cube_of_clip(clip) if identity is None else self.cube_of_identity(identity)
-        poses = self.turned(self.driving_pose(clip, frame), self.controls.yaw_radians())
-        visible = self.controls.visible_parts()
-        if visible is not None:
-            # Before it becomes articulated, the object is its first part.
-            visible = visible[: self.network.parts].to(self.device)
-        seen = self.render_identity(camera, cube, poses, visible)
+        seen = self.render_identity(camera, self.cube_of_clip(clip), self.driving_pose(clip, frame))
         # nerfstudio's commands and viewer show every output, and know none with a channel for each part.
         return {name: picture for name, picture in seen.items() if name != "part_shares"}
 
@@ -256,6 +242,7 @@ class UnsupVolanimModel(Model):
         poses: PartPoses,
         visible: Float[Tensor, " parts"] | None = None,
         normals: bool = True,
+        samples: int | None = None,
     ) -> dict[str, Tensor]:
         """Renders a cube in a pose (1, parts) from any camera.
 
@@ -265,12 +252,13 @@ class UnsupVolanimModel(Model):
             poses: the poses of the parts.
             visible: factor on the density of each part.
             normals: whether to compute normals, which take half of the time.
+            samples: along each ray; by default as many as the options say.
 
         Returns:
             The result of `as_images`.
         """
         rays, height, width = scene_rays(camera.to(self.device))
-        samples = self.config.eval_samples
+        samples = samples or self.config.eval_samples
 
         def render(count: int) -> list[VoxelPictures]:
             pieces = (rays[start : start + count] for start in range(0, len(rays), count))
@@ -283,13 +271,14 @@ class UnsupVolanimModel(Model):
         pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
 
-    def turned(self, poses: PartPoses, yaw: float) -> PartPoses:
-        """Turns the object further in place, about the vertical of the camera.
+    def turned(self, poses: PartPoses, yaw: float, pitch: float = 0.0) -> PartPoses:
+        """Turns the object further in place, about the vertical of the camera and then about its horizontal.
 
         Args:
-            yaw: in radians; positive turns the nose to the right of the picture.
+            yaw, pitch: in radians; positive turns the nose to the right of the picture, and up.
         """
-        turn = axis_angle_to_matrix(torch.tensor([0.0, -float(yaw), 0.0], device=self.device))
+        angles = torch.tensor([[-float(pitch), 0.0, 0.0], [0.0, -float(yaw), 0.0]], device=self.device)
+        turn = torch.linalg.multi_dot(tuple(axis_angle_to_matrix(angles)))
         middle = poses.translation.mean(-2, keepdim=True)
         return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
 
@@ -356,12 +345,16 @@ class UnsupVolanimModel(Model):
                 self._cubes[identity] = self.network.cubes(torch.tensor([identity], device=self.device))[0]
         return self._cubes[identity]
 
+    def random_code(self, seed: int) -> Float[Tensor, "1 size"]:
+        """Whitened code of a random identity: codes are distributed as N(0, I)."""
+        size = self.config.network.generator.code_size
+        return torch.randn(size, generator=torch.Generator().manual_seed(seed))[None].to(self.device)
+
     @torch.no_grad()
     def random_cube(self, seed: int) -> Float[Tensor, "channels n n n"]:
-        """Canonical voxels of a random identity: codes are distributed as N(0, I)."""
-        code = torch.randn(self.config.network.generator.code_size, generator=torch.Generator().manual_seed(seed))
+        """Canonical voxels of a random identity."""
         with self.network.evaluating():
-            return self.network.cubes_of(code[None].to(self.device))[0]
+            return self.network.cubes_of(self.random_code(seed))[0]
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Figures of a held-out frame (see `held_out_frames`), and the frame beside its reconstruction."""
