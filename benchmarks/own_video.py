@@ -68,7 +68,7 @@ def main(options: Options) -> None:
         fitted = subject.fit(footage, body, options.field_of_view)
         done = time.perf_counter()
         with h5py.File(drawn / "masks.hdf5") as file:
-            masks = [file["masks"][number] > 0 for number in footage.numbers]
+            masks = [footage.framing.cut(file["masks"][number]) > 0 for number in footage.numbers]
         pairs = zip((one.person for one in footage.seen), masks, strict=True)
         overlaps = [(ours & mask).sum() / (ours | mask).sum() for ours, mask in pairs]
         true = about_the_pelvis(body, read_poses(drawn), footage.numbers)

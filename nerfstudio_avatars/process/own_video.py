@@ -38,10 +38,10 @@ class OwnVideo:
     """Time in the video to begin at, in seconds."""
     end: float | None = None
     """Time in the video to end at, in seconds; by default the video is used to its end."""
-    size: int = 1080
-    """Largest length of the longer side of the pictures, in pixels; larger pictures are scaled down."""
+    size: int = 2160
+    """Largest length of the longer side of what is kept around the person, in pixels; if larger, it is scaled down."""
     field_of_view: float = 60.0
-    """Field of view along the longer side of the picture, in degrees; a phone's main camera has about 60."""
+    """Field of view along the longer side of the filmed picture, in degrees; a phone's main camera has about 60."""
     body: str = "auto"
     """Body model to fit: `standin`, `smpl`, the path of an SMPL file, or `auto`.
     With `auto`, SMPL is used if its file is found, and the stand-in if not."""

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
@@ -20,12 +19,16 @@ from nerfstudio_avatars.instant_avatar.data.snapshot_splits import HELD_OUT_EVER
 from nerfstudio_avatars.media.picture_files import listed_pictures, read_picture, write_png
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
+from nerfstudio_avatars.process import framing
 from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
 from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody
+from nerfstudio_avatars.process.framing import Framing
 from nerfstudio_avatars.whole_files import whole_folder
 
 _FEWEST = 8
 """Smallest number of frames with a person for a video of a turn."""
+_LOOKED_AT = 1080
+"""Length in pixels of the longer side at which a whole picture is searched for the person."""
 Progress = Callable[[str, int, int], None]
 """Called with the current task, how much of it is done, and its total."""
 
@@ -42,24 +45,26 @@ class Footage:
     """Numbers of frames in which nobody was found."""
     fps: float
     """Frame rate of the frames taken."""
+    framing: Framing
+    """The part of the filmed pictures that `pictures` and `seen` show."""
 
     @property
     def cut_off(self) -> list[int]:
-        """Numbers of frames in which the person reaches the border of the picture."""
-        edges = [one.person[[0, -1]].any() or one.person[:, [0, -1]].any() for one in self.seen]
-        return [number for number, edge in zip(self.numbers, edges, strict=True) if edge]
+        """Numbers of frames in which the person reaches the border of the filmed picture."""
+        seen = zip(self.numbers, self.seen, strict=True)
+        return [number for number, one in seen if self.framing.cuts_off(one)]
 
 
 def look_at(
     video: Path, frames: int, seconds: tuple[float, float | None], size: int, progress: Progress | None = None
 ) -> Footage:
-    """Takes evenly spaced frames from a video or a folder of pictures, and finds the person in each.
+    """Takes evenly spaced frames from a video or a folder of pictures, finds the person, and keeps what is around them.
 
     Args:
         video: a video file, which is turned upright as its metadata say, or a folder of pictures.
         frames: the number of frames to take.
         seconds: start and end; None is the end of the video. Pictures in a folder count as 30 per second.
-        size: the maximum length of the longer side, in pixels.
+        size: the maximum length of the longer side of what is kept, in pixels.
 
     Raises:
         DataError: it is not a video, is too short, or shows nobody.
@@ -73,34 +78,43 @@ def look_at(
         raise DataError(video, length, "moments within the video", "choose --start and --end within it")
     wanted = np.unique(np.linspace(first, last, frames).round().astype(int)).tolist()
     find = BodyLandmarks()
-    found: list[tuple[int, np.ndarray, SeenBody]] = []
-    empty = []
-    for done, (number, picture) in enumerate(zip(wanted, pictures_of(video, wanted, size), strict=True)):
-        seen = find.detect(picture)
-        if seen is None:
-            empty.append(number)
-        else:
-            found.append((number, picture, seen))
+    looked_at, first_look = None, []
+    for done, (number, picture) in enumerate(zip(wanted, pictures_of(video, wanted), strict=True)):
+        looked_at = looked_at or framing.whole(picture.shape[:2], _LOOKED_AT)
+        if picture.shape[:2] != looked_at.filmed:
+            raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
+        first_look.append((number, _found(find, looked_at.cut(picture))))
         if progress:
-            progress("Detecting people", done + 1, len(wanted))
-    if len(found) < _FEWEST:
-        told = f"a person in {len(found)} of {len(wanted)} frames"
+            progress("Looking for the person", done + 1, len(wanted))
+    there = [(number, one) for number, one in first_look if one is not None]
+    _enough(video, len(there), len(wanted))
+    assert looked_at is not None
+    window = framing.around([one for _, one in there], looked_at, size)
+    found: list[tuple[int, np.ndarray, SeenBody]] = []
+    numbers = [number for number, _ in there]
+    for done, (number, picture) in enumerate(zip(numbers, pictures_of(video, numbers), strict=True)):
+        framed = window.cut(picture)
+        if (seen := _found(find, framed)) is not None:
+            found.append((number, framed, seen))
+        if progress:
+            progress("Looking closer", done + 1, len(numbers))
+    _enough(video, len(found), len(wanted))
+    empty = sorted(set(wanted) - {number for number, _, _ in found})
+    rate = fps * (len(wanted) - 1) / (last - first)
+    kept = ([one[0] for one in found], [one[1] for one in found], [one[2] for one in found])
+    return Footage(*kept, empty, rate, window)
+
+
+def _found(find: BodyLandmarks, picture: UInt8[np.ndarray, "height width 3"]) -> SeenBody | None:
+    seen = find.detect(picture)
+    return seen if seen is not None and seen.person.any() else None
+
+
+def _enough(video: Path, found: int, looked_at: int) -> None:
+    if found < _FEWEST:
+        told = f"a person in {found} of {looked_at} frames"
         fix = "film one person, from head to feet, who turns around slowly; or choose --start and --end"
         raise DataError(video, told, f"at least {_FEWEST}", fix)
-    if len({picture.shape for _, picture, _ in found}) > 1:
-        raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
-    rate = fps * (len(wanted) - 1) / (last - first)
-    return Footage([one[0] for one in found], [one[1] for one in found], [one[2] for one in found], empty, rate)
-
-
-def camera_matrix(height: int, width: int, field_of_view: float) -> Float[np.ndarray, "3 3"]:
-    """A camera matrix whose axis meets the middle of the picture; the centre of the first pixel is at one half.
-
-    Args:
-        field_of_view: along the longer side, in degrees.
-    """
-    focal = max(height, width) / 2 / np.tan(np.deg2rad(field_of_view) / 2)
-    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
 
 
 def turned_by(fitted: FittedBody) -> float:
@@ -113,8 +127,7 @@ def turned_by(fitted: FittedBody) -> float:
 
 def fit(footage: Footage, body: SmplBody, field_of_view: float, progress: Progress | None = None) -> FittedBody:
     """Fits the body in all frames, in camera axes."""
-    height, width = footage.seen[0].mask.shape
-    camera = camera_matrix(height, width, field_of_view)
+    camera = footage.framing.camera_matrix(field_of_view)
     report = None if progress is None else lambda done, of: progress("Fitting the body", done, of)
     fitted = BodyFit(body, footage.seen, camera).run(report)
     return replace(fitted, motion=replace(fitted.motion, fps=footage.fps))
@@ -129,7 +142,7 @@ def write_subject(
         folder: does not exist yet.
         footage: what is seen.
         fitted: the body in it, in camera axes.
-        field_of_view: along the longer side, in degrees.
+        field_of_view: along the longer side of the filmed pictures, in degrees.
         beside: given the unfinished folder, writes what else belongs there.
 
     Raises:
@@ -143,8 +156,8 @@ def write_subject(
         for index, (picture, seen) in enumerate(zip(footage.pictures, footage.seen, strict=True)):
             write_png(partial / "images" / f"image_{index:04d}.png", picture)
             write_png(partial / "masks" / f"mask_{index:04d}.png", seen.mask)
-        height, width = footage.seen[0].mask.shape
-        camera = camera_matrix(height, width, field_of_view)
+        height, width = footage.framing.kept
+        camera = footage.framing.camera_matrix(field_of_view)
         camera[:2, 2] -= 0.5  # OpenCV's, whose first pixel's centre is at zero.
         write_npz(partial / "cameras.npz", intrinsic=camera, extrinsic=np.eye(4), height=height, width=width)
         fitted.motion.save(partial / "poses.npz")
@@ -170,18 +183,10 @@ def length_of(video: Path) -> tuple[int, float]:
     return facts.frames, facts.fps
 
 
-def pictures_of(video: Path, wanted: list[int], size: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Frames by their numbers, which rise, scaled down to at most `size` pixels along the longer side."""
+def pictures_of(video: Path, wanted: list[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Frames by their numbers, which rise."""
     if video.is_dir():
         files = listed_pictures(video)
-        yield from (_at_most(read_picture(files[number]).rgb, size) for number in wanted)
+        yield from (read_picture(files[number]).rgb for number in wanted)
         return
-    yield from (_at_most(picture.rgb, size) for picture in VideoFile(video).pictures(wanted))
-
-
-def _at_most(picture: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "height width 3"]:
-    scale = size / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    height, width = (max(round(side * scale), 1) for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    yield from (picture.rgb for picture in VideoFile(video).pictures(wanted))

@@ -9,10 +9,11 @@ from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.media.rasteriser import rasterise
 from nerfstudio_avatars.process.body_fit import JOINTS, _features
 from nerfstudio_avatars.process.body_landmarks import LANDMARKS, SeenBody
-from nerfstudio_avatars.process.subject import camera_matrix
+from nerfstudio_avatars.process.framing import whole
 
 HEIGHT, WIDTH = 200, 160
 FIELD_OF_VIEW = 50.0
+WHOLE = whole((HEIGHT, WIDTH), HEIGHT)
 
 
 def turning_states(frames: int, tilt: float = 0.15) -> list[BodyState]:
@@ -33,7 +34,7 @@ def turning_states(frames: int, tilt: float = 0.15) -> list[BodyState]:
 
 def seen_bodies(states: list[BodyState]) -> list[SeenBody]:
     """Landmarks just where they are, in the picture and in space, and exact masks."""
-    body, camera = load_standin(), camera_matrix(HEIGHT, WIDTH, FIELD_OF_VIEW)
+    body, camera = load_standin(), WHOLE.camera_matrix(FIELD_OF_VIEW)
     features = _features(body.rest(torch.zeros(10))[0], body.weights)
     at_centres = camera - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
     seen = []

@@ -5,14 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from turning_bodies import FIELD_OF_VIEW, HEIGHT, WIDTH, seen_bodies, turning_states
+from turning_bodies import FIELD_OF_VIEW, HEIGHT, WHOLE, WIDTH, seen_bodies, turning_states
 
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.process.body_fit import BodyFit, _features
-from nerfstudio_avatars.process.subject import camera_matrix
 
 FRAMES = 12
-CAMERA = camera_matrix(HEIGHT, WIDTH, FIELD_OF_VIEW)
+CAMERA = WHOLE.camera_matrix(FIELD_OF_VIEW)
 
 
 @pytest.fixture(scope="module")

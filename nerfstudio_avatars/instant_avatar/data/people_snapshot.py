@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from nerfstudio_avatars.bodies.smpl import load_body
@@ -16,6 +17,8 @@ from nerfstudio_avatars.instant_avatar.data import neuman, preprocessed
 from nerfstudio_avatars.instant_avatar.data import people_snapshot_raw as raw
 from nerfstudio_avatars.instant_avatar.data.person_dataparser import PersonDataParser
 from nerfstudio_avatars.instant_avatar.data.person_scene import Scene, build_scene
+from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PERSON
+from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
     HELD_OUT_EVERY,
     SPLITS,
@@ -27,6 +30,13 @@ from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
 )
 from nerfstudio_avatars.media.folder_layouts import name_layout
 
+PAPERS_FACTOR = 2.0
+"""Gives the 540x540 pixels of the paper's PeopleSnapshot."""
+PERSON_HEIGHT = 540
+"""Largest height in pixels at which a person of one's own video is learnt by default."""
+_MEASURED = 16
+"""Number of masks to measure the person in."""
+
 
 @dataclass
 class PeopleSnapshotDataParserConfig(DataParserConfig):
@@ -37,8 +47,9 @@ class PeopleSnapshotDataParserConfig(DataParserConfig):
     """Folder that holds one subject, or several, of which `subject` then names one."""
     subject: str | None = None
     """Name of the subject to train on, if the folder holds several."""
-    downscale_factor: int = 2
-    """Factor to shrink pictures by, averaging areas; larger is faster and coarser, and 2 gives the paper's 540x540."""
+    downscale_factor: float | None = None
+    """Factor to shrink pictures by, averaging areas; larger is faster and coarser.
+    By default, one's own video is shrunk until the person is 540 pixels tall, and published data by the paper's 2."""
     train: str | None = None
     """Frames to train on, as start:end:step with the end included.
     By default the published frames or, if there are none, all that are not held out."""
@@ -132,10 +143,22 @@ def read_scene(config: PeopleSnapshotDataParserConfig) -> Scene:
         replace(recording, notes=(*recording.notes, *told)),
         replace(recording.motion, gender=gender, body=str(body.name)),
         body,
-        downscale_factor=config.downscale_factor,
+        downscale_factor=_downscale_factor(config, folder, layout, recording),
         decontaminate_edges=config.decontaminate_edges,
         half_pixel=config.half_pixel,
     )
+
+
+def _downscale_factor(config: PeopleSnapshotDataParserConfig, folder: Path, layout: str, recording: Recording) -> float:
+    """What is asked for; or else the paper's factor, or what suits the height of the person in the pictures."""
+    if config.downscale_factor is not None:
+        return config.downscale_factor
+    if layout != "InstantAvatar" or published_split(folder.name):
+        return PAPERS_FACTOR
+    frames = sorted(recording.splits["train"])[:: max(len(recording.splits["train"]) // _MEASURED, 1)]
+    rows = [np.flatnonzero((mask > PERSON).any(1)) for mask in recording.masks(frames)]
+    heights = [seen[-1] + 1 - seen[0] for seen in rows if len(seen)]
+    return max(float(np.median(heights)) / PERSON_HEIGHT, 1.0) if heights else 1.0
 
 
 def _splits(
