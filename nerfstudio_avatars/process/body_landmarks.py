@@ -69,7 +69,7 @@ class BodyLandmarks:
             if square is None:
                 return None
             seen = self._look(pixels, square)
-            if seen is None:
+            if seen is None or not seen.person.any():
                 return None
             square = _around(seen.mask, seen.points)
         return seen

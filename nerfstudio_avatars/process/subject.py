@@ -83,7 +83,7 @@ def look_at(
         looked_at = looked_at or framing.whole(picture.shape[:2], _LOOKED_AT)
         if picture.shape[:2] != looked_at.filmed:
             raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
-        first_look.append((number, _found(find, looked_at.cut(picture))))
+        first_look.append((number, find.detect(looked_at.cut(picture))))
         if progress:
             progress("Looking for the person", done + 1, len(wanted))
     there = [(number, one) for number, one in first_look if one is not None]
@@ -94,7 +94,7 @@ def look_at(
     numbers = [number for number, _ in there]
     for done, (number, picture) in enumerate(zip(numbers, pictures_of(video, numbers), strict=True)):
         framed = window.cut(picture)
-        if (seen := _found(find, framed)) is not None:
+        if (seen := find.detect(framed)) is not None:
             found.append((number, framed, seen))
         if progress:
             progress("Looking closer", done + 1, len(numbers))
@@ -103,11 +103,6 @@ def look_at(
     rate = fps * (len(wanted) - 1) / (last - first)
     kept = ([one[0] for one in found], [one[1] for one in found], [one[2] for one in found])
     return Footage(*kept, empty, rate, window)
-
-
-def _found(find: BodyLandmarks, picture: UInt8[np.ndarray, "height width 3"]) -> SeenBody | None:
-    seen = find.detect(picture)
-    return seen if seen is not None and seen.person.any() else None
 
 
 def _enough(video: Path, found: int, looked_at: int) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from turning_bodies import seen_bodies, turning_states
+from turning_bodies import WHOLE, seen_bodies, turning_states
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.process.body_fit import FittedBody
@@ -25,7 +25,7 @@ def judged(states, overlap=0.8):
         torch.stack([one.body_pose for one in states]),
         torch.stack([one.transl for one in states]),
     )
-    footage = Footage(list(range(0, 10 * len(states), 10)), [], seen_bodies(states), [], 3.0)
+    footage = Footage(list(range(0, 10 * len(states), 10)), [], seen_bodies(states), [], 3.0, WHOLE)
     return footage, FittedBody(motion, 2.345, [], np.full(len(states), overlap))
 
 

@@ -1,18 +1,19 @@
 """Footage, and the folder that comes of it, with a network that needs no weights."""
 
 import json
+from dataclasses import replace
 
 import av
 import cv2
 import numpy as np
 import pytest
 import torch
-from turning_bodies import FIELD_OF_VIEW, HEIGHT, WIDTH, seen_bodies, turning_states
+from turning_bodies import FIELD_OF_VIEW, HEIGHT, WHOLE, WIDTH, seen_bodies, turning_states
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
-from nerfstudio_avatars.process import subject
+from nerfstudio_avatars.process import framing, subject
 from nerfstudio_avatars.process.body_fit import FittedBody
 
 FRAMES = 12
@@ -28,14 +29,29 @@ def folder(tmp_path, monkeypatch, seen):
     """Numbered pictures, each of one grey; grey 3 shows nobody."""
 
     class Finder:
+        def __init__(self):
+            self.first_look = []
+
         def detect(self, picture):
             number = int(picture[0, 0, 0]) // 10
-            return None if number == 3 else seen[number]
+            if number == 3:
+                return None
+            one = seen[number]
+            if picture.shape[:2] == (HEIGHT, WIDTH):
+                self.first_look.append(one)
+                return one
+            window = framing.around(self.first_look, WHOLE, HEIGHT)
+            assert picture.shape[:2] == window.kept
+            return replace(one, points=one.points - [window.left, window.top], mask=window.cut(one.mask))
 
     monkeypatch.setattr(subject, "BodyLandmarks", Finder)
     for number in range(FRAMES):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((HEIGHT, WIDTH, 3), 10 * number, np.uint8))
     return tmp_path
+
+
+def nothing_beside(_folder):
+    """Writes nothing else into a subject's folder."""
 
 
 def look(folder, frames=FRAMES, seconds=(0.0, None), size=1000, progress=None):
@@ -78,7 +94,7 @@ def test_frames_without_a_person_are_left_out_and_named(folder):
     footage = look(folder, progress=lambda *what: told.append(what))
     assert footage.empty == [3] and footage.numbers == [0, 1, 2, *range(4, FRAMES)]
     assert [int(picture[0, 0, 0]) for picture in footage.pictures] == [10 * number for number in footage.numbers]
-    assert told[-1] == ("Detecting people", FRAMES, FRAMES)
+    assert ("Looking for the person", FRAMES, FRAMES) in told and told[-1] == ("Looking closer", FRAMES - 1, FRAMES - 1)
 
 
 def test_frames_are_spread_over_the_moments_asked_for(folder):
@@ -108,23 +124,16 @@ def test_what_is_no_video_is_told(folder):
         look(folder / "b.mp4")
 
 
-def test_large_pictures_are_shrunk(folder, monkeypatch):
-    sizes = []
-
-    class Finder:
-        def detect(self, picture):
-            sizes.append(picture.shape)
-
-    monkeypatch.setattr(subject, "BodyLandmarks", Finder)
-    with pytest.raises(DataError):
-        look(folder, size=100)
-    assert set(sizes) == {(100, 80, 3)}
+def test_pictures_of_several_sizes_are_told(folder):
+    cv2.imwrite(str(folder / "5.png"), np.zeros((HEIGHT, WIDTH + 1, 3), np.uint8))
+    with pytest.raises(DataError, match="pictures of several sizes"):
+        look(folder)
 
 
 def test_the_subject_is_what_the_dataparser_reads(folder, tmp_path):
     footage = look(folder)
     fitted = fitted_of(footage)
-    subject.write_subject(tmp_path / "out" / "me", footage, fitted, FIELD_OF_VIEW)
+    subject.write_subject(tmp_path / "out" / "me", footage, fitted, FIELD_OF_VIEW, nothing_beside)
     outputs = PeopleSnapshotDataParserConfig(data=tmp_path / "out" / "me", downscale_factor=1).setup()
     train, test = (outputs.get_dataparser_outputs(split) for split in ("train", "test"))
     assert len(train.cameras) == 9 and len(test.cameras) == 2
@@ -140,9 +149,10 @@ def test_the_subject_is_what_the_dataparser_reads(folder, tmp_path):
     x = camera.cx - camera.fx * local[:, 0] / local[:, 2]
     y = camera.cy + camera.fy * local[:, 1] / local[:, 2]
     mask = cv2.dilate(footage.seen[1].mask, np.ones((3, 3), np.uint8))
-    inside = mask[y.long().clamp(0, HEIGHT - 1), x.long().clamp(0, WIDTH - 1)] > 0
+    height, width = mask.shape
+    inside = mask[y.long().clamp(0, height - 1), x.long().clamp(0, width - 1)] > 0
     assert inside.mean() > 0.995
-    assert (mask > 0).mean() < 0.5
+    assert height < HEIGHT and width < WIDTH and (mask > 0).mean() < 0.6
     notes = json.loads((tmp_path / "out" / "me" / "splits.json").read_text())
     assert notes["frames"] == footage.numbers and notes["gender"] == "neutral"
 
@@ -152,14 +162,14 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(folder, tmp_path,
     fitted = fitted_of(footage)
     (tmp_path / "there").mkdir()
     with pytest.raises(DataError, match="choose another --output"):
-        subject.write_subject(tmp_path / "there", footage, fitted, FIELD_OF_VIEW)
+        subject.write_subject(tmp_path / "there", footage, fitted, FIELD_OF_VIEW, nothing_beside)
 
     def fail(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr(BodySequence, "save", fail)
     with pytest.raises(UserError, match="disk full.*me: nothing was written"):
-        subject.write_subject(tmp_path / "new" / "me", footage, fitted, FIELD_OF_VIEW)
+        subject.write_subject(tmp_path / "new" / "me", footage, fitted, FIELD_OF_VIEW, nothing_beside)
     assert list((tmp_path / "new").iterdir()) == []
 
 
@@ -175,12 +185,6 @@ def test_who_reaches_the_border_is_named(folder, seen):
     footage = look(folder)
     assert footage.cut_off == []
     footage.seen[2].mask[-1, 40] = 255
-    assert footage.cut_off == [2]
-    footage.seen[2].mask[-1, 40] = 0
-
-
-@pytest.mark.parametrize(("height", "width"), [(200, 100), (100, 200)])
-def test_the_field_of_view_is_that_of_the_longer_side(height, width):
-    camera = subject.camera_matrix(height, width, 90.0)
-    assert camera[0, 0] == camera[1, 1] == pytest.approx(100)
-    assert camera[:2, 2].tolist() == [width / 2, height / 2]
+    assert footage.cut_off == [], "the window's border is not the picture's"
+    at_border = replace(footage.framing, top=HEIGHT - footage.framing.height)
+    assert replace(footage, framing=at_border).cut_off == [2]

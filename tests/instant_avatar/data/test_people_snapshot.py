@@ -15,7 +15,7 @@ from snapshot_folders import CENTRE, FOCAL, FRAMES, SIZE, picture, poses, write_
 
 from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.errors import DataError
-from nerfstudio_avatars.instant_avatar.data import person_scene
+from nerfstudio_avatars.instant_avatar.data import people_snapshot, person_scene
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import parse_range, published_split
 
@@ -188,6 +188,21 @@ def test_extras_of_the_drawn_sequence(tmp_path):
 )
 def test_frames_that_are_learned_are_not_called_novel(tmp_path, options, groups):
     assert parse(write_preprocessed(tmp_path / "one"), "test", **options).metadata["pictures"].groups == tuple(groups)
+
+
+def test_ones_own_pictures_shrink_to_the_persons_height_and_published_ones_as_in_the_paper(tmp_path, monkeypatch):
+    """The person is 32 of 48 pixels tall."""
+
+    def side(folder, **options):
+        return int(parse(folder, downscale_factor=None, **options).cameras.height[0])
+
+    own = write_preprocessed(tmp_path / "one")
+    assert side(own) == SIZE
+    monkeypatch.setattr(people_snapshot, "PERSON_HEIGHT", 24)
+    assert side(own) == SIZE * 24 // 32
+    assert side(write_raw(tmp_path / "raw")) == SIZE // 2
+    published = write_preprocessed(tmp_path / "male-3-casual")
+    assert side(published, train="0:3:1", val="4:4:1", test="5:7:1") == SIZE // 2
 
 
 def test_split_pose_files_take_precedence(tmp_path):
