@@ -83,6 +83,7 @@ def show_video(video: Path, output: Path, size: int, seconds: tuple[float, float
     import numpy as np
 
     from nerfstudio_avatars.media.frame_writer import FrameWriter
+    from nerfstudio_avatars.process.framing import whole
     from nerfstudio_avatars.process.subject import length_of, pictures_of
 
     count, fps = length_of(video)
@@ -90,8 +91,8 @@ def show_video(video: Path, output: Path, size: int, seconds: tuple[float, float
     shown = min(fps, _FPS)
     wanted = np.unique(np.arange(first, last + 1, fps / shown).round().astype(int)).tolist()
     with FrameWriter(output / VIDEO, round(shown)) as writer:
-        for picture in pictures_of(video, [number for number in wanted if number < count], size):
-            writer.write(picture)
+        for picture in pictures_of(video, [number for number in wanted if number < count]):
+            writer.write(whole(picture.shape[0], picture.shape[1], size).cut(picture))
 
 
 def compare_looks(comparisons: list[Path], output: Path) -> None:

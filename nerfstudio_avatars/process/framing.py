@@ -65,14 +65,15 @@ class Framing:
         return any(at_border and side.any() for at_border, side in sides)
 
 
-def whole(filmed: tuple[int, int], size: int) -> Framing:
-    """All of the picture.
+def whole(height: int, width: int, size: int) -> Framing:
+    """All of the filmed picture.
 
     Args:
-        filmed: height and width of the filmed pictures, in pixels.
+        height: of the filmed picture, in pixels.
+        width: of the filmed picture, in pixels.
         size: the maximum length of the longer side that is kept, in pixels.
     """
-    return Framing(filmed, 0, 0, *filmed, _at_most(*filmed, size))
+    return Framing((height, width), 0, 0, height, width, _at_most(height, width, size))
 
 
 def around(seen: Sequence[SeenBody], looked_at: Framing, size: int) -> Framing:

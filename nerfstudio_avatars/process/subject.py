@@ -80,7 +80,7 @@ def look_at(
     find = BodyLandmarks()
     looked_at, first_look = None, []
     for done, (number, picture) in enumerate(zip(wanted, pictures_of(video, wanted), strict=True)):
-        looked_at = looked_at or framing.whole(picture.shape[:2], _LOOKED_AT)
+        looked_at = looked_at or framing.whole(picture.shape[0], picture.shape[1], _LOOKED_AT)
         if picture.shape[:2] != looked_at.filmed:
             raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
         first_look.append((number, find.detect(looked_at.cut(picture))))

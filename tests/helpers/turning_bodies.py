@@ -13,7 +13,7 @@ from nerfstudio_avatars.process.framing import whole
 
 HEIGHT, WIDTH = 200, 160
 FIELD_OF_VIEW = 50.0
-WHOLE = whole((HEIGHT, WIDTH), HEIGHT)
+WHOLE = whole(HEIGHT, WIDTH, HEIGHT)
 
 
 def turning_states(frames: int, tilt: float = 0.15) -> list[BodyState]:
