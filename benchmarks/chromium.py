@@ -197,9 +197,24 @@ class Page:
             options = {"key": key, "code": code or key, "windowsVirtualKeyCode": number}
             self.command("Input.dispatchKeyEvent", type=kind, **options, **({"text": text} if text else {}))
 
+    def hold(self, key: str, number: int, seconds: float) -> None:
+        """Holds a key down for a while."""
+        options = {"key": key, "code": key, "windowsVirtualKeyCode": number}
+        self.command("Input.dispatchKeyEvent", type="keyDown", **options)
+        time.sleep(seconds)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **options)
+
+    def tick(self, label: str) -> None:
+        """Clicks a checkbox by its label."""
+        self.click(label, "label")
+
     def click(self, label: str, role: str = "button") -> None:
         """Clicks what bears a label: a `button`, or another role such as `[role=tab]`."""
-        one = f"[...document.querySelectorAll('{role}')].find((one) => one.textContent.trim() === {json.dumps(label)})"
+        # Options of dropdowns that are closed are hidden.
+        one = (
+            f"[...document.querySelectorAll('{role}')].find((one) => one.textContent.trim() === {json.dumps(label)} "
+            "&& (one.role !== 'option' || one.offsetParent !== null))"
+        )
         self.wait(f"!!{one}")
         self.run(f"{one}.click()")
 
@@ -209,10 +224,14 @@ class Page:
 
     def type_number(self, label: str, value: float) -> None:
         """Types a number into the field beside a slider's name."""
+        self.type_text(label, str(value))
+        self.press("Enter", number=13)
+
+    def type_text(self, label: str, text: str) -> None:
+        """Types a text into the field beside its name."""
         field = self._field(label, "input[type=text]")
         self.run(f"(({field}).focus(), ({field}).select())")
-        self.command("Input.insertText", text=str(value))
-        self.press("Enter", number=13)
+        self.command("Input.insertText", text=text)
 
     def choose(self, label: str, option: str) -> None:
         """Chooses from a dropdown."""
@@ -224,7 +243,8 @@ class Page:
         """Waits for the field beside a label, and says how a script finds it."""
         field = (
             f"[...document.querySelectorAll('label')].filter((one) => one.textContent.trim() === {json.dumps(label)})"
-            f".map((one) => one.closest('div').parentElement.querySelector('{kind}')).find((one) => one)"
+            f".map((one) => one.closest('div').parentElement.querySelector('{kind}'))"
+            ".find((one) => one && one.offsetParent !== null)"
         )
         self.wait(f"!!({field})")
         return field

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chromium import Page, find_chromium, open_page
-from startup import free_port, trained_run
+from startup import answers, free_port, trained_run
 
 SIDE = 512
 """Of still pictures, in pixels: what the page opens with."""
@@ -70,8 +70,18 @@ def main() -> None:
     print(json.dumps(found, indent=2))
 
 
+def start_of_ns_viewer(run: Path) -> float:
+    """Seconds from nerfstudio's command, which shows the same page, to the first picture."""
+    begin = time.perf_counter()
+    with ns_viewer(run) as address, open_page(address, 1000, 760) as page:
+        page.wait("window.pictures && window.pictures.length > 0", 300)
+        return time.perf_counter() - begin
+
+
 def of_a_page(run: Path) -> dict[str, float]:
     """What somebody who looks at a finished run waits for."""
+    # The first start of all reads files from the disk and compiles what is not kept yet.
+    start_of_ns_viewer(run)
     begin = time.perf_counter()
     with serving(run) as address, open_page(address, 1000, 760) as page:
         page.wait("window.pictures && window.pictures.length > 0", 300)
@@ -87,14 +97,42 @@ def of_a_page(run: Path) -> dict[str, float]:
         page.choose("Motion", "training video")
         time.sleep(2)
         play = rate(page.pictures_during(SECONDS))
+        orbit_playing = orbiting(page)
+        page.click("Look", "[role=tab]")
+        page.choose("Overlay", "body")
+        time.sleep(2)
+        overlay = beats(address)
+        play_overlay = rate(page.pictures_during(SECONDS))
     return {
         "start_seconds": round(start_seconds, 2),
+        "start_seconds_ns_viewer": round(start_of_ns_viewer(run), 2),
         "slider_first_ms": round(statistics.median(first for first, _ in waits)),
         "slider_sharp_ms": round(statistics.median(sharp for _, sharp in waits)),
         "orbit_fps": round(rate(orbit), 1),
         "orbit_pixels": round(statistics.median(side for _, side in orbit)),
         "play_fps": round(play, 1),
+        "orbit_fps_playing": round(rate(orbit_playing), 1),
+        "orbit_pixels_playing": round(statistics.median(side for _, side in orbit_playing)),
+        "overlay_hz": round(overlay, 1),
+        "play_fps_overlay": round(play_overlay, 1),
     }
+
+
+def beats(address: str) -> float:
+    """How often a second a page is told where the bones of the overlay are."""
+    import msgspec
+    from websockets.sync.client import connect
+
+    told = 0
+    with connect(address.replace("http", "ws"), max_size=None) as socket:
+        end = time.monotonic() + SECONDS
+        while (rest := end - time.monotonic()) > 0:
+            try:
+                messages = msgspec.msgpack.decode(socket.recv(timeout=rest))
+            except TimeoutError:
+                break
+            told += sum(one["type"] == "SetBonePositionMessage" and one["bone_index"] == 0 for one in messages)
+    return told / SECONDS
 
 
 def slider_waits(page: Page) -> list[tuple[float, float]]:
@@ -215,6 +253,24 @@ def serving(run: Path) -> Iterator[str]:
     assert process.stdout is not None
     try:
         yield next(line for line in process.stdout if line.startswith("Looking at")).split()[-1]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def ns_viewer(run: Path) -> Iterator[str]:
+    """The address of `ns-viewer`, in a process of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "nerfstudio.scripts.viewer.run_viewer", "--load-config"]
+    command += [str(run / "config.yml" if run.is_dir() else run), "--viewer.websocket-port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not answers(port):
+            if process.poll() is not None:
+                raise SystemExit("ns-viewer ended before it listened.")
+            time.sleep(0.05)
+        yield f"http://localhost:{port}"
     finally:
         process.terminate()
         process.wait()

@@ -4,17 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+@runtime_checkable
+class Listener(Protocol):
+    """Hears of progress. What it raises ends the work."""
+
+    def __call__(self, done: float, total: float, title: str) -> None:
+        """Called with the work done so far, all of it, and what is done."""
+
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Lets somebody hear of all progress that this thread makes in the block, as a web page that waits for it.
+
+    Args:
+        listener: hears of it.
+    """
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
 class ProgressBar:
     """A progress bar, made by `progress_bar`."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task: TaskID, title: str) -> None:
+        self._progress, self._task, self._title = progress, task, title
+        self._listener = _LISTENER.get()
 
     def __call__(self, done: float, total: float, title: str | None = None) -> None:
         """Shows the work done so far.
@@ -25,6 +52,9 @@ class ProgressBar:
             title: what is done from now on, if that changes.
         """
         self._progress.update(self._task, completed=done, total=total, description=title)
+        self._title = title or self._title
+        if self._listener is not None:
+            self._listener(done, total, self._title)
 
 
 _open: list[Progress] = []
@@ -48,7 +78,7 @@ def progress_bar(title: str) -> Iterator[ProgressBar]:
         (progress,) = _open
         task = progress.add_task(title, total=None)
         try:
-            yield ProgressBar(progress, task)
+            yield ProgressBar(progress, task, title)
         finally:
             progress.remove_task(task)
         return
@@ -61,6 +91,6 @@ def progress_bar(title: str) -> Iterator[ProgressBar]:
     with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         _open.append(progress)
         try:
-            yield ProgressBar(progress, progress.add_task(title, total=None))
+            yield ProgressBar(progress, progress.add_task(title, total=None), title)
         finally:
             _open.clear()

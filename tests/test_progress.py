@@ -6,7 +6,7 @@ import pytest
 import rich
 from rich.console import Console
 
-from nerfstudio_avatars.progress import progress_bar
+from nerfstudio_avatars.progress import listening, progress_bar
 
 
 @pytest.fixture
@@ -43,3 +43,19 @@ def test_an_error_passes_through(console):
     console(False)
     with pytest.raises(ValueError, match="mine"), progress_bar("Rendering"):
         raise ValueError("mine")
+
+
+def test_somebody_hears_of_it_and_can_end_it(console):
+    console(False)
+    heard = []
+    with listening(lambda *told: heard.append(told)):
+        work()
+    work()
+    assert heard == [(0, 4, "Rendering"), (1, 4, "Rendering"), (3, 4, "Encoding")]
+
+    def stop(done, total, title):
+        if done == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError), listening(stop):
+        work()

@@ -20,9 +20,28 @@ function press(labels) {
   return false;
 }
 
+// What was clicked keeps the focus, but only who came to it by the keyboard means it when they press a key.
+function meant(target) {
+  if (target.matches("input[type=checkbox], button, [role=tab]")) return target.matches(":focus-visible");
+  // A dropdown that is closed has been chosen from.
+  if (target.matches("input[aria-haspopup=listbox]")) return target.getAttribute("aria-expanded") === "true";
+  return target.closest("input, textarea, select, [contenteditable=true]") !== null;
+}
+
+// A button is pressed when the space bar is let go.
+let held = false;
+document.addEventListener(
+  "keyup",
+  (event) => {
+    if (event.key === " " && held) event.preventDefault();
+    held = false;
+  },
+  true,
+);
+
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest("input, textarea, select, [contenteditable=true]");
-  if (typing || event.altKey || event.repeat) return;
+  if (event.key === " " && held) event.preventDefault();
+  if (meant(event.target) || event.altKey || event.repeat) return;
   let done = false;
   if (event.ctrlKey || event.metaKey) {
     if (event.key.toLowerCase() === "z") done = press([event.shiftKey ? "Redo" : "Undo"]);
@@ -35,5 +54,8 @@ document.addEventListener("keydown", (event) => {
       done = true;
     }
   }
-  if (done) event.preventDefault();
+  if (done) {
+    event.preventDefault();
+    held = event.key === " ";
+  }
 });

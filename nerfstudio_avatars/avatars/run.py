@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nerfstudio.pipelines.base_pipeline import Pipeline
 
     from nerfstudio_avatars.export.portable import Provenance
+    from nerfstudio_avatars.instant_avatar.data.person_scene import SplitPictures
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,49 @@ def find_run(path: Path) -> Path:
     if path.suffix.lower() == PORTABLE:
         return regular_file(path, "an avatar that `ns-avatar export` wrote")
     return find_config(path)
+
+
+def run_of(model: Any, path: Path) -> LoadedRun:
+    """The run of a model that somebody else has opened, such as nerfstudio's viewer or its trainer.
+
+    Args:
+        model: an `InstantAvatarModel`.
+        path: the run's config.yml.
+
+    Raises:
+        UserError: if it is not the configuration of a run of this package's methods.
+    """
+    return LoadedRun(_read_run_config(path), model, path, model.step)
+
+
+def training_pictures(run: LoadedRun, data: Path | None = None) -> SplitPictures:
+    """The pictures that a person was learnt from, which are only read when they are asked for.
+
+    Args:
+        run: opened without its data.
+        data: where they are; by default, where the run says. A portable avatar knows no place.
+
+    Raises:
+        UserError: there are no data, or other ones than the person was learnt from.
+    """
+    path, found = run.config.path, data or run.config.data
+    if found is None:
+        raise UserError(f"{path}: holds no pictures. Name the data that it was trained on with --data.")
+    _check_data(found, path)
+    if path.suffix.lower() == PORTABLE:
+        trainer = deepcopy(our_methods().configs[run.config.method])
+    else:
+        trainer = config_file.read_trainer_config(path, our_methods())
+    parser = trainer.pipeline.datamanager.dataparser
+    parser.data = found
+    pictures = parser.setup().get_dataparser_outputs("train").metadata["pictures"]
+    frames = tuple(run.model.person.train_frames.tolist())
+    if pictures.frames != frames:
+        raise UserError(
+            f"{found}: {len(pictures.frames)} training pictures, not the {len(frames)} that {path} was trained on. "
+            "Expected the same data, read with the same options."
+        )
+    return pictures
 
 
 def load_run(path: Path | str, need_data: bool = False, data: Path | None = None) -> LoadedRun:

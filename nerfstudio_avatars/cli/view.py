@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nerfstudio_avatars.cli.run_option import AvatarOption
 
@@ -17,9 +18,11 @@ class View(AvatarOption):
     """Port to listen on; the next free one is taken if it is in use."""
     open_browser: bool = True
     """Whether to open the page in the browser of this computer."""
+    data: Path | None = None
+    """Data that it was trained on, to compare with; by default they are looked for where the run says they were."""
 
     def run(self) -> None:
         """Serves the page until Ctrl-C."""
         from nerfstudio_avatars.studio.opened_run import serve_run
 
-        serve_run(self.load_config, self.host, self.port, self.open_browser)
+        serve_run(self.load_config, self.host, self.port, self.open_browser, self.data)

@@ -60,13 +60,29 @@ def rigged_mesh(avatar: CanonicalAvatar, triangles: int) -> RiggedMesh:
     Raises:
         ValueError: if the avatar is opaque nowhere.
     """
+    vertices, faces, all_weights = skinned_surface(avatar, triangles)
+    normals = vertex_normals(vertices, faces)
+    joints, weights = strongest(all_weights)
+    origin, faces, uv = unwrapped(vertices, faces)
+    return RiggedMesh(vertices[origin], normals[origin], faces, uv, joints[origin], weights[origin])
+
+
+def skinned_surface(
+    avatar: CanonicalAvatar, triangles: int
+) -> tuple[Float[np.ndarray, "vertices 3"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "vertices 24"]]:
+    """The surface of an avatar, and which joints move it: vertices in the canonical pose in metres, triangles, weights.
+
+    Args:
+        avatar: trained.
+        triangles: how many there may be.
+
+    Raises:
+        ValueError: if the avatar is opaque nowhere.
+    """
     surface = canonical_surface(avatar, _SPACING, smoothing=_SMOOTHING, density=_SURFACE)
     faces = surface.faces.cpu().numpy()
     vertices, faces = simplified(smoothed(surface.vertices.cpu().numpy(), faces), faces, triangles)
-    normals = vertex_normals(vertices, faces)
-    joints, weights = strongest(_weights_at(avatar.volume, torch.from_numpy(vertices)).numpy())
-    origin, faces, uv = unwrapped(vertices, faces)
-    return RiggedMesh(vertices[origin], normals[origin], faces, uv, joints[origin], weights[origin])
+    return vertices, faces, _weights_at(avatar.volume, torch.from_numpy(vertices)).numpy()
 
 
 def smoothed(

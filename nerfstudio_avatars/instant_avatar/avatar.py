@@ -198,9 +198,16 @@ class CanonicalAvatar(nn.Module):
         found = torch.zeros(len(x), device=x.device)
         return found.scatter_reduce(0, point, self.density_with_gradient(roots), "amax")
 
-    def pose_for_rendering(self, transforms: Float[Tensor, "joints 4 4"]) -> PosedAvatar:
-        """Like `pose`, with the paper's occupancy of this pose if configured (five queries per cell)."""
-        posed = self.pose(transforms)
+    def pose_for_rendering(
+        self, transforms: Float[Tensor, "joints 4 4"], moved_nodes: Float[Tensor, "nodes 3"] | None = None
+    ) -> PosedAvatar:
+        """Like `pose`, with the paper's occupancy of this pose if configured (five queries per cell).
+
+        Args:
+            transforms: from canonical space to the pose, in metres.
+            moved_nodes: what is added to the posed nodes, metres.
+        """
+        posed = self.pose_all(transforms[None], moved_nodes=moved_nodes)[0]
         if self.union is None:
             return posed
         grid = UnionGrid().to(transforms.device)
@@ -221,10 +228,14 @@ class CanonicalAvatar(nn.Module):
         return self.pose_all(transforms[None])[0]
 
     def pose_all(
-        self, transforms: Float[Tensor, "poses joints 4 4"], budget: Budget | None = None
+        self,
+        transforms: Float[Tensor, "poses joints 4 4"],
+        budget: Budget | None = None,
+        moved_nodes: Float[Tensor, "nodes 3"] | None = None,
     ) -> list[PosedAvatar]:
         """Like `pose`, for several poses; waits for the GPU once, or not at all with a budget."""
         nodes = self._posed_nodes(transforms)
+        nodes = nodes if moved_nodes is None else nodes + moved_nodes
         bins = bin_all(nodes, self.volume.cells, self.occupied_cells, self.config.bin_size, budget)
         grids = [TransformGrid.of_pose(self.paper_weights, t) if self.paper_weights else None for t in transforms]
         return [PosedAvatar(*parts) for parts in zip(transforms, nodes, bins, grids, strict=True)]

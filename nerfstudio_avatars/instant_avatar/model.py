@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import smoothing_cor
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, over
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
+from nerfstudio_avatars.instant_avatar.reshaping import Reshaping, has_shapes
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
@@ -172,6 +174,11 @@ class InstantAvatarModel(Model):
     def forget_what_a_checkpoint_lacks(self) -> None:
         """Drops cells posed with an earlier occupancy: the run goes on as one that is resumed from its checkpoint."""
         self._posed_frames.clear()
+
+    @property
+    def step(self) -> int:
+        """The training step that it is at, counted from 0."""
+        return self._step
 
     @property
     def _progress(self) -> float:
@@ -322,9 +329,29 @@ class InstantAvatarModel(Model):
         return cut_out(self.render_pose(camera, self.resolver.pose_for(camera)))
 
     @torch.no_grad()
-    def posed(self, pose: BodyState) -> PosedAvatar:
-        """The avatar in a pose (world frame: metres, z up); betas are the avatar's own."""
-        return self.avatar.pose_for_rendering(self.poses.transforms_of(pose.to(self.device)))
+    def posed(self, pose: BodyState, reshaping: Reshaping | None = None) -> PosedAvatar:
+        """The avatar in a pose.
+
+        Args:
+            pose: in the world frame, metres, z up. Its betas do not matter without `reshaping`.
+            reshaping: gives the avatar the shape that the pose's betas say, instead of its own.
+        """
+        pose = pose.to(self.device)
+        if reshaping is None:
+            return self.avatar.pose_for_rendering(self.poses.transforms_of(pose))
+        shaped = pose.betas, pose.packed()
+        return self.avatar.pose_for_rendering(reshaping.transforms(*shaped), reshaping.moved_nodes(*shaped))
+
+    @property
+    def can_be_reshaped(self) -> bool:
+        """Whether the body has shapes, and the search for canonical points follows them."""
+        config = self.config.avatar
+        return config.articulation == config.empty_space == "cells" and has_shapes(self.person.body)
+
+    @cached_property
+    def reshaping(self) -> Reshaping:
+        """Gives the avatar other shapes."""
+        return Reshaping(self.person.body, self.poses, self.avatar.volume)
 
     def render_pose(self, camera: Cameras, pose: BodyState) -> dict[str, Tensor]:
         """Renders one camera with the body in a pose, as `posed` takes it."""

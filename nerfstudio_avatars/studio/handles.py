@@ -59,7 +59,7 @@ class Handles:
             self._add_balls()
         if not self._balls:
             return
-        posed = self._show.model.person.body.pose(self._show.session.state())
+        posed = self._show.model.person.body.pose(self._show.shown())
         places = posed.joints.detach().numpy() * SCALE
         for joint, ball in enumerate(self._balls.values()):
             ball.visible = visible
@@ -120,11 +120,12 @@ class Handles:
         number = JOINT_NAMES.index(joint)
         with session.lock:
             editor = session.edit()
-            posed = body.pose(editor.state)
+            state = session.shaped(editor.state)
+            posed = body.pose(state)
             offset = place - posed.joints[number].detach()
             moved = bool(offset.norm() > _MOVED)
             if moved and joint in LIMBS:
-                editor.set_rotations(reach(editor.state, body, joint, place), self._dragged)
+                editor.set_rotations(reach(state, body, joint, place), self._dragged)
             elif moved and joint == "pelvis":
                 editor.move(offset, self._dragged)
             else:

@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 
 
-def serve_run(path: Path, host: str, port: int, open_browser: bool) -> None:
+def serve_run(path: Path, host: str, port: int, open_browser: bool, data: Path | None = None) -> None:
     """Serves the page until the process is stopped.
 
     Args:
@@ -17,6 +17,7 @@ def serve_run(path: Path, host: str, port: int, open_browser: bool) -> None:
         host: address to listen on.
         port: to listen on; the next free one is taken if it is in use.
         open_browser: whether to open the page here.
+        data: where the training data are, to compare with; by default, where the run says.
 
     Raises:
         UserError: no run, or no checkpoint.
@@ -26,11 +27,12 @@ def serve_run(path: Path, host: str, port: int, open_browser: bool) -> None:
     run = load_run(path)
     from nerfstudio.configs.base_config import ViewerConfig
 
+    from nerfstudio_avatars.studio.origin import Origin
     from nerfstudio_avatars.studio.page import Page
     from nerfstudio_avatars.studio.shows import show_of
 
     options = ViewerConfig(websocket_host=host, websocket_port=port)
-    page = Page(show_of(run.model), run.config.path, options)
+    page = Page(show_of(run.model), Origin(run.config.path, run, data=data), options)
     print(f"Looking at {path}: {page.address}\nCtrl-C ends it.", flush=True)
     if open_browser and _has_screen():
         webbrowser.open(page.address)

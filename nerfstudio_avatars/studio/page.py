@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,6 @@ import viser
 import viser.transforms as vtf
 from nerfstudio.configs.base_config import ViewerConfig
 
-from nerfstudio_avatars.export import PORTABLE
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
 from nerfstudio_avatars.studio.camera_path_panel import add_camera_paths
 from nerfstudio_avatars.studio.handles import SCALE
@@ -23,9 +22,11 @@ from nerfstudio_avatars.studio.kind_show import KindShow
 from nerfstudio_avatars.studio.kind_tabs import add_kind_tabs
 from nerfstudio_avatars.studio.look_panel import LookPanel
 from nerfstudio_avatars.studio.motion_panel import MotionPanel
+from nerfstudio_avatars.studio.origin import Origin
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.pose_panel import PosePanel
 from nerfstudio_avatars.studio.render_loop import RenderLoop
+from nerfstudio_avatars.studio.scene_overlay import SceneOverlay
 from nerfstudio_avatars.studio.sight import Sight
 from nerfstudio_avatars.studio.take_panel import TakePanel
 from nerfstudio_avatars.studio.training_panel import TrainingPanel
@@ -44,7 +45,7 @@ class Page:
 
     Args:
         show: what is drawn.
-        config: the run's config.yml, or the file of a portable avatar; what is saved goes into its folder.
+        origin: where it comes from.
         options: where to listen.
         trainer: if a training runs.
     """
@@ -52,11 +53,11 @@ class Page:
     def __init__(
         self,
         show: PersonShow | KindShow,
-        config: Path,
+        origin: Origin,
         options: ViewerConfig,
         trainer: Any = None,
     ) -> None:
-        self.show, self._options = show, options
+        self.show, self._options, self._origin = show, options, origin
         guard_server()
         port = options.websocket_port or options.websocket_port_default
         self.server = viser.ViserServer(host=options.websocket_host, port=port, verbose=False)
@@ -64,22 +65,23 @@ class Page:
         # The page's style hides the button that shares it with the world; told to leave the button out, viser's page
         # breaks if it has shown it before.
         self.server.gui.configure_theme(control_layout="collapsible", show_logo=False, brand_color=(40, 110, 160))
-        self.server.gui.set_panel_label(config.stem if config.suffix == PORTABLE else config.parents[2].name)
+        self.server.gui.set_panel_label(origin.name)
         self.loop = RenderLoop(show, self._send)
-        self.loop.schedule.training = trainer is not None
+        self._set_training(trainer is not None)
         self._refreshed = 0.0
         self._path_tab: Any = SimpleNamespace(preview_render=False)
         self._refreshed_too: list[Callable[[], None]] = []
-        self._with_each_picture: Callable[[], None] = lambda: None
+        self._with_each_picture: list[Callable[[], None]] = []
+        self._overlay: SceneOverlay | None = None
         self._waiting: viser.GuiMarkdownHandle | None = self.server.gui.add_markdown(_WAITING)
         self._training = TrainingPanel(self.server, trainer) if trainer is not None else None
-        self._add_tabs(config.parent, config)
+        self._add_tabs()
         self.server.on_client_connect(self._connected)
         self.server.on_client_disconnect(lambda client: self.loop.leave(client.client_id))
         self.loop.start()
 
-    def _add_tabs(self, folder: Path, config: Path) -> None:
-        gui, show, changed = self.server.gui, self.show, self.loop.changed
+    def _add_tabs(self) -> None:
+        gui, show, changed, origin = self.server.gui, self.show, self.loop.changed, self._origin
         front = gui.add_button(
             "Front view", icon=viser.Icon.USER, hint="Shows all of it from the front, as the key Home does."
         )
@@ -89,21 +91,23 @@ class Page:
             with tabs.add_tab("Motion", viser.Icon.RUN):
                 motion = MotionPanel(self.server, show, changed)
             with tabs.add_tab("Pose", viser.Icon.STRETCHING):
-                pose = PosePanel(self.server, show, folder / "poses", self._changed_by_hand)
+                pose = PosePanel(self.server, show, origin.folder / "poses", self._changed_by_hand)
             with tabs.add_tab("Look", viser.Icon.PALETTE):
-                look = LookPanel(self.server, show, changed, self._sharpen, self.loop.schedule.full_side)
+                self._overlay = SceneOverlay(self.server, show, self.loop.tick)
+                pictures = partial(origin.training_pictures, show.model)
+                look = LookPanel(self.server, show, changed, self.loop.schedule, self._overlay, pictures)
             with tabs.add_tab("Take", viser.Icon.DOWNLOAD):
-                TakePanel(self.server, show, self._sight, folder / "camera_paths")
+                TakePanel(self.server, show, self._sight, origin)
             self._refreshed_too = [motion.refresh, pose.refresh]
-            self._with_each_picture = look.overlay.refresh
+            self._with_each_picture = [self._overlay.refresh, look.refresh]
         else:
             self._refreshed_too = add_kind_tabs(self.server, tabs, show, self.loop, self._sight)
         # nerfstudio's viewer takes seconds to import: whoever waits for the first picture need not wait for that.
-        threading.Thread(target=self._add_camera_paths, args=(tabs, folder, config), daemon=True).start()
+        threading.Thread(target=self._add_camera_paths, args=(tabs,), daemon=True).start()
 
-    def _add_camera_paths(self, tabs: viser.GuiTabGroupHandle, folder: Path, config: Path) -> None:
+    def _add_camera_paths(self, tabs: viser.GuiTabGroupHandle) -> None:
         with tabs.add_tab("Camera path", viser.Icon.ROUTE):
-            self._path_tab = add_camera_paths(self.server, config, folder)
+            self._path_tab = add_camera_paths(self.server, self._origin.config, self._origin.folder)
 
     def _refresh(self) -> None:
         for refresh in self._refreshed_too:
@@ -112,9 +116,6 @@ class Page:
     def _changed_by_hand(self) -> None:
         self._refresh()
         self.loop.changed()
-
-    def _sharpen(self, side: int) -> None:
-        self.loop.schedule.full_side = side
 
     @property
     def address(self) -> str:
@@ -163,7 +164,8 @@ class Page:
         if self._waiting is not None:
             self._waiting.remove()
             self._waiting = None
-        self._with_each_picture()
+        for follow in self._with_each_picture:
+            follow()
         if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
             self._refreshed = time.monotonic()
             self._refresh()
@@ -181,14 +183,21 @@ class Page:
     def _learnt(self) -> None:
         shown = self.show.stage if isinstance(self.show, PersonShow) else self.show
         shown.learnt()
+        if self._overlay is not None:
+            self._overlay.learnt()
 
     def training_is_over(self) -> None:
         """From now on, every picture is drawn in full."""
-        self.loop.schedule.training = False
+        self._set_training(False)
         self._learnt()
         if self._training is not None:
             self._training.remove()
         self.loop.changed()
+
+    def _set_training(self, training: bool) -> None:
+        self.loop.schedule.training = training
+        if isinstance(self.show, PersonShow):
+            self.show.stage.training = training
 
     def stop(self) -> None:
         """Ends the page."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import BodyState
@@ -15,12 +18,24 @@ from nerfstudio_avatars.instant_avatar.avatar import PosedAvatar
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
-from nerfstudio_avatars.studio.sight import Sight
 
 _STRIP = 1 << 15
 """Number of pixels drawn without looking whether they are still wanted."""
+_WAY_SECONDS = 0.005
+"""Time in which others get the model, if they wait for it."""
 _KEPT_POSES = 64
 """Number of posed bodies that are kept: a motion that repeats is posed once."""
+
+
+@runtime_checkable
+class Lens(Protocol):
+    """What looks at the person."""
+
+    def camera(self, height: int, width: int) -> Cameras:
+        """Its camera; sizes in pixels."""
+
+    def strips(self, height: int, width: int, pixels: int) -> Iterator[Cameras]:
+        """Cameras that see one part of the picture after the other, from top to bottom; see `Sight.strips`."""
 
 
 class PersonStage:
@@ -33,16 +48,21 @@ class PersonStage:
 
     def __init__(self, model: InstantAvatarModel, lock: AbstractContextManager | None = None) -> None:
         self.model = model
+        self.version = 0
+        """Rises when the model has changed."""
+        self.training = False
+        """Whether it changes."""
         self._lock = lock or threading.Lock()
         self._posed: OrderedDict[bytes, PosedAvatar] = OrderedDict()
 
     def learnt(self) -> None:
         """The model has changed: what was posed with its earlier occupancy is out of date."""
         with self._lock:
+            self.version += 1
             self._posed.clear()
 
     def draw(
-        self, sight: Sight, state: BodyState, height: int, width: int, stop: Callable[[], bool] = lambda: False
+        self, sight: Lens, state: BodyState, height: int, width: int, stop: Callable[[], bool] = lambda: False
     ) -> dict[str, Tensor] | None:
         """Renders one picture, as `InstantAvatarModel.render_pose` does.
 
@@ -71,10 +91,35 @@ class PersonStage:
         whole["normal"] = normals_from_depth(*rays, whole["depth"], whole["accumulation"])
         return whole
 
+    def reshaped(self, state: BodyState) -> bool:
+        """Whether a pose is one of another shape than the person's."""
+        return not torch.equal(state.betas.cpu(), self.model.poses.betas.cpu())
+
+    @contextmanager
+    def alone(self) -> Iterator[Callable[[], None]]:
+        """The model to oneself for seconds or minutes.
+
+        Yields:
+            To be called now and then: lets pictures be drawn in between. A training waits all the time, because what
+            it learnt in between would fit nothing from before.
+        """
+
+        def give_way() -> None:
+            if not self.training:
+                self._lock.__exit__(None, None, None)
+                try:
+                    time.sleep(_WAY_SECONDS)
+                finally:
+                    self._lock.__enter__()
+
+        with self._evaluating():
+            yield give_way
+
     def _pose(self, state: BodyState) -> PosedAvatar:
-        key = state.packed().cpu().numpy().tobytes()
+        key = torch.cat([state.packed(), state.betas]).cpu().numpy().tobytes()
         posed = self._posed.pop(key, None)
-        posed = self.model.posed(state) if posed is None else posed
+        if posed is None:
+            posed = self.model.posed(state, self.model.reshaping if self.reshaped(state) else None)
         self._posed[key] = posed
         while len(self._posed) > _KEPT_POSES:
             self._posed.popitem(last=False)

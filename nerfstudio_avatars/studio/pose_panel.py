@@ -18,6 +18,7 @@ from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.person_show import PersonShow
 from nerfstudio_avatars.studio.pose_editor import LIMBS, PoseEditor
 from nerfstudio_avatars.studio.pose_files import pose_bytes, read_pose, save_pose
+from nerfstudio_avatars.studio.shape_panel import ShapePanel
 from nerfstudio_avatars.studio.uploads import uploaded
 
 AXES = "xyz"
@@ -66,6 +67,8 @@ class PosePanel:
                         self._sliders[joint, axis] = self._slider(gui, joint, axis)
                 reset = gui.add_button(f"Reset {limb.lower()}")
                 reset.on_click(partial(self._clicked, partial(PoseEditor.reset, joints=joints)))
+        if show.model.can_be_reshaped:
+            ShapePanel(server, show, self._changed_in_the_picture)
         KeyPosePanel(server, show, changed)
         with gui.add_folder("Keep"):
             name = gui.add_text("Name", "pose", hint=f"The pose is saved in {folder}.")

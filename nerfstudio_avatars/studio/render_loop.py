@@ -54,6 +54,7 @@ class RenderLoop(threading.Thread):
         self._wake = threading.Event()
         self._drawing = threading.Event()
         self._running = True
+        self._clock, self._last = threading.Lock(), time.monotonic()
 
     # From other threads -----------------------------------------------------------------------------------------------
 
@@ -67,6 +68,13 @@ class RenderLoop(threading.Thread):
         """A page was closed."""
         with self._lock:
             self.schedule.leave(page)
+
+    def tick(self) -> None:
+        """Lets time pass until now."""
+        with self._clock:
+            now, last = time.monotonic(), self._last
+            self._last = now
+            self._show.advance(now - last)
 
     def changed(self) -> None:
         """Something else is to be shown."""
@@ -100,13 +108,10 @@ class RenderLoop(threading.Thread):
 
     def run(self) -> None:
         """Draws until `stop`."""
-        last = time.monotonic()
         while self._running:
-            now = time.monotonic()
-            self._show.advance(now - last)
-            last = now
+            self.tick()
             with self._lock:
-                task = self.schedule.next(now, self._show.moving)
+                task = self.schedule.next(time.monotonic(), self._show.moving)
             if task is None:
                 self._wake.wait(_TICK)
                 self._wake.clear()

@@ -56,6 +56,7 @@ class Session:
         self._clips: dict[str, Clip] = {VIDEO: video}
         self.chosen = VIDEO
         self.playback = Playback(video.frames, video.fps)
+        self._shape: tuple[Tensor, Tensor] | None = None
         self._blend: tuple[BodyState, float] | None = None
 
     @property
@@ -127,15 +128,37 @@ class Session:
                 state, since = self._blend
                 self._blend = (state, since + seconds) if since + seconds < BLEND_SECONDS else None
 
-    def state(self) -> BodyState:
-        """The pose to show now."""
+    def state(self, whole_frames: bool = True) -> BodyState:
+        """The pose to show now.
+
+        Args:
+            whole_frames: whether to show no pose between two frames but in slow motion, so that a motion that repeats
+                shows the same poses again.
+        """
         with self.lock:
-            state = self.at(self.playback.shown)
+            state = self.at(self.playback.shown if whole_frames else self.playback.position)
             if self._blend is None:
                 return state
             before, since = self._blend
             share = since / BLEND_SECONDS
             return before.towards(state, share * share * (3 - 2 * share))
+
+    def reshape(self, betas: Float[Tensor, "10"] | None, standing: Float[Tensor, "3"] | None = None) -> None:
+        """Shows the body in another shape.
+
+        Args:
+            betas: the shape; None for the person's own.
+            standing: what is added to every translation, so that they stand where they stood; metres.
+        """
+        with self.lock:
+            self._shape = None if betas is None or standing is None else (betas, standing)
+
+    def shaped(self, state: BodyState) -> BodyState:
+        """A pose in the shape to show."""
+        if self._shape is None:
+            return state
+        betas, standing = self._shape
+        return replace(state, betas=betas, transl=state.transl + standing)
 
     def at(self, frame: float) -> BodyState:
         """The pose at a frame of what is chosen, in its place."""

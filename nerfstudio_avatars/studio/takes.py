@@ -54,7 +54,7 @@ def take_picture(show: PersonShow, sight: Sight, side: int) -> bytes:
     """
     from PIL import Image
 
-    outputs = show.stage.draw(sight, show.session.state(), *size_of(side, sight.aspect))
+    outputs = show.stage.draw(sight, show.shown(), *size_of(side, sight.aspect))
     assert outputs is not None
     picture = cut(outputs, show.look) if show.look.background == "transparent" else paint(outputs, show.look)
     file = BytesIO()
@@ -138,7 +138,7 @@ def _shots(show: PersonShow, sight: Sight, film: Film) -> Iterator[tuple[Sight, 
     middle = show.session.at(0.0).transl
     for number in range(total):
         frame = number / film.fps * rate
-        state = show.session.at(frame % last if last else 0.0)
+        state = show.session.shaped(show.session.at(frame % last if last else 0.0))
         if cameras is not None:
             yield _sight_of(cameras[number : number + 1]), state
         elif film.camera == "turning":

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.viewer.viewer import Viewer
 
+from nerfstudio_avatars.studio.origin import Origin
 from nerfstudio_avatars.studio.page import Page
 from nerfstudio_avatars.studio.shows import show_of
 
@@ -29,7 +30,11 @@ class StudioViewer(Viewer):
         self.pipeline = pipeline
         model = getattr(pipeline.model, "module", pipeline.model)
         show = show_of(model, train_lock)
-        self.page = Page(show, log_filename.parent / "config.yml", config, trainer)
+        # A finished run may be opened without its data.
+        trained_on = pipeline.datamanager.train_dataset
+        pictures = trained_on.metadata.get("pictures") if trained_on is not None else None
+        origin = Origin(log_filename.parent / "config.yml", pictures=pictures)
+        self.page = Page(show, origin, config, trainer)
         self.viser_server = self.page.server
         address = self.page.address
         tunnel = self.viser_server.request_share_url() if share else None

@@ -16,7 +16,8 @@ from nerfstudio_avatars.studio.session import OWN_POSE, Clip, Session
 def handles(standin, unchecked_types):
     walk = load_motion("walk")
     session = Session(Clip.of(walk), walk.state(0), standin.rest(torch.zeros(10))[1][0])
-    show = SimpleNamespace(session=session, model=SimpleNamespace(person=SimpleNamespace(body=standin)))
+    model = SimpleNamespace(person=SimpleNamespace(body=standin))
+    show = SimpleNamespace(session=session, model=model, shown=lambda: session.shaped(session.state()))
     return Handles(SimpleNamespace(), show, lambda: None)
 
 

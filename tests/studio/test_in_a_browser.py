@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
+import torch
 from chromium import find_chromium, open_page
 from scipy import ndimage
 
+from nerfstudio_avatars import Avatar
+from nerfstudio_avatars.avatars.cameras import read_camera_file
 from nerfstudio_avatars.motion import load_motion
 from nerfstudio_avatars.motion.bvh_writer import bvh_text
 from nerfstudio_avatars.motion.npz import read_npz
@@ -24,9 +27,18 @@ SIDE = 512
 
 
 @pytest.fixture(scope="module")
-def address(orphan):
-    """Where the page of a finished run is, whose data are gone."""
-    command = [sys.executable, "-m", "nerfstudio_avatars.cli", "view", "--load-config", str(orphan)]
+def portable(orphan, tmp_path_factory):
+    """A file with the person, and nothing beside it."""
+    path = tmp_path_factory.mktemp("portable") / "my friend.avatar"
+    Avatar.load(orphan).export(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(portable, person_data):
+    """Where the page of that file is."""
+    command = [sys.executable, "-m", "nerfstudio_avatars.cli", "view", "--load-config", str(portable)]
+    command += ["--data", str(person_data)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     environment.pop("DISPLAY", None)
     with subprocess.Popen([*command, "--port", "7391"], stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -84,12 +96,17 @@ def test_a_slider_moves_its_limb_and_nothing_else(page):
     assert columns.max() <= (right + 0.05) * width and rows.max() < (top + 0.7 * (bottom - top)) * height
 
 
-def test_the_pose_is_saved_with_the_run_and_downloaded(page, orphan):
-    page.click("Save pose")
-    end = time.monotonic() + 20
-    while not list(page.downloads.glob("*.npz")) and time.monotonic() < end:
+def downloaded(page, name, seconds=60):
+    """The file of that name, when it has come."""
+    path, end = page.downloads / name, time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < end:
         time.sleep(0.1)
-    for path in (orphan / "poses" / "pose.npz", page.downloads / "pose.npz"):
+    return path
+
+
+def test_the_pose_is_saved_beside_the_avatar_and_downloaded(page, portable):
+    page.click("Save pose")
+    for path in (downloaded(page, "pose.npz"), portable.parent / "poses" / "pose.npz"):
         elbow = read_npz(path).body_pose[0].view(23, 3)[17]
         assert float(elbow[1]) == pytest.approx(-np.pi / 2, abs=1e-3)
 
@@ -110,7 +127,7 @@ def _balls(window):
 
 def test_an_arrow_at_the_hand_is_dragged_and_the_arm_follows(page):
     before = after(page, lambda: page.click("Reset"))
-    page.run("[...document.querySelectorAll('label')].find((one) => one.textContent.trim() === 'Handles').click()")
+    page.tick("Handles")
     end = time.monotonic() + 20
     while len(balls := _balls(page.screenshot())) < 10 and time.monotonic() < end:
         time.sleep(0.2)
@@ -120,7 +137,7 @@ def test_an_arrow_at_the_hand_is_dragged_and_the_arm_follows(page):
     moved = after(page, lambda: page.drag(arrow, (arrow[0] - 10, arrow[1] - 50), 1.0))
     columns = np.nonzero(changed(before, moved))[1]
     assert len(columns) > 30 and columns.min() > 0.5 * before.shape[1]
-    page.run("[...document.querySelectorAll('label')].find((one) => one.textContent.trim() === 'Handles').click()")
+    page.tick("Handles")
 
 
 def _arrow(page, wrist, seconds=40):
@@ -179,12 +196,128 @@ def test_a_picture_is_taken_without_its_background(page):
     page.choose("Background", "transparent")
     page.click("Take", "[role=tab]")
     page.click("Take picture")
-    path, end = page.downloads / "avatar.png", time.monotonic() + 30
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    picture = np.asarray(Image.open(path))
+    picture = np.asarray(Image.open(downloaded(page, "avatar.png")))
     assert max(picture.shape) == 1024 and picture.shape[2] == 4
     assert picture[0, 0, 3] == 0 and picture[..., 3].max() > 200
+
+
+def test_another_shape_is_shown_and_taken_back(page):
+    page.click("Motion", "[role=tab]")
+    page.choose("Motion", "training video")
+    page.press(" ", "Space", 32, " ")
+    page.click("Look", "[role=tab]")
+    before = after(page, lambda: page.choose("Background", "white"))
+    page.click("Pose", "[role=tab]")
+    page.unfold("Shape")
+    other = after(page, lambda: page.type_number("Shape 1", 4))
+    heights = [np.ptp(body_box(picture)[0]) for picture in (before, other)]
+    assert abs(heights[1] / heights[0] - 1) > 0.03
+    assert changed(before, after(page, lambda: page.click("Reset shape"))).mean() < 0.001
+
+
+def test_the_cells_that_rays_visit_are_laid_over_the_person(page):
+    page.click("Look", "[role=tab]")
+    before = page.screenshot()[:, :660].astype(int)
+    page.choose("Overlay", "occupied cells")
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        now = page.screenshot()[:, :660].astype(int)
+        orange = (now[..., 0] - now[..., 2] > before[..., 0] - before[..., 2] + 20).astype(np.uint8)
+        person = (before < 200).any(-1)
+        # Cells surround the person, in the same place.
+        if orange[person].mean() > 0.8 and orange[~person].mean() < 0.2:
+            break
+    assert orange[person].mean() > 0.8 and 0.005 < orange[~person].mean() < 0.2
+    page.choose("Overlay", "nothing")
+
+
+def test_the_training_picture_stands_beside_the_avatar(page):
+    picture = after(page, lambda: page.tick("Compare with the video")).astype(float)
+    told = page.wait("(document.body.innerText.match(/Frame \\d+: [\\d.]+ dB/) || [])[0]")
+    video, avatar, difference = (picture[:, n * SIDE // 3 : (n + 1) * SIDE // 3] for n in range(3))
+    (top, bottom), (left, right) = body_box(difference[..., :1].repeat(3, 2))
+    inside = np.s_[int(top * len(picture)) + 2 : int(bottom * len(picture)) - 2, 6:-6]
+    assert difference[inside].mean() < 60 and video[inside].mean() > 120
+    a, b = video[inside] / 255, avatar[inside] / 255
+    seen = -10 * np.log10(((a - b) ** 2).mean())
+    assert seen == pytest.approx(float(told.split()[2]), abs=2.5)
+    assert len(page.wait("document.body.innerText.match(/Compare with the video/)")) == 1
+    after(page, lambda: page.tick("Compare with the video"))
+
+
+def test_a_film_follows_the_camera_path_and_shows_what_ns_render_does(page, portable, orphan):
+    import av
+
+    page.click("Camera path", "[role=tab]")
+    start = page.still_picture(SIDE)
+    page.click("Add Keyframe")
+    page.drag((300, 350), (380, 350), 0.3, steps=4)
+    page.still_picture(SIDE)
+    page.click("Add Keyframe")
+    page.click("Generate Command")
+    page.wait("document.body.innerText.includes('ns-avatar animate --load-config')")
+    page.click("Close")
+    (path,) = (portable.parent / "camera_paths").glob("*.json")
+    height, width = start.shape[:2]
+    cameras = read_camera_file(path, height, width).cameras
+    model = Avatar.load(orphan).model
+    rendered = (255 * model.get_outputs_for_camera(cameras[:1])["rgb"].clamp(0, 1)).round().byte().numpy()
+    assert not changed(rendered, start).any()
+    page.press("Home", number=36)
+    page.click("Take", "[role=tab]")
+    page.choose("Camera", "camera path")
+    page.type_number("Seconds", 1)
+    page.type_number("Frames per second", 2)
+    page.click("Film")
+    with av.open(str(downloaded(page, "avatar.mp4"))) as film:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert len(pictures) == 2
+    first, last = (
+        (255 * model.get_outputs_for_camera(read_camera_file(path, *pictures[0].shape[:2]).cameras[n : n + 1])["rgb"])
+        .clamp(0, 255)
+        .numpy()
+        for n in (0, -1)
+    )
+    assert changed(first, pictures[0]).mean() < 0.002 < changed(last, pictures[0]).mean()
+
+
+def test_avatar_and_motion_leave_as_files_that_open(page, portable):
+    from nerfstudio_avatars.motion.gltf_file import GltfFile
+
+    page.choose("File", ".npz")
+    page.click("Take motion")
+    assert len(read_npz(downloaded(page, "motion.npz"))) == len(Avatar.load(portable).video)
+    page.unfold("More")
+    page.type_number("Triangles", 1500)
+    page.type_number("Texels", 64)
+    page.click("Take avatar")
+    page.wait("document.body.innerText.includes('Cancel')")
+    file = GltfFile(downloaded(page, "my friend.glb", 120))
+    assert [animation["name"] for animation in file.json["animations"]] == ["training video"]
+    page.choose("Format", "avatar")
+    page.type_text("Licence", "CC0-1.0")
+    page.click("Take avatar")
+    found = Avatar.load(downloaded(page, "my friend.avatar"))
+    assert found.run.provenance.licence == "CC0-1.0"
+    assert torch.equal(found.model.poses.transl, Avatar.load(portable).model.poses.transl)
+
+
+def test_keys_mean_the_page_after_a_click_too(page):
+    page.press("1", "Digit1", 49, "1")
+    page.wait("document.querySelector('[role=tab][aria-selected=true]').textContent.trim() === 'Motion'")
+    box = page.run(
+        "(() => { const one = document.querySelector('input[type=checkbox]').getBoundingClientRect(); "
+        "return [one.x + one.width / 2, one.y + one.height / 2]; })()"
+    )
+    page.drag(box, box, 0.05, steps=1)
+    page.wait("document.activeElement.type === 'checkbox' && !document.activeElement.checked")
+    page.press(" ", "Space", 32, " ")
+    page.wait("[...document.querySelectorAll('button')].some((one) => one.textContent.trim() === 'Pause')")
+    page.press(" ", "Space", 32, " ")
+    page.wait("[...document.querySelectorAll('button')].some((one) => one.textContent.trim() === 'Play')")
+    assert page.run("document.activeElement.type === 'checkbox' && !document.activeElement.checked")
+    before = page.still_picture(SIDE)
+    assert changed(before, after(page, lambda: page.hold("ArrowLeft", 37, 0.5))).any()
 
 
 def test_a_phone_gets_the_page_too(address):

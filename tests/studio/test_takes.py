@@ -35,7 +35,9 @@ def show(standin, unchecked_types):
     walk = load_motion("walk")
     session = Session(Clip.of(walk), walk.state(0), standin.rest(torch.zeros(10))[1][0])
     person = SimpleNamespace(body=standin, motion=walk)
-    return SimpleNamespace(session=session, stage=Stage(), look=Look(), model=SimpleNamespace(person=person))
+    return SimpleNamespace(
+        session=session, stage=Stage(), look=Look(), model=SimpleNamespace(person=person), shown=session.state
+    )
 
 
 def _film(show, **options):
