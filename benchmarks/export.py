@@ -1,9 +1,11 @@
-"""How like an avatar its exported mesh is, how large the files are, and how long the export takes.
+"""How like an avatar its exported mesh and splats are, how large the files are, and how long the exports take.
 
-The mesh and its texture are read from the .glb that was written. Prints one JSON object: `mesh_psnr_inside` (dB, inside
-the field's silhouette, against the field's own picture of the same pose and camera: `walk`, `dance_a` and `spinkick`,
-three views each), `silhouette_iou`, `triangles`, `glb_mb`, `page_mb` and `export_seconds`; under `views` the first two
-of each view. The texture is fitted to none of these poses.
+The mesh and its texture are read from the .glb that was written, and the splats, with the mesh that moves them, from
+the .gvrm. Prints one JSON object: `mesh_psnr_inside` and `splat_psnr_inside` (dB, inside the field's silhouette,
+against the field's own picture of the same pose and camera: `walk`, `dance_a` and `spinkick`, three views each),
+`silhouette_iou` and `splat_silhouette_iou`, `triangles`, `splats`, `glb_mb`, `page_mb`, `gvrm_mb`, `export_seconds` and
+`splat_seconds`; under `views` PSNR and overlap of each view, of the mesh and of the splats. Nothing is fitted to any of
+these poses.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import tyro
 from PIL import Image
+from splat_reader import read_gvrm
 
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.avatars.film import Shot, cameras_around
@@ -25,6 +29,7 @@ from nerfstudio_avatars.avatars.textured import field_picture, posed_vertices
 from nerfstudio_avatars.export.mesh_picture import draw
 from nerfstudio_avatars.export.page import avatar_page
 from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
+from nerfstudio_avatars.export.splats import SkinnedSplats, Splats
 from nerfstudio_avatars.motion.gltf_file import GltfFile
 
 POSES = (("walk", 10), ("dance_a", 30), ("spinkick", 30))
@@ -41,10 +46,12 @@ class Options:
     """Number of triangles that the mesh may have."""
     texture_size: int = 2048
     """Number of texels along each side of the texture."""
+    splats: int = 60_000
+    """Number of splats."""
     size: int = 540
     """Number of pixels along each side of the compared pictures."""
     pictures: Path | None = None
-    """Folder to write the field's picture, the mesh's and their difference (x 4) to, side by side."""
+    """Folder to write the field's picture, the mesh's or the splats', and their difference (x 4) to, side by side."""
 
 
 def read_mesh(path: Path) -> tuple[RiggedMesh, np.ndarray]:
@@ -74,36 +81,69 @@ def compare(field: np.ndarray, mesh: np.ndarray) -> tuple[float, float]:
     return -10 * float(np.log10(error)), float((inside & covered).sum() / (inside | covered).sum())
 
 
+def read_splats(path: Path) -> tuple[RiggedMesh, SkinnedSplats]:
+    """The mesh of a .gvrm file, and its splats, which lie in the T-pose, where that mesh's canonical pose has them."""
+    read = read_gvrm(path)
+    vrm = path.with_suffix(".vrm")
+    vrm.write_bytes(read.vrm)
+    mesh, _ = read_mesh(vrm)
+    file = GltfFile(vrm)
+    binding = torch.from_numpy(file.array(file.json["skins"][0]["inverseBindMatrices"]).copy()).float()
+    joints, above = torch.eye(4).repeat(24, 1, 1), {}
+    for joint, node in enumerate(file.json["skins"][0]["joints"]):
+        entry = file.json["nodes"][node]
+        place = above.get(node, np.zeros(3)) + entry["translation"]
+        above |= {child: place for child in entry.get("children", [])}
+        joints[joint, :3, 3] = torch.from_numpy(place)
+    resting = np.concatenate(
+        [mesh.moved(joints @ binding.reshape(-1, 4, 4).mT), np.zeros((len(mesh.vertices), 1, 4))], 1
+    )
+    resting[:, 3, 3] = 1
+    parts = [torch.from_numpy(part).float() for part in vars(read.splats).values()]
+    back = torch.from_numpy(np.linalg.inv(resting)[read.vertices, :3]).float()
+    return mesh, SkinnedSplats(Splats(*parts).moved(back), read.vertices)
+
+
 def main(options: Options) -> None:
     """Exports, draws, and prints the figures."""
     avatar = Avatar.load(options.load_config)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "me.glb"
+        file, gvrm = Path(folder) / "me.glb", Path(folder) / "me.gvrm"
         start = time.perf_counter()
         motions = tuple(name for name, _ in POSES)
         avatar.export(file, motion=motions, triangles=options.triangles, texture_size=options.texture_size)
         seconds = time.perf_counter() - start
-        glb = file.read_bytes()
+        avatar.export(gvrm, triangles=options.triangles, splats=options.splats)
+        splat_seconds = time.perf_counter() - start - seconds
+        glb, gvrm_size = file.read_bytes(), gvrm.stat().st_size
         mesh, texture = read_mesh(file)
-    views: dict[str, tuple[float, float]] = {}
+        moving, splats = read_splats(gvrm)
+    views: dict[str, tuple[float, ...]] = {}
     for name, frame in POSES:
         pose = avatar.motion(name)[frame]
         vertices = posed_vertices(avatar.model, mesh, pose)
+        posed = splats.posed(moving.moved(avatar.model.poses.transforms_of(pose)))
         for azimuth in AZIMUTHS:
             shot = Shot(azimuth=azimuth, height=options.size, width=options.size)
             camera = cameras_around(avatar.body, [pose], shot)
-            field, drawn = field_picture(avatar.model, pose, camera), draw(mesh, texture, vertices, camera)
-            views[f"{name}_{azimuth:.0f}"] = compare(field, drawn)
-            if options.pictures:
-                save(field, drawn, options.pictures / f"{name}_{azimuth:.0f}.png")
-    psnr, overlap = np.mean(list(views.values()), 0)
+            field = field_picture(avatar.model, pose, camera)
+            drawn = {"mesh": draw(mesh, texture, vertices, camera), "splats": posed.draw(camera).numpy()}
+            views[f"{name}_{azimuth:.0f}"] = sum((compare(field, one) for one in drawn.values()), ())
+            for kind, one in drawn.items() if options.pictures else ():
+                save(field, one, options.pictures / f"{kind}_{name}_{azimuth:.0f}.png")
+    psnr, overlap, splat_psnr, splat_overlap = np.mean(list(views.values()), 0)
     found = {
         "mesh_psnr_inside": round(float(psnr), 2),
         "silhouette_iou": round(float(overlap), 4),
+        "splat_psnr_inside": round(float(splat_psnr), 2),
+        "splat_silhouette_iou": round(float(splat_overlap), 4),
         "triangles": len(mesh.faces),
+        "splats": len(splats.vertices),
         "glb_mb": round(len(glb) / 1e6, 2),
         "page_mb": round(len(avatar_page(glb, "")) / 1e6, 2),
+        "gvrm_mb": round(gvrm_size / 1e6, 2),
         "export_seconds": round(seconds, 1),
+        "splat_seconds": round(splat_seconds, 1),
         "views": {name: [round(one, 4) for one in figures] for name, figures in views.items()},
     }
     print(json.dumps(found))

@@ -22,24 +22,33 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
     from nerfstudio_avatars.motion.joint_map import JointMap
 
-Format = Literal["glb", "page", "vrm", "mesh", "avatar", "motion"]
+Format = Literal["glb", "page", "vrm", "mesh", "splats", "avatar", "motion"]
 
 ENDINGS: dict[Format, tuple[str, ...]] = {
     "glb": (".glb",),
     "page": (".html",),
     "vrm": (".vrm",),
     "mesh": (".ply", ".obj"),
+    "splats": (".gvrm", ".spz", ".ply", ".glb"),
     "avatar": (PORTABLE,),
     "motion": (".bvh", ".npz", ".glb"),
 }
-"""What the files of each format may be called; the first is the usual one."""
+"""What the files of each format may be called; the first is the usual one. An ending alone tells the first format
+here that has it."""
 
 _WALK = "walk"
 """The motion that a person takes along by default."""
 _NOBODY = "not stated"
 """The author of a VRM, which has to have one."""
 
-_SIZES = {"triangles": (100, 2_000_000), "texture_size": (64, 8192), "picture_size": (16, 4096)}
+_HIDDEN_TEXTURE = 512
+
+_SIZES = {
+    "triangles": (100, 2_000_000),
+    "splats": (100, 2_000_000),
+    "texture_size": (64, 8192),
+    "picture_size": (16, 4096),
+}
 
 
 @dataclass(kw_only=True)
@@ -52,6 +61,8 @@ class ExportOptions:
     With `page`, one .html file shows that mesh in any browser, without a request to anywhere.
     With `vrm`, a VRM 1.0 file says besides which joint is which human bone, and forbids all use but the maker's.
     With `mesh`, .ply or .obj hold the first pose of the motion as triangles with colours.
+    With `splats`, .gvrm holds Gaussian splats that a skeleton moves, and .spz splats in the first pose of the motion.
+    Where `splats` is given, .ply and .glb hold splats in that pose too, instead of a mesh.
     With `avatar`, one file (.avatar) holds the person, and opens wherever a run does.
     With `motion`, the motion alone is written, as .bvh, as .npz, or as .glb with a skeleton but no body."""
     motion: tuple[str, ...] = ()
@@ -66,10 +77,12 @@ class ExportOptions:
     """Whether to write the first pose of the motion alone into a .glb file, without a skeleton."""
     triangles: int = 40_000
     """Number of triangles that a .glb or .html file may have."""
+    splats: int = 60_000
+    """Number of Gaussian splats to use."""
     texture_size: int = 2048
     """Number of texels to use along each side of the texture; of `unsup-volanim`, 1024 at most."""
     picture_size: int = 540
-    """Number of pixels along each side of the avatar's own pictures, which the texture is fitted to.
+    """Number of pixels along each side of the avatar's own pictures, which the texture or splats are fitted to.
     Of `unsup-volanim`, at most four times those of its training."""
     npz: Literal["instant-avatar", "amass"] = "instant-avatar"
     """Layout to write .npz files in; `amass` has the joints of SMPL-H, with straight hands."""
@@ -144,8 +157,12 @@ def export(run: LoadedRun | None, output: Path, options: ExportOptions) -> str:
         return _write_portable(_trained(run, output), output, options)
     if told in ("page", "vrm") or (told == "glb" and not options.static):
         return _write_rigged(_trained(run, output).model, output, options)
+    if output.suffix.lower() == ".gvrm":
+        return _write_skinned_splats(_trained(run, output).model, output, options)
     if len(options.motion) != 1:
         raise UserError(f"--motion {' '.join(options.motion)}: expected one motion, because {output} holds only one.")
+    if told == "splats":
+        return _write_still_splats(_trained(run, output).model, output, options)
     if told == "glb":
         return _write_static(_trained(run, output).model, output, options)
     if told == "mesh":
@@ -233,6 +250,44 @@ def _write_static(model: InstantAvatarModel, output: Path, options: ExportOption
     with whole_file(output) as partial:
         partial.write_bytes(static_glb(made.mesh, vertices, texture_bytes(made.pixels()), options.notice()))
     return f"{len(made.mesh.faces)} triangles, {output.stat().st_size / 1e6:.1f} MB"
+
+
+def _write_skinned_splats(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars.avatars.splatted import splatted_person
+    from nerfstudio_avatars.export.gvrm import gvrm_bytes
+    from nerfstudio_avatars.export.mesh_glb import rigged_glb, skeleton_of, texture_bytes
+    from nerfstudio_avatars.export.texture_fit import fit_texture
+    from nerfstudio_avatars.export.vrm import VrmMeta
+
+    made = splatted_person(model, options.triangles, options.splats, options.picture_size)
+    skeleton = skeleton_of(model.poses.joints(), model.poses.rest_from_canonical().detach().cpu())
+    # Viewers hide the mesh: its texture is the colours of the vertices.
+    texture = texture_bytes((fit_texture(made.mesh, made.colours, (), _HIDDEN_TEXTURE) * 255).round().astype("uint8"))
+    vrm = VrmMeta(output.stem, options.maker or _NOBODY, options.licence or "")
+    data = gvrm_bytes(
+        made.splats, made.mesh, skeleton, rigged_glb(made.mesh, texture, skeleton, {}, options.notice(), vrm)
+    )
+    with whole_file(output) as partial:
+        partial.write_bytes(data)
+    return f"{options.splats} splats on a skeleton, {len(data) / 1e6:.1f} MB"
+
+
+def _write_still_splats(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:
+    from nerfstudio_avatars.avatars.splatted import splatted_person
+    from nerfstudio_avatars.export.splat_files import ply_bytes, splat_glb, spz_bytes, upside_down
+    from nerfstudio_avatars.motion.loading import out_of_world
+
+    motion, joints = _exported_motion(model, options.motion[0], options)
+    made = splatted_person(model, options.triangles, options.splats, options.picture_size)
+    splats = made.posed(model, out_of_world(motion, "y", joints[0])[0])
+    ending = output.suffix.lower()
+    if ending == ".ply":
+        data = ply_bytes(upside_down(splats))
+    else:
+        data = spz_bytes(splats) if ending == ".spz" else splat_glb(splats, options.notice())
+    with whole_file(output) as partial:
+        partial.write_bytes(data)
+    return f"{options.splats} splats, {len(data) / 1e6:.1f} MB"
 
 
 def _write_mesh(model: InstantAvatarModel, output: Path, options: ExportOptions) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from nerfstudio_avatars.bodies.body_model import BodyState
     from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
-    from nerfstudio_avatars.export.texture_fit import View
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 
 _POSES = (("run", 0.2), ("run", 0.7), ("cartwheel", 0.45), ("crawl", 0.5))
@@ -52,18 +51,32 @@ def textured_mesh(model: InstantAvatarModel, triangles: int, texture_size: int, 
     Raises:
         UserError: if there is no surface, because the run was hardly trained.
     """
+    from nerfstudio_avatars.export.texture_fit import View, fit_texture
+
+    mesh, start = coloured_vertices(model, triangles)
+    views = (
+        View(picture, posed_vertices(model, mesh, pose), camera)
+        for pose, picture, camera in field_views(model, picture_size, "Fitting the texture")
+    )
+    return TexturedMesh(mesh, fit_texture(mesh, start, views, texture_size))
+
+
+def coloured_vertices(model: InstantAvatarModel, triangles: int) -> tuple[RiggedMesh, Float[np.ndarray, "vertices 3"]]:
+    """The mesh, and the field's colour at each of its vertices, 0 to 1.
+
+    Raises:
+        UserError: if there is no surface, because the run was hardly trained.
+    """
     import torch
 
     from nerfstudio_avatars.export.rigged_mesh import rigged_mesh
-    from nerfstudio_avatars.export.texture_fit import fit_texture
 
     try:
         mesh = rigged_mesh(model.avatar, triangles)
     except ValueError as error:
         raise UserError(f"{error}. Expected a run that was trained for longer.") from error
-    start = model.avatar.field.infer(torch.from_numpy(mesh.vertices).to(model.device))[1].cpu().double().numpy()
-    texture = fit_texture(mesh, start, _views(model, mesh, picture_size), texture_size)
-    return TexturedMesh(mesh, texture)
+    places = torch.from_numpy(mesh.vertices).to(model.device)
+    return mesh, model.avatar.field.infer(places)[1].cpu().double().numpy()
 
 
 def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]]:
@@ -80,16 +93,22 @@ def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]
     return looks
 
 
-def _views(model: InstantAvatarModel, mesh: RiggedMesh, size: int) -> Iterator[View]:
-    """The field's pictures of all these looks."""
-    from nerfstudio_avatars.export.texture_fit import View
+def field_views(
+    model: InstantAvatarModel, size: int, doing: str
+) -> Iterator[tuple[BodyState, Float[np.ndarray, "height width 4"], Cameras]]:
+    """The field's pictures that exports are fitted to: poses, pictures of `field_picture`, and cameras.
 
+    Args:
+        model: trained.
+        size: pixels along each side.
+        doing: what the progress bar says.
+    """
     looks = _looked_at(model)
-    with progress_bar("Fitting the texture") as bar:
+    with progress_bar(doing) as bar:
         for number, (pose, azimuth, elevation) in enumerate(looks):
             shot = Shot(azimuth=azimuth, elevation=elevation, height=size, width=size)
             camera = cameras_around(model.person.body, [pose], shot)
-            yield View(field_picture(model, pose, camera), posed_vertices(model, mesh, pose), camera)
+            yield pose, field_picture(model, pose, camera), camera
             bar(number + 1, len(looks))
 
 

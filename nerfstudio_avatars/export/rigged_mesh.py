@@ -39,15 +39,23 @@ class RiggedMesh:
     weights: Float[np.ndarray, "vertices 4"]
     """Their shares, which sum to one."""
 
+    def moved(self, transforms: Float[Tensor, "bones 4 4"]) -> Float[np.ndarray, "vertices 3 4"]:
+        """What moves each vertex, and whatever is bound to it, by linear blend skinning.
+
+        Args:
+            transforms: from canonical space to the pose, metres.
+        """
+        by_joint = transforms.detach().cpu().numpy()[self.joints, :3]
+        return (self.weights[..., None, None] * by_joint).sum(1).astype(np.float32)
+
     def posed(self, transforms: Float[Tensor, "bones 4 4"]) -> Float[np.ndarray, "vertices 3"]:
         """Vertices after linear blend skinning, metres.
 
         Args:
             transforms: from canonical space to the pose.
         """
-        moved = transforms.detach().cpu().numpy()[self.joints, :3]
-        blended = (self.weights[..., None, None] * moved).sum(1)
-        return (np.einsum("vij,vj->vi", blended[..., :3], self.vertices) + blended[..., 3]).astype(np.float32)
+        moved = self.moved(transforms)
+        return (np.einsum("vij,vj->vi", moved[..., :3], self.vertices) + moved[..., 3]).astype(np.float32)
 
 
 def rigged_mesh(avatar: CanonicalAvatar, triangles: int) -> RiggedMesh:

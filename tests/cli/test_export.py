@@ -1,5 +1,6 @@
 """`ns-avatar export`: motions become other files, with a run and without one."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -113,8 +114,31 @@ def test_a_page_and_a_still_mesh_are_written(orphan, small, tmp_path):
     assert 1 < cloud.extents[2] == cloud.extents.max() < 2.2, "z up"
 
 
+def test_splats_stand_where_the_mesh_stands(orphan, small, tmp_path, monkeypatch):
+    import trimesh
+    from scipy.spatial import cKDTree
+    from splat_reader import read_gvrm, read_ply, read_spz
+
+    from nerfstudio_avatars.avatars import splatted
+
+    monkeypatch.setattr(splatted, "_STEPS", 10)
+    avatar = Avatar.load(orphan)
+    avatar.export(tmp_path / "still.glb", static=True, motion=("run",), **small)
+    skin = cKDTree(trimesh.load(tmp_path / "still.glb", force="mesh").vertices)
+    for name, up in (("me.ply", [1, -1, -1]), ("me.spz", [1, 1, 1])):
+        said = avatar.export(tmp_path / name, format="splats", motion=("run",), splats=400, **small)
+        assert "400 splats" in said
+        read = {".ply": read_ply, ".spz": read_spz}[name[2:]]((tmp_path / name).read_bytes())
+        away = skin.query(read.centres * up)[0]
+        assert len(away) == 400 and np.median(away) < 0.02
+    avatar.export(tmp_path / "me.gvrm", splats=400, **small)
+    assert abs(read_gvrm(tmp_path / "me.gvrm").splats.centres[:, 1].min()) < 0.1, "on the ground"
+
+
 def test_what_needs_a_person_says_so(tmp_path):
     with pytest.raises(SystemExit):
         main(["export", "--output", str(tmp_path / "me.avatar")])
     with pytest.raises(UserError, match="--triangles 3: expected a number between"):
         ExportOptions(triangles=3).check()
+    with pytest.raises(UserError, match="--splats 3: expected a number between"):
+        ExportOptions(splats=3).check()
