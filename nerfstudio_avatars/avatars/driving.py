@@ -49,6 +49,8 @@ class DrivenShot:
     """Whether to start from the pose in the identity's first picture, and to apply only the clip's changes of pose."""
     yaw: float = 0.0
     """Angle to turn the object to the side by in all pictures, in degrees."""
+    pitch: float = 0.0
+    """Angle to turn the object up by in all pictures, in degrees."""
     camera: str = "still"
     """Camera to film with: `still`, `turning`, which swings from side to side, or the JSON file of a camera path.
     Camera paths come from nerfstudio's viewer."""
@@ -60,7 +62,7 @@ class DrivenShot:
     """Width of the rendered pictures in pixels; by default the same as their height, or that of the camera path."""
     save_motion: Path | None = None
     """File to write the poses of the parts and of the whole to, frame by frame, ending in .npz or .json.
-    They are those that are shown: after --relative, but before --yaw and the camera."""
+    They are those that are shown: after --relative, but before --yaw, --pitch and the camera."""
 
     def check(self) -> None:
         """Raises `UserError` for values that are out of range or contradict each other."""
@@ -68,8 +70,9 @@ class DrivenShot:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name} {value}: expected a number above zero.")
-        if not math.isfinite(self.yaw):
-            raise UserError(f"--yaw {self.yaw}: expected an angle in degrees.")
+        for name in ("yaw", "pitch"):
+            if not math.isfinite(getattr(self, name)):
+                raise UserError(f"--{name} {getattr(self, name)}: expected an angle in degrees.")
         if self.image and self.identity is not None:
             raise UserError("--identity and --image: expected only one of them, because each says who is moved.")
         if self.mask and not self.image:
@@ -140,7 +143,7 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
         share = None if shot.camera in ("still", "turning") or cameras.times is None else cameras.times[number]
         pose = poses[number if share is None else round(float(share) * (len(poses) - 1))]
         swing = _SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
-        turned = model.turned(pose, math.radians(shot.yaw) + swing)
+        turned = model.turned(pose, math.radians(shot.yaw) + swing, math.radians(shot.pitch))
         yield driven_picture(model, cameras[number : number + 1], cube, turned)
 
 

@@ -80,18 +80,21 @@ class LearntKind:
         """
         return driving_poses(self.model, str(clip), seconds)
 
-    def render(self, identity: Identity, pose: PartPoses, *, yaw: float = 0.0, size: int = 256) -> np.ndarray:
+    def render(
+        self, identity: Identity, pose: PartPoses, *, yaw: float = 0.0, pitch: float = 0.0, size: int = 256
+    ) -> np.ndarray:
         """Renders an identity in a pose: (size, size, 3), 8 bits.
 
         Args:
             identity: the identity to show.
             pose: one of the poses of `drive`.
             yaw: angle in degrees to turn the object to the side by.
+            pitch: angle in degrees to turn it up by.
             size: height and width in pixels.
         """
         from nerfstudio_avatars.avatars.driving import driven_picture, still_cameras
 
-        turned = self.model.turned(pose, math.radians(yaw))
+        turned = self.model.turned(pose, math.radians(yaw), math.radians(pitch))
         return driven_picture(self.model, still_cameras(self.model, 1, size), identity.cube, turned)
 
     def film(self, identity: Identity, clip: str | Path, output: str | Path, **shot: Any) -> int:

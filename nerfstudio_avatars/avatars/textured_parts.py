@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.driving import still_cameras
 from nerfstudio_avatars.errors import UserError
-from nerfstudio_avatars.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +53,7 @@ def textured_parts(
     triangles: int,
     texture_size: int,
     picture_size: int,
+    progress: Callable[[int, int], object],
 ) -> TexturedMesh:
     """Makes the mesh of an identity and fits its texture.
 
@@ -64,6 +64,7 @@ def textured_parts(
         triangles: how many there may be.
         texture_size: texels along each side, at most 1024.
         picture_size: pixels along each side of the method's pictures, at most four times those of the training.
+        progress: called with the number of pictures drawn, and of all.
 
     Raises:
         UserError: if there is no surface, because the run was hardly trained.
@@ -87,7 +88,7 @@ def textured_parts(
     turns += [(pose, *turn) for pose in _farthest(moved) for turn in _MOVED]
     looks = [Look(model.turned(pose, math.radians(yaw), math.radians(pitch)), side) for pose, yaw, pitch in turns]
     start = colours_at(cube, extents, mesh.vertices).astype(float)
-    views = _views(model, cube, mesh, looks)
+    views = _views(model, cube, mesh, looks, progress)
     return TexturedMesh(mesh, fit_texture(mesh, start, views, min(texture_size, _MOST_TEXELS)))
 
 
@@ -124,14 +125,19 @@ def posed_parts(mesh: RiggedMesh, poses: PartPoses) -> Float[np.ndarray, "vertic
     return in_world(mesh.posed(bones_of(poses)))
 
 
-def _views(model: UnsupVolanimModel, cube: Tensor, mesh: RiggedMesh, looks: list[Look]) -> Iterator[View]:
+def _views(
+    model: UnsupVolanimModel,
+    cube: Tensor,
+    mesh: RiggedMesh,
+    looks: list[Look],
+    progress: Callable[[int, int], object],
+) -> Iterator[View]:
     from nerfstudio_avatars.export.texture_fit import View
 
-    with progress_bar("Fitting the texture") as bar:
-        for number, look in enumerate(looks, 1):
-            camera = still_cameras(model, 1, look.side)
-            yield View(object_picture(model, cube, look), posed_parts(mesh, look.poses), camera)
-            bar(number, len(looks))
+    for number, look in enumerate(looks, 1):
+        camera = still_cameras(model, 1, look.side)
+        yield View(object_picture(model, cube, look), posed_parts(mesh, look.poses), camera)
+        progress(number, len(looks))
 
 
 def _likeness(model: UnsupVolanimModel, cube: Tensor, rest: PartPoses) -> Callable[[Triangles], float]:

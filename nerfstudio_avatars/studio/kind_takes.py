@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from nerfstudio_avatars.avatars.driving_clip import save_curves
+from nerfstudio_avatars.avatars.exporting_parts import PartsExport, identity_mesh, mesh_file
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.media.frame_writer import FrameWriter
 from nerfstudio_avatars.studio.kind_show import KindShow
@@ -23,6 +24,8 @@ _SWING = 25.0
 """Degrees that a turning film turns the object to each side."""
 _MOST_FRAMES = 20_000
 """Of a film."""
+MESHES = (".glb", ".html")
+"""Endings of files that hold a mesh."""
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,46 @@ def take_curves(show: KindShow, ending: str) -> bytes:
         with show.using():
             save_curves(show.session.driven(), show.model, path)
         return path.read_bytes()
+
+
+def take_mesh(
+    show: KindShow,
+    ending: str,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool],
+    sizes: PartsExport | None = None,
+) -> bytes | None:
+    """A file of whoever is shown as a mesh, with the clip that is chosen as its animation.
+
+    Args:
+        show: the kind.
+        ending: of `MESHES`: GLB, or a page.
+        progress: called with the number of pictures that the texture is fitted to, done and of all.
+        stop: whether it is still wanted.
+        sizes: of the mesh and its texture.
+
+    Returns:
+        The file, or None if it was stopped.
+
+    Raises:
+        UserError: if there is no surface, because the run was hardly trained.
+    """
+
+    def drawn(done: int, total: int) -> None:
+        progress(done, total)
+        if stop():
+            raise _Stopped
+        show.give_way()
+
+    try:
+        with show.using():
+            session, options = show.session, sizes or PartsExport()
+            clips = {Path(session.chosen).stem: session.driven()}
+            made = identity_mesh(show.model, session.cube(), clips, options, drawn)
+            return mesh_file(show.model, made, clips, options, session.who if ending == ".html" else None)
+    except _Stopped:
+        return None
+
+
+class _Stopped(Exception):
+    """It is not wanted any more."""

@@ -170,7 +170,7 @@ def test_render_times_of_a_camera_path_say_which_moment_is_shown(run, shot, outp
     (tmp_path / "path.json").write_text(json.dumps(path))
     shown = []
     monkeypatch.setattr(
-        model, "turned", lambda pose, _: shown.append([pose is one for one in poses].index(True)) or pose
+        model, "turned", lambda pose, *_: shown.append([pose is one for one in poses].index(True)) or pose
     )
     list(_frames(model, model.cube_of_identity(0), poses, replace(shot, camera=str(tmp_path / "path.json"))))
     assert shown == [2, 1, 0]
@@ -207,14 +207,14 @@ def test_people_who_do_not_exist_are_moved_and_their_number_says_who(run, shot, 
 def test_yaw_and_a_turning_camera_turn_the_head(run, shot, output, monkeypatch):
     model = run.model
     turns = []
-    monkeypatch.setattr(model, "turned", lambda pose, yaw: turns.append(yaw) or pose)
+    monkeypatch.setattr(model, "turned", lambda pose, *turn: turns.append(turn) or pose)
     poses = [model.driving_pose(0, frame) for frame in range(4)]
     cube = model.cube_of_identity(0)
-    list(_frames(model, cube, poses, replace(shot, yaw=30.0)))
-    assert turns == pytest.approx([math.radians(30)] * 4)
+    list(_frames(model, cube, poses, replace(shot, yaw=30.0, pitch=-10.0)))
+    assert turns == [pytest.approx((math.radians(30), math.radians(-10)))] * 4
     turns.clear()
     list(_frames(model, cube, poses, replace(shot, camera="turning")))
-    assert turns == pytest.approx([0.0, math.radians(25), 0.0, -math.radians(25)])
+    assert [yaw for yaw, _ in turns] == pytest.approx([0.0, math.radians(25), 0.0, -math.radians(25)])
 
 
 def test_mistakes_are_told_with_what_was_expected(run, shot, output, names, picture):
@@ -225,6 +225,7 @@ def test_mistakes_are_told_with_what_was_expected(run, shot, output, names, pict
         ({"identity": "random:one"}, "--identity random:one: expected .*random:NUMBER"),
         ({"identity": names[0], "image": (picture,)}, "expected only one of them"),
         ({"identity": names[0], "yaw": math.nan}, "--yaw nan: expected an angle in degrees"),
+        ({"identity": names[0], "pitch": math.inf}, "--pitch inf: expected an angle in degrees"),
         ({"identity": names[0], "height": 0}, "--height 0: expected a number above zero"),
     ):
         with pytest.raises(UserError, match=match):

@@ -90,6 +90,7 @@ def test_mistakes_are_told(kind, tmp_path):
         ("a.glb", {"identity": "nobody"}, "--identity nobody: expected"),
         ("a.glb", {"identity": "random:1", "relative": True, "motion": (kind.identities[0],)}, "there is no pose"),
         ("a.glb", {"motion": ("nowhere.mp4",)}, "nowhere.mp4"),
+        ("a.glb", {"motion": (kind.model.clips.table[0].name,) * 2}, "whose names differ"),
     ):
         with pytest.raises(UserError, match=match):
             kind.export(tmp_path / output, **options)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from nerfstudio_avatars.avatars.driving_clip import DrivingClip, load_curves
+from nerfstudio_avatars.avatars.exporting_parts import PartsExport
 from nerfstudio_avatars.avatars.identity import Identity
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.studio.kind_show import OUTPUTS, KindShow
-from nerfstudio_avatars.studio.kind_takes import KindFilm, take_curves, take_kind_film, take_kind_picture
+from nerfstudio_avatars.studio.kind_takes import KindFilm, take_curves, take_kind_film, take_kind_picture, take_mesh
 from nerfstudio_avatars.studio.parts_panel import hue_name
 from nerfstudio_avatars.studio.sight import Sight
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
@@ -177,6 +178,19 @@ def test_what_is_taken_is_what_is_shown(show, sight, tmp_path):
     (tmp_path / "motion.json").write_bytes(take_curves(show, ".json"))
     curves = load_curves(tmp_path / "motion.json", show.model)
     torch.testing.assert_close(curves[3].rotation, show.session.poses(3).rotation, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_who_is_shown_is_taken_as_a_mesh(show):
+    session, done = show.session, []
+    session.who = "random:2"
+    sizes = PartsExport(triangles=1000, texture_size=64, picture_size=16)
+    mesh = take_mesh(show, ".glb", lambda *one: done.append(one), lambda: False, sizes)
+    assert mesh.startswith(b"glTF") and f'"name":"{session.chosen}"'.encode() in mesh
+    assert done[-1][0] == done[-1][1] > 10
+    assert take_mesh(show, ".html", lambda *_: None, lambda: False, sizes).startswith(b"<!doctype html>")
+    assert take_mesh(show, ".glb", lambda *_: None, lambda: True, sizes) is None
+    assert show._model_lock.acquire(blocking=False), "the model is free again"
 
 
 def test_hues_have_different_names():
