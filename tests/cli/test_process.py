@@ -28,7 +28,11 @@ def test_a_drawn_video_becomes_a_subject(tmp_path, capsys, monkeypatch):
     assert f"Next: ns-train instant-avatar --data {output} " in said and "pixels of the landmarks" in said
     parser = PeopleSnapshotDataParserConfig(data=output, downscale_factor=2).setup()
     train = parser.get_dataparser_outputs("train")
-    assert len(train.cameras) == 9 and train.metadata["pictures"].source.load([0]).shape == (1, 128, 128, 4)
+    kept = np.load(output / "cameras.npz")
+    height, width = int(kept["height"]), int(kept["width"])
+    assert 200 < height <= 256 and 150 < width < 230, "framed"
+    shown = train.metadata["pictures"].source.load([0])
+    assert len(train.cameras) == 9 and shown.shape == (1, round(height / 2), round(width / 2), 4)
     body, motion = load_standin(), train.metadata["person"].motion
     joints = torch.stack([body.pose(motion.state(frame)).joints for frame in range(len(motion))])
     assert (joints[:, 15, 2] - joints[:, 7, 2] > 1.0).all(), "upright"
