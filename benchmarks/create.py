@@ -48,8 +48,12 @@ class Options:
     """How often the command is killed before it may end; times mean little then."""
     longest_life: float = 60.0
     """Seconds after which it is killed at the latest."""
-    create: tuple[str, ...] = ()
-    """Further options of the command."""
+    frames: int = 80
+    """As the command's own."""
+    steps: int | None = None
+    """As the command's own."""
+    first_steps: int | None = None
+    """As the command's own."""
 
 
 def run(command: list[str], life: float | None) -> tuple[int, float | None]:
@@ -84,7 +88,9 @@ def main(options: Options) -> None:
             drawn = draw_demo_sequence(Path(temporary) / "drawn", size=options.size, frames=frames)
             (video,) = drawn.glob("*.mp4")
         command = [sys.executable, "-m", "nerfstudio_avatars.cli", "create", str(video), "--output", str(folder)]
-        command += options.create
+        for name in ("frames", "steps", "first_steps"):
+            if getattr(options, name) is not None:
+                command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
         lives, moments = [], random.Random(0)
         for _ in range(options.kills):
             lives.append(round(moments.uniform(1, options.longest_life), 1))

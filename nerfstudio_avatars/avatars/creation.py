@@ -66,6 +66,9 @@ class Creation(OwnVideo):
     output: Path | None = None
     """Folder to write everything to; by default the folder in outputs/ that is named like the video.
     A command that was stopped or killed goes on there when it is typed again."""
+    body: str = "standin"
+    """Body model to fit: `standin`, with which you may pass the avatar on, `smpl`, the path of an SMPL file, or `auto`.
+    With `auto`, SMPL is used if its file is found, and the stand-in if not."""
     force: bool = False
     """Whether to go on with a video that no good avatar can come of."""
     method: Method = "auto"
@@ -73,7 +76,8 @@ class Creation(OwnVideo):
     steps: int | None = None
     """Number of steps to train for; by default those of the method."""
     first_steps: int | None = None
-    """Number of steps to train for before the first page is made; by default 300, and 600 on a GPU."""
+    """Number of steps to train for before the first page is made; by default 300, and 600 on a GPU.
+    With 0 there is no first page, which saves a minute where nobody waits for it."""
     maker: str = ""
     """Name of whoever makes the avatar, to be kept in the files."""
     licence: str | None = None
@@ -116,10 +120,10 @@ class Creation(OwnVideo):
 
     def _check(self) -> None:
         super()._check()
-        for name in ("steps", "first_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 2:
-                raise UserError(f"--{name.replace('_', '-')} {value}: expected at least 2.")
+        if self.steps is not None and self.steps < 2:
+            raise UserError(f"--steps {self.steps}: expected at least 2.")
+        if self.first_steps is not None and (self.first_steps < 0 or self.first_steps == 1):
+            raise UserError(f"--first-steps {self.first_steps}: expected at least 2, or 0 for no first page.")
 
     def _settings(self, account: dict[str, Any]) -> dict[str, Any]:
         """What the first stage depends on.
@@ -151,7 +155,8 @@ class Creation(OwnVideo):
         from nerfstudio_avatars.process.findings import Findings
 
         folder, subject = self.folder, self.folder / "subject"
-        findings = Findings(**stages.do("process", settings, (subject,), lambda: self._process(subject)).found)
+        seen = (subject, folder / VIDEO)
+        findings = Findings(**stages.do("process", settings, seen, lambda: self._process(subject)).found)
         if findings.obstacles and not self.force:
             print("\n".join(findings.told), flush=True)
             raise UserError(
@@ -168,27 +173,31 @@ class Creation(OwnVideo):
             )
             return config, wanted | done.found
 
-        first, first_facts = trained("first-training", "first", self.first_steps or _FIRST_STEPS[self._device])
         files = {"maker": self.maker, "licence": self.licence}
-        stages.do(
-            "first-page", first_facts | files, (folder / VIDEO,), lambda: self._first_page(first, findings, first_facts)
-        )
+        trainings, configs = {}, {}
+        first_steps = _FIRST_STEPS[self._device] if self.first_steps is None else self.first_steps
+        if first_steps:
+            first, facts = trained("first-training", "first", first_steps)
+            trainings["first"], configs["first"] = facts, first
+            page = (folder / _FIRST_LOOK,)
+            stages.do("first-page", facts | files, page, lambda: self._first_page(first, findings, trainings["first"]))
         config, facts = trained("training", "main", self.steps or _default_steps(self._trained_method))
+        trainings["main"], configs["main"] = facts, config
         held_out = (folder / COMPARISONS, folder / LOOKS)
-        figures = stages.do(
-            "evaluation", {"first": first_facts, "main": facts}, held_out, lambda: self._evaluate(first, config)
-        ).found
+        figures = stages.do("evaluation", trainings, held_out, lambda: self._evaluate(configs)).found
         stages.do("films", facts, (folder / TURNTABLE, folder / WALK), lambda: self._film(config))
         files |= facts
         stages.do("avatar", files, (self._named(".avatar"),), lambda: self._write_avatar(config))
         stages.do("mesh", files, (self._named(".glb"), self._named(".html")), lambda: self._write_mesh(config))
-        trainings = {_label(one): one | figures[name] for name, one in (("first", first_facts), ("main", facts))}
-        return self._write_page(self._named(".html").name, findings, trainings)
+        labelled = {_label(one): one | figures[name] for name, one in trainings.items()}
+        return self._write_page(self._named(".html").name, findings, labelled)
 
     def _process(self, subject: Path) -> dict[str, Any]:
         shutil.rmtree(subject, ignore_errors=True)
         options = {one.name: getattr(self, one.name) for one in fields(OwnVideo)} | {"output": subject}
-        return asdict(OwnVideo(**options).process())
+        findings = OwnVideo(**options).process()
+        show_video(self.video, self.folder, _VIDEO_SIZE, (self.start, self.end))
+        return asdict(findings)
 
     def _train(self, subject: Path, name: str, steps: int, title: str) -> dict[str, Any]:
         from nerfstudio_avatars.avatars.nerfstudio_commands import train
@@ -202,8 +211,8 @@ class Creation(OwnVideo):
         return {} if done.resumed else {"train_seconds": round(done.train_seconds, 2)}
 
     def _first_page(self, config: Path, findings: Findings, facts: dict[str, Any]) -> dict[str, Any]:
-        show_video(self.video, self.folder, _VIDEO_SIZE, (self.start, self.end))
         live = self.folder / _FIRST_LOOK / self._named(".html").name
+        live.parent.mkdir(exist_ok=True)
         try:
             self._avatar(config).export(live, motion=_MOTIONS, maker=self.maker, licence=self.licence, **_SMALL)
         except UserError as error:
@@ -213,11 +222,11 @@ class Creation(OwnVideo):
         print(f"A first look, while the longer training goes on: {page}", flush=True)
         return {}
 
-    def _evaluate(self, first: Path, config: Path) -> dict[str, Any]:
-        places = (self.folder / _FIRST_LOOK / COMPARISONS, self.folder / COMPARISONS)
-        figures = [measured(one, place, _MOST_HELD_OUT) for one, place in zip((first, config), places, strict=True)]
-        compare_looks(list(places), self.folder)
-        return dict(zip(("first", "main"), figures, strict=True))
+    def _evaluate(self, configs: dict[str, Path]) -> dict[str, Any]:
+        places = {"first": self.folder / _FIRST_LOOK / COMPARISONS, "main": self.folder / COMPARISONS}
+        figures = {name: measured(config, places[name], _MOST_HELD_OUT) for name, config in configs.items()}
+        compare_looks([places[name] for name in configs], self.folder)
+        return figures
 
     def _film(self, config: Path) -> dict[str, Any]:
         film_results(self._avatar(config), self.folder, _VIDEO_SIZE, _VIDEO_SECONDS)

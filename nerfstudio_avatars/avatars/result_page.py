@@ -11,8 +11,9 @@ from nerfstudio_avatars.avatars.results import COMPARISONS, LOOKS, TURNTABLE, VI
 from nerfstudio_avatars.demo.page_style import STYLE
 from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.media.contact_sheet import spread
+from nerfstudio_avatars.media.picture_files import read_picture
 
-COLUMNS = {
+_COLUMNS = {
     "train_seconds": ("training, s", ".1f"),
     "steps": ("steps", "d"),
     "novel_view_psnr": ("views PSNR, dB", ".2f"),
@@ -49,7 +50,7 @@ class ResultPage:
     next: list[str]
     """Commands to type next, in the folder of the page."""
     trainings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Figures of each training by its name, from the shortest to the longest; see `COLUMNS`."""
+    """Figures of each training by its name, from the shortest to the longest; see `_COLUMNS`."""
     size: int = 400
     """Longer side of the videos in pixels, which is how large they are shown at most."""
     remarks: list[str] = field(default_factory=list)
@@ -115,8 +116,8 @@ def _looks(output: Path, page: ResultPage) -> str:
     if len(captions) < 2 or not all(file.is_file() for file in files):
         return ""
     figures = "".join(
-        f'<figure><img src="{LOOKS}/{file.name}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption>'
-        "</figure>\n"
+        f'<figure><img src="{LOOKS}/{file.name}" {_size(file)} alt="{escape(caption)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>\n"
         for file, caption in zip(files, captions, strict=True)
     )
     return f'<h2>What training time gives</h2>\n<div class="looks">\n{figures}</div>'
@@ -125,7 +126,7 @@ def _looks(output: Path, page: ResultPage) -> str:
 def _figures(page: ResultPage) -> str:
     if not page.trainings:
         return ""
-    columns = {key: one for key, one in COLUMNS.items() if any(key in row for row in page.trainings.values())}
+    columns = {key: one for key, one in _COLUMNS.items() if any(key in row for row in page.trainings.values())}
     header = "".join(f"<th>{escape(title)}</th>" for title, _ in columns.values())
     rows = "".join(
         f"<tr><th>{escape(name)}</th>"
@@ -154,20 +155,29 @@ def _comparisons(output: Path) -> str:
     figures = [_comparison(path) for path in pictures]
     shown = "".join(figure for number, figure in enumerate(figures) if number in first)
     more = "".join(figure for number, figure in enumerate(figures) if number not in first)
-    folded = more and f"<details><summary>{len(figures) - len(first)} more</summary>\n{more}</details>"
-    return f"<h2>Held-out comparisons</h2>\n{shown}{folded}"
+    folded = (
+        more
+        and f'<details><summary>{len(figures) - len(first)} more</summary>\n<div class="pairs">\n{more}</div></details>'
+    )
+    return f'<h2>Held-out comparisons</h2>\n<div class="pairs">\n{shown}</div>{folded}'
 
 
 def _comparison(picture: Path) -> str:
     group, _, frame = picture.stem.rpartition("-")
     what = escape(f"{group.replace('_', ' ')}, frame {int(frame)}")
     return (
-        f'<figure><img loading="lazy" src="{COMPARISONS}/{picture.name}" '
+        f'<figure><img loading="lazy" src="{COMPARISONS}/{picture.name}" {_size(picture)} '
         f'alt="{what}: the true picture, the avatar, and the error times four">'
         f"<figcaption>{what}: truth, avatar, error x 4</figcaption></figure>\n"
     )
 
 
+def _size(picture: Path) -> str:
+    """Attributes that keep a picture's place before it is loaded."""
+    height, width, _ = read_picture(picture).rgb.shape
+    return f'width="{width}" height="{height}"'
+
+
 def _next(commands: list[str]) -> str:
     lines = "\n".join(escape(command) for command in commands)
-    return lines and f"<h2>What to type next</h2>\n<pre>{lines}</pre>"
+    return lines and f"<h2>What to type next</h2>\n<p>In the folder of this page:</p>\n<pre>{lines}</pre>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shlex
@@ -46,7 +47,14 @@ def measured(config: Path, comparisons: Path, most: int | None = None) -> dict[s
     run = load_run(config, need_data=True)
     # Fitting poses to held-out pictures takes long, and flatters.
     follow(replace(OURS, poses=("given", "neighbours")), run.model)
-    found = measure(run, pictures=comparisons, most=most)
+    # Nor is anything else than PSNR and SSIM shown, so what is missing for other figures need not be said.
+    hints = logging.getLogger("nerfstudio_avatars.metrics")
+    before = hints.level
+    hints.setLevel(logging.ERROR)
+    try:
+        found = measure(run, pictures=comparisons, most=most)
+    finally:
+        hints.setLevel(before)
     figures: dict[str, Any] = {"render_fps": found.render_fps}
     for group, means in found.groups.items():
         pose = "neighbours" if "neighbours_psnr_white" in means else "given"

@@ -68,15 +68,19 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
     if footage.cut_off:
         told.append(f"The person reaches the border of the picture in these frames: {_listed(footage.cut_off)}.")
 
-    no_legs = _share_unseen(footage.seen, _KNEES) > 0.5
+    bend, below = _bend(footage.seen), float(np.mean([one.person[-1].any() for one in footage.seen]))
+    # Of legs that the picture cuts off the network guesses some that sit.
+    no_legs = _share_unseen(footage.seen, _KNEES) > 0.5 or (below > 0.5 and bend > _SEATED)
     no_feet = not no_legs and _share_unseen(footage.seen, _ANKLES) > 0.2
     obstacles, advice = [], []
     if no_legs:
         obstacles.append("The legs are not in the picture, so there is no whole person to learn.")
-    elif _bend(footage.seen) > _SEATED:
+    elif bend > _SEATED:
         obstacles.append("The person sits or squats, so legs and back are hidden.")
     if turn < _LEAST_TURN:
         obstacles.append(f"The person turns by {turn:.0f} degrees only, so most of them is never seen.")
+    if len(footage.empty) > count:
+        obstacles.append(f"In {len(footage.empty)} of {count + len(footage.empty)} frames nobody was found.")
     if overlap < _LEAST_FIT:
         obstacles.append("The body fits the pictures too badly to learn from: is there one person, seen as a whole?")
     if obstacles:

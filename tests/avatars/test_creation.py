@@ -52,6 +52,7 @@ def asked(monkeypatch):
     def process(self, subject):
         shutil.rmtree(subject, ignore_errors=True)
         subject.mkdir(parents=True)
+        (self.folder / VIDEO).touch()
         asked.note("process")
         return {"told": ["found them"], "obstacles": list(asked.obstacles), "advice": ["step back"]}
 
@@ -76,7 +77,7 @@ def asked(monkeypatch):
     figures = {"first": FIGURES, "main": FIGURES}
     monkeypatch.setattr(Creation, "_process", process)
     monkeypatch.setattr(Creation, "_train", train)
-    monkeypatch.setattr(Creation, "_first_page", making("first-page", VIDEO))
+    monkeypatch.setattr(Creation, "_first_page", making("first-page", "first-look"))
     monkeypatch.setattr(Creation, "_evaluate", making("evaluation", COMPARISONS, LOOKS, found=figures))
     monkeypatch.setattr(Creation, "_film", making("films", TURNTABLE, WALK))
     monkeypatch.setattr(Creation, "_write_avatar", making("avatar", "{}.avatar"))
@@ -172,7 +173,15 @@ def test_a_missing_video_makes_no_folder(tmp_path):
     assert not (tmp_path / "me").exists()
 
 
-@pytest.mark.parametrize("option", [{"steps": 1}, {"first_steps": 0}, {"frames": 3}])
+def test_without_a_first_page_there_is_one_training(asked, video, tmp_path):
+    Creation(video, output=tmp_path / "me", first_steps=0).create()
+    assert asked == [stage for stage in TITLES if not stage.startswith("first")]
+    asked.clear()
+    Creation(video, output=tmp_path / "me").create()
+    assert asked == ["first-training", "first-page", "evaluation"], "what is asked for later is added"
+
+
+@pytest.mark.parametrize("option", [{"steps": 1}, {"first_steps": 1}, {"first_steps": -3}, {"frames": 3}])
 def test_values_that_make_no_sense_are_refused(option, video, tmp_path):
     (name, value), *_ = option.items()
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')} {value}"):

@@ -2,9 +2,11 @@
 
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from nerfstudio_avatars.avatars.result_page import SHOWN, ResultPage, write_result_page
+from nerfstudio_avatars.media.picture_files import write_png
 
 FIGURES = {"steps": 300, "train_seconds": 12.34, "novel_view_psnr": 31.456, "novel_view_ssim": 0.98, "render_fps": 2.0}
 FILES = ("video.mp4", "turntable.mp4", "walk.mp4", "looks/0.png", "looks/1.png", "looks/2.png")
@@ -39,10 +41,13 @@ def page(**changes):
 def full(tmp_path):
     for number in range(20):
         (tmp_path / "held-out").mkdir(exist_ok=True)
-        (tmp_path / "held-out" / f"novel_view-{number:06d}.png").touch()
+        write_png(tmp_path / "held-out" / f"novel_view-{number:06d}.png", np.zeros((2, 6, 3), np.uint8))
     for name in FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        if name.endswith("png"):
+            write_png(tmp_path / name, np.zeros((5, 3, 3), np.uint8))
+        else:
+            (tmp_path / name).touch()
     trainings = {"10 s": FIGURES, "30 s": FIGURES | {"novel_view_psnr": 34.5}}
     return write_result_page(tmp_path, page(trainings=trainings, size=320, remarks=["Turned by 337 degrees."]))
 
@@ -57,6 +62,7 @@ def test_every_link_leads_to_a_file_beside_it(full):
 def test_what_is_seen_has_words_for_those_who_do_not(full):
     tags = Tags(full.read_text())
     assert all(one["alt"] for one in tags.of("img"))
+    assert {(one["width"], one["height"]) for one in tags.of("img")} == {("6", "2"), ("3", "5")}, "each keeps its place"
     assert all(one["aria-label"] for one in tags.of("video")) and all(one["title"] for one in tags.of("iframe"))
 
 

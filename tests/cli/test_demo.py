@@ -3,12 +3,14 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from nerfstudio_avatars.avatars import avatar, nerfstudio_commands, person_demo
 from nerfstudio_avatars.avatars.nerfstudio_commands import WARM_UP_STEPS, TrainedRun
 from nerfstudio_avatars.cli.demo import Demo
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.media.picture_files import write_png
 
 MEANS = {"psnr": 36.5, "ssim": 0.995, "box_psnr": 31.5, "box_ssim": 0.98}
 FIGURES = {f"{group}_{name}": value for group in person_demo.GROUPS for name, value in MEANS.items()}
@@ -26,14 +28,14 @@ def stage(monkeypatch, tmp_path):
     def measured(config, comparisons):
         asked.measured.append(comparisons.relative_to(tmp_path).as_posix())
         comparisons.mkdir(parents=True)
-        (comparisons / "novel_view-000001.png").touch()
+        write_png(comparisons / "novel_view-000001.png", np.zeros((2, 6, 3), np.uint8))
         return FIGURES | {"render_fps": 5.0}
 
     def compare_looks(comparisons, output):
         asked.looks += comparisons
         (output / "looks").mkdir()
         for number in range(len(comparisons) + 1):
-            (output / "looks" / f"{number}.png").touch()
+            write_png(output / "looks" / f"{number}.png", np.zeros((2, 2, 3), np.uint8))
 
     def film_results(avatar, output, size, seconds):
         for name in ("turntable.mp4", "walk.mp4"):

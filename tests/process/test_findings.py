@@ -85,6 +85,26 @@ def test_who_sits_is_refused():
     assert [line for line in found.obstacles if "sits" in line]
 
 
+def test_legs_below_the_picture_are_not_taken_for_a_chair(turn):
+    states = turning_states(FRAMES)
+    for state in states:
+        state.body_pose.unflatten(0, (23, 3))[[LEFT_THIGH, RIGHT_THIGH], 0] = -1.4
+    footage, fitted = judged(states)
+    seen = []
+    for one in footage.seen:
+        mask = one.mask.copy()
+        mask[-1] = 255
+        seen.append(dataclasses.replace(one, mask=mask))
+    (obstacle,) = judge(dataclasses.replace(footage, seen=seen), fitted).obstacles
+    assert "legs are not in the picture" in obstacle
+
+
+def test_a_person_who_is_seldom_there_is_refused(turn):
+    footage, fitted = turn
+    found = judge(dataclasses.replace(footage, empty=list(range(13))), fitted)
+    assert found.obstacles == ["In 13 of 25 frames nobody was found."]
+
+
 def test_who_never_turns_is_refused():
     found = judge(*judged(turning_states(4 * FRAMES)[:FRAMES]))
     assert "turns by 83 degrees only" in found.obstacles[0] or "turns by 82 degrees only" in found.obstacles[0]
