@@ -44,7 +44,7 @@ class Options:
     """Trained run to export."""
     triangles: int = 40_000
     """Number of triangles that the mesh may have."""
-    texture_size: int = 2048
+    texture_size: int = 1024
     """Number of texels along each side of the texture."""
     splats: int = 60_000
     """Number of splats."""

@@ -79,7 +79,7 @@ class ExportOptions:
     """Number of triangles that a .glb or .html file may have."""
     splats: int = 60_000
     """Number of Gaussian splats to use."""
-    texture_size: int = 2048
+    texture_size: int = 1024
     """Number of texels to use along each side of the texture; of `unsup-volanim`, 1024 at most."""
     picture_size: int = 540
     """Number of pixels along each side of the avatar's own pictures, which the texture or splats are fitted to.

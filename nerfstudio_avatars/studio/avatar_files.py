@@ -26,7 +26,7 @@ class AvatarFile:
     """Of the avatar: what the file is called, without its ending."""
     format: Format = "glb"
     triangles: int = 40_000
-    texture_size: int = 2048
+    texture_size: int = 1024
     maker: str = ""
     licence: str = ""
 

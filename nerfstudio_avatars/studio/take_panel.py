@@ -101,7 +101,7 @@ class TakePanel:
         )
         with gui.add_folder("More", expand_by_default=False):
             triangles = gui.add_number("Triangles", 40_000, 100, 2_000_000, 100, hint="Sets how many there may be.")
-            texture = gui.add_number("Texels", 2048, 64, 8192, 64, hint="Sets the side of the texture.")
+            texture = gui.add_number("Texels", 1024, 64, 8192, 64, hint="Sets the side of the texture.")
             maker = gui.add_text("Maker", "", hint="Names who made the avatar, in the file.")
             licence = gui.add_text("Licence", "", hint="Says in the file what others may do with it.")
 
