@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing nerfstudio-avatars and its pinned packages into $(VENV) (minutes the first time)"
 	@# viser requires pyliblzfse, which PyPI has as C source only; its placeholder spares the compiler.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check packaging/pyliblzfse
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,faces,heic,perceptual]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs,faces,heic,perceptual,slurm]"
 	@touch $@
 
 demo: $(STAMP)

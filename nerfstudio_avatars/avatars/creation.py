@@ -43,6 +43,8 @@ TITLES = {
     "mesh": "Making the mesh",
 }
 """The stages by name, in their order, as they are shown."""
+FINAL = "main"
+"""Name of the training that stays; its run is in `runs/`."""
 _FIRST_LOOK = "first-look"
 """Folder of the page in which the avatar of the short training moves, and of its held-out pictures."""
 _MOTIONS = ("walk", "dance_a", "spinkick")
@@ -181,7 +183,7 @@ class Creation(OwnVideo):
             trainings["first"], configs["first"] = facts, first
             page = (folder / _FIRST_LOOK,)
             stages.do("first-page", facts | files, page, lambda: self._first_page(first, findings, trainings["first"]))
-        config, facts = trained("training", "main", self.steps or _default_steps(self._trained_method))
+        config, facts = trained("training", FINAL, self.steps or _default_steps(self._trained_method))
         trainings["main"], configs["main"] = facts, config
         held_out = (folder / COMPARISONS, folder / LOOKS)
         figures = stages.do("evaluation", trainings, held_out, lambda: self._evaluate(configs)).found

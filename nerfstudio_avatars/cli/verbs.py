@@ -88,6 +88,23 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             ("ns-avatar masks data/clips",),
         ),
     ),
+    "Many people, many clips": (
+        VerbEntry(
+            "pack",
+            "pack:Pack",
+            "Packs clips into files from which `ns-train unsup-volanim` reads frames without decoding anything.",
+            ("ns-avatar pack data/clips data/packed --size 256", "ns-avatar pack data/packed --check"),
+        ),
+        VerbEntry(
+            "fleet",
+            "fleet:Fleet",
+            "Trains and measures many subjects, each in a process of its own, on one machine or on many.",
+            (
+                "ns-avatar fleet data/people --output outputs/people",
+                "ns-avatar fleet data/people --engine slurm --engine-options slurm_partition=gpu timeout_min=60",
+            ),
+        ),
+    ),
     "Move": (
         VerbEntry(
             "animate",

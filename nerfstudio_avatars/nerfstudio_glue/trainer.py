@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, no_type_check
+from typing import Any, Literal, NoReturn, cast, no_type_check
 
 import torch
 import yaml
@@ -153,6 +153,8 @@ class AvatarTrainer(ToldTraining):
         except (_AskedToStopError, KeyboardInterrupt) as error:
             self._end_early(whole=isinstance(error, _AskedToStopError) or self.training_state == "paused")
         except (MemoryError, RuntimeError) as error:
+            if self.world_size > 1 and _is_lost_process(error):
+                self._go_without_the_others(error)
             if not is_out_of_memory(error):
                 raise
             self._save_what_is_done()
@@ -242,6 +244,19 @@ class AvatarTrainer(ToldTraining):
             CONSOLE.print("Stopped in the middle of a step, without a checkpoint.")
         raise SystemExit(128 + (self._stop_signal or signal.SIGINT))
 
+    def _go_without_the_others(self, error: BaseException) -> NoReturn:
+        """Ends a training of several processes that has lost one: its weights are those of the last whole step.
+
+        Raises:
+            UserError: always.
+        """
+        if self._lock is not None:
+            self._save_what_is_done()
+        raise UserError(
+            "another process of this training has ended, so it cannot go on. Look for what that process said, or the "
+            f"system's log if it was killed. Start all of them again with --load-dir {self.checkpoint_dir}"
+        ) from error
+
     def _save_what_is_done(self) -> None:
         """A checkpoint of the last step that was done whole, unless there is one already."""
         step = self._steps_done - 1
@@ -320,6 +335,12 @@ class AvatarTrainer(ToldTraining):
             order = state.get("order")
             if order is not None:
                 _call(pipeline, "restore_order_of_frames", order)
+
+
+def _is_lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the training has gone: gloo's or NCCL's."""
+    said = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused")
+    return isinstance(error, torch.distributed.DistBackendError) or any(one in str(error) for one in said)
 
 
 def _floating(weights: dict[str, Any]) -> Iterator[torch.Tensor]:

@@ -16,6 +16,7 @@ from nerfstudio_avatars.tflite import Network
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import MASKS, FoundClip, find_clips
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
+from nerfstudio_avatars.unsup_volanim.data.shards import is_packed
 from nerfstudio_avatars.whole_files import whole_folder
 
 SIDE = 256
@@ -67,6 +68,9 @@ def write_person_masks(root: Path, progress: Callable[[int, int], None] | None =
     """
     from PIL import Image
 
+    if is_packed(root):
+        fix = "write masks of the clips themselves, then pack them"
+        raise DataError(root, "packed clips, which have the masks that they were packed with", "clips", fix)
     found = [clip for clip in find_clips(root) if clip.mask is None]
     segment = PersonSegmenter()
     written = 0

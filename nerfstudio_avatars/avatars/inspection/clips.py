@@ -19,6 +19,7 @@ from nerfstudio_avatars.unsup_volanim.data.dataparsers import (
     TedxPeopleDataParserConfig,
     VoxCelebDataParserConfig,
 )
+from nerfstudio_avatars.unsup_volanim.data.shards import Shard
 
 _MOST_DRAWN = 8
 _MOST_OPENED = 64
@@ -139,16 +140,20 @@ def _frame_of(path: Path, number: int) -> Picture:
     return VideoFile(path).picture(number)
 
 
+def _first_of(clip: FoundClip) -> Picture:
+    return _frame_of(clip.path, 0) if clip.packed is None else Shard(clip.path).picture(clip.name, 0)
+
+
 def _shared(found: list[FoundClip], shown: FoundClip) -> list[Fact]:
     frames = [clip.frames for clip in found]
-    first = _frame_of(shown.path, 0)
+    first = _first_of(shown)
     height, width = first.rgb.shape[:2]
     masked = sum(clip.mask is not None for clip in found)
     splits = sorted({clip.split for clip in found if clip.split})
     masks = (
         f"{masked} of {len(found)}"
         if masked
-        else "in the transparency of the first"
+        else ("packed with the first" if shown.packed else "in the transparency of the first")
         if first.mask is not None
         else "none"
     )
@@ -165,11 +170,13 @@ def _shared(found: list[FoundClip], shown: FoundClip) -> list[Fact]:
 
 def _row(path: Path, found: list[FoundClip]) -> SheetRow:
     chosen = [found[number] for number in sorted(set(spread(len(found), _MOST_DRAWN)))]
-    return SheetRow(path.name, [_frame_of(clip.path, 0).rgb for clip in chosen], [clip.name[-34:] for clip in chosen])
+    return SheetRow(path.name, [_first_of(clip).rgb for clip in chosen], [clip.name[-34:] for clip in chosen])
 
 
 def _decodes(clip: FoundClip, left_out: list[DataError]) -> bool:
     """Decodes the first, the middle and the last frame and their masks; the rest is known from the file's index."""
+    if clip.packed is not None:
+        return True  # Nothing is to be decoded, and its place was compared with the shard's size.
     mask = None if clip.mask is None else str(clip.mask)
     table = ClipTable([Clip(clip.name, str(clip.path), clip.frames, mask=mask)])
     reader = ClipReader(table, _THUMBNAIL, cache_gb=0, quiet=True)

@@ -1,4 +1,4 @@
-"""Finds clips in a folder: videos, folders of frames, or pictures, under train/ and test/ or all together."""
+"""Finds clips in a folder: videos, folders of frames, pictures, or shards, under train/ and test/ or all together."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nerfstudio_avatars.media.folder_layouts import name_layout
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, by_number
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES
 from nerfstudio_avatars.media.video_index import VideoFacts, probe_video
+from nerfstudio_avatars.unsup_volanim.data.shards import is_packed, packed_clips
 
 SPLITS = ("train", "test")
 MASKS = "masks"
@@ -39,10 +40,14 @@ class FoundClip:
     facts: VideoFacts | None = None
     """Information about a video."""
     mask: Path | None = None
+    packed: int | None = None
+    """Number of frames of a packed clip, whose path is that of its shard."""
 
     @property
     def frames(self) -> int:
         """Number of frames."""
+        if self.packed is not None:
+            return self.packed
         if self.facts is not None:
             return self.facts.frames
         if not self.path.is_dir():
@@ -62,6 +67,8 @@ def find_clips(root: Path, left_out: list[DataError] | None = None) -> list[Foun
     Raises:
         DataError: if there are none, or all are broken, or two have the same name, or the folder is of another kind.
     """
+    if is_packed(root):
+        return _unpacked(root)
     layout = name_layout(root)
     if layout is not None and not _has_folders(root / MASKS):
         what, way = layout
@@ -73,6 +80,8 @@ def find_clips(root: Path, left_out: list[DataError] | None = None) -> list[Foun
 
 def find_picture_clips(root: Path) -> list[FoundClip]:
     """Finds pictures at any depth, each of which is a clip of its own."""
+    if is_packed(root):
+        return _unpacked(root)
     found = []
     for split, base in _bases(root):
         paths = (path for path in base.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
@@ -81,6 +90,20 @@ def find_picture_clips(root: Path) -> list[FoundClip]:
             if place.parts[0] != MASKS and not any(part.startswith(".") for part in place.parts):
                 found.append(FoundClip(place.with_suffix("").as_posix(), path, split, None))
     return _checked(root, found, "pictures (.png, .jpg, ...), in any folders", [], None)
+
+
+def _unpacked(root: Path) -> list[FoundClip]:
+    return [
+        FoundClip(
+            clip.name,
+            shard,
+            clip.split,
+            clip.person,
+            None if clip.fps is None else VideoFacts(clip.frames, clip.fps),
+            packed=clip.frames,
+        )
+        for shard, clip in packed_clips(root)
+    ]
 
 
 def _has_folders(folder: Path) -> bool:

@@ -23,6 +23,7 @@ from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, cli
 from nerfstudio_avatars.unsup_volanim.data.clip_reader import ClipReader
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable, HeldOutFrames, frame_rows
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
+from nerfstudio_avatars.unsup_volanim.data.shards import FRAMES, is_packed, packed_size
 
 
 @dataclass
@@ -91,6 +92,11 @@ class ClipsDataParser(DataParser):
             if config.max_videos is not None and config.max_videos < 1:
                 found = f"--max-videos {config.max_videos}"
                 raise DataError(config.data, found, "at least 1", "leave it out, or ask for 1 or more")
+            if is_packed(config.data) and packed_size(config.data) < config.image_size:
+                packed = packed_size(config.data)
+                found = f"clips packed at {packed} pixels, and --image-size {config.image_size}"
+                fix = f"use --image-size {packed}, or pack the clips with --size {config.image_size}"
+                raise DataError(config.data, found, "at least as many pixels as are asked for", fix)
             self._built = _drawn(self._find_clips(), config.max_videos)
             learned, others = (len(self._built.of_split(split)) for split in ("train", "test"))
             CONSOLE.print(f"{config.data}: {learned} clips to train on, and {others} of people who are held out.")
@@ -160,6 +166,8 @@ class FramePaths(Sequence[Path]):
         suffix = path.suffix.lower()
         if suffix in PICTURE_SUFFIXES:
             return path
+        if suffix == FRAMES:
+            return path.parent / self._table[clip].name / f"{frame:06d}.png"
         return (path.with_suffix("") if suffix in VIDEO_SUFFIXES else path) / f"{frame:06d}.png"
 
 

@@ -20,6 +20,7 @@ from nerfstudio_avatars.media.picture_files import Picture, listed_pictures
 from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile, to_picture
 from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable
 from nerfstudio_avatars.unsup_volanim.data.frame_cache import FrameCache
+from nerfstudio_avatars.unsup_volanim.data.shards import FRAMES, Shard
 
 _THREADS = min(8, os.cpu_count() or 1)
 """Number of clips to decode at a time."""
@@ -94,6 +95,7 @@ class ClipReader:
         self._cache = FrameCache(int(self._cache_gb * _GIGABYTE))
         self._videos: dict[str, VideoFile] = {}
         self._open: OrderedDict[str, VideoFile] = OrderedDict()
+        self._shards: dict[str, Shard] = {}
         self._files: OrderedDict[str, list[Path]] = OrderedDict()
         self._cropping = self._quiet
 
@@ -104,6 +106,9 @@ class ClipReader:
         if not 0 <= frame < one.frames:
             raise DataError(one.path, f"no frame {frame}", f"frames 0 to {one.frames - 1}", "ask for one of them")
         path = Path(one.path)
+        if path.suffix == FRAMES:
+            # Not put into the cache: the system keeps what was read.
+            return self._shard(one.path).picture(one.name, frame, self.size)
         if path.suffix.lower() not in VIDEO_SUFFIXES or path.is_dir():
             files = self._pictures(path)
             if len(files) != one.frames:
@@ -155,6 +160,12 @@ class ClipReader:
         return next((file for file in files if file.stem.isdecimal() and int(file.stem) == frame), None)
 
     # Files ------------------------------------------------------------------------------------------------------------
+
+    def _shard(self, path: str) -> Shard:
+        with self._lock:
+            if path not in self._shards:
+                self._shards[path] = Shard(Path(path))
+            return self._shards[path]
 
     def _video(self, path: str) -> VideoFile:
         with self._lock:

@@ -54,6 +54,8 @@ class VoxCelebDataParser(ClipsDataParser):
 
 TED_TABLES = ("ted384-metadata.csv", "ted-metadata.csv")
 _TED_FPS = 10.0
+TABLES = (*_VOXCELEB_TABLES, *TED_TABLES)
+"""Names of published tables that lie beside clips."""
 
 
 @dataclass
