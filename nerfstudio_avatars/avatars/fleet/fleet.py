@@ -289,5 +289,6 @@ def _creating(subject: Subject, method: str, steps: int | None, options: FleetOp
         )
     folder = options.output.absolute() / "created" / subject.name
     words = ["ns-avatar", "create", str(subject.path.absolute()), "--output", str(folder), "--method", method]
+    words += ["--first-steps", "0"]  # Nobody waits for a first look.
     words += [] if steps is None else ["--steps", str(steps)]
     return folder / "runs" / FINAL / method / "run", Stage("create", (*words, *shlex.split(subject.options)))
