@@ -19,7 +19,7 @@ BELT, BUCKLE, SHOES, LACES = 19, 20, 21, 22
 SLEEVE_END, LEG_END, HAIRLINE, NAPE, PERIOD, SHIRT_PATTERN, LEG_PATTERN = 0, 1, 2, 3, 4, 5, 6
 
 # Patterns.
-PLAIN, STRIPES, UPRIGHT_STRIPES, CHECKS = 0, 1, 2, 3
+PLAIN, _STRIPES, UPRIGHT_STRIPES, CHECKS = 0, 1, 2, 3
 
 _BLACK, _WHITE, _CREAM = (0.09,) * 3, (0.93,) * 3, (0.95, 0.91, 0.82)
 _NAVY, _GOLD, _GREEN, _YELLOW = (0.17, 0.24, 0.45), (0.80, 0.62, 0.22), (0.10, 0.42, 0.25), (0.95, 0.83, 0.20)
@@ -50,7 +50,7 @@ CASUAL = Wardrobe(
             _BLACK, _GOLD, _BLACK, _WHITE,
         ]
     ),
-    cut=np.array([0.60, -1.13, 0.497, 0.345, 0.042, STRIPES, CHECKS]),
+    cut=np.array([0.60, -1.13, 0.497, 0.345, 0.042, _STRIPES, CHECKS]),
 )  # fmt: skip
 """What the demo's person wears."""
 

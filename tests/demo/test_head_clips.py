@@ -192,4 +192,4 @@ def test_the_command_line_draws_them(tmp_path, monkeypatch, asked, size):
     calls = []
     monkeypatch.setattr(head_clips, "draw_head_clips", lambda *args, **options: calls.append((args, options)))
     DemoData(tmp_path, format="voxceleb", size=asked, seed=3).run()
-    assert calls == [((tmp_path,), {"size": size, "seed": 3})]
+    assert calls == [((tmp_path,), {"identities": 12, "size": size, "seed": 3, "test_identities": 2})]

@@ -30,7 +30,7 @@ from nerfstudio_avatars.instant_avatar.data.snapshot_splits import (
 )
 from nerfstudio_avatars.media.folder_layouts import name_layout
 
-PAPERS_FACTOR = 2.0
+_PAPERS_FACTOR = 2.0
 """Gives the 540x540 pixels of the paper's PeopleSnapshot."""
 PERSON_HEIGHT = 540
 """Largest height in pixels at which a person of one's own video is learnt by default."""
@@ -154,7 +154,7 @@ def _downscale_factor(config: PeopleSnapshotDataParserConfig, folder: Path, layo
     if config.downscale_factor is not None:
         return config.downscale_factor
     if layout != "InstantAvatar" or published_split(folder.name):
-        return PAPERS_FACTOR
+        return _PAPERS_FACTOR
     frames = sorted(recording.splits["train"])[:: max(len(recording.splits["train"]) // _MEASURED, 1)]
     rows = [np.flatnonzero((mask > PERSON).any(1)) for mask in recording.masks(frames)]
     heights = [seen[-1] + 1 - seen[0] for seen in rows if len(seen)]
