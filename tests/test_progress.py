@@ -59,3 +59,22 @@ def test_somebody_hears_of_it_and_can_end_it(console):
 
     with pytest.raises(InterruptedError), listening(stop):
         work()
+
+
+def test_a_bar_within_another_joins_its_display(console):
+    shown = console(True)
+    with progress_bar("Creating") as outer:
+        outer(1, 8, "Training")
+        work()
+        outer(2, 8, "Filming")
+    text = shown.getvalue()
+    assert all(part in text for part in ("Training", "1/8", "Rendering", "Filming", "2/8"))
+    work()
+    assert shown.getvalue().count("\x1b[?25l") == 2, "one display for the first two bars, and another one later"
+
+
+def test_an_error_within_closes_the_display(console):
+    console(True)
+    with pytest.raises(ValueError, match="mine"), progress_bar("Creating"), progress_bar("Rendering"):
+        raise ValueError("mine")
+    work()
