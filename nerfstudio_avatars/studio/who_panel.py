@@ -156,4 +156,5 @@ class WhoPanel:
 
     def _working(self, working: bool) -> None:
         self._bar.value = 0.0
-        self._upload.visible, self._bar.visible, self._cancel.visible = not working, working, working
+        # viser 0.2.7 shows such buttons always.
+        self._upload.disabled, self._bar.visible, self._cancel.visible = working, working, working
