@@ -98,13 +98,15 @@ def test_a_picture_that_is_uploaded_becomes_somebody(page, head_clips):
 
 
 def test_the_clip_is_filmed_and_its_curves_move_others(page, volanim_config):
-    page.click("Take", "[role=tab]")
-    page.click("Take motion")
-    page.click("Film")
     from nerfstudio_avatars.avatars.driving_clip import load_curves
 
-    model = load_run(volanim_config).model
-    assert len(load_curves(downloaded(page, "motion.npz"), model)) == 16
+    page.click("Take", "[role=tab]")
+    page.click("Take motion")
+    curves = downloaded(page, "motion.npz")
+    assert len(load_curves(curves, load_run(volanim_config).model)) == 16
+    # A browser takes one file after another only if somebody does something in between.
+    page.drag((300, 300), (300, 300), 0.1, steps=2)
+    page.click("Film")
     with av.open(str(downloaded(page, "film.mp4"))) as film:
         assert len(list(film.decode(video=0))) == 16
 
