@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +40,6 @@ from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import smoothing_cor
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
 from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, over
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
-from nerfstudio_avatars.instant_avatar.reshaping import Reshaping, has_shapes
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
@@ -136,7 +134,7 @@ class InstantAvatarModel(Model):
         self.frame_errors = FrameErrors(len(motion), train_frames)
         self.resolver = PoseResolver(self.poses, train_frames)
         self._posed_frames: dict[int, PosedAvatar] = {}
-        self._step = 0
+        self.step = 0
         self._budget: Budget | None = None
         self.recorded_steps: RecordedSteps | None = None
         self._in_training = False
@@ -168,7 +166,7 @@ class InstantAvatarModel(Model):
 
     def update_to_step(self, step: int) -> None:
         """Sets schedules to the step of a checkpoint, after it is loaded."""
-        self._step = step
+        self.step = step
         self._schedule()
 
     def forget_what_a_checkpoint_lacks(self) -> None:
@@ -176,13 +174,8 @@ class InstantAvatarModel(Model):
         self._posed_frames.clear()
 
     @property
-    def step(self) -> int:
-        """The training step that it is at, counted from 0."""
-        return self._step
-
-    @property
     def _progress(self) -> float:
-        return min(self._step / max(self.config.max_steps, 1), 1.0)
+        return min(self.step / max(self.config.max_steps, 1), 1.0)
 
     def _moving_poses(self) -> bool:
         return self.config.refine_poses and self._progress >= self.config.refine_from
@@ -199,7 +192,7 @@ class InstantAvatarModel(Model):
             self.avatar.field.open_levels(self._open_levels())
 
     def _before_step(self, step: int) -> None:
-        self._step = step
+        self.step = step
         self._schedule()
         if step % self.config.occupancy_every == 0:
             if step >= self.config.occupancy_warmup:
@@ -251,11 +244,11 @@ class InstantAvatarModel(Model):
         return outputs
 
     def _density_noise(self) -> float:
-        return float(self.training and self._step < self.config.density_noise_steps)
+        return float(self.training and self.step < self.config.density_noise_steps)
 
     def step_kind(self) -> tuple[bool, bool, float]:
         """The decisions of the host about a training step: steps of one kind only differ in their values."""
-        return self._moving_poses(), self._step % EMPTY_SPACE_PERIOD == 0, self._density_noise()
+        return self._moving_poses(), self.step % EMPTY_SPACE_PERIOD == 0, self._density_noise()
 
     def _background(self) -> Tensor:
         return torch.full((3,), float(self.config.background == "white"), device=self.device)
@@ -313,10 +306,10 @@ class InstantAvatarModel(Model):
     def _empty_space_loss(self) -> Tensor | None:
         """Mean opacity in empty space: at a few random points every fourth step, or in the paper's grid update."""
         if self.avatar.union is not None:
-            if self._step % _UNION_PERIOD:
+            if self.step % _UNION_PERIOD:
                 return None
-            return self.avatar.update_union(self._last_posed, self._step < _UNION_WARMUP, float(_UNION_PERIOD))
-        if self._step % EMPTY_SPACE_PERIOD:
+            return self.avatar.update_union(self._last_posed, self.step < _UNION_WARMUP, float(_UNION_PERIOD))
+        if self.step % EMPTY_SPACE_PERIOD:
             return None
         points, empty = self.avatar.occupancy.points_in_band(4096)
         return occupancy_regulariser(self.avatar.density_with_gradient(points), empty, period=1.0)
@@ -329,29 +322,9 @@ class InstantAvatarModel(Model):
         return cut_out(self.render_pose(camera, self.resolver.pose_for(camera)))
 
     @torch.no_grad()
-    def posed(self, pose: BodyState, reshaping: Reshaping | None = None) -> PosedAvatar:
-        """The avatar in a pose.
-
-        Args:
-            pose: in the world frame, metres, z up. Its betas do not matter without `reshaping`.
-            reshaping: gives the avatar the shape that the pose's betas say, instead of its own.
-        """
-        pose = pose.to(self.device)
-        if reshaping is None:
-            return self.avatar.pose_for_rendering(self.poses.transforms_of(pose))
-        shaped = pose.betas, pose.packed()
-        return self.avatar.pose_for_rendering(reshaping.transforms(*shaped), reshaping.moved_nodes(*shaped))
-
-    @property
-    def can_be_reshaped(self) -> bool:
-        """Whether the body has shapes, and the search for canonical points follows them."""
-        config = self.config.avatar
-        return config.articulation == config.empty_space == "cells" and has_shapes(self.person.body)
-
-    @cached_property
-    def reshaping(self) -> Reshaping:
-        """Gives the avatar other shapes."""
-        return Reshaping(self.person.body, self.poses, self.avatar.volume)
+    def posed(self, pose: BodyState) -> PosedAvatar:
+        """The avatar in a pose (world frame: metres, z up); betas are the avatar's own."""
+        return self.avatar.pose_for_rendering(self.poses.transforms_of(pose.to(self.device)))
 
     def render_pose(self, camera: Cameras, pose: BodyState) -> dict[str, Tensor]:
         """Renders one camera with the body in a pose, as `posed` takes it."""

@@ -11,17 +11,26 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.linear_blend_skinning import blend_transforms, joint_transforms
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
+from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalAvatarConfig, PosedAvatar
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
 
 _NEIGHBOURS = 4
 """Number of vertices that a point follows, by inverse distance, as its skinning weights do."""
 
 
-def has_shapes(body: SmplBody) -> bool:
-    """Whether a body has shape coefficients that change anything."""
+def can_be_reshaped(body: SmplBody, config: CanonicalAvatarConfig) -> bool:
+    """Whether a body has shape coefficients that change anything, and the search for canonical points follows them.
+
+    Args:
+        body: under the avatar.
+        config: of the avatar.
+    """
+    if not config.articulation == config.empty_space == "cells":
+        return False
     zero = torch.zeros(10, device=body.device)
     return not torch.allclose(body.rest(zero)[0], body.rest(zero + 1.0)[0], atol=1e-5)
 
@@ -44,6 +53,16 @@ class Reshaping:
         self._tree = cKDTree(body.pose(canonical_state(betas)).vertices.cpu().numpy())
         self._skin, self._joints = body.rest(betas)
         self._nodes = self._neighbours(volume.node_positions)
+
+    def posed(self, avatar: CanonicalAvatar, pose: BodyState) -> PosedAvatar:
+        """The avatar in a pose and shape.
+
+        Args:
+            avatar: of the same person.
+            pose: in the world frame, metres, z up; its betas are the shape.
+        """
+        shaped = pose.betas, pose.packed()
+        return avatar.pose_for_rendering(self.transforms(*shaped), self.moved_nodes(*shaped))
 
     def _neighbours(self, points: Float[Tensor, "points 3"]) -> tuple[Tensor, Tensor]:
         distance, index = self._tree.query(points.cpu().numpy(), k=_NEIGHBOURS)

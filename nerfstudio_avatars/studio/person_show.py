@@ -59,7 +59,7 @@ class PersonShow:
         if torch.equal(betas, self.model.poses.betas.cpu()):
             self.session.reshape(None)
         else:
-            self.session.reshape(betas, self.model.reshaping.standing(betas))
+            self.session.reshape(betas, self.stage.reshaping.standing(betas))
 
     def draw(self, sight: Sight, side: int, stop: Callable[[], bool]) -> np.ndarray | None:
         """See `Show`."""

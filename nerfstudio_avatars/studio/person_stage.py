@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,6 +19,7 @@ from nerfstudio_avatars.instant_avatar.avatar import PosedAvatar
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
+from nerfstudio_avatars.instant_avatar.reshaping import Reshaping
 
 _STRIP = 1 << 15
 """Number of pixels drawn without looking whether they are still wanted."""
@@ -91,6 +93,11 @@ class PersonStage:
         whole["normal"] = normals_from_depth(*rays, whole["depth"], whole["accumulation"])
         return whole
 
+    @cached_property
+    def reshaping(self) -> Reshaping:
+        """Gives the person other shapes."""
+        return Reshaping(self.model.person.body, self.model.poses, self.model.avatar.volume)
+
     def reshaped(self, state: BodyState) -> bool:
         """Whether a pose is one of another shape than the person's."""
         return not torch.equal(state.betas.cpu(), self.model.poses.betas.cpu())
@@ -119,7 +126,8 @@ class PersonStage:
         key = torch.cat([state.packed(), state.betas]).cpu().numpy().tobytes()
         posed = self._posed.pop(key, None)
         if posed is None:
-            posed = self.model.posed(state, self.model.reshaping if self.reshaped(state) else None)
+            seen = state.to(self.model.device)
+            posed = self.reshaping.posed(self.model.avatar, seen) if self.reshaped(state) else self.model.posed(seen)
         self._posed[key] = posed
         while len(self._posed) > _KEPT_POSES:
             self._posed.popitem(last=False)

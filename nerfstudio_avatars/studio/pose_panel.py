@@ -12,6 +12,7 @@ import viser
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.instant_avatar.reshaping import can_be_reshaped
 from nerfstudio_avatars.studio.handles import Handles
 from nerfstudio_avatars.studio.key_pose_panel import KeyPosePanel
 from nerfstudio_avatars.studio.messages import say
@@ -67,7 +68,7 @@ class PosePanel:
                         self._sliders[joint, axis] = self._slider(gui, joint, axis)
                 reset = gui.add_button(f"Reset {limb.lower()}")
                 reset.on_click(partial(self._clicked, partial(PoseEditor.reset, joints=joints)))
-        if show.model.can_be_reshaped:
+        if can_be_reshaped(show.model.person.body, show.model.config.avatar):
             ShapePanel(server, show, self._changed_in_the_picture)
         KeyPosePanel(server, show, changed)
         with gui.add_folder("Keep"):

@@ -106,7 +106,7 @@ class SceneOverlay:
     def _transforms(self, state: BodyState) -> Float[Tensor, "24 4 4"]:
         model = self._show.model
         if self._show.stage.reshaped(state):
-            return model.reshaping.transforms(state.betas, state.packed())
+            return self._show.stage.reshaping.transforms(state.betas, state.packed())
         return model.poses.transforms_of(state)
 
     def _add(self, made: SkinnedMesh, betas: Float[Tensor, "10"]) -> viser.MeshSkinnedHandle:
@@ -115,7 +115,7 @@ class SceneOverlay:
         vertices = made.vertices
         if not torch.equal(betas, self._show.model.poses.betas.cpu()):
             own = torch.from_numpy(vertices), torch.from_numpy(made.weights)
-            vertices = vertices + self._show.model.reshaping.canonical_offsets(betas, *own).numpy()
+            vertices = vertices + self._show.stage.reshaping.canonical_offsets(betas, *own).numpy()
         # Bones that rest at the origin are the transforms from the canonical pose themselves.
         bones = len(JOINT_NAMES)
         return self._server.scene.add_mesh_skinned(

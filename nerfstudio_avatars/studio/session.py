@@ -56,7 +56,7 @@ class Session:
         self._clips: dict[str, Clip] = {VIDEO: video}
         self.chosen = VIDEO
         self.playback = Playback(video.frames, video.fps)
-        self._shape: tuple[Tensor, Tensor] | None = None
+        self._own_shape = self._shape = rest.betas, torch.zeros(3)
         self._blend: tuple[BodyState, float] | None = None
 
     @property
@@ -151,12 +151,10 @@ class Session:
             standing: what is added to every translation, so that they stand where they stood; metres.
         """
         with self.lock:
-            self._shape = None if betas is None or standing is None else (betas, standing)
+            self._shape = self._own_shape if betas is None or standing is None else (betas, standing)
 
     def shaped(self, state: BodyState) -> BodyState:
         """A pose in the shape to show."""
-        if self._shape is None:
-            return state
         betas, standing = self._shape
         return replace(state, betas=betas, transl=state.transl + standing)
 

@@ -59,11 +59,11 @@ def overlay(show, unchecked_types):
 
 def test_the_body_stands_where_the_posed_body_does_in_any_shape(overlay, show):
     overlay, scene = overlay
-    body, poses, walk = show.model.person.body, show.model.poses, load_motion("walk")
+    body, poses = show.model.person.body, show.model.poses
     with torch.no_grad():
         poses.shared_correction.zero_()
         poses.joint_offsets.zero_()
-    show.session.add("walk", walk)
+    show.session.add("walk", load_motion("walk"))
     show.session.choose("walk")
     show.session.advance(10.0)
     overlay.choose("body")

@@ -58,6 +58,10 @@ def test_a_page_sees_what_the_training_learns(trainer):
         before = len(pictures)
         trainer.train()
     assert before and len(pictures) > before + 1
+    # The last picture may still be drawn.
+    end = time.monotonic() + 30
+    while not trainer.pipeline.model.training and time.monotonic() < end:
+        time.sleep(0.05)
     assert trainer.pipeline.model.training and (trainer.checkpoint_dir / "step-000000011.ckpt").is_file()
     first, last = pictures[before - 1], pictures[-1]
     assert first.shape != last.shape or np.abs(first.astype(int) - last.astype(int)).max() > 8
