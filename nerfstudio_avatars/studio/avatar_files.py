@@ -44,6 +44,8 @@ def take_avatar(show: PersonShow, run: LoadedRun, file: AvatarFile, listener: Li
         UserError: an option out of range, or an avatar that is opaque nowhere.
     """
     stem = _plain(file.name)
+    # The first bar of an export comes with its texture.
+    listener(0, 1, "Finding the surface")
     with tempfile.TemporaryDirectory() as folder:
         # What is shown may be in no file at all, such as a pose made by hand.
         motion = Path(folder) / f"{_plain(show.session.chosen)}.npz"
