@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from stand_in import median_seconds, note, peak_memory_mb  # first: it settles h
 import psutil
 import torch
 import tyro
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from volanim_memory import random_vgg19
 
 from nerfstudio_avatars.demo.head_clips import draw_head_clips
 from nerfstudio_avatars.files import write_json
@@ -35,10 +38,9 @@ from nerfstudio_avatars.unsup_volanim.data.clip_frames import ClipFramesDataMana
 from nerfstudio_avatars.unsup_volanim.data.dataparsers import VoxCelebDataParserConfig
 from nerfstudio_avatars.unsup_volanim.data.packing import pack_clips
 from nerfstudio_avatars.unsup_volanim.data.shards import FRAMES, INDEX, KIND, TABLE, PackedClip, ShardTable
+from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualPyramid
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
-from nerfstudio_avatars.unsup_volanim.training import AnimationAids, AnimationBatch, AnimationLossConfig, animation_step
 from nerfstudio_avatars.unsup_volanim.voxel_field import IdentityEmbedding
-from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelRenderConfig
 
 PEAK = {"fp32": 67e12, "bf16": 990e12}
 """Operations a second of one H100 (SXM) by its data sheet: fp32 without, bf16 with its matrix units."""
@@ -46,8 +48,8 @@ UTILISATION = {"fp32": 0.4, "bf16": 0.25}
 """Shares of these peaks that are assumed to be reached."""
 SCALING = {1: 1.0, 8: 0.9, 64: 0.8}
 """Shares of the speed that are assumed to be left on so many GPUs."""
-STEPS, IDENTITIES_PER_STEP = 1_500_000, 64
-"""VoxCeleb in the paper: its steps, and pictures a step that are assumed."""
+STEPS, PER_STEP = 1_500_000, (8, 4)
+"""Steps of the paper on VoxCeleb; identities and frames of each in a step, as `unsup-volanim` has them."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Options:
     many_clips: int = 100_000
     """Clips to start with."""
     step_size: int = 256
-    """Side of the pictures of the step whose operations are counted; 0 leaves it out."""
+    """Side of the pictures of the step whose operations are counted."""
 
 
 def manager(data: Path, size: int, **more: Any) -> ClipFramesDataManager:
@@ -162,37 +164,54 @@ def codes(identities: int) -> dict[str, float]:
 
 
 def operations(size: int) -> dict[str, float]:
-    """Multiplications and additions of a step of one picture at the paper's size, those of the renderer left out."""
+    """Operations of the networks, forwards and backwards, counted without doing them; the renderer's are left out.
+
+    Args:
+        size: side of the pictures, pixels.
+    """
     note("counting operations")
-    network = VolumetricAnimation(VolumetricAnimationConfig(parts=10, render=VoxelRenderConfig(samples=128)), 4)
-    network.articulate(0.1)
-    rows = torch.arange(2)
-    images = torch.rand(2, 3, size, size)
-    batch = AnimationBatch(images, torch.ones_like(images[:, :1]), rows, rows)
-    start = time.perf_counter()
-    with FlopCounterMode(display=False) as counter:
-        step = animation_step(network, batch, AnimationLossConfig(pixel=1.0, perceptual=0.0), AnimationAids(), None)
-        torch.stack(list(step.losses.values())).sum().backward()
-    return {
-        "per_picture": counter.get_total_flops() / len(images),
-        "cpu_s": (time.perf_counter() - start) / len(images),
+    network = VolumetricAnimation(VolumetricAnimationConfig(parts=10), 4).to("meta")
+    perceptual = PerceptualPyramid(random_vgg19()).to("meta")
+    codes = torch.randn(2, network.config.generator.code_size, device="meta")
+    pictures = torch.rand(2, 3, size, size, device="meta")
+    drawn = torch.rand(2, size, size, 3, device="meta", requires_grad=True)
+    work: dict[str, Callable[[], Tensor]] = {
+        "generator_per_identity": lambda: network.generator(codes, None),
+        "detector_per_picture": lambda: network.detector(pictures, 10),
+        "perceptual_per_picture": lambda: perceptual(drawn, pictures.permute(0, 2, 3, 1)),
     }
+    found = {}
+    for name, forwards in work.items():
+        with FlopCounterMode(display=False) as counter:
+            forwards().sum().backward()
+        found[name] = counter.get_total_flops() / 2
+    return found
 
 
-def voxceleb(per_picture: float) -> dict[str, Any]:
-    """Days that the paper's training would take, by the operations of a step and the assumptions above."""
-    total = per_picture * IDENTITIES_PER_STEP * STEPS
+def voxceleb(counted: dict[str, float]) -> dict[str, Any]:
+    """Days that the paper's steps would take, by the operations of a step and the assumptions above."""
+    identities, frames = PER_STEP
+    pictures = identities * frames
+    # Each picture is looked at twice: as it is, and warped, for the equivariance loss.
+    per_picture = 2 * counted["detector_per_picture"] + counted["perceptual_per_picture"]
+    step = identities * counted["generator_per_identity"] + pictures * per_picture
     days = {
-        kind: {gpus: total / (PEAK[kind] * UTILISATION[kind] * gpus * share) / 86400 for gpus, share in SCALING.items()}
+        kind: {
+            gpus: step * STEPS / (PEAK[kind] * UTILISATION[kind] * gpus * share) / 86400
+            for gpus, share in SCALING.items()
+        }
         for kind in PEAK
     }
-    assumed = {"peak": PEAK, "utilisation": UTILISATION, "scaling": SCALING}
-    return {"days": days, "steps": STEPS, "pictures_per_step": IDENTITIES_PER_STEP, "assumed": assumed}
+    assumed = {"peak": PEAK, "utilisation": UTILISATION, "scaling": SCALING, "identities_and_frames": PER_STEP}
+    return {"days": days, "steps": STEPS, "operations_per_step": step, "assumed": assumed}
 
 
 def main(options: Options) -> None:
     """Everything, one after the other."""
     found: dict[str, Any] = {"question": "what do many clips and identities cost?"}
+    found["operations"] = operations(options.step_size)
+    found["voxceleb"] = voxceleb(found["operations"])
+    note(json.dumps(found))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         found["reading"] = reading(folder, options)
@@ -201,9 +220,6 @@ def main(options: Options) -> None:
     found["detail_mb"] = {
         size: {count: count * 4 * size**3 * 4 / 1e6 for count in options.identities} for size in (32, 64)
     }
-    if options.step_size:
-        found["operations"] = operations(options.step_size)
-        found["voxceleb"] = voxceleb(found["operations"]["per_picture"])
     found |= {"threads": torch.get_num_threads(), "peak_memory_mb": peak_memory_mb()}
     print(json.dumps(found, indent=2))
 
