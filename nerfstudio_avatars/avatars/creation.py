@@ -55,7 +55,7 @@ _FULL: dict[str, int] = {}
 """Those of the mesh that stays: as `ns-avatar export` has them."""
 _VIDEO_SIZE = 400
 _VIDEO_SECONDS = 4.0
-_MOST_HELD_OUT = 15
+_MOST_HELD_OUT = 12
 _STEPS_PER_SAVE = 250
 
 Method = Literal["auto", "instant-avatar", "instant-avatar-cpu", "instant-avatar-paper"]
