@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PROGRAMS = {"ns-train": "nerfstudio.scripts.train", "ns-avatar": "nerfstudio_avatars.cli"}
+_PROGRAMS = {"ns-train": "nerfstudio.scripts.train", "ns-avatar": "nerfstudio_avatars.cli"}
 """The modules behind the commands, so that the same environment's are run, whatever the search path."""
 _DIE_WITH_PARENT = 1
 """Linux's PR_SET_PDEATHSIG."""
@@ -104,7 +104,7 @@ def _run_command(words: list[str], log: Path) -> tuple[int, int]:
     Raises:
         _StoppedError: if this process is asked to stop; the command was asked too, and has ended.
     """
-    command = [sys.executable, "-m", PROGRAMS[words[0]], *words[1:]]
+    command = [sys.executable, "-m", _PROGRAMS[words[0]], *words[1:]]
     with log.open("ab") as out:
         out.write(f"$ {shlex.join(words)}\n".encode())
         out.flush()

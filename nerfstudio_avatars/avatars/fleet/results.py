@@ -24,14 +24,14 @@ from nerfstudio_avatars.files import read_bytes, write_json, write_text
 from nerfstudio_avatars.media.contact_sheet import TILE, SheetRow, write_sheet
 from nerfstudio_avatars.media.picture_files import read_picture
 
-JSON, CSV, MARKDOWN, SHEET = "fleet.json", "fleet.csv", "fleet.md", "people.png"
+JSON, CSV, _MARKDOWN, SHEET = "fleet.json", "fleet.csv", "fleet.md", "people.png"
 _IN_A_ROW = 4
 _GREY = 200
 _SHOWN = "novel_pose"
 """Group of held-out pictures that the contact sheet is made of."""
 
 
-def read_report(job: Job) -> RunReport:
+def _read_report(job: Job) -> RunReport:
     """The figures that `ns-avatar evaluate` wrote for a finished job, under its name in the fleet.
 
     Raises:
@@ -59,7 +59,7 @@ def write_results(output: Path, jobs: Sequence[Job], protocol: Protocol) -> str:
         The Markdown.
     """
     done = [job for job in jobs if job.state == "done"]
-    reports = [read_report(job) for job in done]
+    reports = [_read_report(job) for job in done]
     text = as_markdown(reports, protocol) if reports else ""
     text += failures(jobs)
     content: dict[str, Any] = as_json(reports, protocol) if reports else {"protocol": protocol.name, "table": []}
@@ -73,7 +73,7 @@ def write_results(output: Path, jobs: Sequence[Job], protocol: Protocol) -> str:
     ]
     write_json(output / JSON, content)
     write_text(output / CSV, _as_csv(content["table"], jobs, protocol))
-    write_text(output / MARKDOWN, text)
+    write_text(output / _MARKDOWN, text)
     write_sheet(output / SHEET, _rows(jobs))
     return text
 

@@ -43,7 +43,7 @@ def measured(tmp_path):
 
 def test_the_table_has_everybody_their_mean_and_what_failed(measured, tmp_path):
     text = write_results(tmp_path, measured, PROTOCOLS["ours"])
-    assert "## ours" in text and "mean of 2" in text and "32.00" in text and "anna" in text and "other" not in text
+    assert "## ours" in text and "mean of 2" in text and "32.00" in text and "anna" in text and "| other" not in text
     assert "Failed: 1 of 3" in text and "dora (data/dora), train, 3 tries" in text and "<torn> file" in text
     content = json.loads((tmp_path / "fleet.json").read_text())
     assert [job["state"] for job in content["jobs"]] == ["done", "done", "failed"]
