@@ -20,6 +20,19 @@ function press(labels) {
   return false;
 }
 
+// On a phone the panel lies over the picture, so it begins folded. Its title is all that tells viser's element.
+const TITLE = "[style*='cursor: pointer'][style*='height: 3.5em']";
+if (window.matchMedia("(max-width: 40em)").matches) {
+  const waiting = new MutationObserver(() => {
+    const title = document.querySelector(TITLE);
+    if (title) {
+      waiting.disconnect();
+      title.click();
+    }
+  });
+  waiting.observe(document.documentElement, { childList: true, subtree: true });
+}
+
 // What was clicked keeps the focus, but only who came to it by the keyboard means it when they press a key.
 function meant(target) {
   if (target.matches("input[type=checkbox], button, [role=tab]")) return target.matches(":focus-visible");

@@ -328,13 +328,14 @@ def test_keys_mean_the_page_after_a_click_too(page):
     assert changed(before, after(page, lambda: page.hold("ArrowLeft", 37, 0.5))).any()
 
 
-def test_a_phone_gets_the_page_too_and_a_tap_folds_the_panel(address):
+def test_a_phone_shows_the_person_and_a_tap_unfolds_the_panel(address):
     with open_page(address, 400, 800) as phone:
         phone.wait("window.pictures && window.pictures.length > 0")
         phone.wait(SHOWN.format("Front view"))
         front = "[...document.querySelectorAll('button')].find((one) => one.textContent.trim() === 'Front view')"
         title = "[...document.querySelectorAll('div')].filter((one) => one.textContent.trim() === 'my friend').at(-1)"
-        for folded in ("true", "false"):
+        phone.wait(f"{front}.offsetParent === null")
+        for folded in ("false", "true"):
             phone.run(f"{title}.click()")
             phone.wait(f"({front}.offsetParent === null) === {folded}")
         assert not phone.complaints
