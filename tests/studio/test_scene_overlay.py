@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import viser.transforms as vtf
+from scipy.spatial import cKDTree
 
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.motion import load_motion
@@ -93,7 +94,9 @@ def test_the_mesh_surrounds_the_body_and_hides_while_pictures_are_compared(overl
     overlay, scene = overlay
     overlay.choose("mesh")
     vertices = show.model.person.body.pose(show.shown()).vertices
-    assert np.abs(scene.skinned().mean(0) - vertices.mean(0).numpy()).max() < 0.1
+    distance, _ = cKDTree(vertices.numpy()).query(scene.skinned())
+    # The avatar ends 8 cm from the body, and this one was hardly trained.
+    assert distance.mean() < 0.08
     show.comparison = object()
     overlay.refresh()
     assert not scene.mesh.visible
