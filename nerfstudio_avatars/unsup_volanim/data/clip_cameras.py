@@ -26,7 +26,9 @@ def clip_cameras(table: ClipTable, rows: Int[Tensor, "rows 2"], size: int) -> Ca
         size: of the square pictures, in pixels.
     """
     clip, frame = rows.long().split(1, -1)
-    lengths = torch.tensor([one.frames for one in table])
+    # Of the clips that occur: there may be a hundred thousand, and a step takes a few.
+    used, place = clip.unique(return_inverse=True)
+    lengths = torch.tensor([table[number].frames for number in used.tolist()])
     return Cameras(
         camera_to_worlds=torch.tensor(_CAMERA_TO_WORLD).expand(len(rows), 3, 4),
         fx=FOCAL * size / 2,
@@ -36,7 +38,7 @@ def clip_cameras(table: ClipTable, rows: Int[Tensor, "rows 2"], size: int) -> Ca
         width=size,
         height=size,
         camera_type=CameraType.PERSPECTIVE,
-        times=frame / (lengths[clip] - 1).clamp_min(1),
+        times=frame / (lengths[place] - 1).clamp_min(1),
         metadata={"clip": clip, "frame": frame},
     )
 

@@ -86,13 +86,14 @@ class ClipDataset(InputDataset):
         read = self.reader.read_many([(clip, frame) for clip, frame in rows.tolist()])
         whole = np.full((self.reader.size, self.reader.size), 255, np.uint8)
         masks = np.stack([whole if mask is None else mask for _, mask in read])
-        identities = torch.tensor(self.clips.identity_of_clip)
+        # Looked up clip by clip: a tensor of all of them would take longer than the frames.
+        identities = [self.clips.identity_of_clip[clip] for clip in rows[:, 0].tolist()]
         return {
             "image": torch.from_numpy(np.stack([rgb for rgb, _ in read])).float() / 255,
             "mask": torch.from_numpy(masks)[..., None].float() / 255,
             "has_mask": torch.tensor([mask is not None for _, mask in read]),
             "clip": rows[:, 0],
-            "identity": identities[rows[:, 0]],
+            "identity": torch.tensor(identities),
             "frame": rows[:, 1],
         }
 
