@@ -10,7 +10,9 @@ person, and from nothing; compared are the seconds of training until their held-
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import tempfile
 import time
 from copy import deepcopy
@@ -122,7 +124,8 @@ def mean_of(fields: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def main(options: Options) -> None:
     """Learns the known, then each unknown from three starts."""
     found: dict[str, Any] = {"question": "does the mean of other people's fields start a new person faster?"}
-    with tempfile.TemporaryDirectory() as temporary:
+    # What trainings say is no JSON.
+    with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(sys.stderr):
         folder = Path(temporary)
         people = draw_people(folder / "people", options.known + options.unknown, size=options.size, frames=60)
         fields = []
