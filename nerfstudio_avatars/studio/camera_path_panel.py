@@ -14,6 +14,7 @@ import viser
 
 from nerfstudio_avatars.export import PORTABLE
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
+from nerfstudio_avatars.studio.messages import say
 from nerfstudio_avatars.studio.opening_view import FIELD_OF_VIEW
 
 _FIELD, _COMMAND = "Default FOV", "Generate Command"
@@ -110,8 +111,13 @@ class _CommandButton:
         """viser's."""
 
         def clicked(event: viser.GuiEvent) -> None:
-            if event.client is not None:
+            if event.client is None:
+                return
+            try:
                 callback(SimpleNamespace(client=SimpleNamespace(gui=_Gui(event.client.gui, 0.0, self._config))))
+            except AssertionError:
+                # nerfstudio has no curve through fewer than two.
+                say(event, "There is no path yet", "Add two key frames first.", seconds=6)
 
         self._button.on_click(clicked)
 

@@ -153,7 +153,7 @@ def _arrow(page, wrist, seconds=40):
         if len(near) and near[near < 90].size > 10:
             far = np.where(near < 90, near, 0).argmax()
             return float(columns[far]), float(rows[far])
-    raise TimeoutError("no arrow was shown at the wrist")
+    raise TimeoutError(f"no arrow was shown at the wrist, {wrist}")
 
 
 def test_a_bvh_that_is_uploaded_plays(page, standin, tmp_path):
@@ -261,7 +261,10 @@ def test_a_film_follows_the_camera_path_and_shows_what_ns_render_does(page, port
     page.click("Add Keyframe")
     page.drag((300, 350), (380, 350), 0.3, steps=4)
     page.still_picture(SIDE)
+    page.click("Generate Command")
+    page.wait("document.body.innerText.includes('Add two key frames first')")
     page.click("Add Keyframe")
+    time.sleep(2)  # The page does not tell when the key frame is there.
     page.click("Generate Command")
     page.wait("document.body.innerText.includes('ns-avatar animate --load-config')")
     page.click("Close")
