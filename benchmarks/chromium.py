@@ -224,12 +224,12 @@ class Page:
 
     def type_number(self, label: str, value: float) -> None:
         """Types a number into the field beside a slider's name."""
-        self.type_text(label, str(value))
+        self.type_text(label, str(value), "input[type=text]")
         self.press("Enter", number=13)
 
-    def type_text(self, label: str, text: str) -> None:
+    def type_text(self, label: str, text: str, kind: str = "input") -> None:
         """Types a text into the field beside its name."""
-        field = self._field(label, "input[type=text]")
+        field = self._field(label, kind)
         self.run(f"(({field}).focus(), ({field}).select())")
         self.command("Input.insertText", text=text)
 

@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,6 +78,8 @@ class _Server:
 class _Gui:
     def __init__(self, gui: viser.GuiApi, degrees: float, config: Path) -> None:
         self._gui, self._degrees, self._config = gui, degrees, config
+        self.answered = False
+        """Whether a window was opened: of fewer than two key frames, nerfstudio says nothing."""
 
     def add_slider(self, label: str, *arguments: Any, **options: Any) -> Any:
         """viser's."""
@@ -88,6 +91,11 @@ class _Gui:
         """viser's."""
         button = self._gui.add_button(label, *arguments, **options)
         return _CommandButton(button, self._config) if label == _COMMAND else button
+
+    def add_modal(self, *arguments: Any, **options: Any) -> Any:
+        """viser's."""
+        self.answered = True
+        return self._gui.add_modal(*arguments, **options)
 
     def add_markdown(self, content: str, *arguments: Any, **options: Any) -> Any:
         """viser's."""
@@ -113,10 +121,11 @@ class _CommandButton:
         def clicked(event: viser.GuiEvent) -> None:
             if event.client is None:
                 return
-            try:
-                callback(SimpleNamespace(client=SimpleNamespace(gui=_Gui(event.client.gui, 0.0, self._config))))
-            except AssertionError:
-                # nerfstudio has no curve through fewer than two.
+            gui = _Gui(event.client.gui, 0.0, self._config)
+            # While the second key frame is being added, there is no curve yet.
+            with suppress(AssertionError):
+                callback(SimpleNamespace(client=SimpleNamespace(gui=gui)))
+            if not gui.answered:
                 say(event, "There is no path yet", "Add two key frames first.", seconds=6)
 
         self._button.on_click(clicked)

@@ -143,10 +143,14 @@ def test_an_arrow_at_the_hand_is_dragged_and_the_arm_follows(page):
 
 def _arrow(page, wrist, seconds=40):
     """The tip of the red arrow along the forearm, which comes when the wrist is clicked."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        page.drag(wrist, wrist, 0.1, steps=2)
-        time.sleep(2)
+    begin = time.monotonic()
+    clicked = -1e9
+    while time.monotonic() < begin + seconds:
+        # Each click makes new rings, which a busy browser takes seconds to show.
+        if time.monotonic() - clicked > 10:
+            page.drag(wrist, wrist, 0.1, steps=2)
+            clicked = time.monotonic()
+        time.sleep(1)
         red, green, blue = page.screenshot()[:, :660].astype(int).transpose(2, 0, 1)
         rows, columns = np.nonzero((red > 230) & (green < 60) & (blue > 70) & (blue < 130))
         near = np.hypot(columns - wrist[0], rows - wrist[1])
@@ -261,8 +265,6 @@ def test_a_film_follows_the_camera_path_and_shows_what_ns_render_does(page, port
     page.click("Add Keyframe")
     page.drag((300, 350), (380, 350), 0.3, steps=4)
     page.still_picture(SIDE)
-    page.click("Generate Command")
-    page.wait("document.body.innerText.includes('Add two key frames first')")
     page.click("Add Keyframe")
     time.sleep(2)  # The page does not tell when the key frame is there.
     page.click("Generate Command")
@@ -283,12 +285,9 @@ def test_a_film_follows_the_camera_path_and_shows_what_ns_render_does(page, port
     with av.open(str(downloaded(page, "avatar.mp4"))) as film:
         pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(pictures) == 2
-    first, last = (
-        (255 * model.get_outputs_for_camera(read_camera_file(path, *pictures[0].shape[:2]).cameras[n : n + 1])["rgb"])
-        .clamp(0, 255)
-        .numpy()
-        for n in (0, -1)
-    )
+    cameras = read_camera_file(path, *pictures[0].shape[:2]).cameras
+    ends = cameras[:1], cameras[len(cameras) - 1 :]
+    first, last = ((255 * model.get_outputs_for_camera(end)["rgb"]).clamp(0, 255).numpy() for end in ends)
     assert changed(first, pictures[0]).mean() < 0.002 < changed(last, pictures[0]).mean()
 
 
@@ -297,7 +296,7 @@ def test_avatar_and_motion_leave_as_files_that_open(page, portable):
 
     page.choose("File", ".npz")
     page.click("Take motion")
-    assert len(read_npz(downloaded(page, "motion.npz"))) == len(Avatar.load(portable).video)
+    assert len(read_npz(downloaded(page, "motion.npz"))) == len(Avatar.load(portable).model.person.video_frames)
     page.unfold("More")
     page.type_number("Triangles", 1500)
     page.type_number("Texels", 64)
@@ -314,19 +313,22 @@ def test_avatar_and_motion_leave_as_files_that_open(page, portable):
 
 
 def test_keys_mean_the_page_after_a_click_too(page):
+    page.run("document.activeElement.blur()")
     page.press("1", "Digit1", 49, "1")
     page.wait("document.querySelector('[role=tab][aria-selected=true]').textContent.trim() === 'Motion'")
     box = page.run(
-        "(() => { const one = document.querySelector('input[type=checkbox]').getBoundingClientRect(); "
+        "(() => { const all = [...document.querySelectorAll('input[type=checkbox]')]; "
+        "const one = all.find((each) => each.offsetParent !== null).getBoundingClientRect(); "
         "return [one.x + one.width / 2, one.y + one.height / 2]; })()"
     )
-    page.drag(box, box, 0.05, steps=1)
-    page.wait("document.activeElement.type === 'checkbox' && !document.activeElement.checked")
+    for checked in ("false", "true"):
+        page.drag(box, box, 0.05, steps=1)
+        page.wait(f"document.activeElement.type === 'checkbox' && document.activeElement.checked === {checked}")
     page.press(" ", "Space", 32, " ")
     page.wait(SHOWN.format("Pause"))
     page.press(" ", "Space", 32, " ")
     page.wait(SHOWN.format("Play"))
-    assert page.run("document.activeElement.type === 'checkbox' && !document.activeElement.checked")
+    assert page.run("document.activeElement.type === 'checkbox' && document.activeElement.checked")
     before = page.still_picture(SIDE)
     assert changed(before, after(page, lambda: page.hold("ArrowLeft", 37, 0.5))).any()
 
