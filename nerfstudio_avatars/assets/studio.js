@@ -33,9 +33,12 @@ if (window.matchMedia("(max-width: 40em)").matches) {
   waiting.observe(document.documentElement, { childList: true, subtree: true });
 }
 
-// What was clicked keeps the focus, but only who came to it by the keyboard means it when they press a key.
+// What was clicked keeps the focus, but only who came to it by the tabulator means it when they press a key.
+let tabbed = false;
+document.addEventListener("pointerdown", () => (tabbed = false), true);
+
 function meant(target) {
-  if (target.matches("input[type=checkbox], button, [role=tab]")) return target.matches(":focus-visible");
+  if (target.matches("input[type=checkbox], button, [role=tab]")) return tabbed;
   // A dropdown that is closed has been chosen from.
   if (target.matches("input[aria-haspopup=listbox]")) return target.getAttribute("aria-expanded") === "true";
   return target.closest("input, textarea, select, [contenteditable=true]") !== null;
@@ -46,7 +49,8 @@ let held = false;
 document.addEventListener(
   "keyup",
   (event) => {
-    if (event.key === " " && held) event.preventDefault();
+    if (event.key === "Tab") tabbed = true;
+  if (event.key === " " && held) event.preventDefault();
     held = false;
   },
   true,
