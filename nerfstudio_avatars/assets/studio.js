@@ -50,7 +50,7 @@ document.addEventListener(
   "keyup",
   (event) => {
     if (event.key === "Tab") tabbed = true;
-  if (event.key === " " && held) event.preventDefault();
+    if (event.key === " " && held) event.preventDefault();
     held = false;
   },
   true,
