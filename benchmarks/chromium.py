@@ -55,7 +55,8 @@ def open_page(address: str, width: int = 900, height: int = 700) -> Iterator[Pag
         command = [program, *OPTIONS, f"--user-data-dir={folder}", f"--window-size={width},{height}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            with connect(_socket_address(Path(folder)), max_size=None) as socket:
+            # Whoever drives may compute for a minute in between, without an answer to the browser's pings.
+            with connect(_socket_address(Path(folder)), max_size=None, ping_interval=None) as socket:
                 page = Page(socket, Path(folder) / "downloads")
                 page.go_to(address)
                 yield page
