@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nerfstudio_avatars.avatars.results import (
     COMPARISONS,
+    LIVE_MOTIONS,
     LOOKS,
     TURNTABLE,
     VIDEO,
@@ -47,7 +48,6 @@ FINAL = "main"
 """Name of the training that stays; its run is in `runs/`."""
 _FIRST_LOOK = "first-look"
 """Folder of the page in which the avatar of the short training moves, and of its held-out pictures."""
-_MOTIONS = ("walk", "dance_a", "spinkick")
 _FIRST_STEPS = {"cpu": 300, "cuda": 600}
 _SMALL = {"triangles": 12_000, "texture_size": 1024, "picture_size": 300}
 """Options of the first look's mesh: made in seconds, and good enough to see whether the video will do."""
@@ -154,6 +154,7 @@ class Creation(OwnVideo):
 
     def _do(self, stages: Stages, settings: dict[str, Any]) -> Path:
         """All stages in turn, and the page."""
+        from nerfstudio_avatars.avatars.run import default_steps
         from nerfstudio_avatars.process.findings import Findings
 
         folder, subject = self.folder, self.folder / "subject"
@@ -183,7 +184,7 @@ class Creation(OwnVideo):
             trainings["first"], configs["first"] = facts, first
             page = (folder / _FIRST_LOOK,)
             stages.do("first-page", facts | files, page, lambda: self._first_page(first, findings, trainings["first"]))
-        config, facts = trained("training", FINAL, self.steps or _default_steps(self._trained_method))
+        config, facts = trained("training", FINAL, self.steps or default_steps(self._trained_method))
         trainings["main"], configs["main"] = facts, config
         held_out = (folder / COMPARISONS, folder / LOOKS)
         figures = stages.do("evaluation", trainings, held_out, lambda: self._evaluate(configs)).found
@@ -216,7 +217,7 @@ class Creation(OwnVideo):
         live = self.folder / _FIRST_LOOK / self._named(".html").name
         live.parent.mkdir(exist_ok=True)
         try:
-            self._avatar(config).export(live, motion=_MOTIONS, maker=self.maker, licence=self.licence, **_SMALL)
+            self._avatar(config).export(live, motion=LIVE_MOTIONS, maker=self.maker, licence=self.licence, **_SMALL)
         except UserError as error:
             print(f"The short training does not make a first page: {error}", flush=True)
             return {}
@@ -243,7 +244,7 @@ class Creation(OwnVideo):
         from nerfstudio_avatars.files import write_text
 
         mesh = self._named(".glb")
-        self._avatar(config).export(mesh, motion=_MOTIONS, maker=self.maker, licence=self.licence, **_FULL)
+        self._avatar(config).export(mesh, motion=LIVE_MOTIONS, maker=self.maker, licence=self.licence, **_FULL)
         write_text(self._named(".html"), avatar_page(mesh.read_bytes(), mesh.stem))
         return {}
 
@@ -284,20 +285,14 @@ class Creation(OwnVideo):
 
     @property
     def _trained_method(self) -> str:
-        if self.method != "auto":
-            return self.method
-        return "instant-avatar" if self._device == "cuda" else "instant-avatar-cpu"
+        from nerfstudio_avatars.avatars.run import chosen_method
+
+        return chosen_method(self.method, self._device == "cuda")
 
     def _avatar(self, config: Path) -> Avatar:
         from nerfstudio_avatars.avatars.avatar import Avatar
 
         return Avatar.load(config)
-
-
-def _default_steps(method: str) -> int:
-    from nerfstudio_avatars.avatars.run import our_methods
-
-    return our_methods().configs[method].max_num_iterations
 
 
 def _label(facts: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.results import (
     COMPARISONS,
+    LIVE_MOTIONS,
     compare_looks,
     device_name,
     film_results,
@@ -40,8 +41,6 @@ _EXACT_POSES = (
 """The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
 _LIVE = "avatar.html"
 """The page in which the avatar moves, beside the demo's own."""
-_LIVE_MOTIONS = ("walk", "dance_a", "spinkick")
-"""Motions of the avatar that moves in the browser."""
 
 
 @dataclass
@@ -97,8 +96,9 @@ class PersonDemo:
 
     def _train(self, data: Path, device: str) -> list[TrainedRun]:
         from nerfstudio_avatars.avatars.nerfstudio_commands import WARM_UP_STEPS, train
+        from nerfstudio_avatars.avatars.run import chosen_method
 
-        method = self.method if self.method != "auto" else "instant-avatar" + ("-cpu" if device == "cpu" else "")
+        method = chosen_method(self.method, device == "cuda")
         folder, logs = self.output / "runs", self.output / "logs"
         shutil.rmtree(folder, ignore_errors=True)
         # Rendering pictures would only take time from the training.
@@ -146,7 +146,7 @@ class PersonDemo:
         show_video(video, self.output, self.video_size, (0.0, None))
         avatar = Avatar.load(trained.config)
         film_results(avatar, self.output, self.video_size, self.video_seconds)
-        avatar.export(self.output / _LIVE, motion=_LIVE_MOTIONS, maker="Nobody who exists", licence="CC0-1.0")
+        avatar.export(self.output / _LIVE, motion=LIVE_MOTIONS, maker="Nobody who exists", licence="CC0-1.0")
 
     def _page(self, report: dict) -> Path:
         from nerfstudio_avatars.avatars.result_page import ResultPage, write_result_page

@@ -20,6 +20,8 @@ COMPARISONS, LOOKS = "held-out", "looks"
 """Folders, beside the page, of held-out comparisons and of what each training gives."""
 VIDEO, TURNTABLE, WALK = "video.mp4", "turntable.mp4", "walk.mp4"
 """The input video and the films of the result, beside the page."""
+LIVE_MOTIONS = ("walk", "dance_a", "spinkick")
+"""Motions of the avatar that moves in the browser."""
 _FIGURES = ("psnr", "ssim")
 _FPS = 20
 _MARGIN = 0.06

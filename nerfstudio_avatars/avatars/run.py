@@ -67,6 +67,18 @@ def our_methods() -> config_file.KnownMethods:
     )
 
 
+def chosen_method(method: str, on_gpu: bool) -> str:
+    """The method for one person that `auto` stands for; every other name stands for itself."""
+    if method != "auto":
+        return method
+    return "instant-avatar" if on_gpu else "instant-avatar-cpu"
+
+
+def default_steps(method: str) -> int:
+    """Number of steps that a method of this package is trained for, unless one asks for another."""
+    return our_methods().configs[method].max_num_iterations
+
+
 def _check_data(data: Path | None, path: Path) -> None:
     """Checks that the data exist, which held-out pictures and driving clips come from.
 

@@ -62,7 +62,7 @@ def take_avatar(show: PersonShow, run: LoadedRun, file: AvatarFile, listener: Li
             licence=file.licence or None,
         )
         output = Path(folder) / f"{stem}{ENDINGS[file.format][0]}"
-        with show.stage.alone() as give_way, listening(_pausing(listener, give_way)):
+        with show.shared.using(), listening(_pausing(listener, show.shared.give_way)):
             export(run, output, options)
         return output.name, output.read_bytes()
 

@@ -59,7 +59,7 @@ class DrivingPanel:
         @manner.on_update
         def _(event: viser.GuiEvent) -> None:
             session.manner = manner.value
-            with show.using():
+            with show.shared.using():
                 lacking = session.manner == "relative" and session.own_pose() is None
             if lacking:
                 say(event, "There is no own pose", f"No picture of {session.who} is here: poses are the driver's.")
@@ -101,7 +101,7 @@ class DrivingPanel:
 
     def _open(self, event: viser.GuiEvent, path: Path) -> None:
         try:
-            with self._show.using():
+            with self._show.shared.using():
                 clip = driving_poses(self._show.model, str(path))
         except UserError as error:
             say(event, "This clip cannot be read", str(error))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
-import torch
 from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from nerfstudio_avatars.studio.kind_session import KindSession
 from nerfstudio_avatars.studio.opening_view import View
 from nerfstudio_avatars.studio.picture_budget import size_of
+from nerfstudio_avatars.studio.shared_model import SharedModel
 from nerfstudio_avatars.studio.sight import Sight
 from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE
@@ -26,8 +24,6 @@ _ROOM = 1.15
 """Factor of the method's own field of view that the page opens with."""
 _SMALL, _FEWER = 256, 2
 """Longer side in pixels up to which a picture on the page has fewer samples along rays, and how many times fewer."""
-_GIVE_WAY = 0.01
-"""Time between two steps of long work in which a picture may be drawn, in seconds."""
 
 
 class KindShow:
@@ -40,7 +36,7 @@ class KindShow:
 
     def __init__(self, model: UnsupVolanimModel, lock: AbstractContextManager | None = None) -> None:
         self.model = model
-        self._model_lock = lock or threading.Lock()
+        self.shared = SharedModel(model, lock)
         self.session = KindSession(model)
         self.output = "rgb"
         self._cube: tuple[tuple[str, str | None, float], Tensor] | None = None
@@ -77,7 +73,7 @@ class KindShow:
         output, samples = self.output, self.model.config.eval_samples
         if frame is None and side <= _SMALL:
             samples = max(samples // _FEWER, 2)
-        with self.using():
+        with self.shared.using():
             if stop():
                 return None
             poses = self.model.turned(self.session.poses(frame), math.radians(swing))
@@ -89,25 +85,6 @@ class KindShow:
         if picture.shape[-1] != 3:
             picture = colormaps.apply_colormap(picture)
         return (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
-
-    @contextmanager
-    def using(self) -> Iterator[None]:
-        """The model to oneself, and out of training."""
-        with self._model_lock, torch.no_grad():
-            training = self.model.training
-            self.model.eval()
-            try:
-                yield
-            finally:
-                self.model.train(training)
-
-    def give_way(self) -> None:
-        """Called between two steps of long work that uses the model: lets pictures be drawn meanwhile."""
-        self._model_lock.__exit__(None, None, None)
-        try:
-            time.sleep(_GIVE_WAY)
-        finally:
-            self._model_lock.__enter__()
 
     def opening_view(self, aspect: float) -> View:
         """The view of the method's own camera, with a little more room; all of it, however narrow the page is.

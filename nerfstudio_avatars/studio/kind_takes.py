@@ -99,7 +99,7 @@ def take_curves(show: KindShow, ending: str) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"motion{ending}"
-        with show.using():
+        with show.shared.using():
             save_curves(show.session.driven(), show.model, path)
         return path.read_bytes()
 
@@ -131,10 +131,10 @@ def take_mesh(
         progress(done, total)
         if stop():
             raise _Stopped
-        show.give_way()
+        show.shared.give_way()
 
     try:
-        with show.using():
+        with show.shared.using():
             session, options = show.session, sizes or PartsExport()
             clips = {Path(session.chosen).stem: session.driven()}
             made = identity_mesh(show.model, session.cube(), clips, options, drawn)

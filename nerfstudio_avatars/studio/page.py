@@ -196,8 +196,7 @@ class Page:
 
     def _set_training(self, training: bool) -> None:
         self.loop.schedule.training = training
-        if isinstance(self.show, PersonShow):
-            self.show.stage.training = training
+        self.show.shared.training = training
 
     def stop(self) -> None:
         """Ends the page."""

@@ -30,7 +30,7 @@ class PersonShow:
     """
 
     def __init__(self, stage: PersonStage) -> None:
-        self.stage, self.model = stage, stage.model
+        self.stage, self.model, self.shared = stage, stage.model, stage.shared
         self.look = Look()
         self.comparison: Comparison | None = None
         """Draws the training video beside the avatar, if that is wanted."""

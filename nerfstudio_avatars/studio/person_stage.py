@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -20,11 +18,10 @@ from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
 from nerfstudio_avatars.instant_avatar.reshaping import Reshaping
+from nerfstudio_avatars.studio.shared_model import SharedModel
 
 _STRIP = 1 << 15
 """Number of pixels drawn without looking whether they are still wanted."""
-_WAY_SECONDS = 0.005
-"""Time in which others get the model, if they wait for it."""
 _KEPT_POSES = 64
 """Number of posed bodies that are kept: a motion that repeats is posed once."""
 
@@ -52,14 +49,12 @@ class PersonStage:
         self.model = model
         self.version = 0
         """Rises when the model has changed."""
-        self.training = False
-        """Whether it changes."""
-        self._lock = lock or threading.Lock()
+        self.shared = SharedModel(model, lock)
         self._posed: OrderedDict[bytes, PosedAvatar] = OrderedDict()
 
     def learnt(self) -> None:
         """The model has changed: what was posed with its earlier occupancy is out of date."""
-        with self._lock:
+        with self.shared.lock:
             self.version += 1
             self._posed.clear()
 
@@ -77,13 +72,13 @@ class PersonStage:
         Returns:
             (height, width, channels) each, or None if it was stopped.
         """
-        with self._evaluating():
+        with self.shared.using():
             posed = self._pose(state)
         strips: list[dict[str, Tensor]] = []
         for camera in sight.strips(height, width, _STRIP):
             if stop():
                 return None
-            with self._evaluating():
+            with self.shared.using():
                 strips.append(self.model.render_posed(camera, posed))
         if len(strips) == 1:
             return strips[0]
@@ -102,26 +97,6 @@ class PersonStage:
         """Whether a pose is one of another shape than the person's."""
         return not torch.equal(state.betas.cpu(), self.model.poses.betas.cpu())
 
-    @contextmanager
-    def alone(self) -> Iterator[Callable[[], None]]:
-        """The model to oneself for seconds or minutes.
-
-        Yields:
-            To be called now and then: lets pictures be drawn in between. A training waits all the time, because what
-            it learnt in between would fit nothing from before.
-        """
-
-        def give_way() -> None:
-            if not self.training:
-                self._lock.__exit__(None, None, None)
-                try:
-                    time.sleep(_WAY_SECONDS)
-                finally:
-                    self._lock.__enter__()
-
-        with self._evaluating():
-            yield give_way
-
     def _pose(self, state: BodyState) -> PosedAvatar:
         key = torch.cat([state.packed(), state.betas]).cpu().numpy().tobytes()
         posed = self._posed.pop(key, None)
@@ -132,14 +107,3 @@ class PersonStage:
         while len(self._posed) > _KEPT_POSES:
             self._posed.popitem(last=False)
         return posed
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """The model to oneself, and out of training."""
-        with self._lock, torch.no_grad():
-            training = self.model.training
-            self.model.eval()
-            try:
-                yield
-            finally:
-                self.model.train(training)

@@ -60,7 +60,7 @@ class SceneOverlay:
         """
         made = None
         if kind != "nothing":
-            with self._show.stage.alone():
+            with self._show.shared.using():
                 made = overlay_mesh(self._show.model, kind)
         self._kind = kind
         self._put(made)

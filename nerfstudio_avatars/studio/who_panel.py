@@ -122,7 +122,7 @@ class WhoPanel:
         told: list[str] = []
         show = self._show
         try:
-            with show.using():
+            with show.shared.using():
                 pictures, masks = read_pictures(show.model, (file,), tell=told.append)
                 found = show.model.invert(pictures, self._progress, masks)
             name = self._free(file.stem)
@@ -152,7 +152,7 @@ class WhoPanel:
         self._bar.value = 100.0 * done / total
         if self._stop.is_set():
             raise _Cancelled
-        self._show.give_way()
+        self._show.shared.give_way()
 
     def _working(self, working: bool) -> None:
         self._bar.value = 0.0

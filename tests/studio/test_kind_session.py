@@ -157,11 +157,11 @@ def test_what_is_learnt_is_shown(show, sight):
 
 
 def test_pictures_are_drawn_while_something_else_gives_way(show):
-    with show.using():
-        assert not show._model_lock.acquire(blocking=False)
-        show.give_way()
-        assert not show._model_lock.acquire(blocking=False)
-    assert show._model_lock.acquire(blocking=False)
+    with show.shared.using():
+        assert not show.shared.lock.acquire(blocking=False)
+        show.shared.give_way()
+        assert not show.shared.lock.acquire(blocking=False)
+    assert show.shared.lock.acquire(blocking=False)
 
 
 def test_what_is_taken_is_what_is_shown(show, sight, tmp_path):
@@ -190,7 +190,7 @@ def test_who_is_shown_is_taken_as_a_mesh(show):
     assert done[-1][0] == done[-1][1] > 10
     assert take_mesh(show, ".html", lambda *_: None, lambda: False, sizes).startswith(b"<!doctype html>")
     assert take_mesh(show, ".glb", lambda *_: None, lambda: True, sizes) is None
-    assert show._model_lock.acquire(blocking=False), "the model is free again"
+    assert show.shared.lock.acquire(blocking=False), "the model is free again"
 
 
 def test_hues_have_different_names():

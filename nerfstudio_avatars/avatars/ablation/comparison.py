@@ -87,13 +87,12 @@ class Comparison:
             raise UserError(
                 f"{self.data}: no such folder. Expected one person's data; `ns-avatar demo-data` draws some."
             )
-        method: str = self.method
-        if method == "auto":
-            import torch
+        import torch
 
-            method = "instant-avatar" if torch.cuda.is_available() else "instant-avatar-cpu"
+        from nerfstudio_avatars.avatars.run import chosen_method
+
         return Setting(
-            method=method,
+            method=chosen_method(self.method, torch.cuda.is_available()),
             data=self.data,
             dataparser=self.dataparser,
             steps=self.steps,

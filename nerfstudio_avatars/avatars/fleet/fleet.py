@@ -18,6 +18,7 @@ from nerfstudio_avatars.avatars.fleet.job_process import is_running
 from nerfstudio_avatars.avatars.fleet.subjects import Subject, find_subjects
 from nerfstudio_avatars.avatars.fleet.table import PAGE, Line, Overview, terminal_table, write_page
 from nerfstudio_avatars.avatars.protocols import PROTOCOLS, ProtocolName
+from nerfstudio_avatars.avatars.run import chosen_method, default_steps
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder
 
@@ -108,7 +109,7 @@ def run_fleet(paths: tuple[Path, ...], options: FleetOptions, say: Callable[[str
     # Before any job is begun: a package that is missing is told at once.
     waiting = [file for file in files if read_job(file).state != "done"]
     steps = {
-        subject.name: read_job(file).steps or _steps_of(method)
+        subject.name: read_job(file).steps or default_steps(method)
         for subject, method, file in zip(subjects, methods, files, strict=True)
     }
     overview = Overview(files, steps)
@@ -210,19 +211,11 @@ def _room(options: FleetOptions) -> tuple[int, int, Resources]:
 
 def _method(subject: Subject, options: FleetOptions, on_gpu: bool) -> str:
     method = subject.method or options.method
-    if method == "auto":
-        return "instant-avatar" if on_gpu else "instant-avatar-cpu"
-    if method not in METHODS:
+    if method != "auto" and method not in METHODS:
         raise UserError(
             f"{subject.name}: there is no method {method!r} for one person. Expected one of {', '.join(METHODS)}."
         )
-    return method
-
-
-def _steps_of(method: str) -> int:
-    from nerfstudio_avatars import methods
-
-    return getattr(methods, method.replace("-", "_")).config.max_num_iterations
+    return chosen_method(method, on_gpu)
 
 
 def _prepare(subject: Subject, method: str, options: FleetOptions) -> Path:
