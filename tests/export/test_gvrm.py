@@ -25,7 +25,7 @@ from nerfstudio_avatars.export.splat_files import spz_bytes
 from nerfstudio_avatars.export.splat_fit import splats_on
 from nerfstudio_avatars.export.vrm import VrmMeta
 from nerfstudio_avatars.motion.gltf_file import GltfFile
-from tests.helpers.headless_chromium import node_package
+from tests.helpers.node import node_package
 
 SIZE, DISTANCE, FRAME = 400, 3.5, 12
 """Of the picture: pixels, metres, and the frame of the motion."""

@@ -13,7 +13,8 @@ from nerfstudio_avatars.bodies.linear_blend_skinning import joint_transforms
 from nerfstudio_avatars.export.mesh_glb import rigged_glb, texture_bytes
 from nerfstudio_avatars.export.mesh_picture import draw
 from nerfstudio_avatars.export.page import avatar_page
-from tests.helpers.headless_chromium import node_package, picture_and_requests, requests_of_page
+from tests.helpers.headless_chromium import picture_and_requests, requests_of_page
+from tests.helpers.node import node_package
 
 SIZE, DISTANCE, AZIMUTH, ELEVATION, FRAME = 500, 4.0, 40.0, 10.0, 12
 """Of the picture: pixels, metres, degrees, and the frame of the motion."""

@@ -13,6 +13,7 @@ from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.export.portable import read_portable
+from tests.helpers.portable_files import array_changed, entry_changed, parts, set_at, written
 
 pytestmark = pytest.mark.slow
 
@@ -26,19 +27,6 @@ def run_avatar(orphan):
 def portable(run_avatar, tmp_path_factory):
     path = tmp_path_factory.mktemp("portable") / "me.avatar"
     assert "the avatar" in run_avatar.export(path, maker="Nobody", licence="CC0-1.0")
-    return path
-
-
-def parts(path):
-    """Header and data, by the format's letter."""
-    data = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", data)
-    return json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
-
-
-def written(path, header, data):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(data))
     return path
 
 
@@ -115,33 +103,8 @@ def _about(change):
     return case
 
 
-def _array(name, change, dtype="<f4"):
-    """A change of the numbers of an array."""
-
-    def case(header, data):
-        start, end = header[name]["data_offsets"]
-        values = np.frombuffer(bytes(data[start:end]), dtype).copy()
-        change(values)
-        data[start:end] = values.tobytes()
-        return header, data
-
-    return case
-
-
-def _entry(name, **changes):
-    def case(header, data):
-        header[name] |= changes
-        return header, data
-
-    return case
-
-
 def _raw(text):
     return lambda header, data: (text, data)
-
-
-def _set(index, value):
-    return lambda values: values.__setitem__(index, value)
 
 
 HOSTILE = {
@@ -156,25 +119,25 @@ HOSTILE = {
     "metadata of numbers": (lambda h, d: (h | {"__metadata__": {"format": 3}}, d), "metadata that are no text"),
     "another format": (lambda h, d: (h | {"__metadata__": {}}, d), "of something else"),
     "an array without a shape": (lambda h, d: (h | {"box": {"dtype": "F32"}}, d), "without type, shape and place"),
-    "an unknown type": (_entry("box", dtype="F8_E4M3"), "of type 'F8_E4M3'"),
-    "a negative shape": (_entry("box", shape=[-2, -3]), "shape"),
-    "a shape beyond all memory": (_entry("box", shape=[2**39, 2**39]), "where .* bytes"),
-    "a shape of truth": (_entry("box", shape=[True, 6]), "shape"),
-    "a place before the file": (_entry("box", data_offsets=[-24, 0]), "shape|bytes"),
-    "a place that overlaps": (_entry("box", data_offsets=[0, 24]), "where .* bytes"),
-    "NaN in the weights": (_array("weights.avatar.field.table", _set(3, np.nan)), "NaN or infinity"),
-    "infinity in the motion": (_array("motion.transl", _set(0, np.inf)), "NaN or infinity"),
-    "a place beyond the world": (_array("motion.transl", _set(0, 1e30)), "beyond"),
-    "joints beyond the world": (_array("weights.poses.joint_offsets", _set(0, 1e5)), "beyond"),
-    "truth of seven": (_array("weights.poses.trained", _set(0, 7), "u1"), "neither 0 nor 1"),
-    "corners that are no nodes": (_array("volume.cells", _set(0, 2**30), "<i4"), "lead out"),
-    "cells outside": (_array("volume.cell_index", _set(0, -1), "<i4"), "lead out"),
-    "cells elsewhere": (_array("volume.node_positions", lambda values: values.__iadd__(1)), "lie elsewhere"),
-    "weights that are no shares": (_array("volume.node_weights", _set(0, -1.0)), "no shares"),
-    "frames that are none": (_array("train_frames", _set(0, 10**6), "<i8"), "lead out"),
-    "a picture of no pixels": (_array("cameras.width", _set(0, 0), "<i8"), "lead out"),
-    "a picture of all memory": (_array("cameras.width", _set(0, 2**40), "<i8"), "lead out"),
-    "a box inside out": (_array("box", lambda values: values.__imul__(-1)), "without an inside"),
+    "an unknown type": (entry_changed("box", dtype="F8_E4M3"), "of type 'F8_E4M3'"),
+    "a negative shape": (entry_changed("box", shape=[-2, -3]), "shape"),
+    "a shape beyond all memory": (entry_changed("box", shape=[2**39, 2**39]), "where .* bytes"),
+    "a shape of truth": (entry_changed("box", shape=[True, 6]), "shape"),
+    "a place before the file": (entry_changed("box", data_offsets=[-24, 0]), "shape|bytes"),
+    "a place that overlaps": (entry_changed("box", data_offsets=[0, 24]), "where .* bytes"),
+    "NaN in the weights": (array_changed("weights.avatar.field.table", set_at(3, np.nan)), "NaN or infinity"),
+    "infinity in the motion": (array_changed("motion.transl", set_at(0, np.inf)), "NaN or infinity"),
+    "a place beyond the world": (array_changed("motion.transl", set_at(0, 1e30)), "beyond"),
+    "joints beyond the world": (array_changed("weights.poses.joint_offsets", set_at(0, 1e5)), "beyond"),
+    "truth of seven": (array_changed("weights.poses.trained", set_at(0, 7), "u1"), "neither 0 nor 1"),
+    "corners that are no nodes": (array_changed("volume.cells", set_at(0, 2**30), "<i4"), "lead out"),
+    "cells outside": (array_changed("volume.cell_index", set_at(0, -1), "<i4"), "lead out"),
+    "cells elsewhere": (array_changed("volume.node_positions", lambda values: values.__iadd__(1)), "lie elsewhere"),
+    "weights that are no shares": (array_changed("volume.node_weights", set_at(0, -1.0)), "no shares"),
+    "frames that are none": (array_changed("train_frames", set_at(0, 10**6), "<i8"), "lead out"),
+    "a picture of no pixels": (array_changed("cameras.width", set_at(0, 0), "<i8"), "lead out"),
+    "a picture of all memory": (array_changed("cameras.width", set_at(0, 2**40), "<i8"), "lead out"),
+    "a box inside out": (array_changed("box", lambda values: values.__imul__(-1)), "without an inside"),
     "a path for a body": (_about(lambda a: a.update(body="/etc/passwd")), "called '/etc/passwd'"),
     "no description": (_about(lambda a: a.clear()), "a description of"),
     "more in the description": (_about(lambda a: a.update(data="/home/me")), "a description of"),

@@ -13,7 +13,7 @@ from nerfstudio_avatars.avatars.inspection.reading import read_anything
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.errors import UserError
-from tests.export.test_portable import _array, _entry, _set, parts, written
+from tests.helpers.portable_files import array_changed, entry_changed, parts, set_at, written
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +117,12 @@ HOSTILE = {
     "no description": (_kind(lambda a: a.clear()), "a description of"),
     "only where it comes from": (_kind(lambda a: [a.pop(k) for k in [*a] if k != "provenance"]), "a description"),
     "more in the description": (_kind(lambda a: a.update(data="/home/me")), "a description of"),
-    "NaN in the weights": (_array("weights.network.point_logits", _set(0, np.nan)), "NaN or infinity"),
-    "weights beyond all": (_array("weights.network.point_logits", _set(0, 1e30)), "beyond"),
-    "another shape": (_entry("weights.network.embedding.table", shape=[3, 4]), "of shape"),
-    "poses of no clip": (_array("poses.rows", _set(0, 99), "<i8"), "there are not"),
-    "poses of no frame": (_array("poses.rows", _set(1, 9999), "<i8"), "there are not"),
-    "poses before the clip": (_array("poses.rows", _set(1, -1), "<i8"), "there are not"),
+    "NaN in the weights": (array_changed("weights.network.point_logits", set_at(0, np.nan)), "NaN or infinity"),
+    "weights beyond all": (array_changed("weights.network.point_logits", set_at(0, 1e30)), "beyond"),
+    "another shape": (entry_changed("weights.network.embedding.table", shape=[3, 4]), "of shape"),
+    "poses of no clip": (array_changed("poses.rows", set_at(0, 99), "<i8"), "there are not"),
+    "poses of no frame": (array_changed("poses.rows", set_at(1, 9999), "<i8"), "there are not"),
+    "poses before the clip": (array_changed("poses.rows", set_at(1, -1), "<i8"), "there are not"),
     "no identities": (_kind(lambda a: a.update(identities=[])), "0 identities"),
     "the same identity twice": (_kind(lambda a: a.update(identities=[a["identities"][0]] * 4)), "one twice"),
     "identities of numbers": (_kind(lambda a: a.update(identities=[1, 2, 3, 4])), "no names"),

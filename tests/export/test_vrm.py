@@ -10,7 +10,8 @@ import pytest
 from nerfstudio_avatars.export.mesh_glb import rigged_glb, texture_bytes
 from nerfstudio_avatars.export.vrm import BONES, VrmMeta
 from nerfstudio_avatars.motion.gltf_file import GltfFile
-from tests.helpers.headless_chromium import document, node_package
+from tests.helpers.headless_chromium import document
+from tests.helpers.node import node_package
 
 REQUIRED = {"hips", "spine", "head"} | {
     f"{side}{bone}"

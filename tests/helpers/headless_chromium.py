@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -44,12 +43,3 @@ def _chromium(folder: Path, *options: str) -> str:
     command = [program, *OPTIONS.split(), "--host-resolver-rules=MAP * ~NOTFOUND"]
     command += [f"--user-data-dir={folder / 'profile'}", *options]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-
-
-def node_package(name: str) -> Path:
-    """The folder of a package of npm."""
-    places = (Path(one) / name for one in os.environ.get("NODE_PATH", "").split(os.pathsep) if one)
-    place = next((one for one in places if one.is_dir()), None)
-    if place is None:
-        pytest.skip(f"no {name}: npm i {name}, and name the folder node_modules in NODE_PATH")
-    return place

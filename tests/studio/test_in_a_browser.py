@@ -1,8 +1,5 @@
 """The studio as a user has it: `ns-avatar view` in a process of its own, its page in Chromium, judged by its pixels."""
 
-import os
-import subprocess
-import sys
 import time
 from urllib.parse import urlsplit
 
@@ -12,6 +9,7 @@ import pytest
 import torch
 from chromium import find_chromium, open_page
 from scipy import ndimage
+from studio_browser import SIDE, after, downloaded, viewed
 
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.avatars.cameras import read_camera_file
@@ -23,7 +21,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed (apt-get install chromium)"),
 ]
-SIDE = 512
 SHOWN = "[...document.querySelectorAll('button')].some((one) => one.textContent.trim() === '{}')"
 
 
@@ -38,17 +35,8 @@ def portable(orphan, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(portable, person_data):
     """Where the page of that file is."""
-    command = [sys.executable, "-m", "nerfstudio_avatars.cli", "view", "--load-config", str(portable)]
-    command += ["--data", str(person_data)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    environment.pop("DISPLAY", None)
-    with subprocess.Popen([*command, "--port", "7391"], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            line = next(line for line in process.stdout if line.startswith("Looking at"))
-            yield line.split()[-1]
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with viewed("--load-config", str(portable), "--data", str(person_data), "--port", "7391") as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +50,6 @@ def body_box(picture):
     covered = (picture.astype(int) < 235).any(-1)
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     return rows[[0, -1]] / picture.shape[0], columns[[0, -1]] / picture.shape[1]
-
-
-def after(page, action):
-    """The picture that stays after something was done."""
-    count = page.run("window.pictures.length")
-    action()
-    page.wait(f"window.pictures.length > {count}")
-    return page.still_picture(SIDE)
 
 
 def changed(a, b):
@@ -95,14 +75,6 @@ def test_a_slider_moves_its_limb_and_nothing_else(page):
     # Of whoever looks at us, the left arm is on the right.
     assert len(rows) > 30 and columns.min() > 0.55 * width
     assert columns.max() <= (right + 0.05) * width and rows.max() < (top + 0.7 * (bottom - top)) * height
-
-
-def downloaded(page, name, seconds=60):
-    """The file of that name, when it has come."""
-    path, end = page.downloads / name, time.monotonic() + seconds
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.1)
-    return path
 
 
 def test_the_pose_is_saved_beside_the_avatar_and_downloaded(page, portable):

@@ -1,9 +1,5 @@
 """The studio of learnt heads as a user has it: `ns-avatar view` in a process of its own, its page in Chromium."""
 
-import os
-import subprocess
-import sys
-import time
 from urllib.parse import urlsplit
 
 import av
@@ -11,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from chromium import find_chromium, open_page
+from studio_browser import SIDE, after, downloaded, viewed
 
 from nerfstudio_avatars.avatars.run import load_run
 
@@ -18,21 +15,12 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed (apt-get install chromium)"),
 ]
-SIDE = 512
 
 
 @pytest.fixture(scope="module")
 def address(volanim_config):
-    command = [sys.executable, "-m", "nerfstudio_avatars.cli", "view", "--load-config", str(volanim_config)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    environment.pop("DISPLAY", None)
-    with subprocess.Popen([*command, "--port", "7411"], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            line = next(line for line in process.stdout if line.startswith("Looking at"))
-            yield line.split()[-1]
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with viewed("--load-config", str(volanim_config), "--port", "7411") as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +29,9 @@ def page(address):
         yield opened
 
 
-def after(page, action):
-    """The picture that stays after something was done."""
-    count = page.run("window.pictures.length")
-    action()
-    page.wait(f"window.pictures.length > {count}")
-    return page.still_picture(SIDE)
-
-
 def difference(a, b):
     b = cv2.resize(b, a.shape[1::-1], interpolation=cv2.INTER_AREA)
     return np.abs(a.astype(int) - b.astype(int)).mean()
-
-
-def downloaded(page, name, seconds=300):
-    """Waits for a file. The browser is asked meanwhile: whoever does not listen to it is cut off, and gets no files."""
-    path, end = page.downloads / name, time.monotonic() + seconds
-    while not path.exists() and time.monotonic() < end:
-        page.run("1")
-        time.sleep(0.2)
-    return path
 
 
 def test_another_one_is_chosen_and_somebody_who_does_not_exist(page):
