@@ -23,7 +23,8 @@ MODEL = "--pipeline.model."
 PARTS = [
     MODEL + "network.parts", "6", MODEL + "network.render.skinning", "compose",
     MODEL + "network.shared-parts", "100.0", MODEL + "network.part-detector", "upright",
-    MODEL + "network.relative.copies", "4", MODEL + "schedule.articulation", "table",
+    MODEL + "network.relative.copies", "2", MODEL + "schedule.articulation", "table",
+    MODEL + "network.generator.widths", "48", "32", "16", MODEL + "network.generator.doublings", "1",
     MODEL + "schedule.bootstrap-until", "0.38", MODEL + "schedule.search-until", "0.4",
     MODEL + "schedule.polish-from", "0.62", "--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66",
 ]  # fmt: skip
@@ -33,6 +34,10 @@ VARIANTS = {
     "parts": PARTS,
     "parts-searched-longer": [*PARTS, MODEL + "schedule.search-until", "0.6", MODEL + "schedule.polish-from", "0.6"],
     "parts-unpolished": [*PARTS, MODEL + "schedule.polish-from", "0.7"],
+    "parts-unanchored": [*PARTS, MODEL + "table.anchor", "0.0"],
+    "parts-unrehearsed": [*PARTS, MODEL + "network.relative.rehearsal", "False"],
+    "parts-fine-generator": [*PARTS, MODEL + "network.generator.widths", "48", "32", "16", "8",
+                             MODEL + "network.generator.doublings", "0"],
     "parts-blended": [*PARTS, MODEL + "network.render.skinning", "blend"],
     "parts-by-keypoints": [*PARTS, MODEL + "network.part-detector", "keypoints"],
     "parts-of-the-generator": [*PARTS, MODEL + "network.shared-parts", "0.0"],
@@ -101,7 +106,8 @@ def main() -> None:
 def figures(config: Path, data: Path) -> dict[str, float]:
     """Of one run."""
     from nerfstudio_avatars.avatars.run import load_run
-    from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
+    from nerfstudio_avatars.demo.heads_exam import HeadExam
+    from nerfstudio_avatars.demo.toy_exam import held_out_rows
 
     with contextlib.redirect_stdout(sys.stderr):
         run = load_run(config, need_data=True)

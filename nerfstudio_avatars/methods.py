@@ -21,7 +21,11 @@ from nerfstudio_avatars.nerfstudio_glue.optimizers import (
 )
 from nerfstudio_avatars.nerfstudio_glue.pipelines import AvatarPipelineConfig, FramesPipelineConfig
 from nerfstudio_avatars.nerfstudio_glue.trainer import AvatarTrainerConfig
-from nerfstudio_avatars.reference_methods import instant_avatar_as_published, unsup_volanim_as_published
+from nerfstudio_avatars.reference_methods import (
+    instant_avatar_as_published,
+    unsup_volanim_as_published,
+    unsup_volanim_as_published_for_tedx,
+)
 from nerfstudio_avatars.unsup_volanim.data.clip_frames import ClipFramesDataManagerConfig
 from nerfstudio_avatars.unsup_volanim.data.dataparsers import VoxCelebDataParserConfig
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
@@ -152,6 +156,10 @@ instant_avatar_paper = MethodSpecification(
 unsup_volanim_paper = MethodSpecification(
     unsup_volanim_as_published(_volanim),
     description="Unsupervised Volumetric Animation with all choices of its paper; needs VGG19 and a large data set.",
+)
+unsup_volanim_paper_tedx = MethodSpecification(
+    unsup_volanim_as_published_for_tedx(_volanim),
+    description="Unsupervised Volumetric Animation with its paper's choices for TEDXPeople, clips of upper bodies.",
 )
 instant_avatar = MethodSpecification(
     _gpu, description="InstantAvatar: an animatable person from one video, in a minute (Jiang et al. 2023)."

@@ -11,6 +11,7 @@ from nerfstudio_avatars.methods import (
     instant_avatar_paper,
     unsup_volanim,
     unsup_volanim_paper,
+    unsup_volanim_paper_tedx,
     unsup_volanim_tiny,
 )
 from nerfstudio_avatars.nerfstudio_glue.trainer import fit_schedules
@@ -65,6 +66,18 @@ def test_losses_and_noise_of_either_phase():
     assert schedule.mask_decay ** schedule.within_phase(epoch) == pytest.approx(0.8)
 
 
+def test_bodies_have_shorter_first_phases_and_masks_throughout():
+    faces, bodies = unsup_volanim_paper.config.pipeline, unsup_volanim_paper_tedx.config.pipeline
+    assert type(bodies.datamanager.dataparser).__name__ == "TedxPeopleDataParserConfig"
+    assert bodies.datamanager.dataparser.image_size == faces.datamanager.dataparser.image_size
+    schedule = bodies.model.schedule
+    assert schedule.articulate_from == pytest.approx(1 / 11)
+    assert (bodies.model.losses.when_articulated().mask, faces.model.losses.when_articulated().mask) == (1, 0)
+    second_epoch = schedule.articulate_from * 2 / 100, 1 / 11 + 10 / 11 * 2 / 100
+    assert [schedule.mask_factor(progress) for progress in second_epoch] == pytest.approx([0.8**2, 0.9**2])
+    assert bodies.model.network == faces.model.network
+
+
 def test_a_phase_left_out_stays_out():
     given = deepcopy(unsup_volanim.config)
     for start in (0.0, 1.0):
@@ -95,7 +108,7 @@ def test_instant_avatars_own_search_grid_density_and_sampling():
     assert instant_avatar.config.pipeline.model.avatar.articulation == "cells", "ours stays"
 
 
-@pytest.mark.parametrize("method", [instant_avatar_paper, unsup_volanim_paper])
+@pytest.mark.parametrize("method", [instant_avatar_paper, unsup_volanim_paper, unsup_volanim_paper_tedx])
 def test_a_runs_configuration_says_what_ran(method):
     """What a saved config.yml holds is what the model is built with: nothing is rewritten on the way."""
     config = yaml.load(yaml.dump(method.config), Loader=yaml.Loader)

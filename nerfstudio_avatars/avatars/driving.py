@@ -54,6 +54,9 @@ class DrivenShot:
     camera: str = "still"
     """Camera to film with: `still`, `turning`, which swings from side to side, or the JSON file of a camera path.
     Camera paths come from nerfstudio's viewer."""
+    fit_rounds: int = 0
+    """Number of rounds in which the poses that were found in the clip are fitted to its pictures.
+    It needs a clip of the data set, because who is seen there is known."""
     seconds: float | None = None
     """Length of the clip to use, in seconds; by default all of it."""
     height: int | None = None
@@ -75,6 +78,8 @@ class DrivenShot:
                 raise UserError(f"--{name} {getattr(self, name)}: expected an angle in degrees.")
         if self.image and self.identity is not None:
             raise UserError("--identity and --image: expected only one of them, because each says who is moved.")
+        if self.fit_rounds < 0:
+            raise UserError(f"--fit-rounds {self.fit_rounds}: expected a number that is not below zero.")
         if self.mask and not self.image:
             raise UserError("--mask: expected --image as well; a mask shows where the object is in these pictures.")
         if self.save_motion is not None:
@@ -119,7 +124,7 @@ def film_driven(model: UnsupVolanimModel, identity: Identity, shot: DrivenShot, 
     check_output(output, transparent=False)
     if shot.relative and identity.pose is None:
         raise UserError("--relative: a random identity has no picture, so there is no pose to start from.")
-    clip = driving_poses(model, shot.driving, shot.seconds)
+    clip = driving_poses(model, shot.driving, shot.seconds, shot.fit_rounds)
     poses = relative_motion(clip.poses, identity.pose) if shot.relative and identity.pose else clip.poses
     if shot.save_motion is not None:
         save_curves(DrivingClip(poses, clip.fps), model, shot.save_motion)
@@ -171,13 +176,23 @@ def still_cameras(model: UnsupVolanimModel, count: int, size: int) -> Cameras:
     return clip_cameras(model.clips.table, torch.zeros(count, 2, dtype=torch.long), size)
 
 
-def driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None = None) -> DrivingClip:
+def driving_poses(
+    model: UnsupVolanimModel, driving: str, seconds: float | None = None, fit_rounds: int = 0
+) -> DrivingClip:
     """The poses in a clip: a file or folder, a file of curves, or a clip of the data set by name.
 
+    Args:
+        model: trained.
+        driving: the clip.
+        seconds: the length to use; by default all.
+        fit_rounds: rounds in which poses are fitted to the pictures of a clip of the data set.
+
     Raises:
+        UserError: poses are to be fitted to pictures of nobody who is known.
         DataError: no such clip, or it cannot be read.
     """
     from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
+    from nerfstudio_avatars.unsup_volanim.pose_fitting import fit_clip
 
     clips = model.clips.table
     names = [clip.name for clip in clips]
@@ -185,7 +200,12 @@ def driving_poses(model: UnsupVolanimModel, driving: str, seconds: float | None 
         number = names.index(driving)
         clip = clips[number]
         count = clip.frames if seconds is None else min(clip.frames, max(1, round(seconds * clip.fps)))
-        return DrivingClip([model.driving_pose(number, frame) for frame in range(count)], clip.fps)
+        return DrivingClip(fit_clip(model, number, range(count), fit_rounds), clip.fps)
+    if fit_rounds:
+        raise UserError(
+            f"--fit-rounds {fit_rounds}: expected a clip of the data set as --driving, but {driving} is none. Poses "
+            "are fitted by comparing pictures with renderings of who is seen in them."
+        )
     if driving.lower().endswith(CURVES):
         return load_curves(Path(driving), model, seconds)
     frames, fps = read_loose_clip(Path(driving), model.clips.size, seconds)

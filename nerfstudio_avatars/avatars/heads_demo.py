@@ -1,4 +1,4 @@
-"""The demo of `unsup-volanim`: draws toy heads, trains on their videos alone, and measures the result."""
+"""The demo of `unsup-volanim`: draws toy heads and bodies, trains on their videos alone, and measures the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nerfstudio_avatars.errors import UserError
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 
 METHOD = "unsup-volanim-tiny"
+FIT_ROUNDS = 10
+"""Rounds in which detected poses are fitted to held-out frames, for comparison."""
+_BODIES = ["--pipeline.model.network.parts", "8", "--pipeline.model.table.turn-rate", "0.03"]
+_BODIES += ["--pipeline.model.table.shift-rate", "0.015"]
+"""Options for bodies, whose arms move further than jaws."""
 
 
 @dataclass
@@ -33,6 +38,10 @@ class HeadsDemo:
     """Number of steps to train a run for comparison that is given the true poses; 0 leaves it out."""
     identities: int = 12
     """Number of heads to draw and to train on."""
+    bodies: int = 0
+    """Number of upper bodies to draw and to train on as well; 0 leaves them out."""
+    bodies_steps: int = 1400
+    """Number of steps to train on bodies for."""
     seed: int = 0
     """Seed of the random numbers used in training."""
 
@@ -45,9 +54,11 @@ class HeadsDemo:
         Raises:
             UserError: too few steps, or a nerfstudio command that failed.
         """
-        if self.steps < 10:
-            raise UserError(f"--steps {self.steps}: expected at least 10.")
+        for name in ("steps", "bodies_steps"):
+            if getattr(self, name) < 10:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least 10.")
         from nerfstudio_avatars.avatars.nerfstudio_commands import train
+        from nerfstudio_avatars.demo.bodies_page import bodies_section
         from nerfstudio_avatars.demo.heads_page import write_heads_page
         from nerfstudio_avatars.files import write_json
 
@@ -56,7 +67,7 @@ class HeadsDemo:
         folder, logs = self.output / "runs", self.output / "logs"
         shutil.rmtree(folder, ignore_errors=True)
         options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(self.seed), "--machine.seed", str(self.seed)]
-        options += ["--steps-per-save", str(self.steps)]
+        options += ["--steps-per-save", str(max(self.steps, self.bodies_steps))]
         main = train(METHOD, data, folder, "heads", self.steps, options, logs / "train.log", "Learning from videos")
         print(f"Trained {METHOD} for {main.train_seconds:.0f} s, {self.steps} steps: {main.config}")
         # Neither training nor measuring keeps all cores busy: the second training runs while the first run is measured.
@@ -66,14 +77,21 @@ class HeadsDemo:
             floor = self.floor_steps and beside.submit(
                 train, METHOD, data, folder, "direct", self.floor_steps, direct, direct_log, "Without PnP"
             )
+            bodies = self.bodies and beside.submit(self._train_on_bodies, folder, logs, options)
             report = self._measured(main, data)
             if floor:
                 report["direct_regression"] = self._measured(floor.result(), data)
         if self.ceiling_steps:
             report["true_poses"] = self._ceiling(main.config, data)
+        more = ""
+        if bodies:
+            report["bodies"] = self._measured_bodies(bodies.result())
+            more = bodies_section(
+                {"learned": report["bodies"], "fitted poses": report["bodies"].get("fitted_poses", {})}
+            )
         report["demo_seconds"] = time.perf_counter() - start
         write_json(self.output / "report.json", report)
-        return write_heads_page(self.output, report), report
+        return write_heads_page(self.output, report, more), report
 
     def _draw(self) -> Path:
         from nerfstudio_avatars.demo.head_clips import draw_head_clips
@@ -86,16 +104,19 @@ class HeadsDemo:
     def _measured(self, trained: TrainedRun, data: Path) -> dict:
         """Measures held-out frames and, for the main run, draws the pictures."""
         from nerfstudio_avatars.avatars.run import load_run
-        from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows
+        from nerfstudio_avatars.demo.heads_exam import HeadExam
         from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
+        from nerfstudio_avatars.demo.toy_exam import held_out_rows
 
         run = load_run(trained.config, need_data=True)
         exam = HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline))
-        figures = exam.figures()
+        figures: dict[str, Any] = dict(exam.figures())
         if trained.config.parents[2].name == "heads":
             draw_sheet(exam, self.output / "heads.png")
             drive_video(exam, self.output / "driven.mp4")
             figures |= inversion_sheet(run.pipeline, data, self.output / "inverted.png")
+            fitted = HeadExam(run.pipeline.model, data, held_out_rows(run.pipeline), fit_rounds=FIT_ROUNDS)
+            figures["fitted_poses"] = fitted.motions() | {"rounds": FIT_ROUNDS}
         return figures | {
             "steps": trained.steps,
             "train_seconds": trained.train_seconds,
@@ -103,10 +124,36 @@ class HeadsDemo:
             "method": METHOD,
         }
 
+    def _train_on_bodies(self, folder: Path, logs: Path, options: list[str]) -> TrainedRun:
+        from nerfstudio_avatars.avatars.nerfstudio_commands import train
+        from nerfstudio_avatars.demo.body_clips import draw_body_clips
+
+        data = self.output / "bodies-data"
+        draw_body_clips(data, identities=self.bodies, test_identities=0)
+        steps, log = self.bodies_steps, logs / "bodies.log"
+        return train(
+            METHOD, data, folder, "bodies", steps, [*options, *_BODIES, "tedx-people"], log, "Learning from bodies"
+        )
+
+    def _measured_bodies(self, trained: TrainedRun) -> dict:
+        from nerfstudio_avatars.avatars.run import load_run
+        from nerfstudio_avatars.demo.bodies_exam import BodyExam
+        from nerfstudio_avatars.demo.bodies_page import draw_bodies
+        from nerfstudio_avatars.demo.toy_exam import held_out_rows
+
+        run = load_run(trained.config, need_data=True)
+        model, data, rows = run.pipeline.model, self.output / "bodies-data", held_out_rows(run.pipeline)
+        exam = BodyExam(model, data, rows)
+        figures = exam.figures() | {"steps": trained.steps, "train_seconds": trained.train_seconds}
+        draw_bodies(exam, self.output / "bodies.png")
+        fitted = BodyExam(model, data, rows, fit_rounds=FIT_ROUNDS).motions() | {"rounds": FIT_ROUNDS}
+        return figures | {"fitted_poses": fitted}
+
     def _ceiling(self, config: Path, data: Path) -> dict:
         """Trains the same network from scratch with the true pose of every frame."""
         from nerfstudio_avatars.avatars.run import load_run
-        from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
+        from nerfstudio_avatars.demo.heads_exam import HeadExam, train_on_true_poses
+        from nerfstudio_avatars.demo.toy_exam import held_out_rows
 
         pipeline = load_run(config, need_data=True).pipeline
         start = time.perf_counter()

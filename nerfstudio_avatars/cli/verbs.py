@@ -58,7 +58,7 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
         VerbEntry(
             "demo-data",
             "demo_data:DemoData",
-            "Draws a small data set in the format of PeopleSnapshot, SURREAL or VoxCeleb.",
+            "Draws a small data set in the format of PeopleSnapshot, SURREAL, VoxCeleb or TEDXPeople.",
             ("ns-avatar demo-data data/people --people 12", "ns-avatar demo-data data/heads --format voxceleb"),
         ),
         VerbEntry(

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfstudio_avatars.demo.heads_exam import NOVEL_TURN, HeadExam
+from nerfstudio_avatars.demo.heads import JAW
+from nerfstudio_avatars.demo.heads_exam import HeadExam
 from nerfstudio_avatars.demo.page_style import STYLE
+from nerfstudio_avatars.demo.toy_exam import NOVEL_TURN
 from nerfstudio_avatars.files import write_text
 from nerfstudio_avatars.media.frame_writer import FrameWriter
 from nerfstudio_avatars.media.picture_files import write_png
@@ -45,6 +47,8 @@ FIGURES = {
     "train_seconds": "training, seconds",
     "steps": "steps",
 }
+COMPARED = ("fitted_poses", "direct_regression", "true_poses")
+"""Further runs and ways to find poses whose figures stand beside those of the run."""
 _ZOOM = 2
 _RELIEF = 1.1
 """Range of depth from black to white, in half pictures."""
@@ -65,14 +69,14 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
             row.append(exam.draw(clip, exam.model.turned(pose, turn))["rgb"])
             row.append(torch.from_numpy(exam.truth[clip].render(frame, turn).rgb))
         driver, moment = exam.other(place)
-        wanted = exam.truth[clip].head.render(exam.truth[driver].poses[moment], exam.size)
+        wanted = exam.truth[clip].toy.render(exam.truth[driver].poses[moment], exam.size)
         row += [exam.picture(driver, moment), exam.draw(clip, exam.pose(driver, moment))["rgb"]]
         row.append(torch.from_numpy(wanted.rgb))
         covered = own["accumulation"] > 0.5
         row += [_relief(own["depth"], covered), _relief(torch.from_numpy(truth.depth)[..., None])]
-        row += [own["normal"], own["parts"], torch.from_numpy(truth.jaw)[..., None].expand(-1, -1, 3)]
+        row += [own["normal"], own["parts"], torch.from_numpy(truth.parts[..., JAW])[..., None].expand(-1, -1, 3)]
         rows.append(torch.cat([one.double() for one in row], 1))
-    _save(torch.cat(rows), path)
+    save_sheet(torch.cat(rows), path)
 
 
 def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
@@ -124,23 +128,29 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
             moment = clips[driver].frames // 3
             driving = read_truth(data / "truth" / "train" / f"{clips[driver].name}.npz").poses[moment]
             driven = draw(found.cube, model.driving_pose(driver, moment))
-            wanted = torch.from_numpy(truth.head.render(driving, picture.shape[0]).rgb)
+            wanted = torch.from_numpy(truth.toy.render(driving, picture.shape[0]).rgb)
             row += [source.frame(driver, moment), driven, wanted]
             errors.append(float((driven - wanted).abs().mean()))
             copies.append(float((picture - wanted).abs().mean()))
         rows.append(torch.cat([one.double() for one in row], 1))
     if not rows:
         return {}
-    _save(torch.cat(rows), path)
+    save_sheet(torch.cat(rows), path)
     figures = {f"inversion_{name}_l1": sum(values) / len(values) for name, values in stages.items()}
     return figures | {"inversion_cross_identity_ratio": sum(errors) / sum(copies)}
 
 
-def write_heads_page(output: Path, report: dict) -> Path:
-    """Writes `index.html`, whose links point only into its folder."""
+def write_heads_page(output: Path, report: dict, more: str = "") -> Path:
+    """Writes `index.html`, whose links point only into its folder.
+
+    Args:
+        output: the folder.
+        report: figures of the run, and under their names those of others.
+        more: HTML to put at its end.
+    """
     runs = [
         ("learned", report),
-        *((name, report[name]) for name in ("direct_regression", "true_poses") if name in report),
+        *((name, report[name]) for name in COMPARED if name in report),
     ]
     header = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name, _ in runs)
     rows = "".join(
@@ -163,7 +173,7 @@ poses, depth or keypoints.</p>
 <figure><img src="heads.png" alt=""><figcaption>Held-out frames: {escape(", ".join(COLUMNS))}</figcaption></figure>
 <figure><img src="inverted.png" alt=""><figcaption>Heads that were not trained on, fitted to the picture on the left:
 source, reconstruction, two new views with the truth; then three times driver, driven and truth</figcaption></figure>
-<table><tr><th></th>{header}</tr>{rows}</table></body></html>
+<table><tr><th></th>{header}</tr>{rows}</table>{more}</body></html>
 """,
     )
     return page
@@ -183,6 +193,7 @@ def _bytes(picture: Tensor) -> np.ndarray:
     return (enlarged.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
-def _save(picture: Tensor, path: Path) -> None:
+def save_sheet(picture: Tensor, path: Path) -> None:
+    """Writes a picture, enlarged, as PNG."""
     with whole_file(path) as partial:
         write_png(partial, _bytes(picture))

@@ -22,6 +22,7 @@ METHODS = (
     "instant-avatar-paper",
     "unsup-volanim",
     "unsup-volanim-paper",
+    "unsup-volanim-paper-tedx",
     "unsup-volanim-tiny",
 )
 """Methods that pyproject.toml registers with nerfstudio."""

@@ -36,6 +36,7 @@ _LIMITS: Limits = {
     "widths": (1, 2048),
     "same_blocks": (0, 8),
     "attention_levels": (0, 4),
+    "doublings": (0, 3),
     "input_size": (8, 1024),
     "head": (1, 31),
     "hidden": (1, 8192),
@@ -192,7 +193,7 @@ def _check_arrays(arrays: dict[str, np.ndarray], network: VolumetricAnimationCon
     if network.part_detector == "upright":
         expected["relative.out.weight"] = (6 * network.parts, network.relative.hidden)
     if network.detail:
-        expected["detail"] = (len(clips.identities), 4, *[4 * 2 ** (len(generator.widths) - 1)] * 3)
+        expected["detail"] = (len(clips.identities), 4, *[generator.resolution] * 3)
     for name, shape in expected.items():
         _has(arrays, f"weights.network.{name}", shape)
     parts = network.parts if bool(arrays["weights.network.articulated"]) else 1

@@ -41,6 +41,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "widths": (1, 2048),
     "same_blocks": (0, 16),
     "attention_levels": (0, 3),
+    "doublings": (0, 3),
     "input_size": (4, 256),
     "head": (1, 31),
     # Its pictures.

@@ -194,7 +194,7 @@ class UnsupVolanimModel(Model):
         )
         losses = dict(step.losses)
         if "mask" in losses:
-            losses["mask"] = losses["mask"] * schedule.mask_decay ** schedule.within_phase(self._progress)
+            losses["mask"] = losses["mask"] * schedule.mask_factor(self._progress)
         return {
             "losses": losses,
             "accumulation": step.pictures.accumulation.detach(),

@@ -103,7 +103,7 @@ class VolumetricAnimation(nn.Module):
         parts, edge = config.parts, config.points_per_edge
         self.embedding = IdentityEmbedding(identities, config.generator.code_size)
         self.generator = VoxelGenerator(config.generator, parts)
-        n, channels = self.generator.resolution, COLOURS + DENSITIES
+        n, channels = config.generator.resolution, COLOURS + DENSITIES
         self.detail = nn.Parameter(torch.zeros(identities, channels, n, n, n)) if config.detail else None
         axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
@@ -114,7 +114,7 @@ class VolumetricAnimation(nn.Module):
         self.register_buffer("articulated", torch.tensor(False))
         self.register_buffer("scene", torch.tensor(SCENE), persistent=False)
         half = self.scene * config.render.enlarge
-        prior = ellipsoid_prior(self.generator.resolution, torch.tensor(config.prior_radii) / half, config.prior_slope)
+        prior = ellipsoid_prior(n, torch.tensor(config.prior_radii) / half, config.prior_slope)
         self.register_buffer("prior", prior, persistent=False)
         places = self.project(PartPoses(torch.eye(3).expand(1, 1, 3, 3), torch.zeros(1, 1, 3)))[0].detach()
         self.detector = KeypointDetector(config.detector, places.expand(1 if upright else parts, -1, -1))
@@ -189,7 +189,7 @@ class VolumetricAnimation(nn.Module):
     @property
     def cube_side(self) -> int:
         """Voxels along an edge of a cube."""
-        return 4 * 2 ** (len(self.config.generator.widths) - 1)
+        return self.config.generator.resolution
 
     def cubes(self, identities: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of known identities."""
@@ -213,9 +213,9 @@ class VolumetricAnimation(nn.Module):
             shape_scale: factor on the density of the generator, compared with the prior.
             detail: from `detail_of`; left out while not all levels are used.
         """
-        cubes = self.generator(codes, levels)
-        shape, parts = cubes[:, -1:] * shape_scale, self.config.parts
-        colours = cubes[:, parts:-1]
+        shared = self.shared_logits is not None
+        cubes = self.generator(codes, levels, self.config.parts if shared else 0)
+        shape, colours = cubes[:, -1:] * shape_scale, cubes[:, -1 - COLOURS : -1]
         if detail is not None and levels is None:
             colours = colours + self.config.detail * detail[:, :-1]
             shape = shape + self.config.detail * detail[:, -1:]
@@ -225,8 +225,9 @@ class VolumetricAnimation(nn.Module):
                 prior = F.interpolate(prior, cubes.shape[2:], mode="trilinear", align_corners=True)
             shape = shape + prior * self.config.generator.density_scale
         logits = cubes[:, : self.parts]
-        if self.shared_logits is not None and bool(self.articulated):
-            volume = (self.config.shared_parts * self.shared_logits)[None]
+        if self.shared_logits is not None:
+            # The only part of an object that is not articulated has no rival.
+            volume = (self.config.shared_parts * self.shared_logits[: self.parts])[None] * self.articulated
             size = cubes.shape[2:]
             logits = F.interpolate(volume, size, mode="trilinear", align_corners=True).expand(
                 len(cubes), -1, -1, -1, -1

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
@@ -36,6 +37,9 @@ class PartPoseTableConfig:
     """Size that steps of a translation usually have, one at each visit of its frame; in half pictures."""
     final_share: float = 0.2
     """Share of the step sizes that is left at the end of a phase."""
+    anchor: float = 0.05
+    """Share of the way that the poses of a frame are taken back together at each visit, towards that of the whole.
+    Otherwise, the canonical frame of each identity drifts, and nobody else's poses fit any more."""
 
 
 class PartPoseTable(nn.Module):
@@ -61,6 +65,14 @@ class PartPoseTable(nn.Module):
         self.register_buffer("squares", torch.zeros(frames, 1 + parts, 6))
         self.register_buffer("begun", torch.tensor(False))
         self.register_buffer("split", torch.tensor(False))
+
+    @classmethod
+    def holding(cls, poses: PartPoses, config: PartPoseTableConfig) -> PartPoseTable:
+        """A table of frames whose parts have these poses (frames, parts) already."""
+        table = cls(len(poses.rotation), poses.rotation.shape[1], config).to(poses.rotation.device)
+        table.split.fill_(True)
+        table.rotation[:, 1:], table.translation[:, 1:] = poses.rotation, poses.translation
+        return table
 
     def begin(self, rows: Int[Tensor, " frames"], found: PartPoses) -> None:
         """Takes over poses (frames, 1) of the whole object."""
@@ -99,23 +111,50 @@ class PartPoseTable(nn.Module):
         slots = slice(1, None) if bool(self.split) else slice(0, 1)
         return PartPoses(self.rotation[rows, slots], self.translation[rows, slots])
 
-    def learning(self, rows: Int[Tensor, " frames"], pivots: Float[Tensor, "parts 3"], share: float) -> PartPoses:
+    def visited_rows(self) -> Int[Tensor, " frames"]:
+        """Numbers of the frames whose parts have been moved."""
+        return self.squares[:, 1:].flatten(1).any(1).nonzero()[:, 0]
+
+    def learning(
+        self,
+        rows: Int[Tensor, " frames"],
+        pivots: Float[Tensor, "parts 3"],
+        share: float,
+        shares: Float[Tensor, " parts"] | None = None,
+        detected: PartPoses | None = None,
+    ) -> PartPoses:
         """The same, with a gradient, whose computation takes a step in the table.
 
         Args:
             rows: numbers of the frames, each at most once.
             pivots: canonical points that the parts turn about.
             share: of the phase that has passed, 0 to 1.
+            shares: of the parts in the object, if their poses are anchored.
+            detected: poses of the whole (frames, 1), to which they are anchored before `articulate`; afterwards, it is
+                those in the table.
         """
         poses = self.parts(rows)
         motion = torch.zeros(*poses.translation.shape[:2], 6, device=poses.rotation.device)
         if torch.is_grad_enabled():
             motion.requires_grad_()
+            anchor = self.whole(rows) if bool(self.split) else detected
+            if shares is not None and anchor is not None:
+                poses = self._anchored(poses, anchor, pivots, shares)
             motion.register_hook(partial(self._step, rows, poses, pivots, self._rate(share)))
         return poses.moved_within(motion[..., :3], motion[..., 3:], pivots)
 
     def _rate(self, share: float) -> float:
         return self.config.final_share ** (max(share - _PLATEAU, 0.0) / (1 - _PLATEAU))
+
+    def _anchored(self, poses: PartPoses, anchor: PartPoses, pivots: Tensor, shares: Tensor) -> PartPoses:
+        """Takes poses back by a share of their mean motion against the whole."""
+        within = anchor.inverse().after(poses)
+        weights = (shares / shares.sum().clamp_min(1e-6))[:, None]
+        turn = (matrix_to_axis_angle(within.rotation) * weights).sum(-2, keepdim=True)
+        moved = (within.rotation @ pivots[..., None])[..., 0] + within.translation - pivots
+        shift = (moved * weights).sum(-2, keepdim=True)
+        middle = (pivots * weights).sum(0, keepdim=True)
+        return anchor.moved_within(-self.config.anchor * turn, -self.config.anchor * shift, middle).after(within)
 
     @torch.no_grad()
     def _step(self, rows: Tensor, poses: PartPoses, pivots: Tensor, rate: float, gradient: Tensor) -> None:

@@ -41,6 +41,9 @@ class RelativePoseDetectorConfig:
     """Number of values that lie between the picture and the motions."""
     copies: int = 1
     """Number of changed copies of each picture that the network learns from in a step."""
+    rehearsal: bool = True
+    """Whether the network also learns from renderings of the identities in motions that others were seen in.
+    Their poses are known exactly, while those found in pictures have errors, with which motions are found too small."""
 
 
 class RelativePoseDetector(nn.Module):

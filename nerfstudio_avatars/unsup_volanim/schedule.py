@@ -52,6 +52,8 @@ class AnimationScheduleConfig:
     """Share of the last phase at which noise, started again as in the paper, has fallen to 0; 0 leaves it out."""
     mask_decay: float = 1.0
     """Factor that the mask loss has fallen to at the end of each phase."""
+    articulated_mask_decay: float | None = None
+    """Value of `mask_decay` once the object is articulated; by default it stays the same."""
 
     def check(self, part_detector: str) -> None:
         """Checks that the sources of part poses fit together.
@@ -84,6 +86,11 @@ class AnimationScheduleConfig:
         begun = max(start for start in starts[:-1] if start <= progress)
         end = min(start for start in starts if start > begun)
         return min((progress - begun) / (end - begun), 1.0)
+
+    def mask_factor(self, progress: float) -> float:
+        """Factor on the mask loss at a share of the training."""
+        own = self.articulated_mask_decay if self.phase(progress) == "articulation" else None
+        return (self.mask_decay if own is None else own) ** self.within_phase(progress)
 
     def aids(self, progress: float, search: PoseSearch | None, table: PartPoseTable | None = None) -> AnimationAids:
         """The aids to use at a share of the training."""

@@ -17,6 +17,7 @@ from nerfstudio_avatars.unsup_volanim.network import PoseEstimate, VolumetricAni
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
 from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
+from nerfstudio_avatars.unsup_volanim.rehearsal import rehearse
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, standard_rays
 
@@ -172,12 +173,18 @@ def animation_step(
         poses = taught = aids.search.improve(network, cubes, images, batch.masks, batch.rows, aids.progress, detected)
     if aids.table is not None:
         middles, shares = part_middles(cubes.detach(), network.scene * network.config.render.enlarge)
-        poses = aids.table.learning(batch.rows, middles, aids.progress)
+        detected = found.poses.detach() if found is not None else None
+        poses = aids.table.learning(batch.rows, middles, aids.progress, shares, detected)
         taught = poses.detach()
         if network.relative is not None and network.parts > 1:
             whole = aids.table.whole(batch.rows)
             network.relative.follow(middles, shares)
-            losses["relative"] = config.relative * network.relative.loss(images, whole, taught)
+            relative = network.relative.loss(images, whole, taught)
+            visited = aids.table.visited_rows()
+            if network.config.relative.rehearsal and len(visited):
+                again = rehearse(network, cubes.detach(), aids.table, batch.rows, visited)
+                relative = relative + network.relative.loss(again.images, again.whole, again.parts)
+            losses["relative"] = config.relative * relative
             taught = whole
     if found is not None and taught is not None:
         losses["found"] = config.found * (found.keypoints - network.project(taught).detach()).abs().mean()

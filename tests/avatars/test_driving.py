@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nerfstudio_avatars.avatars.driving import DrivenShot, _frames, drive, relative_motion
+from nerfstudio_avatars.avatars.driving import DrivenShot, _frames, drive, driving_poses, relative_motion
 from nerfstudio_avatars.avatars.identity import find_identity, save_identity
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
@@ -71,6 +71,15 @@ def test_relative_motion_starts_at_the_source_and_moves_as_the_driver():
         torch.testing.assert_close(step.translation, expected.translation, atol=1e-5, rtol=0)
     itself = relative_motion(driving, driving[0])
     torch.testing.assert_close(itself[3].rotation, driving[3].rotation, atol=1e-5, rtol=0)
+
+
+def test_poses_are_fitted_where_who_is_seen_is_known(run, names, tmp_path):
+    found, fitted = (driving_poses(run.model, names[1], 0.1, rounds).joined() for rounds in (0, 2))
+    assert len(found.rotation) == len(fitted.rotation) == 2
+    assert not torch.equal(found.rotation, fitted.rotation)
+    assert not fitted.rotation.requires_grad
+    with pytest.raises(UserError, match="expected a clip of the data set as --driving, but elsewhere.mp4 is none"):
+        driving_poses(run.model, "elsewhere.mp4", fit_rounds=2)
 
 
 def test_a_clip_of_the_data_moves_somebody_of_the_data(run, shot, output, names):

@@ -15,8 +15,9 @@ from nerfstudio_avatars.avatars.measure_faces import animation_figures
 from nerfstudio_avatars.avatars.protocols import OURS
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.demo import draw_demo_sequence
-from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, train_on_true_poses
+from nerfstudio_avatars.demo.heads_exam import HeadExam, train_on_true_poses
 from nerfstudio_avatars.demo.heads_page import draw_sheet, drive_video, inversion_sheet
+from nerfstudio_avatars.demo.toy_exam import held_out_rows
 from nerfstudio_avatars.methods import instant_avatar
 from nerfstudio_avatars.nerfstudio_glue import checkpoints
 from nerfstudio_avatars.unsup_volanim.data.clip_table import ClipTable

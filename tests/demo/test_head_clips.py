@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nerfstudio_avatars.cli.demo_data import DemoData
-from nerfstudio_avatars.demo import head_clips
+from nerfstudio_avatars.demo import head_clips, toy_clips
 from nerfstudio_avatars.demo.head_clips import draw_head_clips, read_truth
 from nerfstudio_avatars.demo.heads import ToyHead
 from nerfstudio_avatars.errors import DataError, UserError
@@ -71,7 +71,7 @@ def test_pictures_masks_and_truth_show_the_same(folder, split):
         assert picture.shape == (SIZE, SIZE, 3) and mask.shape == (SIZE, SIZE)
         np.testing.assert_allclose(picture / 255, again.rgb, atol=0.5 / 255 + 1e-9)
         np.testing.assert_allclose(mask / 255, again.mask, atol=0.5 / 255 + 1e-9)
-        np.testing.assert_allclose(truth.jaw_mask[frame] / 255, again.jaw, atol=0.5 / 255 + 1e-9)
+        np.testing.assert_allclose(truth.jaw_mask[frame] / 255, again.parts[..., 1], atol=0.5 / 255 + 1e-9)
         np.testing.assert_allclose(truth.depth[frame], again.depth, atol=1e-3)
         np.testing.assert_array_equal(np.isnan(truth.depth[frame]), mask == 0)
 
@@ -145,7 +145,7 @@ def test_nothing_is_left_of_a_drawing_that_failed(tmp_path, monkeypatch, error, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(head_clips, "write_png", fail)
+    monkeypatch.setattr(toy_clips, "write_png", fail)
     with pytest.raises(told):
         draw(tmp_path / "vox")
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_avatars.demo.heads import _CAP, HeadPose, ToyHead, wandering_poses
+from nerfstudio_avatars.demo.heads import JAW, HeadPose, ToyHead, wandering_poses
+from nerfstudio_avatars.demo.solids import Ellipsoid, Solids
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FIELD_OF_VIEW
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelRenderConfig, half_extents, render_voxels, standard_rays
@@ -32,8 +33,9 @@ def pixel(points, size):
 def ball(centre, radius):
     """A head that is a plain ball."""
     head = ToyHead(0)
-    head._centre, head._radii = np.array([centre], float), np.full((1, 3), float(radius))
-    head._parts, head._is_jaw = head._parts[:1], np.zeros(1, bool)
+    head.solids = Solids(
+        [Ellipsoid(tuple(map(float, centre)), (float(radius),) * 3, (0.5, 0.5, 0.5))], np.random.default_rng(0)
+    )
     return head
 
 
@@ -66,7 +68,7 @@ def test_turned_heads_turn_about_the_cameras_vertical():
 def test_a_frontal_head_is_its_own_mirror_image(seed):
     seen = ToyHead(seed).render(HeadPose(jaw=0.2), 48)
     np.testing.assert_array_equal(seen.mask, seen.mask[:, ::-1])
-    np.testing.assert_array_equal(seen.jaw, seen.jaw[:, ::-1])
+    np.testing.assert_array_equal(seen.parts[..., JAW], seen.parts[..., JAW][:, ::-1])
     np.testing.assert_allclose(seen.depth, seen.depth[:, ::-1], atol=1e-9)
 
 
@@ -110,7 +112,7 @@ def test_normals_are_those_of_the_depth_on_the_open_jaw_too(head):
     outward = np.cross(down, right)
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
     cosine = (outward * seen.normal[1:-1, 1:-1]).sum(-1)
-    for part in (seen.jaw == 1, (seen.mask == 1) & (seen.jaw == 0)):
+    for part in (seen.parts[..., JAW] == 1, (seen.mask == 1) & (seen.parts[..., JAW] == 0)):
         assert np.nanquantile(np.where(part[1:-1, 1:-1], cosine, np.nan), 0.2) > 0.999
 
 
@@ -130,8 +132,8 @@ def test_a_turned_head_shows_the_same_points_where_the_pose_moves_them(head):
 
 
 def test_the_nose_is_the_nearest_point_of_a_frontal_face_and_follows_the_pose(head):
-    size, centre, radii = 201, head._centre[1], head._radii[1]
-    tip = centre - [0, 0, radii[2]]
+    size, nose = 201, head.solids.ellipsoids[1]
+    tip = np.array(nose.centre) - [0, 0, nose.radii[2]]
     seen = head.render(HeadPose(), size, samples=1)
     row, column = (int(round(float(place))) for place in pixel(tip + [0, 0, DISTANCE], size))
     assert seen.depth[row, column] == pytest.approx(tip[2], abs=1e-3)
@@ -144,18 +146,19 @@ def test_the_nose_is_the_nearest_point_of_a_frontal_face_and_follows_the_pose(he
 def test_the_jaw_opens_downwards(head):
     size = 96
     rows = np.arange(size)[:, None]
-    lowest = [np.where(head.render(HeadPose(jaw=jaw), size).jaw > 0, rows, 0).max() for jaw in (0.0, 0.25, 0.5)]
+    seen = [head.render(HeadPose(jaw=jaw), size) for jaw in (0.0, 0.25, 0.5)]
+    lowest = [np.where(one.parts[..., JAW] > 0, rows, 0).max() for one in seen]
     assert lowest[0] < lowest[1] < lowest[2]
-    shut, wide = (head.render(HeadPose(jaw=jaw), size) for jaw in (0.0, 0.5))
-    assert np.nanmean((wide.jaw * rows).sum() / wide.jaw.sum()) > (shut.jaw * rows).sum() / shut.jaw.sum() + 2
+    heights = [(one.parts[..., JAW] * rows).sum() / one.parts[..., JAW].sum() for one in seen]
+    assert heights[2] > heights[0] + 2
     above = slice(0, size // 3)
-    np.testing.assert_array_equal(shut.rgb[above], wide.rgb[above])
+    np.testing.assert_array_equal(seen[0].rgb[above], seen[2].rgb[above])
 
 
 def test_masks_of_parts_lie_inside_each_other(head):
     seen = head.render(POSE, 40, samples=3)
     assert seen.rgb.min() >= 0 and seen.rgb.max() <= 1 and seen.mask.max() == 1
-    assert (seen.jaw <= seen.mask + 1e-12).all() and seen.jaw.max() > 0
+    assert (seen.parts[..., JAW] <= seen.mask + 1e-12).all() and seen.parts[..., JAW].max() > 0
     np.testing.assert_array_equal(np.isfinite(seen.depth), seen.mask > 0)
 
 
@@ -170,7 +173,7 @@ def test_the_background_is_seen_where_there_is_no_head(head):
     size = 32
     seen = head.render(HeadPose(), size, samples=1)
     steps = (np.arange(size) + 0.5) / size * 2 - 1
-    backdrop = head.background(steps, size)
+    backdrop = head.solids.background(steps)
     np.testing.assert_allclose(seen.rgb[seen.mask == 0], backdrop[seen.mask == 0], atol=1e-12)
 
 
@@ -199,10 +202,10 @@ def test_poses_are_the_renderers_own(seed):
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     points = np.stack([x, y, z], -1) * half
     solid = np.zeros((n, n, n), bool)
-    for part, (centre, radii) in enumerate(zip(head._centre, head._radii, strict=True)):
-        inside = (((points - centre) / radii) ** 2).sum(-1) < 1
-        if part == _CAP:
-            inside &= (points[..., 1] < head._cut) | (points[..., 2] > 0)
+    for one in head.solids.ellipsoids:
+        inside = (((points - one.centre) / one.radii) ** 2).sum(-1) < 1
+        if one.cut is not None:
+            inside &= (points[..., 1] < one.cut) | (points[..., 2] > 0)
         solid |= inside
     cube = torch.zeros(1, 5, n, n, n)
     cube[0, -1] = torch.from_numpy(np.where(solid, 200.0, 0.0))

@@ -11,8 +11,9 @@ import torch
 
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
-from nerfstudio_avatars.demo.heads_exam import HeadExam, held_out_rows, mouth_region, train_on_true_poses, true_pose
+from nerfstudio_avatars.demo.heads_exam import HeadExam, train_on_true_poses
 from nerfstudio_avatars.demo.heads_page import COLUMNS, FIGURES, write_heads_page
+from nerfstudio_avatars.demo.toy_exam import held_out_rows, region, true_pose
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 NAMES = {
@@ -89,15 +90,14 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, pipeline, monkeypatc
             between = (pose.rotation[0, 0] @ axes.T).T @ pose.rotation[0, 1] @ axes.T
             head_pose = replace(head_pose, jaw=float(torch.atan2(between[2, 1], between[2, 2])))
             stills.append((clip, head_pose.jaw))
-        seen = exam.truth[clip].head.render(head_pose, exam.size)
-        tensors = {name: torch.from_numpy(getattr(seen, name)).float()[..., None] for name in ("mask", "jaw", "depth")}
-        shares = torch.cat([tensors["mask"] - tensors["jaw"], tensors["jaw"]], -1)
+        seen = exam.truth[clip].toy.render(head_pose, exam.size)
+        tensors = {name: torch.from_numpy(getattr(seen, name)).float()[..., None] for name in ("mask", "depth")}
         return {
             "rgb": torch.from_numpy(seen.rgb).float(),
             "accumulation": tensors["mask"],
             "depth": tensors["depth"].nan_to_num(0) + 10.5,
             "normal": torch.from_numpy(seen.normal).float() / 2 + 0.5,
-            "part_shares": shares,
+            "part_shares": torch.from_numpy(seen.parts).float(),
         }
 
     exam.model = Truthful()
@@ -119,7 +119,7 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, pipeline, monkeypatc
 def test_the_mouth_is_the_jaw_and_a_rim_around_it():
     jaw = np.zeros((64, 64))
     jaw[40:50, 20:44] = 1
-    mouth = mouth_region(jaw)
+    mouth = region(jaw)
     assert mouth.sum() == 14 * 28 and mouth[38, 18] and not mouth[37, 30]
 
 

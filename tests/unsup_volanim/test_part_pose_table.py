@@ -9,6 +9,7 @@ import torch
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.metrics.geometry import rotation_error
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
@@ -140,3 +141,25 @@ def pipeline_with_table(head_clips, small_volanim, tmp_path):
     render = replace(model.network.render, skinning="compose")
     model.network = replace(model.network, parts=3, part_detector="upright", shared_parts=100.0, render=render)
     return config.pipeline.setup(device="cpu", test_mode="test")
+
+
+@pytest.mark.parametrize("anchor", [0.0, 0.1])
+def test_poses_that_drift_together_are_taken_back_and_motions_of_parts_stay(anchor):
+    """Both parts were turned and moved alike against the whole, and one of them by itself as well."""
+    table = PartPoseTable(2, 2, PartPoseTableConfig(turn_rate=0.0, shift_rate=0.0, anchor=anchor))
+    table.begin(torch.arange(2), some_poses(2, 1))
+    table.articulate()
+    drift = PartPoses(axis_angle_to_matrix(torch.full((2, 1, 3), 0.2)), torch.full((2, 1, 3), 0.1))
+    bend = axis_angle_to_matrix(torch.tensor([[[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]]).expand(2, 2, 3))
+    moved = table.whole(torch.arange(2)).after(drift).after(PartPoses(bend, torch.zeros(2, 2, 3)))
+    table.rotation[:, 1:], table.translation[:, 1:] = moved.rotation, moved.translation
+    rows, shares = torch.arange(2), torch.tensor([0.9, 0.1])
+    for _ in range(40):
+        poses = table.learning(rows, PIVOTS, 0.0, shares)
+        poses.rotation.sum().backward()
+    now = table.parts(rows)
+    torch.testing.assert_close(now.rotation[:, 0].mT @ now.rotation[:, 1], bend[:, 1], atol=1e-4, rtol=0)
+    within = table.whole(rows).inverse().after(now)
+    off = rotation_error(within.rotation[:, 0], torch.eye(3).expand(2, 3, 3))
+    before = rotation_error(drift.rotation[:, 0], torch.eye(3).expand(2, 3, 3))
+    assert (off < 0.25 * before).all() if anchor else torch.allclose(off, before, atol=1e-2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -69,7 +71,7 @@ def test_full_size_has_the_papers_parameters_and_shape(parts):
         generator = VoxelGenerator(VoxelGeneratorConfig(), parts)
         cube = generator(torch.zeros(2, 64))
     assert millions(generator) == pytest.approx(9.36 if parts == 1 else 9.37, abs=0.005)
-    assert cube.shape == (2, parts + 4, 64, 64, 64) and generator.resolution == 64
+    assert cube.shape == (2, parts + 4, 64, 64, 64) and generator.config.resolution == 64
 
 
 def literal(generator, codes):
@@ -104,7 +106,22 @@ def test_repeating_voxels_later_gives_the_papers_numbers(norm, training):
 @pytest.mark.parametrize(("widths", "size"), [((8, 4), 8), ((8, 8, 4), 16), ((8, 8, 4, 4), 32)])
 def test_each_width_doubles_the_resolution(widths, size):
     generator = VoxelGenerator(VoxelGeneratorConfig(code_size=3, widths=widths), 1)
-    assert generator(torch.randn(2, 3)).shape == (2, 5, size, size, size) and generator.resolution == size
+    assert generator(torch.randn(2, 3)).shape == (2, 5, size, size, size) and generator.config.resolution == size
+
+
+def test_doubled_cubes_are_interpolated_and_cost_no_weights():
+    torch.manual_seed(0)
+    config = VoxelGeneratorConfig(code_size=3, widths=(8, 4), norm="group", coarse_outputs=True)
+    coarse = VoxelGenerator(config, 1)
+    fine = VoxelGenerator(replace(config, doublings=2), 1)
+    fine.load_state_dict(coarse.state_dict())
+    codes = torch.randn(2, 3)
+    assert fine(codes).shape == (2, 5, 32, 32, 32) and fine.config.resolution == 32
+    ends = torch.tensor([0, -1])
+    at_ends = (cube[:, :, ends, ends, ends] for cube in (fine(codes), coarse(codes)))
+    torch.testing.assert_close(*at_ends)
+    assert fine(codes).amax() <= coarse(codes).amax() + 1e-5
+    torch.testing.assert_close(fine(codes, 1), coarse(codes))  # A number of levels asks for those alone.
 
 
 def test_the_first_colour_is_grey_and_the_density_is_scaled():
