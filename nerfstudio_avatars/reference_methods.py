@@ -42,10 +42,11 @@ def instant_avatar_as_published(config: AvatarTrainerConfig) -> AvatarTrainerCon
         articulation="broyden",
         empty_space="union",
         template_prior=0.0,
+        follow_clothes=False,
         step=2 / 256,
         max_samples=256,
     )
-    model.density_noise_steps, model.refine_poses = 1000, False
+    model.density_noise_steps, model.refine_poses, model.frame_light = 1000, False, False
     model.regulariser_weight, model.outlier_weight = 1.0, 1.0
     datamanager.sampler, datamanager.frames_per_batch, datamanager.rays_per_frame = "patch", 1, 4 * 32 * 32
     datamanager.dataparser.half_pixel, datamanager.dataparser.decontaminate_edges = "reference", False

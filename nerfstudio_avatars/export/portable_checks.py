@@ -39,6 +39,7 @@ _FINEST = 1 << 20
 _PLACE, _FAR, _LARGE = 10.0, 1e4, 1e6
 """Largest coordinates of the body, of the scene, and largest weight."""
 _CAMERA = {"camera_to_worlds": (3, 4), "fx": (1,), "fy": (1,), "cx": (1,), "cy": (1,), "width": (1,), "height": (1,)}
+_SMPL_VERTICES = 6890
 _VOLUME = ("origin", "cell_index", "cells", "node_positions", "node_weights", "distance", "distance_cells")
 
 
@@ -93,7 +94,9 @@ def check_arrays(arrays: dict[str, np.ndarray], about: dict[str, Any], config: I
         _volume(arrays, tuple(about["volume"]["shape"]), options.cell_size)
     known = {"train_frames", "box", *(f"cameras.{name}" for name in _CAMERA)}
     known |= {f"motion.{name}" for name in ("betas", "global_orient", "body_pose", "transl")}
-    known |= {f"volume.{name}" for name in _VOLUME} if about["volume"] else set()
+    known |= {f"volume.{name}" for name in _VOLUME} if about["volume"] else {"reach"}
+    if "reach" in arrays and not about["volume"]:
+        _has(arrays, "reach", "f4", (_SMPL_VERTICES,), 1.0)
     for name, array in arrays.items():
         if name not in known and not name.startswith("weights."):
             raise ValueError(f"an array {name!r:.60} that belongs to no avatar")

@@ -22,17 +22,22 @@ from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 
 _NOT_OURS = frozenset(field.name for field in dataclasses.fields(ModelConfig))
 """Fields of nerfstudio's own, which rendering a person does not need."""
+_OF_FRAMES = "light."
+"""Beginning of the names of weights that belong to frames of the video alone."""
 
 
 def person_content(model: InstantAvatarModel) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a file says of a trained person, as JSON knows it, and its arrays."""
     state = model.get_extra_state()
     person, volume = state["person"], state.get("volume")
-    arrays = {f"weights.{name}": value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith(_OF_FRAMES)}
+    arrays = {f"weights.{name}": value for name, value in weights.items() if isinstance(value, torch.Tensor)}
     moved = {name: value for name, value in person["motion"].items() if isinstance(value, torch.Tensor)}
     arrays |= {f"motion.{name}": value for name, value in moved.items()}
     arrays |= {f"cameras.{name}": value for name, value in person["cameras"].items()}
     arrays |= {"train_frames": person["train_frames"], "box": person["box"]}
+    if not volume and person["reach"] is not None:
+        arrays["reach"] = person["reach"]
     if volume:
         arrays |= {f"volume.{name}": value for name, value in volume["buffers"].items()}
     about = {
@@ -71,6 +76,7 @@ def person_of(
 
     names = {"gender": about["gender"], "body": about["body"]}
     state = names | {"train_frames": tensors["train_frames"], "box": tensors["box"], "cameras": group("cameras")}
+    state["reach"] = tensors.get("reach")
     state["motion"] = group("motion") | names | {"fps": about["fps"]}
     person = Person.from_state(state)
     volume = SkinningVolume.from_state(about["volume"] | {"buffers": group("volume")}) if about["volume"] else None

@@ -30,6 +30,9 @@ from nerfstudio_avatars.instant_avatar.rendering.ray_march import marching, marc
 from nerfstudio_avatars.instant_avatar.rendering.samples import MarchSettings, PosedSpace
 from nerfstudio_avatars.instant_avatar.rendering.union_grid import UnionGrid, marching_union
 
+_ROOM = 0.02
+"""Distance in metres that the band leaves around what the masks show."""
+
 
 @dataclass
 class CanonicalAvatarConfig:
@@ -40,7 +43,9 @@ class CanonicalAvatarConfig:
     cell_size: float = 0.02
     """Edge length of a skinning cell in metres; smaller cells are more exact in new poses, but slower."""
     band: float = 0.08
-    """Distance in metres that the avatar may reach from the naked template; coats and skirts need more."""
+    """Distance in metres that the avatar may reach from the naked template."""
+    follow_clothes: bool = True
+    """Whether the avatar may reach farther where the masks show that clothes or hair usually do, such as skirts."""
     skinning_neighbours: int = 4
     """Number of template vertices that are averaged at each node of the skinning grid."""
     skinning_sweeps: int = 1
@@ -68,6 +73,17 @@ class CanonicalAvatarConfig:
     """Bones whose rigid inverses start Broyden's searches: 13 in the paper, 9 in Fast-SNARF (0 1 2 4 5 16 17 18 19)."""
     bin_size: float = 0.018
     """Edge length of the bins that posed cells are found in, in metres."""
+
+    def loose(self, reach: Float[Tensor, " vertices"] | None) -> Float[Tensor, " vertices"] | None:
+        """Distance in metres of clothes from the body that the band leaves out; None where it leaves out none.
+
+        Args:
+            reach: how far masks reach beyond the naked body, metres, at each vertex; None if nobody has looked.
+        """
+        if reach is None or not self.follow_clothes:
+            return None
+        loose = (reach + _ROOM - self.band).clamp(min=0)
+        return loose if loose.max() > 0 else None
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar, CanonicalA
 from nerfstudio_avatars.instant_avatar.camera_rays import camera_rays
 from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget, send
+from nerfstudio_avatars.instant_avatar.empty_space import empty_space_opacity, looks_at_empty_space
 from nerfstudio_avatars.instant_avatar.finished_parts import FinishedParts
+from nerfstudio_avatars.instant_avatar.frame_light import FrameLight
 from nerfstudio_avatars.instant_avatar.held_out_pictures import HeldOutCamera, held_out_figures
 from nerfstudio_avatars.instant_avatar.losses.hard_surface import hard_accumulation, hard_weights
-from nerfstudio_avatars.instant_avatar.losses.occupancy_regulariser import occupancy_regulariser
 from nerfstudio_avatars.instant_avatar.losses.picture_errors import picture_errors
 from nerfstudio_avatars.instant_avatar.person import Person
 from nerfstudio_avatars.instant_avatar.poses.outlier_frames import FrameErrors
@@ -42,13 +43,6 @@ from nerfstudio_avatars.instant_avatar.rendering.compositing import cut_out, ove
 from nerfstudio_avatars.instant_avatar.rendering.normals import normals_from_depth
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
-
-EMPTY_SPACE_PERIOD = 4
-"""Number of steps between two evaluations of random points in empty space."""
-_UNION_PERIOD = 20
-"""Number of steps between two updates of the paper's grid."""
-_UNION_WARMUP = 500
-"""Number of steps in which the paper's regulariser uses the newest state of the grid."""
 
 
 @dataclass
@@ -92,6 +86,11 @@ class InstantAvatarModelConfig(ModelConfig):
     outlier_weight: float = 0.05
     """Weight of frames that fit far worse than the others, such as flipped poses; 1 does not look for any.
     Their numbers are printed when training ends, and by `ns-avatar evaluate`."""
+    frame_light: bool = False
+    """Whether to learn a gain and a tint for each training frame, because exposure or light may change while filming.
+    They are no part of the avatar."""
+    frame_light_weight: float = 0.1
+    """Weight of the loss that keeps these gains and tints small."""
     density_noise_steps: int = 0
     """Number of steps during which unit noise is added to the raw density; the published code uses 1000."""
     test_pose_refinement: PoseRefinementConfig = field(default_factory=PoseRefinementConfig)
@@ -128,16 +127,19 @@ class InstantAvatarModel(Model):
         if finished is None and self.config.refine_poses and self.config.smooth_poses:
             start, self._jumping = smoothing_correction(motion, train_frames)
         posed = body.pose(canonical_state(motion.betas))
-        mesh = Mesh(posed.vertices.detach(), body.faces, body.weights)
+        loose = self.config.avatar.loose(self.person.reach)
+        mesh = Mesh(posed.vertices.detach(), body.faces, body.weights, loose)
         self.avatar = CanonicalAvatar(self.config.avatar, mesh, finished.volume if finished else None)
         self.poses = BodyPoseTable(motion, body, train_frames, start)
         self.frame_errors = FrameErrors(len(motion), train_frames)
+        self.light = FrameLight(len(motion), train_frames)
         self.resolver = PoseResolver(self.poses, train_frames)
         self._posed_frames: dict[int, PosedAvatar] = {}
         self.step = 0
         self._budget: Budget | None = None
         self.recorded_steps: RecordedSteps | None = None
         self._in_training = False
+        self._last_posed: PosedAvatar | None = None
         self._seen_camera: Cameras | None = None
         self._rays_at_a_time = AtATime(self.config.eval_num_rays_per_chunk, "rays of a picture", SMALLER_PICTURES)
         if self.config.refine_poses:
@@ -146,10 +148,11 @@ class InstantAvatarModel(Model):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`field` (hash table and networks), `pose` (corrections of frames), `bones` (corrections shared by all)."""
+        """`field` (hash table and networks), `pose` (corrections and light of frames), `bones` (corrections shared by
+        all)."""
         return {
             "field": list(self.avatar.field.parameters()),
-            "pose": [self.poses.frame_correction],
+            "pose": [self.poses.frame_correction, self.light.log_gain],
             "bones": [self.poses.shared_correction, self.poses.joint_offsets],
         }
 
@@ -180,6 +183,9 @@ class InstantAvatarModel(Model):
     def _moving_poses(self) -> bool:
         return self.config.refine_poses and self._progress >= self.config.refine_from
 
+    def _lighting(self) -> bool:
+        return self.config.frame_light and self._progress >= self.config.refine_from
+
     def _open_levels(self) -> float:
         levels = self.config.avatar.field.levels
         if not self.config.refine_poses:
@@ -188,6 +194,7 @@ class InstantAvatarModel(Model):
 
     def _schedule(self) -> None:
         self.poses.requires_grad_(self._moving_poses())
+        self.light.requires_grad_(self._lighting())
         if self.config.refine_poses:
             self.avatar.field.open_levels(self._open_levels())
 
@@ -246,9 +253,9 @@ class InstantAvatarModel(Model):
     def _density_noise(self) -> float:
         return float(self.training and self.step < self.config.density_noise_steps)
 
-    def step_kind(self) -> tuple[bool, bool, float]:
+    def step_kind(self) -> tuple[bool, bool, bool, float]:
         """The decisions of the host about a training step: steps of one kind only differ in their values."""
-        return self._moving_poses(), self.step % EMPTY_SPACE_PERIOD == 0, self._density_noise()
+        return self._moving_poses(), self._lighting(), looks_at_empty_space(self.step), self._density_noise()
 
     def _background(self) -> Tensor:
         return torch.full((3,), float(self.config.background == "white"), device=self.device)
@@ -278,22 +285,26 @@ class InstantAvatarModel(Model):
         config = self.config
         truth = batch["image"].to(self.device)
         rendered, accumulation = outputs["premultiplied"], outputs["accumulation"]
+        frames = batch["frame"].to(self.device)
+        if self.training and self._lighting():
+            rendered = self.light.lit(rendered, frames)
         colour, silhouette = picture_errors(rendered, accumulation, truth, config.huber_delta)
         silhouette = config.mask_weight * silhouette
         if not self.training:
             return {"rgb": colour.mean(), "mask": silhouette.mean()}
-        frames = batch["frame"].to(self.device)
         errors = colour.detach().mean(-1) + silhouette.detach()[:, 0]
         weight = self.frame_errors.weights_of_rays(frames, errors, config.outlier_weight, self._fits)
         losses = {"rgb": (weight * colour).mean(), "mask": (weight * silhouette).mean()}
         losses["hard_accumulation"] = config.hard_accumulation_weight * hard_accumulation(accumulation.clamp(0, 1))
         losses["hard_weights"] = config.hard_weights_weight * hard_weights(outputs["sample_weights"][0], len(truth))
         if config.regulariser_weight > 0:
-            empty_space = self._empty_space_loss()
+            empty_space = empty_space_opacity(self.avatar, self.step, self._last_posed)
             if empty_space is not None:
                 losses["empty_space"] = config.regulariser_weight * empty_space
         if self._moving_poses():
             losses["pose_smoothness"] = config.pose_smoothness * self.poses.smoothness(frames)
+        if self._lighting():
+            losses["frame_light"] = config.frame_light_weight * self.light.strength(frames)
         if self._fits is not None:  # A step that lost samples to its budget teaches nothing.
             losses = {name: torch.where(self._fits, loss, 0.0) for name, loss in losses.items()}
         return losses
@@ -302,17 +313,6 @@ class InstantAvatarModel(Model):
     def _fits(self) -> Tensor | None:
         """Whether the samples of the step fit their budget; None without a budget."""
         return self._budget.fits if self._budget else None
-
-    def _empty_space_loss(self) -> Tensor | None:
-        """Mean opacity in empty space: at a few random points every fourth step, or in the paper's grid update."""
-        if self.avatar.union is not None:
-            if self.step % _UNION_PERIOD:
-                return None
-            return self.avatar.update_union(self._last_posed, self.step < _UNION_WARMUP, float(_UNION_PERIOD))
-        if self.step % EMPTY_SPACE_PERIOD:
-            return None
-        points, empty = self.avatar.occupancy.points_in_band(4096)
-        return occupancy_regulariser(self.avatar.density_with_gradient(points), empty, period=1.0)
 
     # Pictures ---------------------------------------------------------------------------------------------------------
 

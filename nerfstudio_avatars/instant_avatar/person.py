@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
@@ -31,6 +31,9 @@ class Person:
     """A box that contains the person in all frames."""
     cameras: Cameras
     """Cameras of the training frames, in order; `metadata["frame"]` is the frame of each."""
+    reach: Float[Tensor, " vertices"] | None = None
+    """Distance in metres that the masks usually reach beyond the naked body, at each of its vertices; None if nobody
+    has looked."""
 
     @property
     def video_frames(self) -> range:
@@ -56,6 +59,7 @@ class Person:
             "train_frames": self.train_frames.cpu(),
             "box": self.box.aabb.cpu(),
             "cameras": seen,
+            "reach": None if self.reach is None else self.reach.cpu(),
         }
 
     @classmethod
@@ -72,6 +76,7 @@ class Person:
             train_frames=frames,
             box=SceneBox(state["box"]),
             cameras=frame_cameras(video_frames(frames), frames, **state["cameras"]),
+            reach=state.get("reach"),
         )
 
 

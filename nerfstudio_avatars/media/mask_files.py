@@ -13,9 +13,10 @@ from jaxtyping import UInt8
 
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.files import read_bytes
-from nerfstudio_avatars.media.picture_files import read_values
+from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, read_values
 
 FULL = 255
+MASK_SUFFIXES = PICTURE_SUFFIXES | {".npy"}
 _SIXTEEN_BITS = 65535
 _FEW = 3
 """Up to this many different values count as labels, the largest of them the object: 0 and 1, or 0, 128 and 255."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ def can_read(data: Any) -> bool:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads the motion in the world (y up) or, failing that, in the camera (y down). GVHMR uses 30 frames per second.
+    """Reads the motion in the world (y up) or, failing that or if asked for, in the camera (y down).
+
+    GVHMR uses 30 frames per second; `K_fullimg` is the camera of each.
 
     Raises:
         DataError: its values cannot be used.
     """
-    group = _WORLD if has(source.data, _WORLD) else _CAMERA
+    preferred = (_CAMERA, _WORLD) if source.in_camera else (_WORLD, _CAMERA)
+    group = next(name for name in preferred if has(source.data, name))
     fields = source.data[group] if isinstance(source.data[group], dict) else {}
     parts = {
         name: rows(source, f"{group}.{name}", fields.get(name, ()), width)
@@ -38,4 +42,8 @@ def read(source: MotionSource) -> MotionFile:
     poses = np.pad(poses, ((0, 0), (0, SMPL_ANGLES - BODY_ANGLES)))
     track = Track(np.arange(len(poses)), poses, parts["transl"], np.zeros(10))
     sequence, filled = track_sequence(source, track, 30.0)
-    return MotionFile(sequence, NAME, "y" if group == _WORLD else "-y", (*filled, _NOTE))
+    focal = None
+    if has(source.data, "K_fullimg"):
+        focal = float(np.median(rows(source, "K_fullimg", source.data["K_fullimg"], 9)[:, 0]))
+    told = MotionFile(sequence, NAME, "y" if group == _WORLD else "-y", (*filled, _NOTE), first_frame=track.first_frame)
+    return replace(told, focal=focal)

@@ -143,8 +143,9 @@ def from_positions(
         poses[known], transl[known] = positions_to_poses(positions[known])
         notes = (*notes, *_unsteady(positions[known]))
     frames = np.arange(len(positions)) if numbers is None else numbers
-    sequence, filled = track_sequence(source, Track(frames, poses, transl, np.zeros(10)), fps)
-    return MotionFile(sequence, layout, up, (*notes, *filled, _APPROXIMATE))
+    track = Track(frames, poses, transl, np.zeros(10))
+    sequence, filled = track_sequence(source, track, fps)
+    return MotionFile(sequence, layout, up, (*notes, *filled, _APPROXIMATE), first_frame=track.first_frame)
 
 
 def _unsteady(positions: Float[ndarray, "frames joints 3"]) -> tuple[str, ...]:

@@ -31,6 +31,10 @@ class MotionFile:
     """What the upward axis was found by: the `body`, the `rest pose` of a skeleton or, failing these, the `format`."""
     joints: tuple[tuple[str, str], ...] = ()
     """SMPL's joints with the file's names for them, if the file holds a skeleton."""
+    first_frame: int = 0
+    """Number of the sequence's first frame in the video that a tool found it in, counted from 0."""
+    focal: float | None = None
+    """Focal length in pixels of the filmed picture, if the file tells the camera."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,5 @@ class MotionSource:
     """Rest pelvis in metres of the body that the motion was fitted to, for formats that do not rotate about it."""
     person: str | None = None
     """The person to take if there are several; None for the one in most frames."""
+    in_camera: bool = False
+    """Whether to take the motion in the camera's axes, if the file has it in the world's too."""

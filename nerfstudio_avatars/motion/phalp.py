@@ -52,4 +52,4 @@ def read(source: MotionSource) -> MotionFile:
     transl = rows(source, "camera", [np.ravel(camera) for camera in cameras], 3)
     track = Track(np.array(numbers), np.concatenate([orient, body], 1), transl, betas)
     sequence, filled = track_sequence(source, track, 30.0)
-    return MotionFile(sequence, NAME, "-y", (*notes, *filled, *_NOTES))
+    return MotionFile(sequence, NAME, "-y", (*notes, *filled, *_NOTES), first_frame=track.first_frame)

@@ -80,6 +80,7 @@ def read_motion(
     *,
     rest_joints: Float[Tensor, "24 3"] | None = None,
     joint_map: JointMap | None = None,
+    in_camera: bool = False,
 ) -> MotionFile:
     """Reads a motion in the frame of its file. Nothing in the file is executed.
 
@@ -94,6 +95,7 @@ def read_motion(
             SMPL's.
         rest_joints: all rest joints of the body that will move, for BVH and glTF; by default those of the stand-in.
         joint_map: the file's names for SMPL's joints, for BVH and glTF; by default they are found.
+        in_camera: whether to take the motion in the camera's axes, if a tool writes it in the world's too.
 
     Raises:
         DataError: no reader recognises the contents, or they cannot be used.
@@ -107,7 +109,7 @@ def read_motion(
             pelvis_rest = load_standin().rest(torch.zeros(10))[1][0]
         data = read_contents(path)
         pelvis = pelvis_rest.detach().cpu().double().numpy()
-        source = MotionSource(path, data, pelvis, None if person is None else str(person))
+        source = MotionSource(path, data, pelvis, None if person is None else str(person), in_camera)
         motion = _read(_reader(source), source)
     if motion.up_from == "format" and path.parent != SHIPPED:
         up, told_by, note = up_axis.find_up(motion.sequence, motion.up, motion.format not in _DOUBTFUL)

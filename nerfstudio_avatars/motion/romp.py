@@ -41,7 +41,7 @@ def read(source: MotionSource) -> MotionFile:
 
 def _trace(source: MotionSource, outputs: dict[str, Any]) -> MotionFile:
     poses, dropped = smpl_poses(source, "smpl_thetas", outputs["smpl_thetas"])
-    world = has(outputs, "world_trans", "world_global_rots")
+    world = has(outputs, "world_trans", "world_global_rots") and not source.in_camera
     where = "world_trans" if world else "cam_trans"
     hips = rows(source, where, outputs.get(where, ()), 3)
     frames = rows(source, "reorganize_idx", outputs["reorganize_idx"], 1)[:, 0].astype(np.int64)
@@ -97,5 +97,6 @@ def _finish(source: MotionSource, tool: str, parts: tuple[Any, Any, Any, Any], n
     # BEV adds an eleventh coefficient: how much of a child the person is.
     if betas is not None and np.shape(betas)[-1] > 10 and np.any(np.asarray(betas)[..., 10] > 0.8):
         notes = (*notes, "BEV took the person for a child: its shape does not fit SMPL")
-    sequence, filled = track_sequence(source, Track(frames, poses, transl, single_shape(source, betas)), 30.0)
-    return MotionFile(sequence, tool, "-y", (*notes, *filled, _RATE))
+    track = Track(frames, poses, transl, single_shape(source, betas))
+    sequence, filled = track_sequence(source, track, 30.0)
+    return MotionFile(sequence, tool, "-y", (*notes, *filled, _RATE), first_frame=track.first_frame)

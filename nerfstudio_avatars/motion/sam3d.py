@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def can_read(data: Any) -> bool:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person in the camera (y down); `pred_cam_t` places it there.
+    """Reads one person in the camera (y down), whose `focal_length` is in pixels; `pred_cam_t` places it there.
 
     Raises:
         DataError: its values cannot be used.
@@ -61,7 +62,11 @@ def read(source: MotionSource) -> MotionFile:
         joints.append(smpl_joints(points))
     notes = (*notes, _ORDER) if len(persons) > 1 else notes
     every = np.concatenate(numbers)
-    return from_positions(source, _POINTS, np.concatenate(joints), NAME, 30.0, (*notes, _RATE), "-y", every)
+    lenses = [
+        rows(source, "focal_length", one["focal_length"], 1) for _, one in persons[chosen] if "focal_length" in one
+    ]
+    motion = from_positions(source, _POINTS, np.concatenate(joints), NAME, 30.0, (*notes, _RATE), "-y", every)
+    return replace(motion, focal=float(np.median(np.concatenate(lenses))) if lenses else None)
 
 
 def smpl_joints(points: Float[ndarray, "frames 70 3"]) -> Float[ndarray, "frames 22 3"]:

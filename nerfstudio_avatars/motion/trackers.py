@@ -40,7 +40,7 @@ def read_tram(source: MotionSource) -> MotionFile:
     only_person(source, len(poses))
     track = Track(numbers, poses, transl, single_shape(source, data.get("pred_shape")))
     sequence, filled = track_sequence(source, track, 30.0)
-    return MotionFile(sequence, TRAM, "-y", (*notes, *filled, _RATE))
+    return MotionFile(sequence, TRAM, "-y", (*notes, *filled, _RATE), first_frame=track.first_frame)
 
 
 def can_read_vibe(data: Any) -> bool:
@@ -71,7 +71,8 @@ def read_vibe(source: MotionSource) -> MotionFile:
         same_length(source, pose=poses, orig_cam_t=transl)
     track = Track(numbers, poses, transl, single_shape(source, person.get("betas")))
     sequence, filled = track_sequence(source, track, 30.0)
-    return MotionFile(sequence, VIBE, "-y", (*notes, *dropped, *filled, _RATE, *lost))
+    notes = (*notes, *dropped, *filled, _RATE, *lost)
+    return MotionFile(sequence, VIBE, "-y", notes, first_frame=track.first_frame)
 
 
 def _is_person(person: Any) -> bool:

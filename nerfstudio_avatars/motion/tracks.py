@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
@@ -32,6 +32,16 @@ class Track:
     """SMPL's translation in metres."""
     betas: Float[ndarray, "10"]
     """SMPL's shape coefficients."""
+
+    @property
+    def seen(self) -> Bool[ndarray, " seen"]:
+        """Which of the frames have a whole pose."""
+        return np.isfinite(self.poses).all(1) & np.isfinite(self.transl).all(1)
+
+    @property
+    def first_frame(self) -> int:
+        """Number of the first frame with a whole pose, which the sequence starts with; 0 without any."""
+        return int(self.frames[self.seen].min()) if self.seen.any() else 0
 
 
 def choose_person(source: MotionSource, lengths: Mapping[Any, int]) -> tuple[Any, tuple[str, ...]]:
@@ -72,7 +82,7 @@ def track_sequence(
     Raises:
         DataError: no frame can be used.
     """
-    seen = np.isfinite(track.poses).all(1) & np.isfinite(track.transl).all(1)
+    seen = track.seen
     known, order = np.unique(track.frames[seen], return_index=True)
     if not len(known):
         raise DataError(source.path, "a person without a single whole pose", "at least one", "choose another person")

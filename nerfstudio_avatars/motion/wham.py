@@ -23,7 +23,8 @@ def can_read(data: Any) -> bool:
 
 
 def read(source: MotionSource) -> MotionFile:
-    """Reads one person, in the world (y up) if WHAM gives that, otherwise in the camera (y down).
+    """Reads one person, in the world (y up) if WHAM gives that and the camera is not asked for, otherwise in the camera
+    (y down).
 
     `trans` is SMPL's translation, but `trans_world` is the position of the middle of the hips.
 
@@ -37,6 +38,8 @@ def read(source: MotionSource) -> MotionFile:
     chosen, notes = choose_person(source, lengths)
     person = people[chosen]
     world = has(person, "trans_world") and (has(person, "pose_world") or has(person, "poses_root_world"))
+    if source.in_camera and (has(person, "pose", "trans") or has(person, "poses_root_cam")):
+        world = False
     names = ("pose_world", "trans_world") if world else ("pose", "trans")
     if has(person, "poses_body"):
         root = "poses_root_world" if world else "poses_root_cam"
@@ -53,7 +56,8 @@ def read(source: MotionSource) -> MotionFile:
     same_length(source, **{names[0]: poses, names[1]: transl, "frame_ids": frames})
     track = Track(frames, poses, transl, single_shape(source, person.get("betas")))
     sequence, filled = track_sequence(source, track, 30.0)
-    return MotionFile(sequence, NAME, "y" if world else "-y", (*notes, *dropped, *filled, _RATE))
+    notes = (*notes, *dropped, *filled, _RATE)
+    return MotionFile(sequence, NAME, "y" if world else "-y", notes, first_frame=track.first_frame)
 
 
 def _is_person(person: Any) -> bool:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
@@ -22,6 +22,7 @@ from nerfstudio_avatars.bodies.linear_blend_skinning import blend_transforms, jo
 from nerfstudio_avatars.bodies.rotations import compose_axis_angle, matrix_to_axis_angle
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.instant_avatar.data.vertical import upward
+from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import likeness_of_neighbours
 from nerfstudio_avatars.media.rasteriser import rasterise
 from nerfstudio_avatars.process.body_landmarks import SeenBody
 
@@ -55,8 +56,8 @@ class FittedBody:
     """The fitted body, in OpenCV's camera axes (x right, y down, z forward)."""
 
     motion: BodySequence
-    landmark_error: float
-    """Mean distance in pixels between the landmarks of the body and those detected."""
+    landmark_error: float | None
+    """Mean distance in pixels between the landmarks of the body and those detected; None if none were detected."""
     silhouettes: list[np.ndarray]
     """The mask of the body in each frame, (height, width)."""
     overlaps: Float[np.ndarray, " frames"]
@@ -77,7 +78,7 @@ class BodyFit:
         self._focal = float(intrinsic[0, 0])
         self._centre = torch.from_numpy(intrinsic[:2, 2]).float()
         vertices, joints = (one.detach() for one in body.rest(torch.zeros(10)))
-        features = _features(vertices, body.weights)
+        features = skin_landmarks(vertices, body.weights)
         self._landmarks = [*JOINTS, *features]
         self._joints = [JOINT_NAMES.index(name) for name in JOINTS.values()]
         self._rows = torch.cat(
@@ -92,6 +93,7 @@ class BodyFit:
         trunk = joints[[JOINT_NAMES.index(JOINTS[number]) for number in TRUNK]]
         self._upright = self._first_orientations(trunk)
         self._transl = self._first_places(trunk, joints[0])
+        self._alike = likeness_of_neighbours(matrix_to_axis_angle(self._upright))
         self._turn, self._pose = torch.zeros(len(seen), 3), torch.zeros(len(seen), 69)
         self._betas = torch.zeros(10)
         self._beside = torch.zeros(len(JOINTS), 3)
@@ -161,7 +163,8 @@ class BodyFit:
         loss = loss + 0.02 * (1 - (directions * told).sum(-1)).mean()
         loss = loss + 0.05 * (1 - upward(joints) @ F.normalize(self._vertical, dim=0)).mean()
         if len(joints) > 2:
-            loss = loss + 2 * (joints[2:] - 2 * joints[1:-1] + joints[:-2]).square().sum(-1).mean()
+            bend = (joints[2:] - 2 * joints[1:-1] + joints[:-2]).square().sum(-1).mean()
+            loss = loss + 2 * self._alike * bend
         if stage >= POSE:
             knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]
             backwards = (-self._pose.unflatten(1, (23, 3))[:, knees, 0]).clamp(min=0)
@@ -211,16 +214,31 @@ class BodyFit:
             gender=self._body.gender,
             body=self._body.name,
         )
-        silhouettes = [self._silhouette(motion, frame) for frame in range(len(motion))]
-        both = zip(silhouettes, (one.person for one in self._seen), strict=True)
-        overlaps = np.array([(ours & mask).sum() / max((ours | mask).sum(), 1) for ours, mask in both])
-        return FittedBody(motion, float((away * self._visible).sum() / self._visible.sum()), silhouettes, overlaps)
+        error = float((away * self._visible).sum() / self._visible.sum())
+        return FittedBody(
+            motion, error, *compared(self._body, motion, [one.person for one in self._seen], self._intrinsic)
+        )
 
-    def _silhouette(self, motion: BodySequence, frame: int) -> np.ndarray:
-        vertices = self._body.pose(motion.state(frame)).vertices.double().numpy()
-        height, width = self._seen[frame].mask.shape
-        at_centres = self._intrinsic - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
-        return rasterise(vertices, self._body.faces.numpy(), at_centres, width, height).face >= 0
+
+@torch.no_grad()
+def compared(
+    body: SmplBody, motion: BodySequence, masks: Sequence[Bool[np.ndarray, "h w"]], intrinsic: Float[np.ndarray, "3 3"]
+) -> tuple[list[Bool[np.ndarray, "h w"]], Float[np.ndarray, " frames"]]:
+    """Silhouettes of a body, and their intersection over union with masks.
+
+    Args:
+        body: the body that moves.
+        motion: in camera axes.
+        masks: of each frame.
+        intrinsic: in pixels; the centre of the first pixel is at one half.
+    """
+    at_centres, faces = intrinsic - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]), body.faces.numpy()
+    silhouettes, overlaps = [], []
+    for frame, mask in enumerate(masks):
+        vertices = body.pose(motion.state(frame)).vertices.double().numpy()
+        silhouettes.append(rasterise(vertices, faces, at_centres, mask.shape[1], mask.shape[0]).face >= 0)
+        overlaps.append((silhouettes[-1] & mask).sum() / max((silhouettes[-1] | mask).sum(), 1))
+    return silhouettes, np.array(overlaps)
 
 
 def _robust(distance: Tensor, scale: float) -> Tensor:
@@ -233,7 +251,7 @@ def _stiffness(name: str) -> float:
     return next((stiff for part, stiff in _STIFFNESS.items() if part in name), 1.0)
 
 
-def _features(vertices: Float[Tensor, "vertices 3"], weights: Float[Tensor, "vertices 24"]) -> dict[int, int]:
+def skin_landmarks(vertices: Float[Tensor, "vertices 3"], weights: Float[Tensor, "vertices 24"]) -> dict[int, int]:
     """MediaPipe's landmarks on the skin, found from the shape of the body: nose, ears, heels, toes."""
     part = weights.argmax(-1)
 

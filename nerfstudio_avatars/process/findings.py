@@ -56,10 +56,11 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
     count = len(footage.numbers)
     doubtful = [n for n, one in zip(footage.numbers, fitted.overlaps, strict=True) if one < LEAST_OVERLAP]
     sure = count - len(set(doubtful) | set(footage.cut_off))
+    error = fitted.landmark_error
+    near = "" if error is None else f"is within {error:.1f} pixels of the landmarks and "
     told = [
-        f"The person turns by {turn:.0f} degrees. The body is within {fitted.landmark_error:.1f} pixels of the "
-        f"landmarks and covers {100 * overlap:.0f} % of the masks (less than 100 because of clothes and hair). "
-        f"{sure} of {count} frames leave no doubt."
+        f"The person turns by {turn:.0f} degrees. The body {near}covers {100 * overlap:.0f} % of the masks "
+        f"(less than 100 because of clothes and hair). {sure} of {count} frames leave no doubt."
     ]
     if footage.empty:
         told.append(f"No person was found in these frames, which are left out: {_listed(footage.empty)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +45,14 @@ class OwnVideo:
     body: str = "auto"
     """Body model to fit: `standin`, `smpl`, the path of an SMPL file, or `auto`.
     With `auto`, SMPL is used if its file is found, and the stand-in if not."""
+    poses: Path | None = None
+    """Motion file with the person's poses in this video, from another tool such as WHAM, GVHMR or 4D-Humans.
+    The poses have to be in the camera's axes. By default poses are found here."""
+    masks: Path | None = None
+    """Folder with masks of the person in this video, from another tool such as SAM 2.
+    There is one for each frame, or their names hold the numbers of their frames. By default masks are found here."""
+    person: str | None = None
+    """Person to take from a motion file with several; by default the one in most frames."""
 
     @property
     def folder(self) -> Path:
@@ -64,6 +72,8 @@ class OwnVideo:
         from nerfstudio_avatars.bodies.smpl import load_body
         from nerfstudio_avatars.process import subject
         from nerfstudio_avatars.process.findings import judge
+        from nerfstudio_avatars.process.given_masks import GivenMasks
+        from nerfstudio_avatars.process.given_poses import GivenPoses
         from nerfstudio_avatars.tflite import RuntimeMissing
 
         self._check()
@@ -76,20 +86,32 @@ class OwnVideo:
             def report(what: str, done: int, of: int) -> None:
                 bar(done, of, what)
 
+            count, fps = subject.length_of(self.video)
+            body = load_body(self.body)
+            masks = GivenMasks.find(self.masks, count) if self.masks else None
+            poses = GivenPoses.read(self.poses, self.person, body, count, fps) if self.poses else None
+            moments = (self.start, self.end)
             try:
-                footage = subject.look_at(self.video, self.frames, (self.start, self.end), self.size, report)
+                footage = subject.look_at(self.video, self.frames, moments, self.size, report, masks, poses)
             except RuntimeMissing as error:
                 raise UserError(str(error)) from error
-            fitted = subject.fit(footage, load_body(self.body), self.field_of_view, report)
-        subject.write_subject(
-            folder, footage, fitted, self.field_of_view, lambda at: _draw(at / SHEET, footage, fitted)
-        )
-        return judge(footage, fitted)
+            field_of_view, told = self.field_of_view, []
+            if poses is None:
+                fitted = subject.fit(footage, body, field_of_view, report)
+            else:
+                field_of_view = poses.field_of_view(*footage.framing.filmed) or field_of_view
+                footage, fitted, where = subject.fit_given(footage, poses, body, field_of_view)
+                told = [*poses.told, where]
+        subject.write_subject(folder, footage, fitted, field_of_view, lambda at: _draw(at / SHEET, footage, fitted))
+        found = judge(footage, fitted)
+        return replace(found, told=[*told, *found.told])
 
     def _check(self) -> None:
         for name, least in (("frames", 8), ("size", 64)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: expected at least {least}.")
+        if self.person is not None and self.poses is None:
+            raise UserError(f"--person {self.person}: expected --poses, the motion file that holds this person.")
         if not 5 <= self.field_of_view <= 150:
             raise UserError(f"--field-of-view {self.field_of_view:g}: expected degrees between 5 and 150.")
 

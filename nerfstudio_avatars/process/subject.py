@@ -21,14 +21,18 @@ from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.process import framing
 from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
-from nerfstudio_avatars.process.body_landmarks import BodyLandmarks, SeenBody
+from nerfstudio_avatars.process.body_landmarks import LANDMARKS, PERSON, BodyLandmarks, SeenBody
 from nerfstudio_avatars.process.framing import Framing
+from nerfstudio_avatars.process.given_masks import GivenMasks
+from nerfstudio_avatars.process.given_poses import GivenPoses, landmarks_of
 from nerfstudio_avatars.whole_files import whole_folder
 
 _FEWEST = 8
 """Smallest number of frames with a person for a video of a turn."""
 _LOOKED_AT = 1080
 """Length in pixels of the longer side at which a whole picture is searched for the person."""
+_AROUND, _GREY = 0.1, 128
+"""Margin around a given mask in which networks look, as a share of its longer side, and what they see elsewhere."""
 Progress = Callable[[str, int, int], None]
 """Called with the current task, how much of it is done, and its total."""
 
@@ -56,19 +60,30 @@ class Footage:
 
 
 def look_at(
-    video: Path, frames: int, seconds: tuple[float, float | None], size: int, progress: Progress | None = None
+    video: Path,
+    frames: int,
+    seconds: tuple[float, float | None],
+    size: int,
+    progress: Progress | None = None,
+    masks: GivenMasks | None = None,
+    poses: GivenPoses | None = None,
 ) -> Footage:
     """Takes evenly spaced frames from a video or a folder of pictures, finds the person, and keeps what is around them.
+
+    Networks look for what is not given. Of frames without a given mask or pose, none is taken.
 
     Args:
         video: a video file, which is turned upright as its metadata say, or a folder of pictures.
         frames: the number of frames to take.
         seconds: start and end; None is the end of the video. Pictures in a folder count as 30 per second.
         size: the maximum length of the longer side of what is kept, in pixels.
+        progress: called with what is done.
+        masks: of the person.
+        poses: of the person. With masks and poses, the landmarks of what is seen are not visible.
 
     Raises:
         DataError: it is not a video, is too short, or shows nobody.
-        RuntimeMissing: without `ai-edge-litert`.
+        RuntimeMissing: without `ai-edge-litert`, unless masks and poses are given.
     """
     count, fps = length_of(video)
     first = round(seconds[0] * fps)
@@ -76,14 +91,20 @@ def look_at(
     if not 0 <= first < last:
         length = f"{count / fps:.1f} s; --start {seconds[0]:g} and --end {seconds[1] or count / fps:g} leave nothing"
         raise DataError(video, length, "moments within the video", "choose --start and --end within it")
-    wanted = np.unique(np.linspace(first, last, frames).round().astype(int)).tolist()
-    find = BodyLandmarks()
+    known = [
+        number
+        for number in range(first, last + 1)
+        if (masks is None or number in masks.files) and (poses is None or number in poses.rows)
+    ]
+    _enough(video, len(known), last + 1 - first, "masks and poses in")
+    wanted = [known[index] for index in np.unique(np.linspace(0, len(known) - 1, frames).round().astype(int))]
+    find = _Finder(None if masks and poses else BodyLandmarks().detect, masks)
     looked_at, first_look = None, []
     for done, (number, picture) in enumerate(zip(wanted, pictures_of(video, wanted), strict=True)):
         looked_at = looked_at or framing.whole(picture.shape[0], picture.shape[1], _LOOKED_AT)
         if picture.shape[:2] != looked_at.filmed:
             raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
-        first_look.append((number, find.detect(looked_at.cut(picture))))
+        first_look.append((number, find(number, picture, looked_at)[1]))
         if progress:
             progress("Looking for the person", done + 1, len(wanted))
     there = [(number, one) for number, one in first_look if one is not None]
@@ -93,21 +114,56 @@ def look_at(
     found: list[tuple[int, np.ndarray, SeenBody]] = []
     numbers = [number for number, _ in there]
     for done, (number, picture) in enumerate(zip(numbers, pictures_of(video, numbers), strict=True)):
-        framed = window.cut(picture)
-        if (seen := find.detect(framed)) is not None:
+        framed, seen = find(number, picture, window)
+        if seen is not None:
             found.append((number, framed, seen))
         if progress:
             progress("Looking closer", done + 1, len(numbers))
     _enough(video, len(found), len(wanted))
     empty = sorted(set(wanted) - {number for number, _, _ in found})
-    rate = fps * (len(wanted) - 1) / (last - first)
+    rate = fps * (len(wanted) - 1) / max(wanted[-1] - wanted[0], 1)
     kept = ([one[0] for one in found], [one[1] for one in found], [one[2] for one in found])
     return Footage(*kept, empty, rate, window)
 
 
-def _enough(video: Path, found: int, looked_at: int) -> None:
+@dataclass(frozen=True)
+class _Finder:
+    """Sees the person in a part of a picture, with networks, given masks, or both."""
+
+    detect: Callable[[np.ndarray], SeenBody | None] | None
+    """Finds landmarks and a mask in a picture; None if nothing else than the given masks is needed."""
+    masks: GivenMasks | None
+
+    def __call__(self, number: int, picture: np.ndarray, part: Framing) -> tuple[np.ndarray, SeenBody | None]:
+        """What is kept of a picture, and the person in it."""
+        kept = part.cut(picture)
+        if self.masks is None:
+            assert self.detect is not None
+            return kept, self.detect(kept)
+        whole_mask = self.masks.of(number, *picture.shape[:2])
+        mask = None if whole_mask is None else part.cut(whole_mask)
+        if mask is None or not (mask >= PERSON).any():
+            return kept, None
+        if self.detect is None:
+            return kept, SeenBody(np.zeros((LANDMARKS, 2)), np.zeros(LANDMARKS), np.zeros((LANDMARKS, 3)), mask)
+        # Whoever else is in the picture must not be looked at.
+        seen = self.detect(_only_around(kept, mask >= PERSON))
+        return kept, None if seen is None else replace(seen, mask=mask)
+
+
+def _only_around(picture: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """The picture around a person, and grey elsewhere."""
+    rows, columns = (np.flatnonzero(person.any(axis)) for axis in (1, 0))
+    margin = round(_AROUND * max(rows[-1] - rows[0], columns[-1] - columns[0]))
+    window = tuple(slice(max(at[0] - margin, 0), at[-1] + 1 + margin) for at in (rows, columns))
+    alone = np.full_like(picture, _GREY)
+    alone[window] = picture[window]
+    return alone
+
+
+def _enough(video: Path, found: int, looked_at: int, what: str = "a person in") -> None:
     if found < _FEWEST:
-        told = f"a person in {found} of {looked_at} frames"
+        told = f"{what} {found} of {looked_at} frames"
         fix = "film one person, from head to feet, who turns around slowly; or choose --start and --end"
         raise DataError(video, told, f"at least {_FEWEST}", fix)
 
@@ -126,6 +182,21 @@ def fit(footage: Footage, body: SmplBody, field_of_view: float, progress: Progre
     report = None if progress is None else lambda done, of: progress("Fitting the body", done, of)
     fitted = BodyFit(body, footage.seen, camera).run(report)
     return replace(fitted, motion=replace(fitted.motion, fps=footage.fps))
+
+
+def fit_given(
+    footage: Footage, poses: GivenPoses, body: SmplBody, field_of_view: float
+) -> tuple[Footage, FittedBody, str]:
+    """Takes the bodies from given poses.
+
+    Returns:
+        The footage with landmarks where the bodies have them, the bodies in camera axes, and whose places they have.
+    """
+    camera = footage.framing.camera_matrix(field_of_view)
+    fitted, told = poses.fitted(footage.numbers, [one.person for one in footage.seen], body, camera)
+    seen = landmarks_of(fitted, [one.mask for one in footage.seen], body, camera)
+    fitted = replace(fitted, motion=replace(fitted.motion, fps=footage.fps))
+    return replace(footage, seen=seen), fitted, told
 
 
 def write_subject(

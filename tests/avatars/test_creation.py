@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from nerfstudio_avatars.avatars import nerfstudio_commands
 from nerfstudio_avatars.avatars.creation import ACCOUNT, TITLES, Creation
+from nerfstudio_avatars.avatars.nerfstudio_commands import TrainedRun
 from nerfstudio_avatars.avatars.results import COMPARISONS, LOOKS, TURNTABLE, VIDEO, WALK
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue.run_lock import CREATION, RunLock
@@ -110,6 +112,7 @@ def test_killed_in_any_stage_it_goes_on_with_that_one(stage, asked, video, tmp_p
     ("change", "again"),
     [
         ({"end": 2.0}, list(TITLES)),
+        ({"quality": "best"}, ["training", "evaluation", "films", "avatar", "mesh"]),
         ({"steps": 77}, ["training", "evaluation", "films", "avatar", "mesh"]),
         ({"first_steps": 7}, ["first-training", "first-page", "evaluation"]),
         ({"maker": "Ada"}, ["first-page", "avatar", "mesh"]),
@@ -196,3 +199,21 @@ def test_by_default_it_goes_where_the_video_is_named(video):
 def test_the_methods_own_length_is_the_default(asked, video, tmp_path):
     _, account = Creation(video, output=tmp_path / "me", method="instant-avatar-cpu").create()
     assert account["training"]["settings"]["steps"] == 1500
+
+
+@pytest.mark.parametrize(("quality", "steps"), [("fast", 500), ("normal", 1500), ("best", 6000)])
+def test_the_quality_decides_how_long_to_learn(quality, steps, asked, video, tmp_path):
+    creation = Creation(video, output=tmp_path / "me", quality=quality, method="instant-avatar-cpu")
+    assert creation.create()[1]["training"]["settings"]["steps"] == steps
+    assert asked == list(TITLES)
+
+
+@pytest.mark.parametrize(
+    ("quality", "name", "scaled"), [("normal", "main", 0), ("best", "main", 1), ("best", "first", 0)]
+)
+def test_only_the_best_learns_from_every_filmed_pixel(quality, name, scaled, video, tmp_path, monkeypatch):
+    given = []
+    done = TrainedRun(tmp_path, 9, 1.0, 2.0)
+    monkeypatch.setattr(nerfstudio_commands, "train", lambda *arguments: given.extend(arguments[5]) or done)
+    assert Creation(video, quality=quality)._train(tmp_path, name, 9, "title") == {"train_seconds": 1.0}
+    assert given[4:] == ["people-snapshot", "--downscale-factor", "1"] * scaled

@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from turning_bodies import FIELD_OF_VIEW, seen_bodies, turning_states
 
 from nerfstudio_avatars import tflite
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.cli.process import Process
@@ -80,3 +82,32 @@ def test_without_the_networks_package_it_says_how_to_get_it(tmp_path, monkeypatc
     with pytest.raises(UserError, match="pip install 'nerfstudio-avatars"):
         Process(tmp_path, output=tmp_path / "out").run()
     assert not (tmp_path / "out").exists()
+
+
+def test_poses_and_masks_of_other_tools_need_no_networks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tflite, "RUNTIME", "no_such_runtime_of_models")
+    states = turning_states(9)
+    for name in ("video", "masks"):
+        (tmp_path / name).mkdir()
+    for number, one in enumerate(seen_bodies(states)):
+        picture = np.full((*one.mask.shape, 3), 200, np.uint8)
+        picture[one.person] = (40, 80, 120)
+        cv2.imwrite(str(tmp_path / "video" / f"{number}.png"), picture)
+        cv2.imwrite(str(tmp_path / "masks" / f"{number}.png"), (one.mask > 0).astype(np.uint8))
+    parts = {name: torch.stack([getattr(one, name) for one in states]) for name in ("global_orient", "body_pose")}
+    far = torch.stack([one.transl for one in states]) + torch.tensor([0.0, 0.0, 5.0])
+    BodySequence(states[0].betas, **parts, transl=far).save(tmp_path / "poses.npz")
+    options = ["--poses", str(tmp_path / "poses.npz"), "--masks", str(tmp_path / "masks"), "--body", "standin"]
+    lens = ["--field-of-view", str(FIELD_OF_VIEW)]
+    main(["process", str(tmp_path / "video"), "--output", str(tmp_path / "me"), *options, *lens])
+    said = capsys.readouterr().out
+    assert "The poses are those of SMPL arrays" in said and "put where the masks are" in said
+    assert "turns by 320 degrees" in said and "9 of 9 frames leave no doubt" in said and "landmarks" not in said
+    scene = PeopleSnapshotDataParserConfig(data=tmp_path / "me").setup().get_dataparser_outputs("train")
+    shown = scene.metadata["pictures"].source.load([0])[0]
+    assert (shown[..., :3][shown[..., 3] == 255].float() - torch.tensor([120.0, 80, 40])).abs().max() < 3
+
+
+def test_a_person_without_a_motion_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--person 1: expected --poses"):
+        Process(tmp_path / "a.mp4", person="1").run()

@@ -7,7 +7,7 @@ from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.media.rasteriser import rasterise
-from nerfstudio_avatars.process.body_fit import JOINTS, _features
+from nerfstudio_avatars.process.body_fit import JOINTS, skin_landmarks
 from nerfstudio_avatars.process.body_landmarks import LANDMARKS, SeenBody
 from nerfstudio_avatars.process.framing import whole
 
@@ -35,7 +35,7 @@ def turning_states(frames: int, tilt: float = 0.15) -> list[BodyState]:
 def seen_bodies(states: list[BodyState]) -> list[SeenBody]:
     """Landmarks just where they are, in the picture and in space, and exact masks."""
     body, camera = load_standin(), WHOLE.camera_matrix(FIELD_OF_VIEW)
-    features = _features(body.rest(torch.zeros(10))[0], body.weights)
+    features = skin_landmarks(body.rest(torch.zeros(10))[0], body.weights)
     at_centres = camera - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
     seen = []
     for state in states:

@@ -10,6 +10,7 @@ from simulated_graphs import NotRecordable, make_graphed_callables, simulated_gr
 from small_training import TRAINER, SmallTraining, take_many_points_at_once
 
 from nerfstudio_avatars.demo import draw_demo_sequence
+from nerfstudio_avatars.instant_avatar import empty_space
 from nerfstudio_avatars.instant_avatar import model as instant_avatar
 from nerfstudio_avatars.instant_avatar.cuda_graph import RecordedSteps, recordable
 from nerfstudio_avatars.instant_avatar.dynamic_sizes import Budget
@@ -37,7 +38,7 @@ def test_recorded_steps_learn_what_others_learn(data, triton_device, monkeypatch
     if simulated:
         take_many_points_at_once(monkeypatch)
     monkeypatch.setattr(instant_avatar, "recordable", lambda model, budget, trainer: budget)
-    monkeypatch.setattr(instant_avatar, "EMPTY_SPACE_PERIOD", 1)
+    monkeypatch.setattr(empty_space, "PERIOD", 1)
     plain, recorded = (SmallTraining(data, 2, triton_device, cuda_graph=True, refine_from=0.45) for _ in range(2))
     with graphs as recorder:
         for step in (0, 16, 17, 18, 19):

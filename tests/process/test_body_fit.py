@@ -8,7 +8,7 @@ import torch
 from turning_bodies import FIELD_OF_VIEW, HEIGHT, WHOLE, WIDTH, seen_bodies, turning_states
 
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.process.body_fit import BodyFit, _features
+from nerfstudio_avatars.process.body_fit import BodyFit, skin_landmarks
 
 FRAMES = 12
 CAMERA = WHOLE.camera_matrix(FIELD_OF_VIEW)
@@ -75,7 +75,7 @@ def test_hidden_landmarks_do_not_count(fitted, states):
 def test_points_of_the_skin_are_where_their_names_say():
     body = load_standin()
     vertices, joints = body.rest(torch.zeros(10))
-    found = {number: vertices[row] for number, row in _features(vertices, body.weights).items()}
+    found = {number: vertices[row] for number, row in skin_landmarks(vertices, body.weights).items()}
     head, feet = joints[15], {"left": joints[7], "right": joints[8]}
     assert found[0][2] > head[2] + 0.05 and abs(found[0][0]) < 0.02
     assert found[7][0] > 0.05 and found[8][0] < -0.05

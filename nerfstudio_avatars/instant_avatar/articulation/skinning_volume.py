@@ -24,6 +24,8 @@ class Mesh:
     vertices: Float[Tensor, "vertices 3"]
     faces: Int[Tensor, "faces 3"]
     weights: Float[Tensor, "vertices joints"]
+    loose: Float[Tensor, " vertices"] | None = None
+    """Distance in metres of loose clothes from the body that the band leaves out, at each vertex; None for none."""
 
 
 def _signed_distance(mesh: Mesh, points: np.ndarray) -> np.ndarray:
@@ -99,6 +101,8 @@ class SkinningVolume(nn.Module):
 
         super().__init__()
         vertices = mesh.vertices.detach().cpu().double().numpy()
+        loose = np.zeros(len(vertices)) if mesh.loose is None else mesh.loose.detach().cpu().double().numpy()
+        margin += loose.max()
         low, high = vertices.min(0) - margin, vertices.max(0) + margin
         shape = np.ceil((high - low) / spacing).astype(int) + 1
         self.spacing = float(spacing)
@@ -118,10 +122,16 @@ class SkinningVolume(nn.Module):
 
         # Signed distance on the grid of half the spacing, whose cells are also the occupancy cells.
         fine = low + spacing / 2 * np.stack(np.meshgrid(*(np.arange(2 * n - 1) for n in shape), indexing="ij"), -1)
-        coarse = np.repeat(np.repeat(np.repeat(near[:, 0].reshape(*shape), 2, 0), 2, 1), 2, 2)
-        close = coarse[: fine.shape[0], : fine.shape[1], : fine.shape[2]] < band + 3 * spacing + 0.1
+
+        def at_fine(values: np.ndarray) -> np.ndarray:
+            doubled = np.repeat(np.repeat(np.repeat(values.reshape(*shape), 2, 0), 2, 1), 2, 2)
+            return doubled[: fine.shape[0], : fine.shape[1], : fine.shape[2]]
+
+        # Loose clothes count as the body, so that the band begins there.
+        dressed = at_fine(loose[index[:, 0]])
+        close = at_fine(near[:, 0]) - dressed < band + 3 * spacing + 0.1
         distance = np.full(fine.shape[:3], band + 1.0, np.float32)
-        distance[close] = _signed_distance(mesh, fine[close])
+        distance[close] = _signed_distance(mesh, fine[close]) - dressed[close]
 
         # Active cells: any of the 27 fine nodes in them nearer than the band.
         inside = distance < band

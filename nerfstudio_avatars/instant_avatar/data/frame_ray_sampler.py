@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
@@ -28,6 +28,7 @@ class Sampling:
     kind: Literal["mask", "patch", "edge"]
     dilation: int
     outside_share: float
+    detail_share: float
     patch_size: int
     edge_width: int
 
@@ -41,6 +42,7 @@ class FrameRaySampler:
         frame_ids: frames of the images in the body sequence.
         sampling: how many rays to sample, and where.
         seed: the same seed draws the same rays.
+        details: pixels that get an additional share of the rays, as far as the person is near them.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class FrameRaySampler:
         frame_ids: Int[Tensor, " images"],
         sampling: Sampling,
         seed: int,
+        details: Bool[Tensor, "images height width"] | None = None,
     ) -> None:
         device = images.device
         self.sampling = sampling
@@ -65,6 +68,7 @@ class FrameRaySampler:
         self.last_frames: list[int] = []
         """Frames of the last sample."""
         self._inside, self._outside = self._regions(images[..., 3])
+        self._details = None if details is None else self._inside.within(details)
 
     def state(self) -> dict[str, Any]:
         """The place in its order of images, from which a sampler of as many images can go on."""
@@ -151,8 +155,13 @@ class FrameRaySampler:
 
     def _pick_pixels(self, chosen: Int[Tensor, " frames"]) -> Int[Tensor, "frames rays"]:
         away = round(self.sampling.rays * self.sampling.outside_share)
-        near = self._inside.draw(chosen, self.sampling.rays - away, self._draw)
-        return torch.cat([near, self._outside.draw(chosen, away, self._draw)], 1) if away else near
+        close = 0 if self._details is None else round(self.sampling.rays * self.sampling.detail_share)
+        drawn = [self._inside.draw(chosen, self.sampling.rays - away - close, self._draw)]
+        if away:
+            drawn.append(self._outside.draw(chosen, away, self._draw))
+        if close and self._details is not None:
+            drawn.append(self._details.draw(chosen, close, self._draw))
+        return torch.cat(drawn, 1)
 
     def _pick_patches(self, chosen: Int[Tensor, " frames"]) -> Int[Tensor, "frames rays"]:
         side = self.sampling.patch_size
@@ -176,6 +185,15 @@ class Regions:
         """Joins lists of pixels, one per image."""
         counts = torch.tensor([len(part) for part in pixels], device=pixels[0].device)
         return cls(torch.cat(pixels), counts.cumsum(0) - counts, counts)
+
+    def within(self, masks: Bool[Tensor, "images height width"]) -> Regions:
+        """Of each image's pixels those in its mask; all of them, where none is in it."""
+        pixels = []
+        for image, mask in enumerate(masks):
+            own = self.pixels[self.starts[image] : self.starts[image] + self.counts[image]]
+            kept = own[mask.flatten()[own.long()]]
+            pixels.append(kept if len(kept) else own)
+        return Regions.of(pixels)
 
     def draw(self, images: Int[Tensor, " n"], count: int, generator: torch.Generator) -> Int[Tensor, "n count"]:
         """Draws uniform pixels of each image, with replacement."""

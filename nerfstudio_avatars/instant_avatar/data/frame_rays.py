@@ -14,6 +14,7 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from torch import Tensor
 
+from nerfstudio_avatars.instant_avatar.data.detail_windows import detail_masks
 from nerfstudio_avatars.instant_avatar.data.frame_ray_sampler import FrameRaySampler, Sampling
 from nerfstudio_avatars.instant_avatar.data.person_scene import SplitPictures
 
@@ -37,6 +38,8 @@ class FrameRaysDataManagerConfig(VanillaDataManagerConfig):
     """Distance in pixels around the person that is still sampled as the person."""
     outside_share: float = 0.05
     """Share of the rays to take elsewhere: in the box around the person with `mask`, on the person with `edge`."""
+    detail_share: float = 0.0
+    """Share of the rays to take around the head and the hands with `mask`, besides those that fall there anyway."""
     patch_size: int = 32
     """Side length of the square patches that `patch` takes, in pixels."""
     edge_width: int = 8
@@ -134,9 +137,14 @@ class FrameRaysDataManager(VanillaDataManager[PersonDataset]):
             kind=config.sampler,
             dilation=config.mask_dilation,
             outside_share=config.outside_share,
+            detail_share=config.detail_share,
             patch_size=config.patch_size,
             edge_width=config.edge_width,
         )
         images = dataset.pictures.load().to(self.device)
         seed = torch.initial_seed() % 2**63
-        return FrameRaySampler(images, dataset.cameras, torch.tensor(dataset.pictures.frames), sampling, seed)
+        frames = dataset.pictures.frames
+        details = None
+        if config.detail_share > 0:
+            details = detail_masks(dataset.metadata["person"], dataset.cameras, frames).to(self.device)
+        return FrameRaySampler(images, dataset.cameras, torch.tensor(frames), sampling, seed, details)

@@ -15,7 +15,7 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.recording import MaskedFrame, Recording
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import Splits
-from nerfstudio_avatars.media.mask_files import read_mask
+from nerfstudio_avatars.media.mask_files import MASK_SUFFIXES, read_mask
 from nerfstudio_avatars.media.picture_files import PICTURE_SUFFIXES, by_number, read_values
 
 _PICTURE_FOLDERS = ("images", "image", "imgs", "img", "frames", "rgb")
@@ -25,7 +25,6 @@ _MASK_FOLDERS = (
 )  # fmt: skip
 """Names of folders of masks, in order of preference; next comes any folder whose name contains one of `_MASK_WORDS`."""
 _MASK_WORDS = ("mask", "segment", "matt", "silhouette")
-_MASK_SUFFIXES = PICTURE_SUFFIXES | {".npy"}
 _MASK_OF = re.compile(r"[_\-.]?(mask|masks|alpha|seg|matte)$", re.IGNORECASE)
 _COLOUR = 3
 """Number of dimensions of a picture that is not grey."""
@@ -116,7 +115,7 @@ def find_masked_pictures(folder: Path) -> tuple[list[Path], dict[int, Path] | No
     images = [path for path in listed(place, PICTURE_SUFFIXES) if path not in beside]
     named = _mask_folder(folder, place)
     if named is not None:
-        masks = listed(named, _MASK_SUFFIXES)
+        masks = listed(named, MASK_SUFFIXES)
         notes = () if named.name == "masks" else (f"masks are taken from {named.name}/",)
     elif beside:
         masks, notes = beside, (f"masks are taken from the pictures like {beside[0].name} in {place.name}/",)
@@ -153,7 +152,7 @@ def _mask_folder(folder: Path, pictures: Path) -> Path | None:
     others = [name for name in folders if any(word in name for word in _MASK_WORDS) and name[0] != "."]
     named = [folders[name] for name in (*_MASK_FOLDERS, *others) if name in folders]
     return next(
-        (path for path in named if any(inside.suffix.lower() in _MASK_SUFFIXES for inside in path.iterdir())), None
+        (path for path in named if any(inside.suffix.lower() in MASK_SUFFIXES for inside in path.iterdir())), None
     )
 
 

@@ -24,6 +24,7 @@ from nerfstudio_avatars.bodies.smpl import SmplBody
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.instant_avatar.data.consistency import checked
 from nerfstudio_avatars.instant_avatar.data.frame_source import FrameSource
+from nerfstudio_avatars.instant_avatar.data.loose_clothes import reach_of_masks
 from nerfstudio_avatars.instant_avatar.data.prepared_pictures import PreparedPictures
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.instant_avatar.data.vertical import body_axes, plumb_line
@@ -125,6 +126,7 @@ def build_scene(
     """
     height, width = _picture_size(recording, downscale_factor)
     recording = checked(recording, motion, body)
+    reach = reach_of_masks(recording, motion, body)
     pelvis_rest = body.rest(motion.betas)[1][0].detach()
     frames = torch.linspace(0, len(motion) - 1, min(len(motion), POSES)).round().long().unique().tolist()
     with torch.no_grad():
@@ -149,6 +151,7 @@ def build_scene(
         train_frames=trained,
         box=_box(torch.cat([one.vertices for one in posed]) @ rotation.float().T + shift.float()),
         cameras=_cameras(video_frames(trained), camera_to_worlds, intrinsics, trained, (height, width)),
+        reach=reach,
     )
     return Scene(recording, person, FrameSource(prepared, height, width), camera_to_worlds, intrinsics)
 

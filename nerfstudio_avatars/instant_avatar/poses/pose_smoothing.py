@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_quaternion, compose_axis_angle
+
 if TYPE_CHECKING:
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
 
@@ -22,7 +24,27 @@ FEWEST_FRAMES = 8
 """Smallest number of frames that jitter can be estimated from."""
 _MOST_AT_ONCE = 1000
 """Largest number of frames to smooth together; the work grows with its cube."""
+_HALF_LIKE = 15.0
+"""Turn in degrees from one frame to the next at which neighbours tell half as much as in a slow film."""
+_LEAST_LIKE = 0.1
+"""Likeness of neighbours below which nothing is smoothed."""
 _STRENGTHS = np.logspace(-8, 6, 57)
+
+
+def likeness_of_neighbours(global_orient: Float[Tensor, "frames 3"]) -> float:
+    """How far poses of consecutive frames tell about each other: nearly 1 in a film, and nearly 0 in eight photographs.
+
+    Half of it is lost where a person turns by `_HALF_LIKE` degrees from one frame to the next; the turn is the median
+    one, because orientations that were estimated jitter, and jitter is to be smoothed.
+
+    Args:
+        global_orient: of frames in the order of time, axis-angle, radians.
+    """
+    if len(global_orient) < 2:
+        return 1.0
+    turns = compose_axis_angle(-global_orient[:-1], global_orient[1:])
+    angle = 2 * axis_angle_to_quaternion(turns)[..., 1:].norm(dim=-1).clamp(max=1).asin()
+    return 1 / (1 + (float(angle.median().rad2deg()) / _HALF_LIKE) ** 4)
 
 
 def smoothing_correction(
@@ -31,7 +53,8 @@ def smoothing_correction(
     """The corrections that smooth the poses of a sequence.
 
     Trained frames are smoothed among themselves, without influence of held-out frames. Held-out frames between the
-    first and last of them are smoothed among all; frames before or after are kept.
+    first and last of them are smoothed among all; frames before or after are kept. Photographs between which the person
+    turns far are all kept.
 
     Args:
         sequence: the poses.
@@ -43,6 +66,8 @@ def smoothing_correction(
     trained = trained.unique().cpu()
     given = torch.cat([sequence.global_orient, sequence.body_pose, sequence.transl], 1).double().cpu()
     correction = torch.zeros_like(given)
+    if likeness_of_neighbours(sequence.global_orient[trained]) < _LEAST_LIKE:
+        return correction.float(), []
     for frames in (torch.arange(int(trained.min()), int(trained.max()) + 1), trained):
         smooth = smooth_poses(given[frames].numpy(), frames.numpy())
         correction[frames] = torch.from_numpy(smooth) - given[frames]

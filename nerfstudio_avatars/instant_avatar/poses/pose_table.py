@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
 from nerfstudio_avatars.bodies.linear_blend_skinning import joint_transforms
 from nerfstudio_avatars.bodies.rotations import compose_axis_angle, slerp_axis_angle
+from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import likeness_of_neighbours
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.bodies.body_sequence import BodySequence
@@ -83,6 +84,7 @@ class BodyPoseTable(nn.Module):
         self.register_buffer("trained", trained)
         # The same as a list, which the device would have to be asked for.
         self.register_buffer("_trained_frames", trained.nonzero()[:, 0], persistent=False)
+        self._alike = likeness_of_neighbours(sequence.global_orient[trained])
         self.register_load_state_dict_post_hook(lambda module, _: module._list_trained())
         self.register_buffer("start", torch.zeros(len(sequence), 75) if start is None else start.clone())
         self.frame_correction = nn.Parameter(self.start.clone())
@@ -160,7 +162,7 @@ class BodyPoseTable(nn.Module):
 
         It is small for people, who move smoothly, and large for jitter of an estimator; smoothing only the corrections
         would keep the jitter. Distances far beyond `FAR` hardly count (Geman and McClure 1987), so that a flipped frame
-        does not pull its neighbours along.
+        does not pull its neighbours along. Photographs between which the person turns far are no neighbours.
         """
         trained = self._trained_frames
         if len(trained) < 3:
@@ -173,4 +175,4 @@ class BodyPoseTable(nn.Module):
         turn = compose_axis_angle(-slerp_axis_angle(before, after, share[..., None]), here)
         move = poses[1, :, 72:] - torch.lerp(poses[0, :, 72:], poses[2, :, 72:], share)
         square = torch.cat([turn, move[:, None]], 1).square().sum(-1)
-        return (square / (1 + square / FAR**2)).mean() / 3
+        return self._alike * (square / (1 + square / FAR**2)).mean() / 3

@@ -5,9 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from snapshot_folders import SIZE, write_preprocessed
 
+from nerfstudio_avatars.instant_avatar.data.frame_ray_sampler import FrameRaySampler, Sampling
 from nerfstudio_avatars.instant_avatar.data.frame_rays import FrameRaysDataManagerConfig
 from nerfstudio_avatars.instant_avatar.data.people_snapshot import PeopleSnapshotDataParserConfig
 
@@ -114,3 +116,22 @@ def test_nothing_is_decoded_before_it_is_asked_for(manager):
     assert isinstance(data.config, VanillaDataManagerConfig) and data.includes_time
     assert data.get_train_rays_per_batch() == 400 and data.get_datapath().name == "one"
     assert np.isfinite(data.next_train(0)[0].directions.numpy()).all()
+
+
+def test_details_get_their_share_of_the_rays():
+    images = torch.zeros(2, 40, 40, 4, dtype=torch.uint8)
+    images[:, 10:30, 10:30] = 255
+    details = torch.zeros(2, 40, 40, dtype=torch.bool)
+    details[0, 10:14, 10:14] = True
+    details[1, :5, :5] = True  # where nobody is
+    pose = torch.eye(4)[None, :3].expand(2, 3, 4)
+    cameras = Cameras(pose, 40.0, 40.0, 20.0, 20.0, 40, 40)
+    sampling = Sampling(2, 1000, "mask", 0, 0.0, 0.3, 8, 2)
+    _, batch = FrameRaySampler(images, cameras, torch.tensor([0, 1]), sampling, 0, details).sample()
+    image, row, column = batch["indices"].unbind(-1)
+    within = ((row < 14) & (column < 14)).float()
+    # 300 rays and 16 of 400 pixels of the other 700; without details, 16 of 400.
+    assert within[image == 0].sum() == pytest.approx(328, abs=20) and within[image == 1].sum() == pytest.approx(
+        40, abs=25
+    )
+    assert (batch["image"][:, 3] == 1).all()

@@ -1,0 +1,137 @@
+#!/usr/bin/env python
+"""What does light that changes while filming cost, and what does a gain per frame bring back? One JSON object.
+
+    python benchmarks/changing_light.py
+
+Draws the demo's person, makes the *training* frames brighter, darker and of another tint, as automatic exposure and
+white balance do, and trains the CPU method with and without `frame_light`, on this film and on the steady one. Held-out
+pictures, views and new poses, are the steady ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from stand_in import note, peak_memory_mb  # first: it settles how torch's threads wait
+
+# isort: split
+import numpy as np
+import torch
+import tyro
+
+from nerfstudio_avatars.avatars.measure import follow, measure
+from nerfstudio_avatars.avatars.nerfstudio_commands import train
+from nerfstudio_avatars.avatars.protocols import Protocol
+from nerfstudio_avatars.avatars.run import load_run
+from nerfstudio_avatars.demo import draw_demo_sequence
+from nerfstudio_avatars.files import write_npz
+from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_raw
+from nerfstudio_avatars.media.picture_files import write_png
+
+METHOD = "instant-avatar-cpu"
+GIVEN = Protocol("ours", "held-out pictures in their true pose", ("white",), ("given",), stored_poses=True)
+
+
+@dataclass
+class Options:
+    """How the light changes, and how long the trainings are."""
+
+    gain: float = 0.2
+    """Amplitude of the logarithm of the gain: 0.2 is from 18 % darker to 22 % brighter."""
+    tint: float = 0.05
+    """Amplitude of the logarithm of the ratio of red to green, and of green to blue."""
+    waves: float = 2.3
+    """Waves of the gain over the film; the tint has another rhythm."""
+    steps: int = 1000
+    """Of each training."""
+    size: int = 270
+    """Side of the drawn pictures, pixels; all are learnt from in full."""
+    refine_poses: bool = False
+    """Whether to refine poses, which are exact."""
+    keep: Path | None = None
+    """Folder for data and runs; trainings that are finished there are taken as they are. Default: a temporary one."""
+
+
+def main(options: Options) -> None:
+    """Draws, trains, measures and prints."""
+    folder = options.keep or Path(tempfile.mkdtemp())
+    with contextlib.redirect_stdout(sys.stderr):
+        drawn = folder / "drawn" / "demo-casual"
+        if not drawn.is_dir():
+            draw_demo_sequence(drawn.parent, size=options.size)
+        films = {"steady": folder / "steady", "changing": folder / "changing"}
+        for name, film in films.items():
+            if not film.is_dir():
+                write_film(drawn, film, options, steady=name == "steady")
+        results = {}
+        for name, film in films.items():
+            for light in (False, True):
+                run = f"{name}-{'with' if light else 'without'}_gains"
+                note(f"training {run}")
+                results[run] = _figures(film, folder, run, light, options)
+    if options.keep is None:
+        shutil.rmtree(folder)
+    asked = {name: getattr(options, name) for name in ("gain", "tint", "waves", "steps", "size", "refine_poses")}
+    told = {"question": "what does changing light cost, and what do gains per frame bring back?", **asked, **results}
+    print(json.dumps(told | {"threads": torch.get_num_threads(), "peak_memory_mb": peak_memory_mb()}))
+
+
+def light_of(frame: int, count: int, options: Options) -> np.ndarray:
+    """Factors on red, green and blue of a frame."""
+    turn = 2 * math.pi * frame / count
+    gain = options.gain * math.sin(options.waves * turn)
+    tint = options.tint * math.sin(1.6 * options.waves * turn + 1)
+    return np.exp([gain + tint, gain, gain - tint])
+
+
+def write_film(drawn: Path, film: Path, options: Options, steady: bool) -> None:
+    """Writes the drawn person in InstantAvatar's layout, training frames in changing light."""
+    splits = json.loads((drawn / "splits.json").read_text("utf8"))
+    recording = read_raw(drawn, {name: splits[name] for name in ("train", "val", "test")})
+    shown = sorted({frame for frames in recording.splits.values() for frame in frames})
+    for name in ("images", "masks"):
+        (film / name).mkdir(parents=True)
+    row = {frame: index for index, frame in enumerate(shown)}
+    trained = set(recording.splits["train"])
+    for frame, picture in zip(shown, recording.read(shown), strict=True):
+        factors = light_of(frame, len(recording.motion), options) if frame in trained and not steady else np.ones(3)
+        lit = (picture.rgb * factors).round().clip(0, 255).astype(np.uint8)
+        write_png(film / "images" / f"{row[frame]:04d}.png", lit)
+        write_png(film / "masks" / f"{row[frame]:04d}.png", picture.mask)
+    rows, motion = torch.tensor(shown), recording.motion
+    poses = {name: getattr(motion, name)[rows].numpy() for name in ("global_orient", "body_pose", "transl")}
+    write_npz(film / "poses.npz", betas=motion.betas.numpy()[None], **poses)
+    size = {"height": recording.height, "width": recording.width}
+    write_npz(film / "cameras.npz", intrinsic=recording.intrinsics[0], extrinsic=recording.extrinsics[0], **size)
+    frames = {name: [row[frame] for frame in recording.splits[name]] for name in ("train", "val", "test")}
+    (film / "splits.json").write_text(json.dumps({**frames, "gender": "neutral", "body": "standin"}), "utf8")
+
+
+def _figures(film: Path, folder: Path, name: str, light: bool, options: Options) -> dict[str, float]:
+    flags = ["--steps-per-eval-image", "0", "--pipeline.model.refine-poses", str(options.refine_poses)]
+    flags += ["--pipeline.model.frame-light", str(light), "people-snapshot", "--downscale-factor", "1"]
+    done = train(METHOD, film, folder / "runs", name, options.steps, flags, folder / f"{name}.log", name)
+    run = load_run(done.config, need_data=True)
+    learnt = run.model.light(run.model.light.trained).detach().log()
+    train_frames = json.loads((film / "splits.json").read_text("utf8"))["train"]
+    follow(GIVEN, run.model)
+    (means,) = measure(run).groups.values()
+    return {
+        "psnr": round(means["given_psnr_white"], 3),
+        "psnr_box": round(means["given_psnr_box_white"], 3),
+        "held_out": means["images"],
+        "trained": len(train_frames),
+        "gains_std": round(float(learnt.std(0).mean()), 4),
+        "train_seconds": round(done.train_seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
