@@ -55,7 +55,7 @@ _FULL: dict[str, int] = {}
 """Those of the mesh that stays: as `ns-avatar export` has them."""
 _VIDEO_SIZE = 400
 _VIDEO_SECONDS = 4.0
-_MOST_HELD_OUT = 12
+_MOST_HELD_OUT = 8
 _STEPS_PER_SAVE = 250
 
 _SHARE_OF_STEPS = {"fast": 1 / 3, "normal": 1.0, "best": 4.0}

@@ -17,11 +17,6 @@ from nerfstudio_avatars.whole_files import whole_file
 
 if TYPE_CHECKING:
     from nerfstudio_avatars.avatars.run import LoadedRun
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from nerfstudio_avatars.avatars.run import LoadedRun
-
 
 _UNGROUPED = "test"
 """Name of the only group, if the data have no groups."""

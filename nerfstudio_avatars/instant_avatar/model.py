@@ -366,7 +366,8 @@ class InstantAvatarModel(Model):
         truth = batch["image"].to(self.device)
         seen = {"given": outputs}
         if self._seen_camera is not None and self.config.refine_poses:
-            refinement = None if self._in_training else self.config.test_pose_refinement
+            fits = self.config.test_pose_refinement.steps and not self._in_training
+            refinement = self.config.test_pose_refinement if fits else None
             rendered = HeldOutCamera(self._seen_camera, self.avatar, self.poses, self.render_pose)
             seen = rendered.in_each_pose(outputs, truth, refinement)
         shown = over(truth[..., :3] * truth[..., 3:], truth[..., 3:], self._background())

@@ -22,25 +22,33 @@ def serve_run(path: Path, host: str, port: int, open_browser: bool, data: Path |
     Raises:
         UserError: no run, or no checkpoint.
     """
-    from nerfstudio_avatars.avatars.run import load_run
+    from nerfstudio_avatars.avatars.run import find_run, load_run
+    from nerfstudio_avatars.studio.server import address_of, open_server
 
-    run = load_run(path)
-    from nerfstudio.configs.base_config import ViewerConfig
-
-    from nerfstudio_avatars.studio.origin import Origin
-    from nerfstudio_avatars.studio.page import Page
-    from nerfstudio_avatars.studio.shows import show_of
-
-    options = ViewerConfig(websocket_host=host, websocket_port=port)
-    page = Page(show_of(run.model), Origin(run.config.path, run, data=data), options)
-    print(f"Looking at {path}: {page.address}\nCtrl-C ends it.", flush=True)
+    find_run(path)
+    # The browser opens the page while the avatar is read.
+    server = open_server(host, port)
+    reading = server.gui.add_markdown("The avatar is being read ...")
+    address = address_of(server)
+    print(f"Looking at {path}: {address}\nCtrl-C ends it.", flush=True)
     if open_browser and _has_screen():
-        webbrowser.open(page.address)
+        webbrowser.open(address)
     try:
+        run = load_run(path)
+
+        from nerfstudio_avatars.studio.origin import Origin
+        from nerfstudio_avatars.studio.page import Page
+        from nerfstudio_avatars.studio.shows import show_of
+
+        Page(server, show_of(run.model), Origin(run.config.path, run, data=data))
+        reading.remove()
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        page.stop()
+        return
+    finally:
+        # Its threads would keep the process.
+        server.stop()
 
 
 def _has_screen() -> bool:

@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import viser
 import viser.transforms as vtf
-from nerfstudio.configs.base_config import ViewerConfig
 
-from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
 from nerfstudio_avatars.studio.camera_path_panel import add_camera_paths
 from nerfstudio_avatars.studio.handles import SCALE
 from nerfstudio_avatars.studio.kind_show import KindShow
@@ -44,27 +42,22 @@ class Page:
     """A web page that shows a model and its controls.
 
     Args:
+        server: from `open_server`; pages may have opened already.
         show: what is drawn.
         origin: where it comes from.
-        options: where to listen.
+        picture_format: of pictures that are sent.
         trainer: if a training runs.
     """
 
     def __init__(
         self,
+        server: viser.ViserServer,
         show: PersonShow | KindShow,
         origin: Origin,
-        options: ViewerConfig,
+        picture_format: Literal["jpeg", "png"] = "jpeg",
         trainer: Any = None,
     ) -> None:
-        self.show, self._options, self._origin = show, options, origin
-        guard_server()
-        port = options.websocket_port or options.websocket_port_default
-        self.server = viser.ViserServer(host=options.websocket_host, port=port, verbose=False)
-        self.port = self.server.get_port()
-        # The page's style hides the button that shares it with the world; told to leave the button out, viser's page
-        # breaks if it has shown it before.
-        self.server.gui.configure_theme(control_layout="collapsible", show_logo=False, brand_color=(40, 110, 160))
+        self.server, self.show, self._origin, self._picture_format = server, show, origin, picture_format
         self.server.gui.set_panel_label(origin.name)
         self.loop = RenderLoop(show, self._send)
         self._set_training(trainer is not None)
@@ -75,7 +68,9 @@ class Page:
         self._overlay: SceneOverlay | None = None
         self._waiting: viser.GuiMarkdownHandle | None = self.server.gui.add_markdown(_WAITING)
         self._training = TrainingPanel(self.server, trainer) if trainer is not None else None
-        self._add_tabs()
+        # Pages that are open lay out the panel once, not for each of its parts.
+        with self.server.atomic():
+            self._add_tabs()
         self.server.on_client_connect(self._connected)
         self.server.on_client_disconnect(lambda client: self.loop.leave(client.client_id))
         self.loop.start()
@@ -103,7 +98,7 @@ class Page:
         else:
             self._refreshed_too = add_kind_tabs(self.server, tabs, show, self.loop, self._sight)
         # nerfstudio's viewer takes seconds to import: whoever waits for the first picture need not wait for that.
-        threading.Thread(target=self._add_camera_paths, args=(tabs,), daemon=True).start()
+        self._later = threading.Thread(target=self._add_camera_paths, args=(tabs,), daemon=True)
 
     def _add_camera_paths(self, tabs: viser.GuiTabGroupHandle) -> None:
         with tabs.add_tab("Camera path", viser.Icon.ROUTE):
@@ -116,12 +111,6 @@ class Page:
     def _changed_by_hand(self) -> None:
         self._refresh()
         self.loop.changed()
-
-    @property
-    def address(self) -> str:
-        """What to type into a browser on this computer."""
-        host = self._options.websocket_host
-        return f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{self.port}"
 
     # Pages ------------------------------------------------------------------------------------------------------------
 
@@ -159,11 +148,12 @@ class Page:
             return
         quality = _SHARP_QUALITY if sharp else _MOVING_QUALITY
         client.scene.set_background_image(
-            _padded(picture, client.camera.aspect), self._options.image_format, jpeg_quality=quality
+            _padded(picture, client.camera.aspect), self._picture_format, jpeg_quality=quality
         )
         if self._waiting is not None:
             self._waiting.remove()
             self._waiting = None
+            self._later.start()
         for follow in self._with_each_picture:
             follow()
         if time.monotonic() - self._refreshed > _REFRESH_SECONDS:

@@ -11,6 +11,7 @@ from nerfstudio.viewer.viewer import Viewer
 
 from nerfstudio_avatars.studio.origin import Origin
 from nerfstudio_avatars.studio.page import Page
+from nerfstudio_avatars.studio.server import address_of, open_server
 from nerfstudio_avatars.studio.shows import show_of
 
 
@@ -34,9 +35,9 @@ class StudioViewer(Viewer):
         trained_on = pipeline.datamanager.train_dataset
         pictures = trained_on.metadata.get("pictures") if trained_on is not None else None
         origin = Origin(log_filename.parent / "config.yml", pictures=pictures)
-        self.page = Page(show, origin, config, trainer)
-        self.viser_server = self.page.server
-        address = self.page.address
+        self.viser_server = open_server(config.websocket_host, config.websocket_port or config.websocket_port_default)
+        self.page = Page(self.viser_server, show, origin, config.image_format, trainer)
+        address = address_of(self.viser_server)
         tunnel = self.viser_server.request_share_url() if share else None
         self.viewer_info = [f"Viewer: {address}" + (f" or {tunnel}" if tunnel else "")]
 

@@ -26,6 +26,8 @@ def address(volanim_config):
 @pytest.fixture(scope="module")
 def page(address):
     with open_page(address, 1000, 760) as opened:
+        # It opens while the avatar is read; the kernels may have to be compiled.
+        opened.wait("window.pictures && window.pictures.length > 0", 300)
         yield opened
 
 

@@ -39,7 +39,7 @@ def trainer(person_config, tmp_path, monkeypatch):
 def test_a_page_sees_what_the_training_learns(trainer):
     assert isinstance(trainer.viewer_state, StudioViewer)
     pictures = []
-    with connect(f"ws://127.0.0.1:{trainer.viewer_state.page.port}", max_size=None) as browser:
+    with connect(f"ws://127.0.0.1:{trainer.viewer_state.viser_server.get_port()}", max_size=None) as browser:
         browser.send(msgspec.msgpack.encode(LOOK.as_serializable_dict()))
 
         def watch():

@@ -25,7 +25,7 @@ class PoseRefinementConfig:
     """Options for fitting a held-out pose to its image."""
 
     steps: int = 20
-    """Number of Adam steps to take for each picture."""
+    """Number of Adam steps to take for each picture; with 0, no pose is fitted."""
     rays: int = 1500
     """Number of rays to render in each step, in and around the body."""
     lr: float = 4e-3
