@@ -23,6 +23,7 @@ from nerfstudio_avatars.avatars.results import (
     next_commands,
     show_video,
 )
+from nerfstudio_avatars.avatars.run import PersonMethod, chosen_method, default_steps
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.process.own_video import OwnVideo
 
@@ -62,7 +63,6 @@ _SHARE_OF_STEPS = {"fast": 1 / 3, "normal": 1.0, "best": 4.0}
 """Steps of the training that stays, over those of the method."""
 
 Quality = Literal["fast", "normal", "best"]
-Method = Literal["auto", "instant-avatar", "instant-avatar-cpu", "instant-avatar-paper"]
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Creation(OwnVideo):
     With `auto`, SMPL is used if its file is found, and the stand-in if not."""
     force: bool = False
     """Whether to go on with a video that no good avatar can come of."""
-    method: Method = "auto"
+    method: PersonMethod = "auto"
     """Method to train: `auto` chooses instant-avatar on a GPU, and instant-avatar-cpu without one."""
     quality: Quality = "normal"
     """How long to learn, and from what: `normal` takes the method's steps, with the person at most 540 pixels tall.
@@ -162,7 +162,6 @@ class Creation(OwnVideo):
 
     def _do(self, stages: Stages, settings: dict[str, Any]) -> Path:
         """All stages in turn, and the page."""
-        from nerfstudio_avatars.avatars.run import default_steps
         from nerfstudio_avatars.process.findings import Findings
 
         folder, subject = self.folder, self.folder / "subject"
@@ -299,7 +298,6 @@ class Creation(OwnVideo):
 
     @property
     def _trained_method(self) -> str:
-        from nerfstudio_avatars.avatars.run import chosen_method
 
         return chosen_method(self.method, self._device == "cuda")
 

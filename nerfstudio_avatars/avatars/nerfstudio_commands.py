@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from subprocess import STDOUT
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.nerfstudio_glue import child_command
@@ -16,7 +14,7 @@ from nerfstudio_avatars.nerfstudio_glue.checkpoints import checkpoints_in
 from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
 from nerfstudio_avatars.progress import progress_bar
 
-_PROGRESS = re.compile(rb"\((\d+(?:\.\d+)?)%\)")
+_PROGRESS = re.compile(r"\((\d+(?:\.\d+)?)%\)")
 """The progress in each line of ns-train's table."""
 
 WARM_UP_STEPS = 64
@@ -61,32 +59,20 @@ def run_command(script: str, arguments: list[str], log: Path, title: str) -> flo
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with log.open("wb") as out, progress_bar(title) as bar:
-        command = [sys.executable, "-m", child_command.__name__, script, *arguments]
-        # In a session of its own: Ctrl-C reaches this process alone, which asks the child to end, once.
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = child_command.start(f"nerfstudio.scripts.{script}", arguments, stdout=out, stderr=STDOUT)
         try:
             while process.poll() is None:
                 time.sleep(0.25)
-                found = _PROGRESS.findall(_tail(log, 4000))
+                found = _PROGRESS.findall(child_command.tail(log, most=4000))
                 if found:
                     bar(float(found[-1]), 100)
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-            cast("IO[bytes]", process.stdin).close()
+            child_command.ask_to_end(process)
+            process.wait()
     if process.returncode:
-        lines = _tail(log, 20000).decode("utf8", "replace").splitlines()[-_LOG_LINES_SHOWN:]
-        raise UserError(f"ns-{script} failed with code {process.returncode}; the end of {log}:\n" + "\n".join(lines))
+        end = child_command.tail(log, lines=_LOG_LINES_SHOWN)
+        raise UserError(f"ns-{script} failed with code {process.returncode}; the end of {log}:\n{end}")
     return time.perf_counter() - start
-
-
-def _tail(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - size, 0))
-        return file.read()
 
 
 def train(

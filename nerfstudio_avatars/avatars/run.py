@@ -6,7 +6,7 @@ import functools
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.export import PORTABLE
@@ -65,6 +65,10 @@ def our_methods() -> config_file.KnownMethods:
         [one.config for one in vars(methods).values() if isinstance(one, MethodSpecification)],
         [one.config for one in vars(dataparsers).values() if isinstance(one, DataParserSpecification)],
     )
+
+
+PersonMethod = Literal["auto", "instant-avatar", "instant-avatar-cpu", "instant-avatar-paper"]
+"""A method for one person, or `auto`."""
 
 
 def chosen_method(method: str, on_gpu: bool) -> str:

@@ -87,11 +87,11 @@ def test_it_waits_for_a_training_whose_starter_was_killed(asked, tmp_path, monke
     RunLock.check(folder)
 
 
-def test_a_child_is_asked_to_end_when_its_starter_is_gone():
+def test_a_child_is_asked_to_end_when_its_starter_is_gone(tmp_path, monkeypatch):
     """Its starter's end of the standard input closes, however that process ended."""
-    wait = f"import threading, time; from {child_command.__name__} import _end_with_parent as watch; "
-    wait += "threading.Thread(target=watch, daemon=True).start(); print(flush=True); time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    (tmp_path / "waits.py").write_text("import time; print(flush=True); time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    child = child_command.start("waits", [], stdout=subprocess.PIPE)
     child.stdout.readline()
     assert child.poll() is None
     child.stdin.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from nerfstudio_avatars.nerfstudio_glue import child_command
 
 _THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that the libraries read their number of threads from."""
@@ -49,9 +49,14 @@ class Resources:
     """Amount of memory that a job is expected to take, in gigabytes."""
 
 
-def job_command(file: Path) -> list[str]:
-    """The command that runs a job."""
-    return [sys.executable, "-m", f"{__package__}.job_process", str(file.absolute())]
+def start_job(file: Path, environment: dict[str, str]) -> subprocess.Popen:
+    """Starts a job, which ends with this process.
+
+    Args:
+        environment: variables to be set besides those that are there.
+    """
+    arguments = [str(file.absolute())]
+    return child_command.start(f"{__package__}.job_process", arguments, env={**os.environ, **environment})
 
 
 def job_environment(resources: Resources) -> dict[str, str]:
@@ -60,9 +65,3 @@ def job_environment(resources: Resources) -> dict[str, str]:
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = dict.fromkeys(_THREADS, str(resources.threads)) | {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
     return own | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
-def ask_to_stop(process: subprocess.Popen) -> None:
-    """Asks a job's process to end, if it has not."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)

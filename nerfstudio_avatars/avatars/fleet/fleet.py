@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from nerfstudio_avatars.avatars.fleet.engine import Engine, Resources
 from nerfstudio_avatars.avatars.fleet.engines import EngineName, make_engine
@@ -18,11 +19,10 @@ from nerfstudio_avatars.avatars.fleet.job_process import is_running
 from nerfstudio_avatars.avatars.fleet.subjects import Subject, find_subjects
 from nerfstudio_avatars.avatars.fleet.table import PAGE, Line, Overview, terminal_table, write_page
 from nerfstudio_avatars.avatars.protocols import PROTOCOLS, ProtocolName
-from nerfstudio_avatars.avatars.run import chosen_method, default_steps
+from nerfstudio_avatars.avatars.run import PersonMethod, chosen_method, default_steps
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import check_folder
 
-METHODS = ("instant-avatar", "instant-avatar-cpu", "instant-avatar-paper")
 _LOOK_EVERY = 0.5
 """Seconds between looks at the jobs."""
 _PAGE_EVERY = 2.0
@@ -50,7 +50,7 @@ class FleetOptions:
 
     output: Path = Path("outputs/fleet")
     """Folder to write everything to. The same command goes on where it was stopped or killed."""
-    method: str = "auto"
+    method: PersonMethod = "auto"
     """Method to train: `auto` chooses instant-avatar on a GPU, and instant-avatar-cpu without one."""
     steps: int | None = None
     """Number of steps to train each subject for; by default those of the method."""
@@ -211,9 +211,10 @@ def _room(options: FleetOptions) -> tuple[int, int, Resources]:
 
 def _method(subject: Subject, options: FleetOptions, on_gpu: bool) -> str:
     method = subject.method or options.method
-    if method != "auto" and method not in METHODS:
+    known = get_args(PersonMethod)
+    if method not in known:
         raise UserError(
-            f"{subject.name}: there is no method {method!r} for one person. Expected one of {', '.join(METHODS)}."
+            f"{subject.name}: there is no method {method!r} for one person. Expected one of {', '.join(known)}."
         )
     return chosen_method(method, on_gpu)
 

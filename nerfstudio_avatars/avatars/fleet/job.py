@@ -93,25 +93,6 @@ def read_job(file: Path) -> Job:
         raise UserError(f"{file}: not a job written by `ns-avatar fleet` ({error}). Delete it.") from error
 
 
-def tail(path: Path, since: int = 0, lines: int = 12, most: int = 20_000) -> str:
-    """The last lines of a file, or nothing if there is none.
-
-    Args:
-        path: the file.
-        since: the position in bytes that they are after.
-        lines: how many.
-        most: number of bytes to look at.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - most, since))
-            text = file.read().decode("utf8", "replace")
-    except FileNotFoundError:
-        return ""
-    shown = [line.rstrip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    return "\n".join(shown[-lines:])
-
-
 def complaint(text: str) -> str:
     """What a command says of a mistake, if its output ends with that; else the same text.
 

@@ -1,12 +1,11 @@
-"""Runs one job to its end, in a process of its own: `python -m nerfstudio_avatars.avatars.fleet.job_process FILE`.
+"""Runs one job to its end, in a process of its own, which gets the job's file and ends with the one that started it.
 
-What is done already is left alone, and a training that was cut off goes on from its last checkpoint. If the program
-that started this process is killed, the process asks its command to stop, and ends too.
+What is done already is left alone, and a training that was cut off goes on from its last checkpoint. If this process is
+killed, its command stops too, with a checkpoint.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import subprocess
@@ -15,7 +14,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from nerfstudio_avatars.avatars.fleet.job import Job, Stage, complaint, log_file, read_job, tail
+from nerfstudio_avatars.avatars.fleet.job import Job, Stage, complaint, log_file, read_job
+from nerfstudio_avatars.nerfstudio_glue import child_command
 
 try:
     import fcntl
@@ -24,8 +24,6 @@ except ImportError:  # Windows
 
 _PROGRAMS = {"ns-train": "nerfstudio.scripts.train", "ns-avatar": "nerfstudio_avatars.cli"}
 """The modules behind the commands, so that the same environment's are run, whatever the search path."""
-_DIE_WITH_PARENT = 1
-"""Linux's PR_SET_PDEATHSIG."""
 
 
 class _StoppedError(Exception):
@@ -38,7 +36,6 @@ def main(file: Path) -> int:
     Returns:
         0 if all are done, 1 if one failed, 143 if the job was asked to stop.
     """
-    _end_with_parent()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:
@@ -84,7 +81,7 @@ def _run_stage(file: Path, job: Job, stage: Stage) -> Job:
     code, since = _run_command([*stage.words[:2], *_resuming(job, stage), *stage.words[2:]], log)
     seconds = {**job.seconds, stage.name: job.seconds.get(stage.name, 0.0) + time.time() - started}
     if code:
-        last = complaint(tail(log, since)) or f"{stage.words[0]} ended with code {code} and said nothing"
+        last = complaint(child_command.tail(log, since)) or f"{stage.words[0]} ended with code {code} and said nothing"
         return job.write(file, state="failed", failures=job.failures + 1, last_lines=last, seconds=seconds)
     return job.write(file, finished={**job.finished, stage.name: stage.words}, seconds=seconds)
 
@@ -104,43 +101,23 @@ def _run_command(words: list[str], log: Path) -> tuple[int, int]:
     Raises:
         _StoppedError: if this process is asked to stop; the command was asked too, and has ended.
     """
-    command = [sys.executable, "-m", _PROGRAMS[words[0]], *words[1:]]
     with log.open("ab") as out:
         out.write(f"$ {shlex.join(words)}\n".encode())
         out.flush()
         since = out.tell()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            # Held on to, so that nobody else takes up the job while its command still writes a last checkpoint.
-            pass_fds=tuple(_held),
-            # This process has no other threads, of which the child could inherit a lock.
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+        # Locks are held on to, so that nobody else takes up the job while its command still writes a last checkpoint.
+        process = child_command.start(
+            _PROGRAMS[words[0]], words[1:], stdout=out, stderr=subprocess.STDOUT, pass_fds=tuple(_held)
         )
         try:
             return process.wait(), since
-        except BaseException:
-            process.terminate()
+        finally:
+            child_command.ask_to_end(process)
             process.wait()
-            raise
 
 
 def _stop(*_: Any) -> None:
     raise _StoppedError
-
-
-def _end_with_parent() -> None:
-    """Asks Linux to end this process (SIGTERM) when the one that started it is gone, even if that was killed."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 _held: list[int] = []

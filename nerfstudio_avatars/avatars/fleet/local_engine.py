@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,18 +12,17 @@ from threading import Event
 from nerfstudio_avatars.avatars.fleet.engine import (
     Attempt,
     Resources,
-    ask_to_stop,
-    job_command,
     job_environment,
+    start_job,
 )
+from nerfstudio_avatars.nerfstudio_glue.child_command import ask_to_end
 
 
 class LocalEngine:
     """A pool of threads, each of which waits for one job's process."""
 
     def __init__(self, resources: Resources, jobs: int, gpus: int) -> None:
-        self._environment = {**os.environ, **job_environment(resources)}
-        # Its threads live as long as the program: a job ends when the thread that started it does.
+        self._environment = job_environment(resources)
         self._pool = ThreadPoolExecutor(jobs)
         self._running: set[subprocess.Popen] = set()
         self._stopping = Event()
@@ -41,7 +39,7 @@ class LocalEngine:
         self._stopping.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in list(self._running):
-            ask_to_stop(process)
+            ask_to_end(process)
         for process in list(self._running):
             process.wait()
 
@@ -50,14 +48,13 @@ class LocalEngine:
             return
         place = self._places.get()
         try:
-            # In a session of its own, which Ctrl-C in this terminal does not reach.
-            command, environment = job_command(file), {**self._environment, **place}
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+            process = start_job(file, {**self._environment, **place})
             self._running.add(process)
             try:
                 process.wait()
             finally:
                 self._running.discard(process)
+                ask_to_end(process)
         finally:
             self._places.put(place)
 

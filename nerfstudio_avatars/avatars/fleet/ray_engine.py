@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nerfstudio_avatars.avatars.fleet.engine import Attempt, Resources, job_environment
+from nerfstudio_avatars.avatars.fleet.engine import Attempt, Resources, job_environment, start_job
 from nerfstudio_avatars.avatars.fleet.job import RETRIES
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.child_command import ask_to_end
 
 _WAY = "pip install 'nerfstudio-avatars[ray]'"
 _OPTIONS = ("address",)
@@ -93,15 +94,9 @@ class _Submitted:
 
 def _attempt(file: str, environment: dict[str, str]) -> None:
     """Runs in a worker. If that is killed, or its machine is lost, Ray tries again elsewhere."""
-    import subprocess
-
-    from nerfstudio_avatars.avatars.fleet.engine import ask_to_stop, job_command
-
-    process = subprocess.Popen(
-        job_command(Path(file)), env={**os.environ, **environment}, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    process = start_job(Path(file), environment)
     try:
         process.wait()
     finally:
-        ask_to_stop(process)
+        ask_to_end(process)
         process.wait()

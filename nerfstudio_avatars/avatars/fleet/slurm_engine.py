@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nerfstudio_avatars.avatars.fleet.engine import Attempt, Resources, job_command, job_environment
+from nerfstudio_avatars.avatars.fleet.engine import Attempt, Resources, job_environment, start_job
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.files import write_text
 
@@ -86,11 +86,8 @@ class _Attempt:
         self._file, self._environment = file, environment
 
     def __call__(self) -> int:
-        import os
-        import subprocess
-
-        environment = {**os.environ, **self._environment}
-        return subprocess.run(job_command(Path(self._file)), env=environment, check=False).returncode
+        with start_job(Path(self._file), self._environment) as process:
+            return process.wait()
 
     def checkpoint(self) -> Any:
         import submitit

@@ -2,24 +2,22 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from pretended_training import PretendedTraining
 
 from nerfstudio_avatars.avatars.fleet import job_process
-from nerfstudio_avatars.avatars.fleet.engine import Resources, job_command, job_environment
-from nerfstudio_avatars.avatars.fleet.job import log_file, read_job, tail
+from nerfstudio_avatars.avatars.fleet.engine import Resources, job_environment, start_job
+from nerfstudio_avatars.avatars.fleet.job import log_file, read_job
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.nerfstudio_glue.child_command import tail
 
 THREADS = 3
 
 
 def started(file):
-    environment = {**os.environ, **job_environment(Resources(THREADS))}
-    return subprocess.Popen(job_command(file), env=environment)
+    return start_job(file, job_environment(Resources(THREADS)))
 
 
 def until(condition, seconds=30.0):
@@ -49,7 +47,7 @@ def test_a_job_that_fails_says_its_last_lines(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parents")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_a_job_that_is_killed_goes_on_from_its_checkpoint_and_its_command_stops(number, tmp_path, monkeypatch):
     pretended = PretendedTraining(tmp_path, monkeypatch, steps=12, seconds=0.1)
     file = pretended.job("anna")
