@@ -84,7 +84,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
     }
     measured, requested = [], []
     for turn in TURNS:
-        _, turned = seen([shot.draw(shot.model.turned(shot.pose, math.radians(turn))) for shot in shots])
+        _, turned = seen([shot.draw(shot.pose.turned(math.radians(turn))) for shot in shots])
         measured.append(head_pose(turned)[:, 0])
         requested.append(torch.full((len(shots),), turn))
     usual = head_pose(ours)[:, 0].repeat(len(TURNS))

@@ -236,7 +236,7 @@ class ToyExam(Generic[T]):
         errors, copies = [], []
         for clip, frame in self.rows:
             for turn in (-NOVEL_TURN, NOVEL_TURN):
-                seen = self.draw(clip, self.model.turned(self.pose(clip, frame), turn))["rgb"]
+                seen = self.draw(clip, self.pose(clip, frame).turned(turn))["rgb"]
                 truth = torch.from_numpy(self.truth[clip].render(frame, turn).rgb).float()
                 errors.append(float((seen - truth).abs().mean()))
                 copies.append(float((self.picture(clip, frame) - truth).abs().mean()))

@@ -76,7 +76,7 @@ class KindShow:
         with self.shared.using():
             if stop():
                 return None
-            poses = self.model.turned(self.session.poses(frame), math.radians(swing))
+            poses = self.session.poses(frame).turned(math.radians(swing))
             visible = self.session.visible()
             seen = self.model.render_identity(
                 camera, self._voxels(), poses, visible, normals=output == "normal", samples=samples

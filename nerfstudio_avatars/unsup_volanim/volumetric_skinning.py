@@ -30,6 +30,17 @@ class PartPoses:
         translation = (self.rotation @ first.translation[..., None])[..., 0] + self.translation
         return PartPoses(self.rotation @ first.rotation, translation)
 
+    def turned(self, yaw: float, pitch: float = 0.0) -> PartPoses:
+        """The object turned further in place, about the vertical of the camera and then about its horizontal.
+
+        Args:
+            yaw, pitch: in radians; positive turns the nose to the right of the picture, and up.
+        """
+        angles = [[-float(pitch), 0.0, 0.0], [0.0, -float(yaw), 0.0]]
+        turn = torch.linalg.multi_dot(tuple(axis_angle_to_matrix(torch.tensor(angles).to(self.rotation))))
+        middle = self.translation.mean(-2, keepdim=True)
+        return PartPoses(turn @ self.rotation, (self.translation - middle) @ turn.mT + middle)
+
     def moved_within(
         self,
         turn: Float[Tensor, "*batch parts 3"],

@@ -89,7 +89,7 @@ def test_a_relative_clip_starts_from_the_own_pose(session, model):
 
 def test_yaw_and_pitch_turn_it(session, model):
     session.yaw, session.pitch = 20.0, -10.0
-    wanted = model.turned(model.driving_pose(0, 0), math.radians(20), math.radians(-10))
+    wanted = model.driving_pose(0, 0).turned(math.radians(20), math.radians(-10))
     torch.testing.assert_close(session.poses(0).rotation, wanted.rotation)
 
 

@@ -220,19 +220,19 @@ def test_a_random_identity_is_drawn_from_its_code(model):
 
 def test_turning_goes_about_the_objects_middle_and_to_the_pictures_right(model):
     poses = PartPoses(torch.eye(3).expand(1, 2, 3, 3), torch.tensor([[[0.3, 0.1, 0.2], [0.1, 0.1, 0.2]]]))
-    turned = model.turned(poses, math.radians(90))
+    turned = poses.turned(math.radians(90))
     torch.testing.assert_close(turned.translation.mean(1), poses.translation.mean(1))
     torch.testing.assert_close(turned.translation[0, 0], torch.tensor([0.2, 0.1, 0.3]), atol=1e-5, rtol=0)
     nose = torch.tensor([0.0, 0.0, -1.0])
     torch.testing.assert_close(turned.rotation[0, 0] @ nose, torch.tensor([1.0, 0.0, 0.0]), atol=1e-5, rtol=0)
-    lifted = model.turned(poses, 0.0, math.radians(90)).rotation[0, 0] @ nose
+    lifted = poses.turned(0.0, math.radians(90)).rotation[0, 0] @ nose
     torch.testing.assert_close(lifted, torch.tensor([0.0, -1.0, 0.0]), atol=1e-5, rtol=0)
 
 
 def test_turning_the_object_is_going_round_it(model, camera):
     """Round the scene's middle, where the unmoved object stands."""
     cube = model.cube_of_identity(0)
-    turned = model.render_identity(camera, cube, model.turned(identity_poses(1, 1), 0.4))
+    turned = model.render_identity(camera, cube, identity_poses(1, 1).turned(0.4))
     still = model.render_identity(camera, cube, identity_poses(1, 1))
     round_it = deepcopy(camera)
     turn = axis_angle_to_matrix(torch.tensor([0.0, 0.0, -0.4]))
