@@ -211,10 +211,19 @@ def test_a_fleet_with_failures_ends_with_code_1(tmp_path, monkeypatch, capsys):
         ("--steps 1", "--steps 1: expected at least 2"),
         ("--jobs 0", "--jobs 0"),
         ("--memory-gb 0", "--memory-gb 0"),
-        ("--method nerfacto", "no method 'nerfacto' for one person"),
+        ("--method nerfacto", "instant-avatar-paper"),
     ],
 )
 def test_values_that_make_no_sense_are_told(words, said, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         main(["fleet", str(subject(tmp_path, "anna")), "--output", str(tmp_path / "out"), *shlex.split(words)])
     assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_method_in_a_table_that_is_not_for_one_person_is_told(tmp_path, capsys):
+    table = tmp_path / "people.csv"
+    table.write_text(f"subject,method\n{subject(tmp_path, 'anna')},unsup-volanim\n")
+    with pytest.raises(SystemExit) as end:
+        main(["fleet", str(table), "--output", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "anna: there is no method 'unsup-volanim' for one person" in said
