@@ -4,16 +4,18 @@
     python benchmarks/scale.py
 
 Frames a second from videos and from shards, in the batches of training; memory with 100 and with 20,000 identities and
-the start with 100,000 clips, whose shards are simulated (files with holes, which read as zeros); what a step spends on
-codes of identities, by their number; and, from operations counted in a step at the paper's size, what VoxCeleb would
-take on GPUs.
+the start with 100,000 clips, whose shards are simulated (files with holes, which read as zeros); what a step, memory
+and a checkpoint spend on codes and volumes of identities, by their number; and, from what is counted in a step at the
+paper's size (operations of the networks, bytes that the renderer moves), what VoxCeleb would take on GPUs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -29,11 +31,14 @@ import psutil
 import torch
 import tyro
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from volanim_memory import random_vgg19
 
 from nerfstudio_avatars.demo.head_clips import draw_head_clips
 from nerfstudio_avatars.files import write_json
+from nerfstudio_avatars.methods import unsup_volanim
 from nerfstudio_avatars.nerfstudio_glue.optimizers import ClippedAdam
 from nerfstudio_avatars.unsup_volanim.data.clip_folders import find_clips
 from nerfstudio_avatars.unsup_volanim.data.clip_frames import ClipFramesDataManager, ClipFramesDataManagerConfig
@@ -41,13 +46,25 @@ from nerfstudio_avatars.unsup_volanim.data.dataparsers import VoxCelebDataParser
 from nerfstudio_avatars.unsup_volanim.data.packing import pack_clips
 from nerfstudio_avatars.unsup_volanim.data.shards import FRAMES, INDEX, KIND, TABLE, PackedClip, ShardTable
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import PerceptualPyramid
-from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.network import (
+    IdentityRowsKind,
+    VolumetricAnimation,
+    VolumetricAnimationConfig,
+)
+from nerfstudio_avatars.unsup_volanim.sparse_rows import SparseRows
+from nerfstudio_avatars.unsup_volanim.volume_rows import VolumeRows
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_field import IdentityEmbedding
+from nerfstudio_avatars.unsup_volanim.voxel_render import render_voxels, standard_rays
 
 PEAK = {"fp32": 67e12, "bf16": 990e12}
 """Operations a second of one H100 (SXM) by its data sheet: fp32 without, bf16 with its matrix units."""
 UTILISATION = {"fp32": 0.4, "bf16": 0.25}
 """Shares of these peaks that are assumed to be reached."""
+BANDWIDTH, REACHED = 3.35e12, 0.7
+"""Bytes a second that its memory moves by its data sheet, and the share that is assumed to be reached."""
+PICTURE = 256
+"""Side of VoxCeleb's pictures in `unsup-volanim`, pixels."""
 SCALING = {1: 1.0, 8: 0.9, 64: 0.8}
 """Shares of the speed that are assumed to be left on so many GPUs."""
 STEPS, PER_STEP = 1_500_000, (8, 4)
@@ -73,8 +90,6 @@ class Options:
     """Numbers of identities to compare."""
     many_clips: int = 100_000
     """Clips to start with."""
-    step_size: int = 256
-    """Side of the pictures of the step whose operations are counted."""
 
 
 def manager(data: Path, size: int, **more: Any) -> ClipFramesDataManager:
@@ -145,47 +160,94 @@ def start_and_read(data: Path, size: int, batches: int, answer: Any) -> None:
     answer.put({"start_s": started, "first_batch_ms": 1000 * first, "batch_ms": 1000 * seconds, "memory_mb": grown})
 
 
-def many(folder: Path, clips: int, options: Options) -> dict[str, float]:
-    """Start, reading and memory with many simulated clips."""
-    note(f"{clips} clips")
-    data = simulate(folder / f"clips-{clips}", clips, 64)
+def alone(work: Callable[..., None], *arguments: Any) -> Any:
+    """What a function answers (by its last argument, a queue) in a process of its own, whose memory is its alone."""
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    process = context.Process(target=start_and_read, args=(data, 64, options.batches, answer))
+    process = context.Process(target=work, args=(*arguments, answer))
     process.start()
     found = answer.get(timeout=1800)
     process.join()
     return found
 
 
-def codes(identities: int) -> dict[str, float]:
-    """What a step spends on the codes of identities: forwards, backwards and the optimizer's step."""
-    torch.manual_seed(0)
-    embedding = IdentityEmbedding(identities, 64)
-    adam = ClippedAdam(embedding.parameters(), lr=1e-3, fused=True)
-    drawn = torch.randint(identities, (8,))
-
-    def step() -> None:
-        adam.zero_grad()
-        embedding(drawn).square().sum().backward()
-        adam.step()
-
-    rows = embedding.table.numel() * 4 / 1e6
-    return {"step_ms": 1000 * median_seconds(step, 20, 3), "all_reduce_mb": rows, "checkpoint_mb": 3 * rows}
+def many(folder: Path, clips: int, options: Options) -> dict[str, float]:
+    """Start, reading and memory with many simulated clips."""
+    note(f"{clips} clips")
+    return alone(start_and_read, simulate(folder / f"clips-{clips}", clips, 64), 64, options.batches)
 
 
-def operations(size: int) -> dict[str, float]:
-    """Operations of the networks, forwards and backwards, counted without doing them; the renderer's are left out.
+def learn_rows(kind: IdentityRowsKind, identities: int, side: int, folder: Path, answer: Any) -> None:
+    """What identities have of their own: steps, memory, and a checkpoint.
 
     Args:
-        size: side of the pictures, pixels.
+        kind: how it is learnt.
+        identities: their number.
+        side: voxels along an edge of their volumes; without volumes 0.
+        folder: for the file of volumes.
     """
+    torch.manual_seed(0)
+    before = psutil.Process().memory_info().rss
+    embedding = IdentityEmbedding(identities, 64, sparse=kind == "sparse")
+    parts: list[torch.nn.Module] = [embedding]
+    volumes = VolumeRows(identities, 4, side) if side else None
+    if volumes is not None:
+        volumes.file.keep_in(folder)
+        parts.append(volumes)
+    tables = [one for part in parts for one in part.modules() if isinstance(one, SparseRows)]
+    parameters = [*embedding.parameters(), *(table.handle for table in tables)]
+    adam = ClippedAdam(parameters, lr=1e-3, betas=(0.5, 0.999), fused=True)
+
+    def step() -> None:
+        drawn = torch.randint(identities, (PER_STEP[0],))
+        adam.zero_grad()
+        loss = embedding(drawn).square().sum()
+        if volumes is not None:
+            rows, places = volumes.drawn(drawn)
+            loss = loss + rows[places].sum()
+        loss.backward()
+        adam.step()
+
+    seconds = median_seconds(step, 20, 3)
+    grown = (psutil.Process().memory_info().rss - before) / 2**20
+    saved = io.BytesIO()
+    torch.save([*(part.state_dict() for part in parts), adam.state_dict()], saved)
+    each = embedding.table.numel() if kind == "dense" else PER_STEP[0] * (64 + 4 * side**3)
+    answer.put(
+        {
+            "step_ms": 1000 * seconds,
+            "memory_mb": grown,
+            "checkpoint_mb": saved.tell() / 1e6,
+            "gradients_exchanged_mb": each * 4 / 1e6,
+        }
+    )
+
+
+def rows(folder: Path, options: Options) -> dict[str, Any]:
+    """Codes alone, learnt either way, and with volumes, which only a file has room for."""
+    ways: dict[str, tuple[IdentityRowsKind, int]] = {
+        "codes_dense": ("dense", 0),
+        "codes_sparse": ("sparse", 0),
+        "codes_and_volumes_sparse": ("sparse", 64),
+    }
+    found: dict[str, Any] = {}
+    for name, (kind, side) in ways.items():
+        for count in options.identities:
+            note(f"{name}: {count} identities")
+            run = folder / f"{name}-{count}"
+            run.mkdir()
+            found.setdefault(name, {})[count] = alone(learn_rows, kind, count, side, run)
+    return found
+
+
+def operations() -> dict[str, float]:
+    """Operations of the networks, forwards and backwards, counted without doing them."""
     note("counting operations")
     network = VolumetricAnimation(VolumetricAnimationConfig(parts=10), 4).to("meta")
     perceptual = PerceptualPyramid(random_vgg19()).to("meta")
     codes = torch.randn(2, network.config.generator.code_size, device="meta")
-    pictures = torch.rand(2, 3, size, size, device="meta")
-    drawn = torch.rand(2, size, size, 3, device="meta", requires_grad=True)
+    pictures = torch.rand(2, 3, PICTURE, PICTURE, device="meta")
+    drawn = torch.rand(2, PICTURE, PICTURE, 3, device="meta", requires_grad=True)
     work: dict[str, Callable[[], Tensor]] = {
         "generator_per_identity": lambda: network.generator(codes, None),
         "detector_per_picture": lambda: network.detector(pictures, 10),
@@ -199,38 +261,91 @@ def operations(size: int) -> dict[str, float]:
     return found
 
 
-def voxceleb(counted: dict[str, float]) -> dict[str, Any]:
-    """Days that the paper's steps would take, by the operations of a step and the assumptions above."""
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operations read and write, each tensor once for each operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Does the operation, and counts it unless it only looks at memory in another way."""
+        result = func(*args, **(kwargs or {}))
+        taken, given = ([one for one in tree_leaves(each) if isinstance(one, Tensor)] for each in (args, result))
+        memory = {one.untyped_storage().data_ptr() for one in taken}
+        is_view = not func._schema.is_mutable and all(one.untyped_storage().data_ptr() in memory for one in given)
+        if not is_view:
+            self.bytes += sum(min(one.nbytes, one.untyped_storage().nbytes()) for one in (*taken, *given))
+        return result
+
+
+def rendering() -> dict[str, float]:
+    """Bytes for each sample that the renderer of `unsup-volanim` reads and writes as plain torch, as on a GPU."""
+    note("counting what rendering reads and writes")
+    os.environ["NERFSTUDIO_AVATARS_BACKEND"] = "torch"
+    torch.manual_seed(0)
+    config = unsup_volanim.config.pipeline.model.network
+    side, frames, parts = 2 ** (1 + len(config.generator.widths)), PER_STEP[1], config.parts
+    # Two pieces, as large as in training, of which each is drawn again for its gradient.
+    rays = 2 * (config.render.chunk // (frames * config.render.samples * parts))
+    cubes = torch.rand(1, parts + 4, side, side, side, requires_grad=True)
+    rotation = torch.eye(3).repeat(frames, parts, 1, 1).requires_grad_()
+    poses = PartPoses(rotation, torch.zeros(frames, parts, 3, requires_grad=True))
+    with Traffic() as traffic:
+        seen = render_voxels(cubes, poses, standard_rays(PICTURE, "cpu")[:rays], config.render, jitter=True)
+        (seen.rgb.sum() + seen.accumulation.sum()).backward()
+    del os.environ["NERFSTUDIO_AVATARS_BACKEND"]
+    return {"bytes_per_sample": traffic.bytes / (rays * frames * config.render.samples)}
+
+
+def voxceleb(counted: dict[str, float], bytes_per_sample: float) -> dict[str, Any]:
+    """Days that the paper's steps would take, by what a step computes, what its renderer moves, and the assumptions."""
     identities, frames = PER_STEP
     pictures = identities * frames
     # Each picture is looked at twice: as it is, and warped, for the equivariance loss.
     per_picture = 2 * counted["detector_per_picture"] + counted["perceptual_per_picture"]
     step = identities * counted["generator_per_identity"] + pictures * per_picture
+    moved = pictures * PICTURE**2 * unsup_volanim.config.pipeline.model.network.render.samples * bytes_per_sample
+    seconds = {f"networks_{kind}": step / (PEAK[kind] * UTILISATION[kind]) for kind in PEAK}
+    seconds["renderer"] = moved / (BANDWIDTH * REACHED)
     days = {
         kind: {
-            gpus: step * STEPS / (PEAK[kind] * UTILISATION[kind] * gpus * share) / 86400
+            gpus: (seconds[f"networks_{kind}"] + seconds["renderer"]) * STEPS / (gpus * share) / 86400
             for gpus, share in SCALING.items()
         }
         for kind in PEAK
     }
-    assumed = {"peak": PEAK, "utilisation": UTILISATION, "scaling": SCALING, "identities_and_frames": PER_STEP}
-    return {"days": days, "steps": STEPS, "operations_per_step": step, "assumed": assumed}
+    assumed = {
+        "peak": PEAK,
+        "utilisation": UTILISATION,
+        "bandwidth": BANDWIDTH,
+        "reached": REACHED,
+        "scaling": SCALING,
+        "identities_and_frames": PER_STEP,
+    }
+    return {
+        "days": days,
+        "steps": STEPS,
+        "operations_per_step": step,
+        "bytes_moved_per_step": moved,
+        "seconds_per_step_on_one": seconds,
+        "assumed": assumed,
+    }
 
 
 def main(options: Options) -> None:
     """Everything, one after the other."""
     found: dict[str, Any] = {"question": "what do many clips and identities cost?"}
-    found["operations"] = operations(options.step_size)
-    found["voxceleb"] = voxceleb(found["operations"])
+    found["operations"] = operations()
+    found["rendering"] = rendering()
+    found["voxceleb"] = voxceleb(found["operations"], found["rendering"]["bytes_per_sample"])
     note(json.dumps(found))
     with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(sys.stderr):
         folder = Path(temporary)
         found["reading"] = reading(folder, options)
         found["many"] = {count: many(folder, count, options) for count in (100, 20_000, options.many_clips)}
-    found["codes"] = {count: codes(count) for count in options.identities}
-    found["detail_mb"] = {
-        size: {count: count * 4 * size**3 * 4 / 1e6 for count in options.identities} for size in (32, 64)
-    }
+        found["rows"] = rows(folder, options)
+    found["volumes_at_once_gb"] = {count: count * 4 * 64**3 * 4 / 1e9 for count in options.identities}
     found |= {"threads": torch.get_num_threads(), "peak_memory_mb": peak_memory_mb()}
     print(json.dumps(found, indent=2))
 

@@ -15,6 +15,7 @@ import torch
 from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.export.checked_fields import Limits, as_plain, from_plain
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras, clip_scene_box
@@ -22,7 +23,7 @@ from nerfstudio_avatars.unsup_volanim.data.clip_table import Clip, ClipTable, He
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.kept_poses import rows_to_keep
 from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel, UnsupVolanimModelConfig
-from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 
 _OF_TRAINING = frozenset({"losses", "schedule", "search", "table", "part_noise", "max_steps"})
@@ -54,6 +55,8 @@ _LIMITS: Limits = {
 """Limits of options that decide how much memory or time a picture, or fitting somebody, takes."""
 _MOST_LEVELS, _MOST_NAMES, _MOST_FRAMES, _LARGE = 6, 1_000_000, 1_000_000, 1e6
 _LONGEST_NAME = 500
+_MOST_VOLUMES = 4e9
+"""Bytes of volumes in a file to pass on."""
 
 Kind = tuple[UnsupVolanimModelConfig, KeptScene, dict[str, Tensor], dict[str, Any]]
 
@@ -82,7 +85,10 @@ def kind_content(model: UnsupVolanimModel) -> tuple[dict[str, Any], dict[str, Te
         "has_masks": clips.has_masks,
         "options": options,
     }
+    options["network"]["identity_rows"] = "dense"
     weights = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    weights |= _dense_rows(model.network)
+    weights.pop("network.embedding.rows.table", None)
     arrays = {f"weights.{name}": one for name, one in weights.items() if not name.startswith(_TRAINED_WITH)}
     poses = state["poses"]
     if poses:
@@ -91,6 +97,26 @@ def kind_content(model: UnsupVolanimModel) -> tuple[dict[str, Any], dict[str, Te
         arrays |= {"poses.rows": rows.view(-1, 2)}
         arrays |= {f"poses.{name}": poses[name][known] for name in ("rotation", "translation")}
     return about, arrays
+
+
+def _dense_rows(network: VolumetricAnimation) -> dict[str, Tensor]:
+    """What a network whose identities are learnt sparsely would have as weights otherwise."""
+    if network.embedding.rows is None:
+        return {}
+    found = {"network.embedding.table": network.embedding.rows.table}
+    if network.config.detail:
+        size = network.identities * 4 * network.config.generator.resolution**3 * 4
+        if size > _MOST_VOLUMES:
+            raise UserError(
+                f"the volumes of {network.identities} identities take {size / 1e9:.0f} GB, which is too much for one "
+                f"file to pass on (at most {_MOST_VOLUMES / 1e9:.0f} GB). Use the run itself, with its detail.rows."
+            )
+        numbers = torch.arange(network.identities, device=network.prior.device)
+        with network.evaluating():
+            volumes = network.detail_of(numbers)
+        assert volumes is not None
+        found["network.detail"] = volumes
+    return found
 
 
 def _is_kept(clip: int, frame: int, number_of: dict[int, int]) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -75,18 +77,106 @@ class ClippedAdamConfig(OptimizerConfig):
     """Whether to update all parameters in one fused kernel instead of several passes."""
 
 
+@dataclass(frozen=True)
+class AdamStep:
+    """What a step of Adam is done with."""
+
+    rate: float
+    betas: tuple[float, float]
+    eps: float
+    clip: float
+    """Absolute value to clip each derivative to."""
+    scale: float = 1.0
+    """What gradients have been multiplied by."""
+
+    def of_rows(
+        self,
+        values: Float[Tensor, "rows ..."],
+        means: Float[Tensor, "rows ..."],
+        squares: Float[Tensor, "rows ..."],
+        gradients: Float[Tensor, "rows ..."],
+        steps: Int[Tensor, " rows"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Values and running means of rows after a step of each.
+
+        Args:
+            steps: number of each row's step, counted from 1. In the first, there is nothing to remember.
+        """
+        count = steps.to(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+        first = count == 1
+        gradients = (gradients / self.scale).clamp(-self.clip, self.clip)
+        decay, decay_of_squares = self.betas
+        means = torch.lerp(gradients, means.masked_fill(first, 0), decay)
+        squares = torch.lerp(gradients.square(), squares.masked_fill(first, 0), decay_of_squares)
+        root = (squares / (1 - decay_of_squares**count)).sqrt() + self.eps
+        return values - self.rate * means / (1 - decay**count) / root, means, squares
+
+
+@runtime_checkable
+class RowsOfParameter(Protocol):
+    """A table of which a step changes few rows. It stands behind an empty parameter, as its attribute `rows`."""
+
+    def forget_gradients(self) -> None:
+        """Drops what was drawn since the last step."""
+
+    def learn(self, adam: AdamStep) -> None:
+        """Takes a step with the gradients since the last one."""
+
+    def forget_means(self) -> None:
+        """Drops all running means."""
+
+    def state_of_means(self) -> dict[str, Any]:
+        """Running means, for a checkpoint."""
+
+    def load_means(self, state: dict[str, Any]) -> None:
+        """Takes up what `state_of_means` gave; drops it if the number of rows is another one."""
+
+
+def rows_of(optimizer: torch.optim.Optimizer) -> list[RowsOfParameter]:
+    """The tables among an optimizer's parameters."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    return [one.rows for one in parameters if hasattr(one, "rows")]
+
+
+def forget_means(optimizer: torch.optim.Optimizer) -> None:
+    """Lets an optimizer begin anew."""
+    optimizer.state.clear()
+    for rows in rows_of(optimizer):
+        rows.forget_means()
+
+
 class ClippedAdam(torch.optim.Adam):
-    """Clips gradients before each step."""
+    """Clips gradients before each step; of tables among its parameters, only the rows that were used are updated."""
 
     def __init__(self, params: Any, clip: float = 0.1, **options: Any) -> None:
         super().__init__(params, **options)
         self._clip = clip
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients."""
+        super().zero_grad(set_to_none)
+        for rows in rows_of(self):
+            rows.forget_gradients()
+
     def step(self, closure: Any = None) -> Any:
         """Takes one step of Adam with clipped gradients."""
         for group in self.param_groups:
-            torch.nn.utils.clip_grad_value_(group["params"], self._clip)
-        return super().step(closure)
+            with_gradient = [one for one in group["params"] if one.grad is not None]
+            if with_gradient:
+                torch.nn.utils.clip_grad_value_(with_gradient, self._clip)
+        result = super().step(closure)
+        tables = rows_of(self)
+        # Where a loss was not finite on a GPU, `WatchingScaler` says so here, and the fused step above did nothing.
+        if tables and not bool(getattr(self, "found_inf", False)):
+            group = self.param_groups[0]
+            scale = float(getattr(self, "grad_scale", None) or 1)
+            for rows in tables:
+                rows.learn(AdamStep(group["lr"], group["betas"], group["eps"], self._clip, scale))
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running means of everything."""
+        return {**super().state_dict(), "rows": [rows.state_of_means() for rows in rows_of(self)]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a checkpoint, without the running means of parameters whose shape has changed (clips were added)."""
@@ -94,6 +184,8 @@ class ClippedAdam(torch.optim.Adam):
         for parameter, means in list(self.state.items()):
             if means["exp_avg"].shape != parameter.shape:
                 del self.state[parameter]
+        for rows, state in zip(rows_of(self), state_dict.get("rows", []), strict=True):
+            rows.load_means(state)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from nerfstudio_avatars.nerfstudio_glue.checkpoints import load_weights, read_checkpoint
 from nerfstudio_avatars.nerfstudio_glue.kept_data_manager import KeptDataManager
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene, built_model, scene_of
+from nerfstudio_avatars.nerfstudio_glue.optimizers import forget_means
 
 
 @dataclass
@@ -74,6 +75,9 @@ class OpenedPipeline(VanillaPipeline):
         """
         self.model.update_to_step(step)
         load_weights(self.model, loaded_state, f"the checkpoint of step {step}", f"a {type(self.model).__name__}")
+        rows = getattr(self.model, "row_file", None)
+        if rows is not None and self.config.checkpoint is not None:
+            rows.take_from(self.config.checkpoint)
 
 
 @dataclass
@@ -125,6 +129,7 @@ class FramesPipeline(OpenedPipeline):
             self.datamanager.world_size = world_size
             self.world_size = world_size
             devices = [local_rank] if torch.device(device).type == "cuda" else None
+            _leave_out_tables(self._model)
             parallel = DistributedDataParallel(self._model, device_ids=devices, find_unused_parameters=True)
             self._model = cast(Model, parallel)
             distributed.barrier()
@@ -135,7 +140,7 @@ class FramesPipeline(OpenedPipeline):
         def begin(step: int) -> None:
             if self.model.begin_step(step) and attributes.optimizers is not None:
                 for optimizer in attributes.optimizers.optimizers.values():
-                    optimizer.state.clear()
+                    forget_means(optimizer)
 
         before = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], begin)
         return [before, *super().get_training_callbacks(attributes)]
@@ -161,3 +166,16 @@ class FramesPipeline(OpenedPipeline):
         outputs = self._model(cameras, batch)
         metrics = self.model.get_metrics_dict(outputs, batch)
         return outputs, self.model.get_loss_dict(outputs, batch, metrics), metrics
+
+
+def _leave_out_tables(model: Model) -> None:
+    """Takes tables from the first process once, rather than at each step: they tell each other themselves what changes.
+
+    Args:
+        model: before it is wrapped. Its `tables` are modules with a row for each identity or frame.
+    """
+    tables = {id(buffer) for table in getattr(model, "tables", []) for buffer in table.buffers()}
+    names = [name for name, buffer in model.named_buffers() if id(buffer) in tables]
+    for name in names:
+        distributed.broadcast(model.get_buffer(name), 0)
+    model._ddp_params_and_buffers_to_ignore = names  # type: ignore[assignment]

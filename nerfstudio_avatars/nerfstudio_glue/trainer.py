@@ -28,7 +28,7 @@ from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, config_being
 from nerfstudio_avatars.nerfstudio_glue.run_lock import RunLock
 from nerfstudio_avatars.nerfstudio_glue.stock_commands import check_checkpoints, move_between_cameras
 from nerfstudio_avatars.nerfstudio_glue.told_training import ToldTraining
-from nerfstudio_avatars.nerfstudio_glue.unsound_steps import UNSOUND, UnsoundSteps, WatchingScaler
+from nerfstudio_avatars.nerfstudio_glue.unsound_steps import LAST_GOOD, UNSOUND, UnsoundSteps, WatchingScaler
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_viewer
 from nerfstudio_avatars.standard_streams import lost_output
 
@@ -115,6 +115,10 @@ class AvatarTrainer(ToldTraining):
         guard_viewer()
         self._lock = RunLock(config.get_base_dir()) if local_rank == 0 else None
         super().__init__(config, local_rank, world_size)
+        # A model that knows which of its layers bear it computes these in bfloat16, whose gradients need no scaling.
+        if config.mixed_precision and hasattr(config.pipeline.model, "bf16"):
+            config.pipeline.model.bf16 = True
+            self.mixed_precision = self.use_grad_scaler = False
         self.grad_scaler = WatchingScaler(enabled=self.use_grad_scaler)
         self._stop_signal: int | None = None
         self._steps_done = 0
@@ -131,6 +135,9 @@ class AvatarTrainer(ToldTraining):
             CONSOLE.print("Stopped before the first step.")
             raise SystemExit(130) from None
         self._unsound = UnsoundSteps(self)
+        # Gradients of several batches are averaged; where groups have different numbers, summed, as nerfstudio does.
+        counts = {self.gradient_accumulation_steps[group] for group in self.optimizers.parameters}
+        self.grad_scaler.batches = counts.pop() if len(counts) == 1 else 1
         begin = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._between_steps)
         end = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_step)
         self.callbacks = [begin, *self.callbacks, end]
@@ -182,7 +189,10 @@ class AvatarTrainer(ToldTraining):
         again = getattr(self.pipeline.model, "less_at_a_time", None)
         try:
             return iterate(step) if again is None or self.world_size > 1 else again(lambda: iterate(step))
-        except UNSOUND:
+        except UNSOUND as error:
+            if self.world_size > 1:
+                # The others wait in the middle of this step for what this one will not send.
+                raise UserError(f"Step {step}: {error}. Go on with --load-dir {self.checkpoint_dir}") from error
             loss = torch.tensor(torch.nan, device=self.device)
             self.grad_scaler.scale(loss)
             self.optimizers.scheduler_step_all(step)
@@ -291,6 +301,11 @@ class AvatarTrainer(ToldTraining):
             "order": _call(pipeline, "order_of_frames"),
         }
         _call(pipeline, "forget_what_a_checkpoint_lacks")
+        rows = self._row_file()
+        if rows is not None:
+            there = [one.name for one in checkpoints.checkpoints_in(self.checkpoint_dir)]
+            rows.let_go([*there, LAST_GOOD])
+            rows.hold(f"step-{step:09d}.ckpt")
         checkpoints.write_checkpoint(self.checkpoint_dir, step, state, self.config.save_only_latest_checkpoint)
 
     def _load_checkpoint(self) -> None:
@@ -301,6 +316,9 @@ class AvatarTrainer(ToldTraining):
         """
         if self._lock is not None:
             checkpoints.remove_leftovers(self.checkpoint_dir)
+        rows = self._row_file()
+        if rows is not None:
+            rows.keep_in(self.checkpoint_dir.parent)
         config = self.config
         if config.load_dir is not None:
             read = checkpoints.read_latest(Path(config.load_dir), config.load_step)
@@ -310,8 +328,15 @@ class AvatarTrainer(ToldTraining):
             CONSOLE.print("No Nerfstudio checkpoint to load, so training from scratch.")
             return
         self._take_up(read.state, f"{read.path} ({checkpoints.method_of(read.state)})")
+        if rows is not None:
+            rows.take_from(read.path)
         self._start_step = read.step + 1
         CONSOLE.print(f"Done loading Nerfstudio checkpoint from {read.path}")
+
+    def _row_file(self) -> Any:
+        """The file that has what checkpoints of the model only refer to, or None."""
+        model = self.pipeline.model
+        return getattr(getattr(model, "module", model), "row_file", None)
 
     def _take_up(self, state: dict[str, Any], source: str) -> None:
         pipeline: Any = getattr(self.pipeline, "module", self.pipeline)

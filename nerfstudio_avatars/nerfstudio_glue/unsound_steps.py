@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor
+from torch import Tensor, distributed
 
 from nerfstudio_avatars.errors import UserError
 
@@ -22,6 +22,8 @@ _IN_A_ROW = 3
 """Unsound steps in a row after which the training goes back."""
 _REMEMBER_EVERY = 500
 """Steps between two states that are remembered to go back to."""
+LAST_GOOD = "last good state"
+"""Name under which rows in a file are held to go back to."""
 _NAMED_FRAMES = 8
 """At most, in a message."""
 
@@ -34,24 +36,43 @@ class WatchingScaler(GradScaler):
 
     unsound: Tensor | None = None
     """Whether the last loss was not finite; a scalar on its device."""
+    batches: int = 1
+    """Number of batches whose gradients are averaged into one step."""
+    _spoilt: Tensor | None = None
+    """Whether any loss since the optimizers' last step was not finite."""
+    _has_stepped = False
 
     def scale(self, outputs: Any) -> Any:
-        """Looks at the loss, on its way to the gradients."""
-        self.unsound = ~outputs.detach().isfinite()
-        return super().scale(outputs)
+        """Looks at the loss, on its way to the gradients; a step that is unsound for one process is so for all."""
+        unsound = ~outputs.detach().isfinite()
+        if distributed.is_initialized() and distributed.get_world_size() > 1:
+            together = unsound.float()
+            distributed.all_reduce(together)
+            unsound = together > 0
+        self.unsound = unsound
+        self._spoilt = unsound if self._spoilt is None else self._spoilt | unsound
+        return super().scale(outputs / self.batches if self.batches > 1 else outputs)
 
     def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> float | None:
         """One step, or none."""
-        if self.is_enabled() or self.unsound is None:
+        self._has_stepped = True
+        spoilt = self._spoilt
+        if self.is_enabled() or spoilt is None:
             return super().step(optimizer, *args, **kwargs)
-        if self.unsound.is_cuda and getattr(optimizer, "_step_supports_amp_scaling", False):
+        if spoilt.is_cuda and getattr(optimizer, "_step_supports_amp_scaling", False):
             # Fused optimizers decide on the device.
-            optimizer.found_inf = self.unsound.float().reshape(())  # type: ignore[attr-defined]
+            optimizer.found_inf = spoilt.float().reshape(())  # type: ignore[attr-defined]
             try:
                 return super().step(optimizer, *args, **kwargs)
             finally:
                 del optimizer.found_inf  # type: ignore[attr-defined]
-        return None if bool(self.unsound) else super().step(optimizer, *args, **kwargs)
+        return None if bool(spoilt) else super().step(optimizer, *args, **kwargs)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Ends an iteration, in which there need not have been a step."""
+        super().update(*args, **kwargs)
+        if self._has_stepped:
+            self._spoilt, self._has_stepped = None, False
 
 
 UNSOUND = (FloatingPointError, torch.linalg.LinAlgError)
@@ -156,6 +177,9 @@ class UnsoundSteps:
         weights = model.state_dict()
         if not all(bool(one.isfinite().all()) for one in weights.values() if _is_floating(one)):
             return
+        rows = getattr(model, "row_file", None)
+        if rows is not None:
+            rows.hold(LAST_GOOD)
         optimizers = {name: one.state_dict() for name, one in trainer.optimizers.optimizers.items()}
         self._good = step, {"model": _copied(weights), "optimizers": _copied(optimizers)}
 

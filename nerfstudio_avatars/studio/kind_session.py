@@ -112,7 +112,7 @@ class KindSession:
             return None
         if name.startswith(NOBODY):
             code = self.model.random_code(int(name.removeprefix(NOBODY)))
-            return code, None if network.detail is None else torch.zeros_like(network.detail[:1])
+            return code, network.no_detail()
         number = torch.tensor([self.model.clips.identities.index(name)], device=self.model.device)
         return network.embedding(number), network.detail_of(number)
 
@@ -178,7 +178,7 @@ class KindSession:
         if own is not None:
             pose = relative_motion([clip.at(0), pose], own)[1]
         pose = self.moves.applied(pose)
-        return self.model.turned(pose, math.radians(self.yaw), math.radians(self.pitch))
+        return pose.turned(math.radians(self.yaw), math.radians(self.pitch))
 
     def driven(self) -> DrivingClip:
         """The whole clip, as it moves whoever is shown, without the turn."""

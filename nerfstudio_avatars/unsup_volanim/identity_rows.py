@@ -8,6 +8,8 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import nn
 
+from nerfstudio_avatars.unsup_volanim.row_file import NONE, SLOTS
+
 __all__ = ["match_identities"]
 
 
@@ -16,7 +18,8 @@ def match_identities(
 ) -> None:
     """Changes weights so that each identity finds its row, even if clips were added to the data or removed.
 
-    An identity that the checkpoint does not know gets the average of all rows. Says how many were known.
+    An identity that the checkpoint does not know gets the average of all rows, but of volumes in a file none. Says how
+    many were known.
 
     Args:
         state: the weights of a checkpoint, with the names of its identities in the model's extra state.
@@ -33,13 +36,17 @@ def match_identities(
         # Poses of frames belong to the clips as they were numbered then.
         if names != identities or old.shape != module.rotation.shape:
             state |= {f"{prefix}{name}.{key}": value for key, value in module.state_dict().items()}
-    table = f"{prefix}network.embedding.table"
-    if not names or names == identities or table not in state:
+    if not names or names == identities:
         return
     rows = {name: row for row, name in enumerate(names)}
-    for each in (table, f"{prefix}network.detail"):
+    for name in ("embedding.table", "embedding.rows.table", "detail"):
+        each = f"{prefix}network.{name}"
         old = state.get(each)
         if old is not None and len(old):
             state[each] = torch.stack([old[rows[name]] if name in rows else old.mean(0) for name in identities])
+    slots = f"{prefix}{SLOTS}"
+    if slots in state:
+        old, none = state[slots]["slots"], torch.tensor(NONE)
+        state[slots] = {"slots": torch.stack([old[rows[name]] if name in rows else none for name in identities])}
     known = sum(name in rows for name in identities)
     CONSOLE.print(f"Identities matched by name: {known} known, {len(identities) - known} new.")

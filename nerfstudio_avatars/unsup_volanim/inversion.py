@@ -124,7 +124,8 @@ def invert_identity(
         fit.remember_object(first)
     errors["code"] = fit.error(first)
     tuned.generator.requires_grad_(True)
-    detail = None if tuned.detail is None else torch.zeros_like(tuned.detail[:1]).requires_grad_()
+    nothing = tuned.no_detail()
+    detail = None if nothing is None else nothing.requires_grad_()
     learnt = [code, *tuned.generator.parameters()] + ([] if detail is None else [detail])
     optimizer = torch.optim.Adam(learnt, lr=config.tune_rate, betas=(0.5, 0.99))
     shape = [*range(network.parts), -1]

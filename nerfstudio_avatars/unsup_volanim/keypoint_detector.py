@@ -86,10 +86,12 @@ class KeypointDetector(nn.Module):
         for up in self.up:
             x = torch.cat([up(F.interpolate(x, scale_factor=2, mode="nearest")), skips.pop()], 1)
         logits = F.conv2d(x, self.head.weight[:rows], self._head_bias[:rows], padding=self.config.head // 2)
-        logits = logits.flatten(2) / self.config.temperature
+        # Positions need more digits than bfloat16 has, where that is what layers are computed in.
+        logits = logits.float().flatten(2) / self.config.temperature
         if self.bias is not None:
             logits = logits + self.bias[:rows]
-        return (logits.softmax(-1) @ self.grid).unflatten(1, (parts, self.points))
+        with torch.autocast(logits.device.type, enabled=False):
+            return (logits.softmax(-1) @ self.grid).unflatten(1, (parts, self.points))
 
 
 class _Convolution(nn.Sequential):

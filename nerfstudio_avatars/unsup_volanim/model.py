@@ -16,7 +16,6 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
-from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.memory import SMALLER_PICTURES, AtATime
 from nerfstudio_avatars.nerfstudio_glue.kept_scene import KeptScene
@@ -32,9 +31,11 @@ from nerfstudio_avatars.unsup_volanim.losses.perceptual import SCALES, Perceptua
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
+from nerfstudio_avatars.unsup_volanim.row_file import RowFile
 from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.training import AnimationBatch, AnimationLossConfig, animation_step
+from nerfstudio_avatars.unsup_volanim.volume_rows import VolumeRows
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import VoxelPictures, as_images
 
@@ -75,6 +76,8 @@ class UnsupVolanimModelConfig(ModelConfig):
     """Number of rays to render at a time for a picture."""
     max_steps: tyro.conf.Fixed[int] = 100_000
     """Number of training steps that the schedules refer to; `--max-num-iterations` sets it, so it is no option."""
+    bf16: tyro.conf.Fixed[bool] = False
+    """Whether layers are computed in bfloat16 in training; `--mixed-precision` sets it, so it is no option."""
     enable_collider: bool = False
     """Whether to use nerfstudio's collider; rays start at the box of the scene, so none is needed."""
 
@@ -94,15 +97,15 @@ class UnsupVolanimModel(Model):
         super().populate_modules()
         self.clips: Clips = self.kwargs["metadata"]["clips"]
         self.network = VolumetricAnimation(self.config.network, len(self.clips.identities))
-        self.search: PoseSearch | None = None
+        self.network.bf16 = self.config.bf16
         lengths = torch.tensor([clip.frames for clip in self.clips.table])
         self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
-        if self.config.schedule.search_until > 0:
-            self.search = PoseSearch(int(lengths.sum()), self.config.search)
         schedule, network = self.config.schedule, self.config.network
         schedule.check(network.part_detector)
-        table = PartPoseTable(int(lengths.sum()), network.parts, self.config.table)
-        self.table = table if schedule.articulation == "table" else None
+        frames = int(lengths.sum())
+        self.search = PoseSearch(frames, self.config.search) if schedule.search_until > 0 else None
+        has_table = schedule.articulation == "table"
+        self.table = PartPoseTable(frames, network.parts, self.config.table) if has_table else None
         found, message = find_perceptual(self.config.perceptual if self.config.losses.perceptual else "off")
         CONSOLE.print(message)
         # In a list, so that frozen weights are neither trained nor saved.
@@ -120,9 +123,14 @@ class UnsupVolanimModel(Model):
 
     # Training ---------------------------------------------------------------------------------------------------------
 
+    @property
+    def tables(self) -> list[nn.Module]:
+        """What has a row for each identity or frame, of which several processes tell each other what changes."""
+        return [*filter(None, (self.search, self.table)), *self.network.sparse_rows()]
+
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """A single group, because everything has the same learning rate."""
-        return {"network": list(self.network.parameters())}
+        return {"network": [*self.network.parameters(), *(rows.handle for rows in self.network.sparse_rows())]}
 
     def less_at_a_time(self, work: Callable[[], T]) -> T:
         """Learns something, again with pictures rendered in smaller pieces if memory does not suffice."""
@@ -206,7 +214,8 @@ class UnsupVolanimModel(Model):
         """The perceptual loss (for pictures with channels last), at VGG19's scale for any network."""
         perceptual = self._perceptual[0]
         assert perceptual is not None
-        return SCALES.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
+        with self.network.reduced_precision():
+            return SCALES.get(perceptual.trunk.name, 1.0) * perceptual.to(rendered.device)(rendered, target)
 
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
         """Not used, because pictures depend on driving frames: whole cameras are rendered."""
@@ -270,17 +279,6 @@ class UnsupVolanimModel(Model):
         seen = self._rays_at_a_time.run(render)
         pictures = as_images(seen, (rays.near + rays.far) / 2, height, width)
         return pictures if normals else {name: one for name, one in pictures.items() if name != "normal"}
-
-    def turned(self, poses: PartPoses, yaw: float, pitch: float = 0.0) -> PartPoses:
-        """Turns the object further in place, about the vertical of the camera and then about its horizontal.
-
-        Args:
-            yaw, pitch: in radians; positive turns the nose to the right of the picture, and up.
-        """
-        angles = torch.tensor([[-float(pitch), 0.0, 0.0], [0.0, -float(yaw), 0.0]], device=self.device)
-        turn = torch.linalg.multi_dot(tuple(axis_angle_to_matrix(angles)))
-        middle = poses.translation.mean(-2, keepdim=True)
-        return PartPoses(turn @ poses.rotation, (poses.translation - middle) @ turn.mT + middle)
 
     def driving_pose(self, clip: int, frame: int) -> PartPoses:
         """Poses (1, parts) in a frame of a clip, from the detector or from memory.
@@ -363,6 +361,11 @@ class UnsupVolanimModel(Model):
         return held_out_figures(outputs, batch, self.clips.has_masks), images
 
     # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    @property
+    def row_file(self) -> RowFile | None:
+        """The file that has rows which checkpoints only refer to, if there is one."""
+        return self.network.detail.file if isinstance(self.network.detail, VolumeRows) else None
 
     def get_extra_state(self) -> dict[str, Any]:
         """The identities in the clips, and some poses, with which a checkpoint renders without its training data.

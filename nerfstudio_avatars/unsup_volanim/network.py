@@ -18,7 +18,9 @@ from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetector,
 from nerfstudio_avatars.unsup_volanim.part_seeds import voronoi_logits
 from nerfstudio_avatars.unsup_volanim.perspective_n_point import project, solve_poses
 from nerfstudio_avatars.unsup_volanim.relative_pose_detector import RelativePoseDetector, RelativePoseDetectorConfig
+from nerfstudio_avatars.unsup_volanim.sparse_rows import SparseRows
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FOCAL, SCENE
+from nerfstudio_avatars.unsup_volanim.volume_rows import VolumeRows
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_field import (
     COLOURS,
@@ -32,6 +34,7 @@ from nerfstudio_avatars.unsup_volanim.voxel_field import (
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, VoxelRenderConfig, render_voxels
 
 PartDetector = Literal["keypoints", "upright"]
+IdentityRowsKind = Literal["dense", "sparse"]
 PoseMethod = Literal["gn", "epnp", "epnp-gn", "direct"]
 
 _SHARED = 16
@@ -59,6 +62,10 @@ class VolumetricAnimationConfig:
     detail: float = 0.0
     """Factor on the learning rate of a volume that each identity has in addition to the generator's.
     It helps a small generator with few identities; 0 leaves these volumes out, as in the paper."""
+    identity_rows: IdentityRowsKind = "dense"
+    """Way to learn what each identity has of its own: with `dense`, every step updates that of all identities.
+    With `sparse`, a step reads and updates that of the identities it draws alone, for thousands of them.
+    Their volumes (`detail`) are then in the file detail.rows in the run's folder, which all processes must see."""
     shared_parts: float = 0.0
     """Factor on the learning rate of a volume of part logits that all identities share instead of the generator's.
     It begins with one cell for each part; 0 leaves it out, as in the paper."""
@@ -101,10 +108,17 @@ class VolumetricAnimation(nn.Module):
         super().__init__()
         self.config = config
         parts, edge = config.parts, config.points_per_edge
-        self.embedding = IdentityEmbedding(identities, config.generator.code_size)
+        self.identities = identities
+        self.bf16 = False
+        """Whether training computes the layers of the generator and of the detector in bfloat16."""
+        sparse = config.identity_rows == "sparse"
+        self.embedding = IdentityEmbedding(identities, config.generator.code_size, sparse=sparse)
         self.generator = VoxelGenerator(config.generator, parts)
         n, channels = config.generator.resolution, COLOURS + DENSITIES
-        self.detail = nn.Parameter(torch.zeros(identities, channels, n, n, n)) if config.detail else None
+        self.detail: nn.Parameter | VolumeRows | None = None
+        if config.detail:
+            rows = VolumeRows(identities, channels, n) if sparse else torch.zeros(identities, channels, n, n, n)
+            self.detail = nn.Parameter(rows) if isinstance(rows, Tensor) else rows
         axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
         self.shared_logits = nn.Parameter(torch.zeros(parts, *[_SHARED] * 3)) if config.shared_parts else None
@@ -118,6 +132,10 @@ class VolumetricAnimation(nn.Module):
         self.register_buffer("prior", prior, persistent=False)
         places = self.project(PartPoses(torch.eye(3).expand(1, 1, 3, 3), torch.zeros(1, 1, 3)))[0].detach()
         self.detector = KeypointDetector(config.detector, places.expand(1 if upright else parts, -1, -1))
+
+    def sparse_rows(self) -> list[SparseRows]:
+        """The tables of which a step learns few rows."""
+        return [one for one in self.modules() if isinstance(one, SparseRows)]
 
     @property
     def parts(self) -> int:
@@ -181,7 +199,7 @@ class VolumetricAnimation(nn.Module):
     def _cells(self) -> Float[Tensor, "parts n n n"]:
         """Cells in what is solid on average."""
         with self.evaluating():
-            identities = torch.arange(min(len(self.embedding.table), _AVERAGED), device=self.prior.device)
+            identities = torch.arange(min(self.identities, _AVERAGED), device=self.prior.device)
             density = F.relu(self.cubes(identities)[:, -1:]).mean(0, keepdim=True)
         coarse = F.interpolate(density, [_SHARED] * 3, mode="trilinear", align_corners=True)[0, 0]
         return voronoi_logits(coarse, self.scene * self.config.render.enlarge, self.config.parts)
@@ -197,7 +215,15 @@ class VolumetricAnimation(nn.Module):
 
     def detail_of(self, identities: Int[Tensor, " batch"]) -> Float[Tensor, "batch 4 n n n"] | None:
         """The identities' own volumes (RGB, density), if they have any."""
+        if isinstance(self.detail, VolumeRows):
+            rows, places = self.detail.drawn(identities)
+            return rows[places]
         return None if self.detail is None else self.detail[identities]
+
+    def no_detail(self) -> Float[Tensor, "1 4 n n n"] | None:
+        """The volume that somebody has who was not trained on, if identities have volumes."""
+        side, device = self.config.generator.resolution, self.prior.device
+        return torch.zeros(1, COLOURS + DENSITIES, side, side, side, device=device) if self.config.detail else None
 
     def cubes_of(
         self,
@@ -214,7 +240,8 @@ class VolumetricAnimation(nn.Module):
             detail: from `detail_of`; left out while not all levels are used.
         """
         shared = self.shared_logits is not None
-        cubes = self.generator(codes, levels, self.config.parts if shared else 0)
+        with self.reduced_precision():
+            cubes = self.generator(codes, levels, self.config.parts if shared else 0).float()
         shape, colours = cubes[:, -1:] * shape_scale, cubes[:, -1 - COLOURS : -1]
         if detail is not None and levels is None:
             colours = colours + self.config.detail * detail[:, :-1]
@@ -234,9 +261,21 @@ class VolumetricAnimation(nn.Module):
             )
         return torch.cat([logits, colours, shape], 1)
 
+    def reduced_precision(self) -> torch.autocast:
+        """Computes layers in bfloat16 where training asks for it.
+
+        Whitening, poses and rendering stay in 32 bits: they take differences of nearly equal numbers.
+        """
+        return torch.autocast(self.prior.device.type, torch.bfloat16, enabled=self.bf16 and self.training)
+
+    def detect(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames parts points 2"]:
+        """Keypoints of all that have some, in pictures."""
+        with self.reduced_precision():
+            return self.detector(images, self.detected_parts)
+
     def estimate(self, images: Float[Tensor, "frames 3 height width"]) -> PartPoses:
         """Poses (frames, parts) of all parts in pictures."""
-        poses = self.poses_of(self.detector(images, self.detected_parts)).poses
+        poses = self.poses_of(self.detect(images)).poses
         if self.relative is None or not bool(self.articulated):
             return poses
         return self.relative(images, poses)

@@ -14,7 +14,7 @@ from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
 from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
-from nerfstudio_avatars.unsup_volanim.pose_search import everywhere
+from nerfstudio_avatars.unsup_volanim.processes import everywhere
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 
 _MEMORY = 0.9

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.distributed
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.pose_trials import render_trials
+from nerfstudio_avatars.unsup_volanim.processes import everywhere
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
@@ -129,16 +129,3 @@ class PoseSearch(nn.Module):
             opaque = antialiased_resize(masks, size).flatten(1).repeat_interleave(count, 0)
             score = score + self.config.mask_weight * (accumulation - opaque).abs().mean(1)
         return score
-
-
-def everywhere(rows: Tensor, *values: Tensor) -> list[tuple[Tensor, ...]]:
-    """Shares the poses found by all processes, so that all store the same."""
-    if not torch.distributed.is_initialized():
-        return [(rows, *values)]
-    world = torch.distributed.get_world_size()
-    gathered = []
-    for value in (rows, *values):
-        copies = [torch.empty_like(value) for _ in range(world)]
-        torch.distributed.all_gather(copies, value.contiguous())
-        gathered.append(copies)
-    return list(zip(*gathered, strict=True))

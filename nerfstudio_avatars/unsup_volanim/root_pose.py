@@ -59,7 +59,7 @@ def part_places(network: VolumetricAnimation) -> PartPlaces:
     """Where the parts are, on average over some of the identities that were trained on."""
     extents = half_extents(network.config.render.enlarge, network.prior.device)
     with network.evaluating():
-        numbers = torch.arange(min(len(network.embedding.table), _AVERAGED), device=network.prior.device)
+        numbers = torch.arange(min(network.identities, _AVERAGED), device=network.prior.device)
         found = [part_middles(network.cubes(number[None]), extents) for number in numbers]
     shares = torch.stack([share for _, share in found]).mean(0)
     middles = torch.stack([middle * share[:, None] for middle, share in found]).mean(0)

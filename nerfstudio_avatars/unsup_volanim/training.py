@@ -159,7 +159,7 @@ def animation_step(
         if config.equivariance:
             warped, warp = _random_warp(small)
             shown.append(warped)
-        keypoints = network.detector(torch.cat(shown), network.detected_parts)
+        keypoints = network.detect(torch.cat(shown))
         found = network.poses_of(keypoints[: len(images)])
         if config.equivariance:
             back = keypoints[len(images) :] @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]

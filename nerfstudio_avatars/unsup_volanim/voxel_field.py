@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nerfstudio_avatars.unsup_volanim.sparse_rows import CodeRows
+
 COLOURS, DENSITIES = 3, 1
 
 
@@ -18,27 +20,34 @@ class IdentityEmbedding(nn.Module):
 
     Unsupervised Volumetric Animation, section 3.1: rows are centred and multiplied by the inverse Cholesky factor of
     their covariance, shrunk a little towards the identity.
+
+    Args:
+        sparse: learn only the rows that a step draws (see `CodeRows`). Whitened codes are the same. Their gradient is
+            the same for these rows, and left out for all others, which it reaches through mean and covariance alone.
     """
 
-    def __init__(self, identities: int, size: int, shrink: float = 1e-3) -> None:
+    def __init__(self, identities: int, size: int, shrink: float = 1e-3, sparse: bool = False) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(identities, size))
+        self.rows = CodeRows(identities, size) if sparse else None
+        if not sparse:
+            self.table = nn.Parameter(torch.randn(identities, size))
         self._shrink = shrink
 
     def forward(self, identities: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch size"]:
-        """Whitened codes. Their gradient reaches every row of the table."""
-        mean, factor = self.statistics()
-        rows = self.table[identities] - mean
-        flat = rows.reshape(-1, rows.shape[-1])
-        return torch.linalg.solve_triangular(factor, flat.mT, upper=False).mT.reshape(rows.shape)
-
-    def statistics(self) -> tuple[Float[Tensor, " size"], Float[Tensor, "size size"]]:
-        """Mean of the table and Cholesky factor of its shrunk covariance."""
-        mean = self.table.mean(0)
-        centred = self.table - mean
-        covariance = centred.mT @ centred / max(len(self.table) - 1, 1)
+        """Whitened codes. Unless the table is sparse, their gradient reaches every row of it."""
+        if self.rows is None:
+            mean = self.table.mean(0)
+            centred = self.table - mean
+            covariance = centred.mT @ centred / max(len(self.table) - 1, 1)
+            rows = self.table[identities]
+        else:
+            drawn, places = self.rows.drawn(identities.reshape(-1))
+            mean, covariance = self.rows.moments(drawn)
+            rows = drawn[places].reshape(*identities.shape, -1)
         eye = torch.eye(len(mean), device=mean.device)
-        return mean, torch.linalg.cholesky((1 - self._shrink) * covariance + self._shrink * eye)
+        factor = torch.linalg.cholesky((1 - self._shrink) * covariance + self._shrink * eye)
+        flat = (rows - mean).reshape(-1, rows.shape[-1])
+        return torch.linalg.solve_triangular(factor, flat.mT, upper=False).mT.reshape(rows.shape)
 
 
 @dataclass

@@ -1,14 +1,18 @@
 """Two processes through nerfstudio's whole training loop: checkpoints, a process that is killed, resuming, evaluation.
 
 nerfstudio's launcher wants CUDA even for processes on the CPU, so they are started here, each with its `train_loop`.
+They are forked from one that has imported everything, which takes longer than all of their steps.
 """
 
+import contextlib
+import importlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -48,22 +52,64 @@ def train(folder, name, rank, port, killed, resume):
     distributed.destroy_process_group()
 
 
-def started(folder, name, killed=None, resume=False):
+def fork(folder, name, rank, port, killed, resume):
+    """One of two processes, which says what it has to say in a file."""
+    child = os.fork()
+    if child:
+        return child
+    out = os.open(folder / f"{name}-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    code = 1
+    try:
+        train(folder, name, rank, port, killed, resume)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def run_together(folder, runs):
+    """Two processes of each run (name, killed, resume) at a time; all share what this one has imported.
+
+    Returns:
+        The codes of both, by the run's name.
+    """
+    children = {}
+    for name, killed, resume in runs:
+        port = free_port()
+        children[name] = [fork(folder, name, rank, port, killed, resume) for rank in (0, 1)]
+    return {
+        name: [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in both] for name, both in children.items()
+    }
+
+
+def ended(folder, *runs):
+    """The same, in a process that is killed with whatever it started if it takes too long."""
     more = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return [
-        subprocess.Popen(
-            [sys.executable, __file__, json.dumps([str(folder), name, rank, port, killed, resume])],
-            env=os.environ | more,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
+    command = [sys.executable, __file__, str(folder), json.dumps(runs)]
+    process = subprocess.Popen(
+        command, env=os.environ | more, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        return json.loads(process.communicate(timeout=300)[0].splitlines()[-1])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def said(folder, name, rank=0):
+    """The end of what a process has said."""
+    return (folder / f"{name}-{rank}.txt").read_text()[-3000:]
 
 
 def weights(folder, name, rank=0):
@@ -76,23 +122,14 @@ def test_a_run_whose_process_is_killed_says_so_and_goes_on_as_if_nothing_had_hap
     head_clips, small_volanim, tmp_path
 ):
     config = small_volanim(head_clips, tmp_path / "outputs", steps=STEPS)
-    config.steps_per_save = 100
+    config.steps_per_save, config.pipeline.model.network.identity_rows = 100, "sparse"
     torch.save(config, tmp_path / "config.pt")
-    whole, torn = started(tmp_path, "whole"), started(tmp_path, "torn", killed=KILLED)
-    try:
-        for process in whole:
-            said = process.communicate(timeout=300)[0]
-            assert process.returncode == 0, said[-3000:]
-        said = torn[0].communicate(timeout=300)[0]
-        assert torn[0].returncode == 1 and torn[1].wait() == -signal.SIGKILL
-        assert "another process of this training has ended" in said and "--load-dir" in said, said[-3000:]
-        resumed = started(tmp_path, "torn", resume=True)
-        for process in resumed:
-            said = process.communicate(timeout=300)[0]
-            assert process.returncode == 0, said[-3000:]
-    finally:
-        for process in (*whole, *torn):
-            process.kill()
+    codes = ended(tmp_path, ("whole", None, False), ("torn", KILLED, False))
+    assert codes["whole"] == [0, 0], said(tmp_path, "whole")
+    assert codes["torn"] == [1, -signal.SIGKILL]
+    last_words = said(tmp_path, "torn")
+    assert "another process of this training has ended" in last_words and "--load-dir" in last_words
+    assert ended(tmp_path, ("torn", None, True))["torn"] == [0, 0], said(tmp_path, "torn")
     first, second, again = weights(tmp_path, "whole"), weights(tmp_path, "whole", 1), weights(tmp_path, "torn")
     for name, value in first.items():
         assert torch.equal(value, second[name]), f"{name}: both processes hold the same"
@@ -100,13 +137,21 @@ def test_a_run_whose_process_is_killed_says_so_and_goes_on_as_if_nothing_had_hap
 
     from nerfstudio_avatars.avatars.run import load_run
 
-    run = load_run(tmp_path / "outputs" / "heads" / config.method_name / "torn" / "config.yml", need_data=True)
+    volumes = []
+    for name in ("whole", "torn"):
+        path = tmp_path / "outputs" / "heads" / config.method_name / name / "config.yml"
+        run = load_run(path, need_data=True)
+        with torch.no_grad():
+            volumes.append(run.pipeline.model.network.eval().detail_of(torch.arange(4)))
+    assert volumes[0].any(), "volumes were learnt"
+    torch.testing.assert_close(*volumes)
     assert run.step == STEPS - 1
     means = run.pipeline.get_average_eval_image_metrics(step=STEPS)
     assert means["psnr"] > 0
 
 
 if __name__ == "__main__":
-    folder, *rest = json.loads(sys.argv[1])
+    for module in ("nerfstudio.scripts.train", "nerfstudio_avatars.methods"):
+        importlib.import_module(module)
     torch.set_num_threads(1)
-    train(Path(folder), *rest)
+    print(json.dumps(run_together(Path(sys.argv[1]), json.loads(sys.argv[2]))))

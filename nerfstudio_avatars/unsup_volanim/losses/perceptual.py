@@ -75,7 +75,7 @@ class PerceptualPyramid(nn.Module):
             with torch.no_grad():
                 expected = self.trunk(theirs)
             for found, wanted in zip(self.trunk(ours), expected, strict=True):
-                total = total + (found - wanted).abs().mean()
+                total = total + (found.float() - wanted.float()).abs().mean()
         return total
 
 
