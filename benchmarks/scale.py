@@ -285,7 +285,7 @@ def rendering() -> dict[str, float]:
     os.environ["NERFSTUDIO_AVATARS_BACKEND"] = "torch"
     torch.manual_seed(0)
     config = unsup_volanim.config.pipeline.model.network
-    side, frames, parts = 2 ** (1 + len(config.generator.widths)), PER_STEP[1], config.parts
+    side, frames, parts = config.generator.resolution, PER_STEP[1], config.parts
     # Two pieces, as large as in training, of which each is drawn again for its gradient.
     rays = 2 * (config.render.chunk // (frames * config.render.samples * parts))
     cubes = torch.rand(1, parts + 4, side, side, side, requires_grad=True)
