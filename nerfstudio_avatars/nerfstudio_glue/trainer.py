@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -112,13 +113,12 @@ class AvatarTrainer(ToldTraining):
             )
             config.machine.device_type = "cpu"
         fit_schedules(config)
+        if config.mixed_precision and hasattr(config.pipeline.model, "bf16"):
+            # It knows which of its layers bear bfloat16, whose gradients need no scaling.
+            config.mixed_precision, config.pipeline.model.bf16 = False, True
         guard_viewer()
         self._lock = RunLock(config.get_base_dir()) if local_rank == 0 else None
         super().__init__(config, local_rank, world_size)
-        # A model that knows which of its layers bear it computes these in bfloat16, whose gradients need no scaling.
-        if config.mixed_precision and hasattr(config.pipeline.model, "bf16"):
-            config.pipeline.model.bf16 = True
-            self.mixed_precision = self.use_grad_scaler = False
         self.grad_scaler = WatchingScaler(enabled=self.use_grad_scaler)
         self._stop_signal: int | None = None
         self._steps_done = 0
@@ -137,7 +137,8 @@ class AvatarTrainer(ToldTraining):
         self._unsound = UnsoundSteps(self)
         # Gradients of several batches are averaged; where groups have different numbers, summed, as nerfstudio does.
         counts = {self.gradient_accumulation_steps[group] for group in self.optimizers.parameters}
-        self.grad_scaler.batches = counts.pop() if len(counts) == 1 else 1
+        self.grad_scaler.batches = min(counts) if len(counts) == 1 else 1
+        self._zeroed_every = math.lcm(*counts)
         begin = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._between_steps)
         end = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_step)
         self.callbacks = [begin, *self.callbacks, end]
@@ -236,6 +237,8 @@ class AvatarTrainer(ToldTraining):
         restore_random_state(self._random)
         self._random = None
         self._unsound.look(step)
+        if step % self._zeroed_every == 0:
+            self.grad_scaler.begin()
 
     def _after_step(self, step: int) -> None:
         self._steps_done = step + 1

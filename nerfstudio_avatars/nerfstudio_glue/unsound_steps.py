@@ -39,8 +39,11 @@ class WatchingScaler(GradScaler):
     batches: int = 1
     """Number of batches whose gradients are averaged into one step."""
     _spoilt: Tensor | None = None
-    """Whether any loss since the optimizers' last step was not finite."""
-    _has_stepped = False
+    """Whether any loss since `begin` was not finite."""
+
+    def begin(self) -> None:
+        """Forgets what was unsound: gradients are about to be zeroed."""
+        self._spoilt = None
 
     def scale(self, outputs: Any) -> Any:
         """Looks at the loss, on its way to the gradients; a step that is unsound for one process is so for all."""
@@ -55,7 +58,6 @@ class WatchingScaler(GradScaler):
 
     def step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> float | None:
         """One step, or none."""
-        self._has_stepped = True
         spoilt = self._spoilt
         if self.is_enabled() or spoilt is None:
             return super().step(optimizer, *args, **kwargs)
@@ -67,12 +69,6 @@ class WatchingScaler(GradScaler):
             finally:
                 del optimizer.found_inf  # type: ignore[attr-defined]
         return None if bool(spoilt) else super().step(optimizer, *args, **kwargs)
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Ends an iteration, in which there need not have been a step."""
-        super().update(*args, **kwargs)
-        if self._has_stepped:
-            self._spoilt, self._has_stepped = None, False
 
 
 UNSOUND = (FloatingPointError, torch.linalg.LinAlgError)

@@ -22,6 +22,7 @@ def trained(batches, count):
     scaler.batches = count
     for step, batch in enumerate(batches):
         if step % count == 0:
+            scaler.begin()
             adam.zero_grad()
         loss = layer(batch).square().mean()
         scaler.scale(loss).backward()
