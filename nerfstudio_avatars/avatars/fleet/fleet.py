@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,11 @@ class FleetOptions:
     steps: int | None = None
     """Number of steps to train each subject for; by default those of the method."""
     options: str = ""
-    """Further ns-train options for all subjects, as in --options="--pipeline.model.avatar.max-samples 128"."""
+    """Further ns-train options for all folders, as in --options="--pipeline.model.avatar.max-samples 128"."""
     dataparser_options: str = ""
     """Dataparser to use, and its options, as in --dataparser-options="people-snapshot --downscale-factor 4"."""
+    create_options: str = ""
+    """Further options of `ns-avatar create` for all videos, as in --create-options="--frames 60 --body smpl"."""
     protocol: ProtocolName = "ours"
     """Protocol that the final table follows, as in `ns-avatar evaluate`."""
     engine: EngineName = "local"
@@ -103,6 +105,7 @@ def run_fleet(paths: tuple[Path, ...], options: FleetOptions, say: Callable[[str
 
     options.check()
     subjects = find_subjects(paths)
+    _check_uses(subjects, options)
     gpus, jobs, resources = _room(options)
     methods = [_method(subject, options, bool(gpus)) for subject in subjects]
     files = [_prepare(one, method, options) for one, method in zip(subjects, methods, strict=True)]
@@ -209,6 +212,21 @@ def _room(options: FleetOptions) -> tuple[int, int, Resources]:
     return gpus, jobs, Resources(threads, min(gpus / jobs, 1.0) if gpus else 0, options.memory_gb)
 
 
+def _check_uses(subjects: Sequence[Subject], options: FleetOptions) -> None:
+    """Checks that there is somebody whom each option is for.
+
+    Raises:
+        UserError: if there is nobody.
+    """
+    if (options.options or options.dataparser_options) and all(one.is_video for one in subjects):
+        raise UserError(
+            "--options and --dataparser-options are for ns-train, and all subjects are videos, which go through "
+            "`ns-avatar create`: use --create-options."
+        )
+    if options.create_options and not any(one.is_video for one in subjects):
+        raise UserError("--create-options are for videos, and no subject is one: use --options.")
+
+
 def _method(subject: Subject, options: FleetOptions, on_gpu: bool) -> str:
     method = subject.method or options.method
     known = get_args(PersonMethod)
@@ -269,20 +287,12 @@ def _job(subject: Subject, method: str, options: FleetOptions) -> Job:
 
 
 def _creating(subject: Subject, method: str, steps: int | None, options: FleetOptions) -> tuple[Path, Stage]:
-    """The run that `ns-avatar create` makes of a video, and its command, which goes on by itself where it was stopped.
-
-    Raises:
-        UserError: if options of ns-train are given, which it has none of.
-    """
+    """The run that `ns-avatar create` makes of a video, and its command, which goes on where it was stopped."""
     from nerfstudio_avatars.avatars.creation import FINAL
 
-    if options.options or options.dataparser_options:
-        raise UserError(
-            f"{subject.path}: is a video, which goes through `ns-avatar create`; that takes no options of ns-train. "
-            "Leave --options and --dataparser-options out, or make a fleet of the videos alone."
-        )
     folder = options.output.absolute() / "created" / subject.name
     words = ["ns-avatar", "create", str(subject.path.absolute()), "--output", str(folder), "--method", method]
     words += ["--first-steps", "0"]  # Nobody waits for a first look.
     words += [] if steps is None else ["--steps", str(steps)]
-    return folder / "runs" / FINAL / method / "run", Stage("create", (*words, *shlex.split(subject.options)))
+    words += [*shlex.split(options.create_options), *shlex.split(subject.options)]
+    return folder / "runs" / FINAL / method / "run", Stage("create", tuple(words))

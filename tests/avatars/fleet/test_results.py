@@ -153,15 +153,17 @@ def test_videos_go_through_create(tmp_path, no_work):
     (tmp_path / "bert.mp4").touch()
     table = tmp_path / "table.csv"
     table.write_text("subject,options\nbert.mp4,--start 2\n")
-    options = FleetOptions(output=tmp_path / "out", method="instant-avatar-cpu", steps=50)
+    options = FleetOptions(output=tmp_path / "out", method="instant-avatar-cpu", steps=50, create_options="--frames 60")
     run_fleet((table,), options, say=lambda _: None)
     bert = read_job(job_file(tmp_path / "out", "bert"))
     assert [stage.name for stage in bert.stages] == ["create", "evaluate"] and bert.steps == 50
     create = verbs.parse(list(bert.stages[0].words[1:]))
-    assert (create.video, create.steps, create.start) == (tmp_path / "bert.mp4", 50, 2.0)
+    assert (create.video, create.steps, create.start, create.frames) == (tmp_path / "bert.mp4", 50, 2.0, 60)
     assert Path(bert.run).is_relative_to(create.folder / "runs")
-    with pytest.raises(UserError, match="no options of ns-train"):
+    with pytest.raises(UserError, match="all subjects are videos.*--create-options"):
         run_fleet((table,), FleetOptions(output=tmp_path / "other", options="--machine.seed 1"))
+    with pytest.raises(UserError, match="--create-options are for videos"):
+        run_fleet((subject(tmp_path, "anna"),), FleetOptions(output=tmp_path / "other", create_options="--frames 60"))
 
 
 def test_what_is_done_stays_and_other_settings_are_told(tmp_path, no_work, capsys):
