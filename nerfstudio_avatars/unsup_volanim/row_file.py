@@ -35,11 +35,12 @@ class RowFile:
         length: numbers in each.
     """
 
+    _file: BinaryIO | None = None
+
     def __init__(self, count: int, length: int) -> None:
         self.length = length
         self.slots: Int64[np.ndarray, " rows"] = np.full(count, NONE)
         self._path: Path | None = None
-        self._file: BinaryIO | None = None
         self._held: dict[str, np.ndarray] = {}
         self._frozen: set[int] = set()
         self._free: list[int] = []
@@ -145,10 +146,11 @@ class RowFile:
                         self._write_slot(int(self.slots[number]), file.read(self.length * 4))
         self._count()
 
-    def _write_slot(self, slot: int, row: Any) -> None:
-        file = self._opened()
+    def _write_slot(self, slot: int, row: bytes | memoryview) -> None:
+        file, left = self._opened(), memoryview(row).cast("B")
         file.seek(slot * self.length * 4)
-        file.write(row)
+        while left:  # A disk that is nearly full takes a part, and then says why.
+            left = left[file.write(left) :]
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
