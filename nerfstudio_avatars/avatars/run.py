@@ -228,7 +228,8 @@ def load_run(path: Path | str, need_data: bool = False, data: Path | None = None
         )
     # In nerfstudio's order: schedules first, then what was learnt.
     model.update_to_step(state["step"])
-    load_weights(model, state["pipeline"], f"{checkpoint} ({method_of(state)})", f"the run's {config.method}")
+    source = f"{checkpoint} ({method_of(state)})"
+    load_weights(model, state["pipeline"], source, f"the run's {config.method}", checkpoint)
     (pipeline or model).eval()
     return LoadedRun(config, model, checkpoint, step_of(checkpoint), pipeline)
 

@@ -283,7 +283,9 @@ def method_of(state: dict[str, Any]) -> str:
     return "unsup-volanim" if any("network.embedding" in name for name in weights) else "another method"
 
 
-def load_weights(model: nn.Module, weights: dict[str, Any], source: str, target: str) -> None:
+def load_weights(
+    model: nn.Module, weights: dict[str, Any], source: str, target: str, checkpoint: Path | None = None
+) -> None:
     """Gives a model all of its weights, or none at all.
 
     Args:
@@ -291,9 +293,11 @@ def load_weights(model: nn.Module, weights: dict[str, Any], source: str, target:
         weights: the entry `pipeline` of a checkpoint.
         source: what the weights are of, for the message.
         target: what the model is of.
+        checkpoint: the file, beside which a model may have more than fits into it (its `row_file`).
 
     Raises:
         UserError: if names or sizes are not the model's.
+        DataError: if what lies beside the checkpoint is missing.
     """
     import torch
 
@@ -320,6 +324,9 @@ def load_weights(model: nn.Module, weights: dict[str, Any], source: str, target:
     for name, one in model.state_dict().items():
         if isinstance(one, torch.Tensor) and one.is_floating_point() and not bool(one.isfinite().all()):
             raise UserError(f"{source}: `{name}` holds numbers that are not finite. Take an earlier checkpoint.")
+    rows = getattr(model, "row_file", None)
+    if rows is not None and checkpoint is not None:
+        rows.take_from(checkpoint)
 
 
 _OTHER = "Take the method, sizes and data that the checkpoint was trained with, or start without it."

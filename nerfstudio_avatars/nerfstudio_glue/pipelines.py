@@ -74,10 +74,8 @@ class OpenedPipeline(VanillaPipeline):
             UserError: if names or sizes do not fit the model.
         """
         self.model.update_to_step(step)
-        load_weights(self.model, loaded_state, f"the checkpoint of step {step}", f"a {type(self.model).__name__}")
-        rows = getattr(self.model, "row_file", None)
-        if rows is not None and self.config.checkpoint is not None:
-            rows.take_from(self.config.checkpoint)
+        target = f"a {type(self.model).__name__}"
+        load_weights(self.model, loaded_state, f"the checkpoint of step {step}", target, self.config.checkpoint)
 
 
 @dataclass

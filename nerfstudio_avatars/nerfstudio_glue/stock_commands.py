@@ -97,7 +97,8 @@ def _load_for_rendering(config: TrainerConfig, pipeline: Pipeline) -> tuple[Path
     read = checkpoints.read_latest(Path(config.load_dir), config.load_step)
     pipeline.model.update_to_step(read.step)
     source = f"{read.path} ({checkpoints.method_of(read.state)})"
-    checkpoints.load_weights(pipeline.model, read.state["pipeline"], source, f"the run's {config.method_name}")
+    target = f"the run's {config.method_name}"
+    checkpoints.load_weights(pipeline.model, read.state["pipeline"], source, target, read.path)
     CONSOLE.print(f":white_check_mark: Done loading checkpoint from {read.path}")
     return read.path, read.step
 

@@ -330,9 +330,7 @@ class AvatarTrainer(ToldTraining):
         else:
             CONSOLE.print("No Nerfstudio checkpoint to load, so training from scratch.")
             return
-        self._take_up(read.state, f"{read.path} ({checkpoints.method_of(read.state)})")
-        if rows is not None:
-            rows.take_from(read.path)
+        self._take_up(read)
         self._start_step = read.step + 1
         CONSOLE.print(f"Done loading Nerfstudio checkpoint from {read.path}")
 
@@ -341,12 +339,13 @@ class AvatarTrainer(ToldTraining):
         model = self.pipeline.model
         return getattr(getattr(model, "module", model), "row_file", None)
 
-    def _take_up(self, state: dict[str, Any], source: str) -> None:
+    def _take_up(self, read: checkpoints.Checkpoint) -> None:
+        state, source = read.state, f"{read.path} ({checkpoints.method_of(read.state)})"
         pipeline: Any = getattr(self.pipeline, "module", self.pipeline)
         model = getattr(pipeline.model, "module", pipeline.model)
         target = f"this training's {self.config.method_name}"
         model.update_to_step(state["step"])
-        checkpoints.load_weights(model, state["pipeline"], source, target)
+        checkpoints.load_weights(model, state["pipeline"], source, target, read.path)
         try:
             self.optimizers.load_optimizers(state["optimizers"])
             if "schedulers" in state and self.config.load_scheduler:

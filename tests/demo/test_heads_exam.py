@@ -1,9 +1,8 @@
 """Figures of a tiny run: all there, finite, and as they should be for models that are right or know nothing."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.demo.heads import HeadPose
 from nerfstudio_avatars.demo.heads_exam import HeadExam, train_on_true_poses
 from nerfstudio_avatars.demo.heads_page import COLUMNS, FIGURES, write_heads_page
 from nerfstudio_avatars.demo.toy_exam import held_out_rows, region, true_pose
@@ -22,6 +22,16 @@ NAMES = {
     "novel_view_ratio", "cross_identity_l1", "cross_identity_ratio", "jaw_turn_corr", "jaw_turn_slope", "mouth_l1",
     "mouth_l1_ratio", "mouth_cross_ratio",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KnownPose(PartPoses):
+    """A pose that remembers which of the toy's it is."""
+
+    head: HeadPose
+
+    def turned(self, yaw, pitch=0.0):
+        return replace(self, head=self.head.turned(yaw))
 
 
 @pytest.fixture
@@ -57,12 +67,12 @@ def test_held_out_frames_of_all_heads_are_examined(exam):
 @pytest.mark.slow
 def test_a_model_that_draws_the_truth_makes_no_errors(exam, pipeline, monkeypatch):
     """Its pictures are the toys' own, in whatever pose it is asked for."""
-    poses = {}
+    poses = []
     axes = axis_angle_to_matrix(torch.tensor([0.3, -0.2, 0.4]))
     """Those of the model, which nobody told it to choose like ours."""
 
     class Truthful:
-        """Knows each pose by its place in memory."""
+        """Knows the head of each pose."""
 
         clips = pipeline.model.clips
 
@@ -71,22 +81,17 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, pipeline, monkeypatc
             pose = true_pose(exam.truth[clip], [frame], 2)
             turn = torch.tensor([[[0.0, 0.0, 0.0], [head.jaw, 0.0, 0.0]]])
             pose = pose.moved_within(turn, torch.zeros(1, 2, 3), torch.zeros(2, 3))
-            pose = PartPoses(pose.rotation @ axes, pose.translation)
-            poses[id(pose)] = pose, head
+            pose = KnownPose(pose.rotation @ axes, pose.translation, head)
+            poses.append(pose)
             return pose
-
-        def turned(self, pose, yaw):
-            return SimpleNamespace(head_pose=poses[id(pose)][1].turned(yaw))
 
     stills = []
 
     def draw(clip, pose, normals=False):
-        if hasattr(pose, "head_pose"):
-            head_pose = pose.head_pose
-        elif id(pose) in poses:
-            head_pose = poses[id(pose)][1]
+        if isinstance(pose, KnownPose):
+            head_pose = pose.head
         else:  # another jaw to a head that is known
-            head_pose = next(known for of, known in poses.values() if torch.equal(of.translation, pose.translation))
+            head_pose = next(known.head for known in poses if torch.equal(known.translation, pose.translation))
             between = (pose.rotation[0, 0] @ axes.T).T @ pose.rotation[0, 1] @ axes.T
             head_pose = replace(head_pose, jaw=float(torch.atan2(between[2, 1], between[2, 2])))
             stills.append((clip, head_pose.jaw))
