@@ -7,13 +7,13 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
+from markdown_it import MarkdownIt
 
 from nerfstudio_avatars.avatars.evaluation.report import RunReport, as_json, as_markdown
 from nerfstudio_avatars.avatars.evaluation.table import COLUMNS
@@ -93,7 +93,8 @@ def failures(jobs: Sequence[Job]) -> str:
 
 def as_html(text: str) -> str:
     """The results below the table of the page."""
-    return f'<h2>Results</h2>\n<pre>{escape(text)}</pre>\n<img src="{SHEET}" alt="everybody">\n'
+    page = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
+    return f'<section>\n{page.render(text)}</section>\n<img src="{SHEET}" alt="everybody">\n'
 
 
 def _as_csv(table: Sequence[dict[str, Any]], jobs: Sequence[Job], protocol: Protocol) -> str:

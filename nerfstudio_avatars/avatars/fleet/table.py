@@ -23,6 +23,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; }
 td { text-align: right; font-variant-numeric: tabular-nums; } th { text-align: left; }
 td:nth-child(2), td:last-child { text-align: left; } .failed td { color: #b00; } .done td { color: #060; }
+section { overflow-x: auto; } section td { text-align: left; } section th { white-space: nowrap; }
 pre { background: #f6f6f6; padding: .5rem; overflow: auto; } img { max-width: 100%; }
 """
 

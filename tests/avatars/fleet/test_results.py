@@ -12,7 +12,7 @@ import tyro
 from nerfstudio_avatars.avatars.fleet import fleet
 from nerfstudio_avatars.avatars.fleet.fleet import FleetOptions, run_fleet
 from nerfstudio_avatars.avatars.fleet.job import Job, Stage, job_file, read_job
-from nerfstudio_avatars.avatars.fleet.results import write_results
+from nerfstudio_avatars.avatars.fleet.results import as_html, write_results
 from nerfstudio_avatars.avatars.fleet.table import Line, Overview, clock, terminal_table, write_page
 from nerfstudio_avatars.avatars.fleet.training_progress import TrainingProgress
 from nerfstudio_avatars.avatars.protocols import PROTOCOLS
@@ -53,6 +53,8 @@ def test_the_table_has_everybody_their_mean_and_what_failed(measured, tmp_path):
         ("anna", "30.0"), ("bert", "34.0"), ("mean of 2", "32.0"), ("dora", "")
     ]  # fmt: skip
     assert rows[-1]["state"] == "failed" and {row["protocol"] for row in rows} == {"ours"}
+    page = as_html(text)
+    assert "<td>bert</td>" in page and "&lt;torn&gt; file" in page and 'src="people.png"' in page
     sheet = read_picture(tmp_path / "people.png").rgb
     assert (sheet == 50).all(-1).sum() > 1000 and (sheet == 200).all(-1).sum() > 1000
 
