@@ -309,6 +309,7 @@ class AvatarTrainer(ToldTraining):
             there = [one.name for one in checkpoints.checkpoints_in(self.checkpoint_dir)]
             rows.let_go([*there, LAST_GOOD])
             rows.hold(f"step-{step:09d}.ckpt")
+            rows.sync()
         checkpoints.write_checkpoint(self.checkpoint_dir, step, state, self.config.save_only_latest_checkpoint)
 
     def _load_checkpoint(self) -> None:

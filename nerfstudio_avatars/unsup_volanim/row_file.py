@@ -84,13 +84,16 @@ class RowFile:
     # Checkpoints ------------------------------------------------------------------------------------------------------
 
     def hold(self, name: str) -> None:
-        """Leaves the present rows as they are, for what refers to them by the present slots, and puts them on the disk.
+        """Leaves the present rows as they are, for what refers to them by the present slots.
 
         Args:
             name: of what refers to them. What it held before is let go.
         """
         self._held[name] = self.slots.copy()
         self._count()
+
+    def sync(self) -> None:
+        """Returns when what was written is on the disk."""
         if self._file is not None and is_first():
             os.fsync(self._file.fileno())
 

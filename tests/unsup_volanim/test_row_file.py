@@ -26,6 +26,7 @@ def saved(file, run, step):
     names = [one.name for one in (run / "nerfstudio_models").glob("*.ckpt")]
     file.let_go(names)
     file.hold(f"step-{step:09d}.ckpt")
+    file.sync()
     state = {"step": step, "pipeline": {f"_model.{SLOTS}": {"slots": torch.from_numpy(file.slots.copy())}}}
     (run / "nerfstudio_models").mkdir(parents=True, exist_ok=True)
     return write_checkpoint(run / "nerfstudio_models", step, state, only_latest=True)
