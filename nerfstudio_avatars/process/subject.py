@@ -96,7 +96,8 @@ def look_at(
         for number in range(first, last + 1)
         if (masks is None or number in masks.files) and (poses is None or number in poses.rows)
     ]
-    _enough(video, len(known), last + 1 - first, "masks and poses in")
+    if masks or poses:
+        _enough(video, len(known), last + 1 - first, "masks and poses for")
     wanted = [known[index] for index in np.unique(np.linspace(0, len(known) - 1, frames).round().astype(int))]
     find = _Finder(None if masks and poses else BodyLandmarks().detect, masks)
     looked_at, first_look = None, []
