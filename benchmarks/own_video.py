@@ -38,8 +38,8 @@ class Options:
     """Taken out of it."""
     size: int = 540
     """Side of the drawn pictures, pixels."""
-    field_of_view: float = 60.0
-    """As `process` assumes it, degrees; the drawn camera's own is narrower."""
+    field_of_view: float | None = None
+    """As `process` is told it, degrees; by default it has to find it. The drawn camera's own is 22.9."""
     end: float = 3.9
     """Seconds; afterwards the drawn person dances."""
     seed: int = 0
@@ -65,7 +65,7 @@ def main(options: Options) -> None:
         footage = subject.look_at(video, options.frames, (0.0, options.end), options.size)
         looked = time.perf_counter()
         note("fitting the body")
-        fitted = subject.fit(footage, body, options.field_of_view)
+        fitted, field_of_view = subject.fit(footage, body, options.field_of_view)
         done = time.perf_counter()
         with h5py.File(drawn / "masks.hdf5") as file:
             masks = [footage.framing.cut(file["masks"][number]) > 0 for number in footage.numbers]
@@ -82,7 +82,8 @@ def main(options: Options) -> None:
                 "mask_iou": round(float(np.mean(overlaps)), 4),
                 "joint_error_cm": round(float(100 * error.mean()), 2),
                 "joint_error_cm_worst_frame": round(float(100 * error.mean(1).max()), 2),
-                "landmark_error_px": round(fitted.landmark_error, 2),
+                "field_of_view_found": round(field_of_view, 1),
+                "landmark_error_px": round(fitted.landmark_error or 0.0, 2),
                 "body_mask_iou": round(float(fitted.overlaps.mean()), 3),
                 "looking_s": round(looked - start, 1),
                 "fitting_s": round(done - looked, 1),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import tempfile
 from collections import defaultdict
@@ -65,8 +66,8 @@ class Options:
     """Of the pictures; by default until the person is 540 pixels tall."""
     frames: int = 80
     """Taken from a video."""
-    field_of_view: float = 60.0
-    """Of a video, as `process` takes it, degrees."""
+    field_of_view: float | None = None
+    """Of a video, as `process` takes it, degrees; by default it is found."""
     options: tuple[str, ...] = field(default_factory=tuple)
     """More of `ns-train`'s options, such as `pipeline.model.avatar.band=0.12`."""
     keep: Path | None = None
@@ -87,6 +88,7 @@ def main(options: Options) -> None:
         run = train(METHOD, data, folder / "runs", data.name, steps, flags, folder / "train.log", "Training")
         note("measuring")
         figures = _measured(load_run(run.config, need_data=True), folder / "comparison.png")
+        figures |= _of_filmed_picture(figures, data)
     figures |= {"steps": steps, "train_seconds": round(run.train_seconds, 1), "threads": torch.get_num_threads()}
     asked = {"data": options.data.name, "held_out": options.held_out, "options": list(options.options)}
     print(json.dumps({"question": "how like a real person is their avatar?"} | asked | figures | {
@@ -100,6 +102,17 @@ def _processed(options: Options, data: Path) -> Path:
         video = OwnVideo(options.data, data, frames=options.frames, field_of_view=options.field_of_view)
         note("\n".join(video.process().lines))
     return data
+
+
+def _of_filmed_picture(figures: dict[str, Any], data: Path) -> dict[str, float]:
+    """PSNR over the whole filmed picture, of which `process` keeps a window: white outside, in truth and rendering."""
+    notes = data / "splits.json"
+    told = json.loads(notes.read_text("utf8")) if notes.is_file() else {}
+    if "window" not in told:
+        return {}
+    more = 10 * math.log10(math.prod(told["filmed"]) / math.prod(told["window"][2:]))
+    poses = ("given", "neighbours", "refined")
+    return {f"filmed_{pose}_psnr": round(figures[f"{pose}_psnr"] + more, 2) for pose in poses}
 
 
 def _flag(option: str) -> tuple[str, str]:

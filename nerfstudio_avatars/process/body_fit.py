@@ -19,7 +19,7 @@ from torch import Tensor
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.linear_blend_skinning import blend_transforms, joint_transforms
-from nerfstudio_avatars.bodies.rotations import compose_axis_angle, matrix_to_axis_angle
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, compose_axis_angle, matrix_to_axis_angle
 from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.instant_avatar.data.vertical import upward
 from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import likeness_of_neighbours
@@ -40,8 +40,13 @@ _VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
 _STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
 _STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
 """Factor by which these joints are held in their rest pose more than others."""
-_HOLD = 0.01
-"""Weight that pulls poses to their mean: people hold a pose while turning, and side views show its depth."""
+_HOLD, _HELD = 0.05, 0.35
+"""Weight that pulls poses to their mean, because people hold a pose while turning, and side views show its depth; and
+the angle in radians beyond which a joint moves for certain."""
+_STEADY = 10.0
+"""Weight of changes of the turn from frame to frame: people turn steadily."""
+_LENS = 1e-3
+"""Weight of the square of the logarithm by which the focal length leaves the first guess."""
 PLACE, POSE, _SHAPE = range(3)
 STEPS = {PLACE: 60, POSE: 160, _SHAPE: 160}
 """Adam steps of the stages: place and orientation; pose; shape, with silhouettes."""
@@ -62,6 +67,8 @@ class FittedBody:
     """The mask of the body in each frame, (height, width)."""
     overlaps: Float[np.ndarray, " frames"]
     """Intersection over union of silhouettes and masks; clothes and hair keep it below one."""
+    zoom: float = 1.0
+    """The focal length that was found, over the one that was given."""
 
 
 class BodyFit:
@@ -71,10 +78,14 @@ class BodyFit:
         body: faces +z at rest, y up, as SMPL does.
         seen: one person in every frame.
         intrinsic: in pixels; the centre of the first pixel is at one half.
+        find_lens: whether the focal length is only a first guess. A person who turns shows it: it decides how much
+            larger the nearer foot is than the farther one.
     """
 
-    def __init__(self, body: SmplBody, seen: Sequence[SeenBody], intrinsic: Float[np.ndarray, "3 3"]) -> None:
-        self._body, self._seen, self._intrinsic = body, seen, intrinsic
+    def __init__(
+        self, body: SmplBody, seen: Sequence[SeenBody], intrinsic: Float[np.ndarray, "3 3"], find_lens: bool = False
+    ) -> None:
+        self._body, self._seen, self._intrinsic, self._find_lens = body, seen, intrinsic, find_lens
         self._focal = float(intrinsic[0, 0])
         self._centre = torch.from_numpy(intrinsic[:2, 2]).float()
         vertices, joints = (one.detach() for one in body.rest(torch.zeros(10)))
@@ -96,6 +107,9 @@ class BodyFit:
         self._alike = likeness_of_neighbours(matrix_to_axis_angle(self._upright))
         self._turn, self._pose = torch.zeros(len(seen), 3), torch.zeros(len(seen), 69)
         self._betas = torch.zeros(10)
+        self._zoom = torch.zeros(())
+        """Logarithm of the focal length over the first guess; distances grow with it, so that the person keeps their
+        size in the picture."""
         self._beside = torch.zeros(len(JOINTS), 3)
         """Offsets in metres of landmarks from the joints they are named after, in the axes of the bones."""
         self._vertical = torch.tensor([0.0, -1.0, 0.0])
@@ -111,6 +125,8 @@ class BodyFit:
         done = 0
         for stage, steps in STEPS.items():
             free += {PLACE: [], POSE: [self._pose], _SHAPE: [self._betas, self._beside]}[stage]
+            if stage == POSE and self._find_lens:
+                free.append(self._zoom)
             groups = [{"params": [one.requires_grad_()], "lr": 0.1 if one is self._betas else 0.03} for one in free]
             optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.003)
@@ -133,10 +149,11 @@ class BodyFit:
         vertices, joints = self._body.rest(self._betas)
         still = torch.zeros_like(self._transl)
         transforms = joint_transforms(joints, self._turn, self._pose, still, self._body.parents)
+        place = self._place()
 
         def placed(rotation: Tensor, translation: Tensor, points: Tensor) -> Tensor:
             moved = (rotation @ points[..., None])[..., 0] + translation - joints[0]
-            return moved @ self._upright.mT + (joints[0] + self._transl)[:, None]
+            return moved @ self._upright.mT + (joints[0] + place)[:, None]
 
         rotation, translation = transforms[..., :3, :3], transforms[..., :3, 3]
         beside = placed(rotation[:, self._joints], translation[:, self._joints], joints[self._joints] + self._beside)
@@ -147,7 +164,11 @@ class BodyFit:
         return placed(rotation, translation, joints), landmarks, skin[:, features:]
 
     def _project(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 2"]:
-        return self._focal * points[..., :2] / points[..., 2:].clamp(min=0.1) + self._centre
+        return self._focal * self._zoom.exp() * points[..., :2] / points[..., 2:].clamp(min=0.1) + self._centre
+
+    def _place(self) -> Float[Tensor, "frames 3"]:
+        """Translations in metres."""
+        return torch.cat([self._transl[:, :2], self._transl[:, 2:] * self._zoom.exp()], 1)
 
     def _loss(self, stage: int) -> Float[Tensor, ""]:
         """The loss; all distances are in metres at the depth of the person."""
@@ -164,16 +185,27 @@ class BodyFit:
         loss = loss + 0.05 * (1 - upward(joints) @ F.normalize(self._vertical, dim=0)).mean()
         if len(joints) > 2:
             bend = (joints[2:] - 2 * joints[1:-1] + joints[:-2]).square().sum(-1).mean()
-            loss = loss + 2 * self._alike * bend
+            loss = loss + self._alike * (2 * bend + _STEADY * self._unsteadiness())
         if stage >= POSE:
+            loss = loss + _LENS * self._zoom.square()
             knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]
             backwards = (-self._pose.unflatten(1, (23, 3))[:, knees, 0]).clamp(min=0)
             stiff, moved = self._stiffness * self._pose.square(), (self._pose - self._pose.mean(0)).square()
-            loss = loss + (1e-4 * stiff + _HOLD * moved).sum(-1).mean() + 0.05 * backwards.square().mean()
+            held = _HOLD * moved / (1 + moved / _HELD**2)
+            loss = loss + (1e-4 * stiff + held).sum(-1).mean() + 0.05 * backwards.square().mean()
         if stage >= _SHAPE:
             loss = loss + 2e-4 * self._betas.square().sum() + 0.3 * self._beside.square().sum()
             loss = loss + self._silhouette_loss(self._project(skin), metres)
         return loss
+
+    def _unsteadiness(self) -> Float[Tensor, ""]:
+        """Mean square change of the turn from one frame to the next, in radians: hips are seen too roughly for more."""
+        orientation = self._upright @ axis_angle_to_matrix(self._turn)
+        step = orientation[:-1].mT @ orientation[1:]
+        about = torch.stack(
+            [step[:, 2, 1] - step[:, 1, 2], step[:, 0, 2] - step[:, 2, 0], step[:, 1, 0] - step[:, 0, 1]], -1
+        )
+        return (about.diff(dim=0) / 2).square().sum(-1).mean()
 
     def _silhouette_loss(self, skin: Float[Tensor, "frames s 2"], metres: Float[Tensor, "frames 1"]) -> Tensor:
         """Skin outside the mask counts strongly; a contour far from the skin may be that of a coat."""
@@ -210,14 +242,15 @@ class BodyFit:
             betas=self._betas,
             global_orient=compose_axis_angle(matrix_to_axis_angle(self._upright), self._turn),
             body_pose=self._pose,
-            transl=self._transl,
+            transl=self._place(),
             gender=self._body.gender,
             body=self._body.name,
         )
         error = float((away * self._visible).sum() / self._visible.sum())
-        return FittedBody(
-            motion, error, *compared(self._body, motion, [one.person for one in self._seen], self._intrinsic)
-        )
+        camera = np.diag([float(self._zoom.exp())] * 2 + [1.0]) @ self._intrinsic
+        camera[:2, 2] = self._intrinsic[:2, 2]
+        masks = [one.person for one in self._seen]
+        return FittedBody(motion, error, *compared(self._body, motion, masks, camera), zoom=float(self._zoom.exp()))
 
 
 @torch.no_grad()

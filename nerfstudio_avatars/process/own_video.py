@@ -40,8 +40,9 @@ class OwnVideo:
     """Time in the video to end at, in seconds; by default the video is used to its end."""
     size: int = 2160
     """Largest length of the longer side of what is kept around the person, in pixels; if larger, it is scaled down."""
-    field_of_view: float = 60.0
-    """Field of view along the longer side of the filmed picture, in degrees; a phone's main camera has about 60."""
+    field_of_view: float | None = None
+    """Field of view along the longer side of the filmed picture, in degrees; a phone's main camera has about 60.
+    By default it is found from how the person looks from all sides."""
     body: str = "auto"
     """Body model to fit: `standin`, `smpl`, the path of an SMPL file, or `auto`.
     With `auto`, SMPL is used if its file is found, and the stand-in if not."""
@@ -95,11 +96,14 @@ class OwnVideo:
                 footage = subject.look_at(self.video, self.frames, moments, self.size, report, masks, poses)
             except RuntimeMissing as error:
                 raise UserError(str(error)) from error
-            field_of_view, told = self.field_of_view, []
+            told = []
             if poses is None:
-                fitted = subject.fit(footage, body, field_of_view, report)
+                fitted, field_of_view = subject.fit(footage, body, self.field_of_view, report)
+                if self.field_of_view is None:
+                    told.append(f"The camera's field of view was found to be {field_of_view:.0f} degrees.")
             else:
-                field_of_view = poses.field_of_view(*footage.framing.filmed) or field_of_view
+                told_by_file = poses.field_of_view(*footage.framing.filmed)
+                field_of_view = self.field_of_view or told_by_file or subject.PHONES_VIEW
                 footage, fitted, where = subject.fit_given(footage, poses, body, field_of_view)
                 told = [*poses.told, where]
         subject.write_subject(folder, footage, fitted, field_of_view, lambda at: _draw(at / SHEET, footage, fitted))
@@ -112,7 +116,7 @@ class OwnVideo:
                 raise UserError(f"--{name} {getattr(self, name)}: expected at least {least}.")
         if self.person is not None and self.poses is None:
             raise UserError(f"--person {self.person}: expected --poses, the motion file that holds this person.")
-        if not 5 <= self.field_of_view <= 150:
+        if self.field_of_view is not None and not 5 <= self.field_of_view <= 150:
             raise UserError(f"--field-of-view {self.field_of_view:g}: expected degrees between 5 and 150.")
 
 

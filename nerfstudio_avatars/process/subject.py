@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +26,13 @@ from nerfstudio_avatars.process.body_landmarks import LANDMARKS, PERSON, BodyLan
 from nerfstudio_avatars.process.framing import Framing
 from nerfstudio_avatars.process.given_masks import GivenMasks
 from nerfstudio_avatars.process.given_poses import GivenPoses, landmarks_of
+from nerfstudio_avatars.process.mask_edges import follow_edges
 from nerfstudio_avatars.whole_files import whole_folder
 
 _FEWEST = 8
 """Smallest number of frames with a person for a video of a turn."""
+PHONES_VIEW = 60.0
+"""Field of view in degrees along the longer side of a phone's main camera, where the search for the lens starts."""
 _LOOKED_AT = 1080
 """Length in pixels of the longer side at which a whole picture is searched for the person."""
 _AROUND, _GREY = 0.1, 128
@@ -117,6 +121,7 @@ def look_at(
     for done, (number, picture) in enumerate(zip(numbers, pictures_of(video, numbers), strict=True)):
         framed, seen = find(number, picture, window)
         if seen is not None:
+            seen = seen if masks else replace(seen, mask=follow_edges(seen.mask, framed))
             found.append((number, framed, seen))
         if progress:
             progress("Looking closer", done + 1, len(numbers))
@@ -177,12 +182,27 @@ def turned_by(fitted: FittedBody) -> float:
     return float(360 - gaps.max().rad2deg())
 
 
-def fit(footage: Footage, body: SmplBody, field_of_view: float, progress: Progress | None = None) -> FittedBody:
-    """Fits the body in all frames, in camera axes."""
-    camera = footage.framing.camera_matrix(field_of_view)
+def fit(
+    footage: Footage, body: SmplBody, field_of_view: float | None, progress: Progress | None = None
+) -> tuple[FittedBody, float]:
+    """Fits the body in all frames, in camera axes.
+
+    Args:
+        footage: what is seen.
+        body: the body to fit.
+        field_of_view: along the longer side of the filmed pictures, in degrees; None finds it from how the body looks
+            from all sides.
+        progress: called with what is done.
+
+    Returns:
+        The body, and the field of view.
+    """
+    guess = field_of_view or PHONES_VIEW
+    camera = footage.framing.camera_matrix(guess)
     report = None if progress is None else lambda done, of: progress("Fitting the body", done, of)
-    fitted = BodyFit(body, footage.seen, camera).run(report)
-    return replace(fitted, motion=replace(fitted.motion, fps=footage.fps))
+    fitted = BodyFit(body, footage.seen, camera, find_lens=field_of_view is None).run(report)
+    half = math.atan(math.tan(math.radians(guess) / 2) / fitted.zoom)
+    return replace(fitted, motion=replace(fitted.motion, fps=footage.fps)), 2 * math.degrees(half)
 
 
 def fit_given(
@@ -230,6 +250,8 @@ def write_subject(
         fitted.motion.save(partial / "poses.npz")
         splits = held_out_split(len(footage.pictures), HELD_OUT_EVERY)
         notes = {**splits, "gender": fitted.motion.gender, "body": fitted.motion.body, "frames": footage.numbers}
+        window = footage.framing
+        notes |= {"filmed": window.filmed, "window": [window.top, window.left, window.height, window.width]}
         (partial / "splits.json").write_text(json.dumps(notes), "utf8")
         beside(partial)
 

@@ -82,3 +82,15 @@ def test_points_of_the_skin_are_where_their_names_say():
     for side, heel, toe in (("left", 29, 31), ("right", 30, 32)):
         assert found[toe][2] > feet[side][2] + 0.1 and found[heel][2] < feet[side][2]
         assert np.sign(found[heel][0]) == (1 if side == "left" else -1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guess", [30.0, 75.0])
+def test_a_turn_shows_the_lens(states, guess):
+    found = BodyFit(load_standin(), seen_bodies(states), WHOLE.camera_matrix(guess), find_lens=True).run()
+    tangent = np.tan(np.deg2rad([guess, FIELD_OF_VIEW]) / 2)
+    assert found.zoom == pytest.approx(tangent[0] / tangent[1], rel=0.2)
+    # Distances are those of the lens.
+    true = torch.stack([state.transl for state in states])
+    assert found.motion.transl[:, 2].mean() == pytest.approx(float(true[:, 2].mean()), rel=0.25)
+    assert found.overlaps.min() > 0.85
