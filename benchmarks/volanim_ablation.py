@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""What does each part of `unsup-volanim` do, on toy heads whose poses and depth are known? One JSON object.
+"""What does each part of `unsup-volanim` do, on toys whose poses and depth are known? One JSON object.
 
     python benchmarks/volanim_ablation.py --steps 1200 --variants full direct no-masks
+    python benchmarks/volanim_ablation.py --toys bodies --identities 8 --steps 1400 --variants parts
 
 Each variant is a run of `ns-train unsup-volanim-tiny` with one thing changed; figures are of held-out frames.
 """
@@ -16,6 +17,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,14 +28,16 @@ PARTS = [
     MODEL + "network.relative.copies", "2", MODEL + "schedule.articulation", "table",
     MODEL + "network.generator.widths", "48", "32", "16", MODEL + "network.generator.doublings", "1",
     MODEL + "schedule.bootstrap-until", "0.38", MODEL + "schedule.search-until", "0.4",
-    MODEL + "schedule.polish-from", "0.62", "--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66",
+    MODEL + "schedule.polish-from", "0.54", MODEL + "schedule.articulate-from", "0.6",
+    MODEL + "schedule.refine-at", "0.76", "0.88", "--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66",
 ]  # fmt: skip
 """Parts that separate: see docs/unsup-volanim.md."""
 VARIANTS = {
     "full": [],
     "parts": PARTS,
     "parts-searched-longer": [*PARTS, MODEL + "schedule.search-until", "0.6", MODEL + "schedule.polish-from", "0.6"],
-    "parts-unpolished": [*PARTS, MODEL + "schedule.polish-from", "0.7"],
+    "parts-unpolished": [*PARTS, MODEL + "schedule.polish-from", "0.6"],
+    "parts-unrefined": [*PARTS, MODEL + "schedule.refine-at", "1.0"],
     "parts-unanchored": [*PARTS, MODEL + "table.anchor", "0.0"],
     "parts-unrehearsed": [*PARTS, MODEL + "network.relative.rehearsal", "False"],
     "parts-fine-generator": [*PARTS, MODEL + "network.generator.widths", "48", "32", "16", "8",
@@ -64,6 +68,7 @@ VARIANTS = {
 def main() -> None:
     """Trains and measures the variants."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toys", choices=("heads", "bodies"), default="heads")
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -72,26 +77,33 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for data and runs; a temporary one by default")
     arguments = parser.parse_args()
 
+    from nerfstudio_avatars.avatars.heads_demo import BODIES
     from nerfstudio_avatars.avatars.nerfstudio_commands import train
+    from nerfstudio_avatars.demo.body_clips import draw_body_clips
     from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
+    bodies = arguments.toys == "bodies"
     folder = arguments.keep or Path(tempfile.mkdtemp())
-    data = draw_head_clips(folder / "heads", arguments.identities, arguments.frames, test_identities=0)
-    results: dict[str, list[dict[str, float]]] = {}
+    draw = draw_body_clips if bodies else draw_head_clips
+    data = draw(folder / arguments.toys, arguments.identities, arguments.frames, test_identities=0)
+    results: dict[str, list[dict[str, Any]]] = {}
     for variant in arguments.variants:
         for seed in arguments.seeds:
             options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(seed), "--machine.seed", str(seed)]
-            options += ["--steps-per-save", str(arguments.steps), *VARIANTS[variant]]
+            options += ["--steps-per-save", str(arguments.steps)]
+            options += [*BODIES, *VARIANTS[variant]] if bodies else VARIANTS[variant]
             name = f"{variant}-{seed}"
             log = folder / f"{name}.log"
             run = train("unsup-volanim-tiny", data, folder / "runs", name, arguments.steps, options, log, name)
-            results.setdefault(variant, []).append(figures(run.config, data) | {"train_seconds": run.train_seconds})
+            found = figures(run.config, data, bodies) | {"train_seconds": run.train_seconds}
+            results.setdefault(variant, []).append(found)
     if arguments.keep is None:
         shutil.rmtree(folder)
     print(
         json.dumps(
             {
                 "question": "what does each part of unsup-volanim do?",
+                "toys": arguments.toys,
                 "steps": arguments.steps,
                 "identities": arguments.identities,
                 "seeds": arguments.seeds,
@@ -103,15 +115,19 @@ def main() -> None:
     )
 
 
-def figures(config: Path, data: Path) -> dict[str, float]:
-    """Of one run."""
+def figures(config: Path, data: Path, bodies: bool) -> dict[str, Any]:
+    """Of one run, and of the same with poses fitted to the held-out frames."""
+    from nerfstudio_avatars.avatars.heads_demo import FIT_ROUNDS
     from nerfstudio_avatars.avatars.run import load_run
+    from nerfstudio_avatars.demo.bodies_exam import BodyExam
     from nerfstudio_avatars.demo.heads_exam import HeadExam
     from nerfstudio_avatars.demo.toy_exam import held_out_rows
 
     with contextlib.redirect_stdout(sys.stderr):
         run = load_run(config, need_data=True)
-    return HeadExam(run.model, data, held_out_rows(run.pipeline)).figures()
+    exam, rows = BodyExam if bodies else HeadExam, held_out_rows(run.pipeline)
+    found = exam(run.model, data, rows).figures()
+    return found | {"fitted_poses": exam(run.model, data, rows, fit_rounds=FIT_ROUNDS).motions()}
 
 
 if __name__ == "__main__":

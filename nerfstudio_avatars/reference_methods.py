@@ -76,6 +76,7 @@ def unsup_volanim_as_published(config: AvatarTrainerConfig) -> AvatarTrainerConf
     network.render.background, network.render.skinning = "plate", "blend"
     network.shared_parts, network.part_detector = 0.0, "keypoints"
     network.generator.norm, network.generator.coarse_outputs, network.generator.first_colour = "batch", False, 0.0
+    network.generator.doublings = 0
     network.generator.density_scale, network.detector.norm, network.detector.positional_bias = 1.0, "batch", 0.0
     losses = model.losses
     losses.pixel, losses.perceptual = 0.0, 10.0

@@ -192,7 +192,7 @@ def driving_poses(
         DataError: no such clip, or it cannot be read.
     """
     from nerfstudio_avatars.unsup_volanim.data.loose_clip import read_loose_clip
-    from nerfstudio_avatars.unsup_volanim.pose_fitting import fit_clip
+    from nerfstudio_avatars.unsup_volanim.fitted_clip import fit_clip
 
     clips = model.clips.table
     names = [clip.name for clip in clips]

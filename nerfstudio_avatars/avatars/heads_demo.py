@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 METHOD = "unsup-volanim-tiny"
 FIT_ROUNDS = 10
 """Rounds in which detected poses are fitted to held-out frames, for comparison."""
-_BODIES = ["--pipeline.model.network.parts", "8", "--pipeline.model.table.turn-rate", "0.03"]
-_BODIES += ["--pipeline.model.table.shift-rate", "0.015"]
+BODIES = ["--pipeline.model.network.parts", "8", "--pipeline.model.table.turn-rate", "0.03"]
+BODIES += ["--pipeline.model.table.shift-rate", "0.015"]
 """Options for bodies, whose arms move further than jaws."""
 
 
@@ -40,7 +40,7 @@ class HeadsDemo:
     """Number of heads to draw and to train on."""
     bodies: int = 0
     """Number of upper bodies to draw and to train on as well; 0 leaves them out."""
-    bodies_steps: int = 1400
+    bodies_steps: int = 1200
     """Number of steps to train on bodies for."""
     seed: int = 0
     """Seed of the random numbers used in training."""
@@ -131,9 +131,7 @@ class HeadsDemo:
         data = self.output / "bodies-data"
         draw_body_clips(data, identities=self.bodies, test_identities=0)
         steps, log = self.bodies_steps, logs / "bodies.log"
-        return train(
-            METHOD, data, folder, "bodies", steps, [*options, *_BODIES, "tedx-people"], log, "Learning from bodies"
-        )
+        return train(METHOD, data, folder, "bodies", steps, [*options, *BODIES], log, "Learning from bodies")
 
     def _measured_bodies(self, trained: TrainedRun) -> dict:
         from nerfstudio_avatars.avatars.run import load_run

@@ -137,7 +137,7 @@ class ToyExam(Generic[T]):
 
     def _fit(self, clip: int, frame: int) -> PartPoses:
         if (clip, frame) not in self._fitted:
-            from nerfstudio_avatars.unsup_volanim.pose_fitting import fit_clip
+            from nerfstudio_avatars.unsup_volanim.fitted_clip import fit_clip
 
             frames = [of for own, of in self.rows if own == clip]
             for of, pose in zip(frames, fit_clip(self.model, clip, frames, self._fit_rounds), strict=True):

@@ -30,6 +30,7 @@ from nerfstudio_avatars.unsup_volanim.last_used import LastUsed
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import SCALES, PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
+from nerfstudio_avatars.unsup_volanim.pose_fitting import refine_table
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.row_file import RowFile
 from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
@@ -99,7 +100,7 @@ class UnsupVolanimModel(Model):
         self.network = VolumetricAnimation(self.config.network, len(self.clips.identities))
         self.network.bf16 = self.config.bf16
         lengths = torch.tensor([clip.frames for clip in self.clips.table])
-        self._first_row = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])[:-1]
+        self._first_row = self.clips.first_rows()
         schedule, network = self.config.schedule, self.config.network
         schedule.check(network.part_detector)
         frames = int(lengths.sum())
@@ -157,6 +158,9 @@ class UnsupVolanimModel(Model):
             return False
         if self.table is not None and not bool(self.table.split):
             self.table.articulate()
+        if self.table is not None and int(self.table.refined) < self.config.schedule.refinements(self._progress):
+            refine_table(self.table, self.network, self.clips)
+            self.table.refined += 1
         if bool(self.network.articulated):
             return False
         with torch.random.fork_rng(devices=[]):

@@ -55,6 +55,7 @@ class PartPoseTable(nn.Module):
     squares: Tensor
     begun: Tensor
     split: Tensor
+    refined: Tensor
 
     def __init__(self, frames: int, parts: int, config: PartPoseTableConfig) -> None:
         super().__init__()
@@ -65,13 +66,14 @@ class PartPoseTable(nn.Module):
         self.register_buffer("squares", torch.zeros(frames, 1 + parts, 6))
         self.register_buffer("begun", torch.tensor(False))
         self.register_buffer("split", torch.tensor(False))
+        self.register_buffer("refined", torch.tensor(0))
 
     @classmethod
     def holding(cls, poses: PartPoses, config: PartPoseTableConfig) -> PartPoseTable:
         """A table of frames whose parts have these poses (frames, parts) already."""
         table = cls(len(poses.rotation), poses.rotation.shape[1], config).to(poses.rotation.device)
         table.split.fill_(True)
-        table.rotation[:, 1:], table.translation[:, 1:] = poses.rotation, poses.translation
+        table.place(torch.arange(len(poses.rotation), device=poses.rotation.device), poses)
         return table
 
     def begin(self, rows: Int[Tensor, " frames"], found: PartPoses) -> None:
@@ -79,10 +81,13 @@ class PartPoseTable(nn.Module):
         self.rotation[rows, :1], self.translation[rows, :1] = found.rotation, found.translation
         self.begun.fill_(True)
 
+    def place(self, rows: Int[Tensor, " frames"], parts: PartPoses) -> None:
+        """Takes over poses (frames, parts) of the parts."""
+        self.rotation[rows, 1:], self.translation[rows, 1:] = parts.rotation, parts.translation
+
     def begin_with_detector(self, network: VolumetricAnimation, clips: Clips) -> None:
         """Takes over the poses of the whole object that the detector finds in all training frames."""
-        lengths = torch.tensor([clip.frames for clip in clips.table])
-        first = lengths.cumsum(0) - lengths
+        first = clips.first_rows()
         for some in clips.train_rows().split(_AT_ONCE):
             pictures, rows = [], []
             for clip, frame in some.tolist():

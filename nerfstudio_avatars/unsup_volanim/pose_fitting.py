@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_avatars.errors import DataError
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize
 from nerfstudio_avatars.unsup_volanim.losses.pixel_pyramid import pixel_pyramid_loss
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
@@ -17,13 +18,11 @@ from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
-if TYPE_CHECKING:
-    from nerfstudio_avatars.unsup_volanim.model import UnsupVolanimModel
-
 _STEPS = PartPoseTableConfig(turn_rate=0.04, shift_rate=0.02, final_share=0.1)
 _LEVELS = 3
-_SIZE = 64
-"""Side in pixels to which pictures are shrunk."""
+_SIZE, _SIZE_IN_TRAINING = 64, 32
+"""Sides in pixels to which pictures are shrunk: for a single clip, and for all of a training."""
+_ROUNDS_IN_TRAINING = 10
 _AT_ONCE = 16
 """Number of frames to fit at the same time."""
 
@@ -34,6 +33,7 @@ def fit_poses(
     images: Float[Tensor, "frames 3 size size"],
     poses: PartPoses,
     rounds: int,
+    size: int = _SIZE,
 ) -> PartPoses:
     """Moves the parts in each picture so that renderings look like it; the network is not changed.
 
@@ -42,37 +42,47 @@ def fit_poses(
         images: pictures from 0 to 1.
         poses: where to begin (frames, parts).
         rounds: number of steps to take along the gradient.
+        size: side in pixels to which larger pictures are shrunk.
     """
     pieces = range(0, len(images), _AT_ONCE)
     cube = cube.detach().clone()
     with torch.inference_mode(False), torch.enable_grad(), network.evaluating():
         found = [
-            _fit(network, cube, images[start : start + _AT_ONCE].clone(), poses[start : start + _AT_ONCE], rounds)
+            _fit(network, cube, images[start : start + _AT_ONCE].clone(), poses[start : start + _AT_ONCE], rounds, size)
             for start in pieces
         ]
     return PartPoses(torch.cat([one.rotation for one in found]), torch.cat([one.translation for one in found]))
 
 
-def fit_clip(model: UnsupVolanimModel, clip: int, frames: Sequence[int], rounds: int) -> list[PartPoses]:
-    """Poses (1, parts) in frames of a clip of the data: the detector's, fitted to who is seen there.
+def refine_table(table: PartPoseTable, network: VolumetricAnimation, clips: Clips) -> None:
+    """Fits the poses of all training frames in a table to whole pictures, with the network as it is.
 
-    Args:
-        model: trained.
-        clip: number of the clip.
-        frames: numbers of the frames.
-        rounds: as in `fit_poses`; 0 leaves the poses as the detector finds them.
+    Steps of a training see a small part of each picture at a time, and so find motions of parts too small.
     """
-    found = [model.driving_pose(clip, frame) for frame in frames]
-    if not rounds:
-        return found
-    images = torch.stack([model.clips.frame(clip, frame) for frame in frames]).to(model.device).permute(0, 3, 1, 2)
-    poses = PartPoses(torch.cat([one.rotation for one in found]), torch.cat([one.translation for one in found]))
-    fitted = fit_poses(model.network, model.cube_of_clip(clip), images, poses, rounds)
-    return [fitted[place : place + 1] for place in range(len(found))]
+    first = clips.first_rows()
+    rows = clips.train_rows()
+    for clip in rows[:, 0].unique().tolist():
+        pictures, known = [], []
+        for frame in rows[rows[:, 0] == clip, 1].tolist():
+            # What cannot be read is left out of training too.
+            with suppress(DataError):
+                pictures.append(clips.frame(clip, frame))
+                known.append(int(first[clip]) + frame)
+        if not known:
+            continue
+        device = table.rotation.device
+        places = torch.tensor(known, device=device)
+        with torch.no_grad(), network.evaluating():
+            cube = network.cubes(torch.tensor([clips.identity_of_clip[clip]], device=device))[0]
+        images = torch.stack(pictures).to(device).permute(0, 3, 1, 2)
+        found = fit_poses(network, cube, images, table.parts(places), _ROUNDS_IN_TRAINING, _SIZE_IN_TRAINING)
+        table.place(places, found)
 
 
-def _fit(network: VolumetricAnimation, cube: Tensor, images: Tensor, poses: PartPoses, rounds: int) -> PartPoses:
-    size = min(_SIZE, images.shape[-1])
+def _fit(
+    network: VolumetricAnimation, cube: Tensor, images: Tensor, poses: PartPoses, rounds: int, size: int
+) -> PartPoses:
+    size = min(size, images.shape[-1])
     target = antialiased_resize(images, size).permute(0, 2, 3, 1)
     rays, rows = standard_rays(size, images.device), torch.arange(len(images), device=images.device)
     middles = part_middles(cube[None], network.scene * network.config.render.enlarge)[0]

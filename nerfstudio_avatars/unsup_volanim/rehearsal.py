@@ -14,6 +14,8 @@ from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
+_SIZE, _SAMPLES = 40, 12
+"""Side of the pictures in pixels, and samples along each of their rays."""
 _SPREAD, _SHIFT = 0.1, 0.3
 """Standard deviation of further turns of the parts in radians, and that of shifts in half pictures over it."""
 
@@ -56,6 +58,5 @@ def rehearse(
     more = _SPREAD * torch.randn(*within.translation.shape[:2], 6, device=rows.device)
     more = more * torch.rand(len(rows), 1, 1, device=rows.device)
     parts = whole.after(within).moved_within(more[..., :3], more[..., 3:] * _SHIFT, middles)
-    size = network.config.relative.input_size
-    seen = network.render(cubes, parts, standard_rays(size, rows.device))
-    return Rehearsal(seen.rgb.mT.unflatten(2, (size, size)), whole, parts)
+    seen = network.render(cubes, parts, standard_rays(_SIZE, rows.device), _SAMPLES)
+    return Rehearsal(seen.rgb.mT.unflatten(2, (_SIZE, _SIZE)), whole, parts)

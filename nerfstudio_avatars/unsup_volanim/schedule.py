@@ -32,6 +32,9 @@ class AnimationScheduleConfig:
     It begins with the detector's poses, because the detector gives all identities the same canonical frame."""
     articulate_from: float = 0.2
     """Share of the training at which the object is split into parts (the paper's A-phase); 1 never does."""
+    refine_at: tuple[float, ...] = ()
+    """Shares of the training at which the table's poses of parts are fitted to whole pictures.
+    Steps see a small part of each picture, and find motions too small by themselves."""
     detect_from: float = 0.3
     """Share of the bootstrap after which the detector learns from the poses that were found."""
     one_identity_until: float = 0.5
@@ -86,6 +89,10 @@ class AnimationScheduleConfig:
         begun = max(start for start in starts[:-1] if start <= progress)
         end = min(start for start in starts if start > begun)
         return min((progress - begun) / (end - begun), 1.0)
+
+    def refinements(self, progress: float) -> int:
+        """Number of times by then that the table has to be refined."""
+        return sum(self.articulate_from < share <= progress for share in self.refine_at)
 
     def mask_factor(self, progress: float) -> float:
         """Factor on the mask loss at a share of the training."""

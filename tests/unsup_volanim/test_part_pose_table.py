@@ -163,3 +163,24 @@ def test_poses_that_drift_together_are_taken_back_and_motions_of_parts_stay(anch
     off = rotation_error(within.rotation[:, 0], torch.eye(3).expand(2, 3, 3))
     before = rotation_error(drift.rotation[:, 0], torch.eye(3).expand(2, 3, 3))
     assert (off < 0.25 * before).all() if anchor else torch.allclose(off, before, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_poses_are_refined_when_it_is_time_and_only_those_of_training_frames(pipeline_with_table):
+    model = pipeline_with_table.model
+    model.config.max_steps = 10
+    model.config.schedule.refine_at = (0.8,)
+    for step in (5, 7):
+        model.begin_step(step)
+    first, learnt = model.clips.first_rows(), model.clips.train_rows()
+    rows = first[learnt[:, 0]] + learnt[:, 1]
+    before = model.table.rotation.clone()
+    model.begin_step(7)
+    assert torch.equal(model.table.rotation, before)
+    model.begin_step(8)
+    moved = (model.table.rotation[:, 1:] != before[:, 1:]).flatten(1).any(1)
+    assert set(moved.nonzero()[:, 0].tolist()) == set(rows.tolist())
+    assert torch.equal(model.table.rotation[:, 0], before[:, 0]) and int(model.table.refined) == 1
+    after = model.table.rotation.clone()
+    model.begin_step(9)
+    assert torch.equal(model.table.rotation, after), "once is enough"

@@ -10,9 +10,10 @@ import torch
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.methods import unsup_volanim_tiny
 from nerfstudio_avatars.metrics.geometry import rotation_error
+from nerfstudio_avatars.unsup_volanim.fitted_clip import fit_clip
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_seeds import voxel_places
-from nerfstudio_avatars.unsup_volanim.pose_fitting import fit_clip, fit_poses
+from nerfstudio_avatars.unsup_volanim.pose_fitting import fit_poses
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 

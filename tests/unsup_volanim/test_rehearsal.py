@@ -25,7 +25,6 @@ def network():
         unsup_volanim_tiny.config.pipeline.model.network, parts=PARTS, part_detector="upright", shared_parts=100.0
     )
     config.render = replace(config.render, skinning="compose", samples=8)
-    config.relative = replace(config.relative, input_size=32)
     torch.manual_seed(0)
     network = VolumetricAnimation(config, 2)
     network.articulate()
@@ -49,8 +48,8 @@ def test_pictures_are_drawn_in_the_poses_that_they_come_with(network, table):
     torch.manual_seed(1)
     cubes = network.cubes(torch.tensor([0, 1])).detach()
     shown = rehearse(network, cubes, table, torch.tensor([0, 1, 4, 5]), table.visited_rows())
-    assert shown.images.shape == (4, 3, 32, 32) and not shown.images.requires_grad
-    again = network.render(cubes, shown.parts, standard_rays(32)).rgb.mT.unflatten(2, (32, 32))
+    assert shown.images.shape == (4, 3, 40, 40) and not shown.images.requires_grad
+    again = network.render(cubes, shown.parts, standard_rays(40), 12).rgb.mT.unflatten(2, (40, 40))
     torch.testing.assert_close(again.detach(), shown.images)
     assert not torch.equal(shown.images[0], shown.images[2])
 

@@ -67,6 +67,11 @@ class Clips:
         """(clip, frame) of all training frames, in the order of the training cameras."""
         return frame_rows(self.table, self.table.of_split("train"), self.held_out, learned=True)
 
+    def first_rows(self) -> Int[Tensor, " clips"]:
+        """Numbers of the clips' first frames, where frames of all clips are counted one after the other."""
+        lengths = torch.tensor([clip.frames for clip in self.table])
+        return lengths.cumsum(0) - lengths
+
     def clip_of_identity(self, identity: int) -> int:
         """The first clip that shows an identity."""
         return self.identity_of_clip.index(identity)
