@@ -17,7 +17,7 @@ def test_factors_are_relative_to_the_mean_of_the_trained_frames():
         light.log_gain[:] = torch.arange(6.0)[:, None] * torch.tensor([1.0, 0.0, -1.0])
     torch.testing.assert_close(light(torch.tensor([5])), (torch.tensor([[2.5, 0.0, -2.5]])).exp())
     torch.testing.assert_close(light(TRAINED).log().mean(0), torch.zeros(3))
-    assert light.strength(torch.tensor([3])) == pytest.approx(6.0)
+    assert light.strength(torch.tensor([3])).item() == pytest.approx(6.0)
 
 
 def test_rays_are_in_the_light_of_their_own_frame():

@@ -7,6 +7,7 @@ from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import (
     FEWEST_FRAMES,
     jumping_frames,
+    likeness_of_neighbours,
     smooth_poses,
     smoothing_correction,
 )
@@ -102,3 +103,18 @@ def test_held_out_frames_have_no_say_in_trained_ones():
         angles_between(result[5:58:2], turning()[5:58:2]).mean()
         < 0.7 * angles_between(poses[5:58:2].numpy(), turning()[5:58:2]).mean()
     )
+
+
+@pytest.mark.parametrize(("degrees", "likeness"), [(0.0, 1.0), (4.5, 1 / (1 + 0.3**4)), (15.0, 0.5), (45.0, 1 / 82)])
+def test_neighbours_are_less_alike_the_farther_the_person_turns(degrees, likeness):
+    orientations = torch.from_numpy(turn(np.radians(degrees) * np.arange(8)).as_rotvec()).float()
+    assert likeness_of_neighbours(orientations) == pytest.approx(likeness, rel=1e-3)
+    assert likeness_of_neighbours(orientations[:1]) == 1.0
+
+
+def test_photographs_are_not_smoothed():
+    poses = torch.from_numpy(turning(8, turns=7 / 8)).float()
+    poses[3, 10] += 0.4
+    photographs = BodySequence(torch.zeros(10), poses[:, :3], poses[:, 3:72], poses[:, 72:])
+    correction, jumping = smoothing_correction(photographs, torch.arange(8))
+    assert not correction.any() and jumping == []
