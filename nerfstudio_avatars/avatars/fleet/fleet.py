@@ -59,7 +59,7 @@ class FleetOptions:
     dataparser_options: str = ""
     """Dataparser to use, and its options, as in --dataparser-options="people-snapshot --downscale-factor 4"."""
     create_options: str = ""
-    """Further options of `ns-avatar create` for all videos, as in --create-options="--frames 60 --body smpl"."""
+    """Options to give to `ns-avatar create` for all videos, as in --create-options="--frames 60 --body smpl"."""
     protocol: ProtocolName = "ours"
     """Protocol that the final table follows, as in `ns-avatar evaluate`."""
     engine: EngineName = "local"
