@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -90,7 +91,8 @@ class KeypointDetector(nn.Module):
         logits = logits.float().flatten(2) / self.config.temperature
         if self.bias is not None:
             logits = logits + self.bias[:rows]
-        with torch.autocast(logits.device.type, enabled=False):
+        here = logits.device.type
+        with torch.autocast(here, enabled=False) if here in ("cpu", "cuda") else nullcontext():
             return (logits.softmax(-1) @ self.grid).unflatten(1, (parts, self.points))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -261,12 +261,14 @@ class VolumetricAnimation(nn.Module):
             )
         return torch.cat([logits, colours, shape], 1)
 
-    def reduced_precision(self) -> torch.autocast:
+    def reduced_precision(self) -> AbstractContextManager[object]:
         """Computes layers in bfloat16 where training asks for it.
 
         Whitening, poses and rendering stay in 32 bits: they take differences of nearly equal numbers.
         """
-        return torch.autocast(self.prior.device.type, torch.bfloat16, enabled=self.bf16 and self.training)
+        if not (self.bf16 and self.training):
+            return nullcontext()
+        return torch.autocast(self.prior.device.type, torch.bfloat16)
 
     def detect(self, images: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames parts points 2"]:
         """Keypoints of all that have some, in pictures."""
