@@ -73,7 +73,7 @@ def test_a_budget_changes_nothing(data, monkeypatch):
     monkeypatch.setenv("NERFSTUDIO_AVATARS_BACKEND", "torch")
     training = Training(data, 2, "cpu")
     model = training.model
-    model.config.refine_from = 0.0
+    model.config.refine_from, model.config.frame_light = 0.0, True
     for step in (0, 16):
         training.waits(step)
     bundle, batch = training.pipeline.datamanager.next_train(17)
