@@ -34,6 +34,7 @@ def trainer(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     trainer = AvatarTrainer(config)
     trainer.pipeline = nn.Linear(2, 2)
+    trainer.pipeline.model = nn.Identity()
     trainer.optimizers = SimpleNamespace(optimizers={}, schedulers={})
     return trainer
 

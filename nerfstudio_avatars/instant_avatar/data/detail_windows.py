@@ -14,7 +14,7 @@ from nerfstudio_avatars.instant_avatar.person import Person
 
 HEAD = JOINT_NAMES.index("head")
 WRISTS = tuple(JOINT_NAMES.index(f"{side}_wrist") for side in ("left", "right"))
-ABOVE = 0.1
+_ABOVE = 0.1
 """Distance in metres of the middle of the head from its joint."""
 _HEAD_SIDE, _HANDS_SIDE = 0.36, 0.3
 """Sides in metres of the windows about the head, and about a wrist."""
@@ -24,7 +24,7 @@ _SMALLEST = 8
 
 def middle_of_head(body: PosedBody) -> Float[Tensor, "3"]:
     """The middle of the head, in metres."""
-    return body.joints[HEAD] + ABOVE * body.joint_transforms[HEAD, :3, 1]
+    return body.joints[HEAD] + _ABOVE * body.joint_transforms[HEAD, :3, 1]
 
 
 def window_about(point: Float[Tensor, "3"], side: float, camera: Cameras, size: tuple[int, int]) -> tuple[slice, slice]:
