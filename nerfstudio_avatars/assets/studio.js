@@ -1,5 +1,77 @@
-// Keys of the viewer's page. Each presses a button of the panel, or opens one of its tabs.
+// What the viewer's page has besides viser's own: it rests when nothing happens, and has keys. Runs before viser's.
 "use strict";
+
+// viser draws its scene sixty times a second although nothing moves, which without a graphics card takes a whole core
+// and more from whoever trains or renders on the same computer. Frames are granted while somebody touches the page, and
+// for a moment after each message of the server; otherwise twice a second.
+const AFTER_TOUCH = 1000; // milliseconds; the camera glides to a rest
+const AFTER_MESSAGE = 120;
+const AT_REST = 500;
+
+const nextFrame = window.requestAnimationFrame.bind(window);
+const cancelFrame = window.cancelAnimationFrame.bind(window);
+const resting = new Map(); // callbacks that wait, by number
+const granted = new Map(); // the browser's own number of those that do not
+let frames = 0;
+let awakeUntil = performance.now() + 5000;
+const down = new Set(); // keys and pointers that are held
+
+function grant(number, callback) {
+  const run = (now) => {
+    granted.delete(number);
+    callback(now);
+  };
+  granted.set(number, nextFrame(run));
+}
+
+function grantAll() {
+  const waiting = [...resting];
+  resting.clear();
+  for (const [number, callback] of waiting) grant(number, callback);
+}
+
+function wake(milliseconds) {
+  awakeUntil = Math.max(awakeUntil, performance.now() + milliseconds);
+  grantAll();
+}
+
+window.requestAnimationFrame = (callback) => {
+  frames += 1;
+  if (down.size > 0 || performance.now() < awakeUntil) grant(frames, callback);
+  else resting.set(frames, callback);
+  return frames;
+};
+
+window.cancelAnimationFrame = (number) => {
+  resting.delete(number);
+  if (granted.has(number)) cancelFrame(granted.get(number));
+  granted.delete(number);
+};
+
+setInterval(grantAll, AT_REST);
+
+for (const kind of ["pointermove", "wheel", "touchmove", "resize", "focus", "input", "change"])
+  window.addEventListener(kind, () => wake(AFTER_TOUCH), { capture: true, passive: true });
+
+for (const [press, release, name] of [
+  ["pointerdown", "pointerup", (event) => event.pointerId],
+  ["pointerdown", "pointercancel", (event) => event.pointerId],
+  ["keydown", "keyup", (event) => event.code],
+]) {
+  window.addEventListener(press, (event) => (down.add(name(event)), wake(AFTER_TOUCH)), true);
+  window.addEventListener(release, (event) => (down.delete(name(event)), wake(AFTER_TOUCH)), true);
+}
+window.addEventListener("blur", () => down.clear());
+
+// viser hears its server in a worker.
+window.Worker = class extends window.Worker {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("message", () => wake(AFTER_MESSAGE));
+  }
+};
+
+// Keys. Each presses a button of the panel, or opens one of its tabs.
 
 const BUTTONS = {
   " ": ["Pause", "Play"],

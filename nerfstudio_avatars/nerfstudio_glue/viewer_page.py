@@ -55,7 +55,8 @@ def _page() -> bytes:
     html = (files("viser") / "client" / "build" / "index.html").read_text("utf8")
     html = _SCRIPT.sub("", html)
     html = html.replace("<title>Viser</title>", "<title>nerfstudio_avatars</title>")
-    return html.replace("</head>", f'{_STYLE}<script src="{KEYS}" defer></script></head>', 1).encode()
+    # The script runs before viser's.
+    return html.replace("<head>", f'<head><script src="{KEYS}"></script>{_STYLE}', 1).encode()
 
 
 @cache

@@ -120,9 +120,15 @@ class Schedule:
             watcher.begun = now - seconds
 
     def outdated(self, task: Task) -> bool:
-        """Whether nobody wants this picture any more."""
+        """Whether nobody wants this picture any more.
+
+        One that is drawn while something moves is wanted although it comes late: if each move of the camera stopped
+        it, nothing would be seen until the camera rests.
+        """
         watcher = self._pages.get(task.page)
-        return watcher is None or watcher.sight != task.sight or (task.sharp and self.version != task.version)
+        if watcher is None:
+            return True
+        return task.sharp and (watcher.sight, self.version) != (task.sight, task.version)
 
     def _task(self, page: int, now: float, playing: bool) -> Task | None:
         watcher = self._pages[page]

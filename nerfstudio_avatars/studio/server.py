@@ -5,6 +5,7 @@ from __future__ import annotations
 import viser
 
 from nerfstudio_avatars.nerfstudio_glue.viewer_guard import guard_server
+from nerfstudio_avatars.nerfstudio_glue.viewer_icons import read_icons_once
 
 
 def open_server(host: str, port: int) -> viser.ViserServer:
@@ -15,6 +16,7 @@ def open_server(host: str, port: int) -> viser.ViserServer:
         port: to listen on; the next free one is taken if it is in use.
     """
     guard_server()
+    read_icons_once()
     server = viser.ViserServer(host=host, port=port, verbose=False)
     # The page's style hides the button that shares it with the world; told to leave the button out, viser's page
     # breaks if it has shown it before.

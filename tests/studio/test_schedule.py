@@ -77,8 +77,9 @@ def test_a_change_stops_the_sharp_picture_at_hand_but_not_a_quick_one():
     desk.schedule.touched(desk.now)
     assert desk.schedule.outdated(sharp) and not desk.schedule.outdated(quick)
     desk.watch(1.0)
-    assert desk.schedule.outdated(quick)
+    assert desk.schedule.outdated(sharp) and not desk.schedule.outdated(quick)
     desk.schedule.leave(0)
+    assert desk.schedule.outdated(quick)
     assert desk.schedule.next(desk.now, True) is None
 
 
