@@ -5,8 +5,9 @@
 
 Frames a second from videos and from shards, in the batches of training; memory with 100 and with 20,000 identities and
 the start with 100,000 clips, whose shards are simulated (files with holes, which read as zeros); what a step, memory
-and a checkpoint spend on codes and volumes of identities, by their number; and, from what is counted in a step at the
-paper's size (operations of the networks, bytes that the renderer moves), what VoxCeleb would take on GPUs.
+and a checkpoint spend on codes and volumes of identities, by their number; and what VoxCeleb would take. For that,
+what a step at the paper's size does is counted (operations of the networks, bytes that the renderer moves, gradients
+that processes exchange) and timed on this processor. GPUs come from data sheets and assumptions, printed with it.
 """
 
 from __future__ import annotations
@@ -59,14 +60,16 @@ from nerfstudio_avatars.unsup_volanim.voxel_render import render_voxels, standar
 
 PEAK = {"fp32": 67e12, "bf16": 990e12}
 """Operations a second of one H100 (SXM) by its data sheet: fp32 without, bf16 with its matrix units."""
-UTILISATION = {"fp32": 0.4, "bf16": 0.25}
-"""Shares of these peaks that are assumed to be reached."""
-BANDWIDTH, REACHED = 3.35e12, 0.7
-"""Bytes a second that its memory moves by its data sheet, and the share that is assumed to be reached."""
+BANDWIDTH = 3.35e12
+"""Bytes a second that its memory moves by its data sheet."""
+LINKS = {8: 450e9, 64: 50e9}
+"""Bytes a second that one of so many GPUs sends: NVLink by the same data sheet, and a network card of 400 Gbit/s."""
+REACHED = {"fp32": 0.4, "bf16": 0.25, "bandwidth": 0.7, "links": 0.5}
+"""Shares of all these that large matrix products, copies and exchanges are assumed to reach."""
 PICTURE = 256
 """Side of VoxCeleb's pictures in `unsup-volanim`, pixels."""
-SCALING = {1: 1.0, 8: 0.9, 64: 0.8}
-"""Shares of the speed that are assumed to be left on so many GPUs."""
+TOGETHER = {1: 1.0, 8: 0.9, 64: 0.8}
+"""Shares of the time that so many GPUs are assumed to work, rather than to wait for the slowest of them."""
 STEPS, PER_STEP = 1_500_000, (8, 4)
 """Steps of the paper on VoxCeleb; identities and frames of each in a step, as `unsup-volanim` has them."""
 
@@ -82,7 +85,7 @@ class Options:
     """Drawn clips."""
     frames: int = 24
     """Of each."""
-    size: int = 128
+    size: int = PICTURE
     """Side of the pictures, pixels."""
     batches: int = 20
     """Batches read from either."""
@@ -240,21 +243,25 @@ def rows(folder: Path, options: Options) -> dict[str, Any]:
     return found
 
 
-def operations() -> dict[str, float]:
-    """Operations of the networks, forwards and backwards, counted without doing them."""
-    note("counting operations")
-    network = VolumetricAnimation(VolumetricAnimationConfig(parts=10), 4).to("meta")
-    perceptual = PerceptualPyramid(random_vgg19()).to("meta")
-    codes = torch.randn(2, network.config.generator.code_size, device="meta")
-    pictures = torch.rand(2, 3, PICTURE, PICTURE, device="meta")
-    drawn = torch.rand(2, PICTURE, PICTURE, 3, device="meta", requires_grad=True)
-    work: dict[str, Callable[[], Tensor]] = {
+def network_parts(device: str, count: int) -> dict[str, Callable[[], Tensor]]:
+    """What the networks do for so many identities or pictures at the size of `unsup-volanim`, forwards."""
+    network = VolumetricAnimation(VolumetricAnimationConfig(parts=10), 4).to(device)
+    perceptual = PerceptualPyramid(random_vgg19()).to(device)
+    codes = torch.randn(count, network.config.generator.code_size, device=device)
+    pictures = torch.rand(count, 3, PICTURE, PICTURE, device=device)
+    drawn = torch.rand(count, PICTURE, PICTURE, 3, device=device, requires_grad=True)
+    return {
         "generator_per_identity": lambda: network.generator(codes, None),
         "detector_per_picture": lambda: network.detector(pictures, 10),
         "perceptual_per_picture": lambda: perceptual(drawn, pictures.permute(0, 2, 3, 1)),
     }
+
+
+def operations() -> dict[str, float]:
+    """Operations of the networks, forwards and backwards, counted without doing them."""
+    note("counting operations")
     found = {}
-    for name, forwards in work.items():
+    for name, forwards in network_parts("meta", 2).items():
         with FlopCounterMode(display=False) as counter:
             forwards().sum().backward()
         found[name] = counter.get_total_flops() / 2
@@ -279,70 +286,133 @@ class Traffic(TorchDispatchMode):
         return result
 
 
-def rendering() -> dict[str, float]:
-    """Bytes for each sample that the renderer of `unsup-volanim` reads and writes as plain torch, as on a GPU."""
-    note("counting what rendering reads and writes")
-    os.environ["NERFSTUDIO_AVATARS_BACKEND"] = "torch"
+def rendering() -> tuple[Callable[[], None], int]:
+    """Two of the pieces that training renders at once, with their gradients, as plain torch; and their samples."""
     torch.manual_seed(0)
     config = unsup_volanim.config.pipeline.model.network
     side, frames, parts = config.generator.resolution, PER_STEP[1], config.parts
-    # Two pieces, as large as in training, of which each is drawn again for its gradient.
+    # Each piece is drawn again for its gradient.
     rays = 2 * (config.render.chunk // (frames * config.render.samples * parts))
     cubes = torch.rand(1, parts + 4, side, side, side, requires_grad=True)
     rotation = torch.eye(3).repeat(frames, parts, 1, 1).requires_grad_()
     poses = PartPoses(rotation, torch.zeros(frames, parts, 3, requires_grad=True))
-    with Traffic() as traffic:
+
+    def draw() -> None:
         seen = render_voxels(cubes, poses, standard_rays(PICTURE, "cpu")[:rays], config.render, jitter=True)
         (seen.rgb.sum() + seen.accumulation.sum()).backward()
-    del os.environ["NERFSTUDIO_AVATARS_BACKEND"]
-    return {"bytes_per_sample": traffic.bytes / (rays * frames * config.render.samples)}
+
+    return draw, rays * frames * config.render.samples
 
 
-def voxceleb(counted: dict[str, float], bytes_per_sample: float) -> dict[str, Any]:
-    """Days that the paper's steps would take, by what a step computes, what its renderer moves, and the assumptions."""
+def bytes_per_sample() -> float:
+    """Bytes that rendering reads and writes for a sample."""
+    note("counting what rendering reads and writes")
+    draw, samples = rendering()
+    with Traffic() as traffic:
+        draw()
+    return traffic.bytes / samples
+
+
+def exchanged_bytes() -> int:
+    """Gradients of the networks, which processes exchange in a step; those of codes come on top."""
+    network = VolumetricAnimation(unsup_volanim.config.pipeline.model.network, 1)
+    return sum(4 * one.numel() for one in network.parameters())
+
+
+def here(counted: dict[str, float], per_sample: float) -> dict[str, Any]:
+    """Seconds of all this on this processor, and the shares that it reaches of what this processor can do.
+
+    What it can do is measured too: operations a second of a product of large matrices, bytes a second of a copy.
+    """
+    found: dict[str, Any] = {}
+    for name, forwards in network_parts("cpu", 1).items():
+        note(f"timing {name}")
+        found[name] = median_seconds(lambda forwards=forwards: forwards().sum().backward(), 3)
+    note("timing rendering")
+    draw, samples = rendering()
+    found["rendering_per_sample"] = median_seconds(draw, 3) / samples
+    matrix, large = torch.rand(2048, 2048), torch.rand(1 << 26)
+    found["product_operations_per_s"] = 2 * 2048**3 / median_seconds(lambda: matrix @ matrix, 9)
+    copy = torch.empty_like(large)
+    found["copy_bytes_per_s"] = 2 * large.nbytes / median_seconds(lambda: copy.copy_(large), 9)
+    done, taken = sum(counted.values()), sum(found[name] for name in counted)
+    found["networks_reach"] = done / taken / found["product_operations_per_s"]
+    found["rendering_reaches"] = per_sample / found["rendering_per_sample"] / found["copy_bytes_per_s"]
+    return found
+
+
+def in_a_step(each: dict[str, float]) -> float:
+    """What a step sums up to, of operations or of seconds: each picture is detected as it is, and warped."""
     identities, frames = PER_STEP
-    pictures = identities * frames
-    # Each picture is looked at twice: as it is, and warped, for the equivariance loss.
-    per_picture = 2 * counted["detector_per_picture"] + counted["perceptual_per_picture"]
-    step = identities * counted["generator_per_identity"] + pictures * per_picture
-    moved = pictures * PICTURE**2 * unsup_volanim.config.pipeline.model.network.render.samples * bytes_per_sample
-    seconds = {f"networks_{kind}": step / (PEAK[kind] * UTILISATION[kind]) for kind in PEAK}
-    seconds["renderer"] = moved / (BANDWIDTH * REACHED)
-    days = {
-        kind: {
-            gpus: (seconds[f"networks_{kind}"] + seconds["renderer"]) * STEPS / (gpus * share) / 86400
-            for gpus, share in SCALING.items()
-        }
-        for kind in PEAK
-    }
-    assumed = {
-        "peak": PEAK,
-        "utilisation": UTILISATION,
-        "bandwidth": BANDWIDTH,
-        "reached": REACHED,
-        "scaling": SCALING,
-        "identities_and_frames": PER_STEP,
-    }
-    return {
-        "days": days,
-        "steps": STEPS,
-        "operations_per_step": step,
+    per_picture = 2 * each["detector_per_picture"] + each["perceptual_per_picture"]
+    return identities * each["generator_per_identity"] + identities * frames * per_picture
+
+
+def voxceleb(
+    counted: dict[str, float], per_sample: float, timed: dict[str, Any], frames_per_s: float
+) -> dict[str, Any]:
+    """Days that as many pictures as the paper's take on GPUs.
+
+    If networks and renderer reach what products of matrices and copies do, and if they fall short of these as here.
+
+    Args:
+        counted: operations of the networks.
+        per_sample: bytes that rendering moves.
+        timed: what `here` found.
+        frames_per_s: frames that one process reads from shards in a second.
+    """
+    identities, frames = PER_STEP
+    samples = identities * frames * PICTURE**2 * unsup_volanim.config.pipeline.model.network.render.samples
+    work, moved, exchanged = in_a_step(counted), samples * per_sample, exchanged_bytes()
+    networks_here, rendering_here = in_a_step(timed), samples * timed["rendering_per_sample"]
+    found: dict[str, Any] = {
+        "operations_per_step": work,
         "bytes_moved_per_step": moved,
-        "seconds_per_step_on_one": seconds,
-        "assumed": assumed,
+        "bytes_exchanged_per_step": exchanged,
+        "seconds_per_step_here": {"networks": networks_here, "rendering": rendering_here},
+        "days_here": (networks_here + rendering_here) * STEPS / 86400,
     }
+    for kind, peak in PEAK.items():
+        ways = {
+            "like products and copies": (1.0, 1.0),
+            "short of them as here": (timed["networks_reach"], timed["rendering_reaches"]),
+        }
+        for way, (of_products, of_copies) in ways.items():
+            networks = work / (peak * REACHED[kind] * of_products)
+            renderer = moved / (BANDWIDTH * REACHED["bandwidth"] * of_copies)
+            days = {}
+            for gpus, together in TOGETHER.items():
+                # An identity is the least that a GPU is given: with more GPUs a step has more, and there are fewer.
+                at_once = max(identities, gpus)
+                step = (networks + renderer) * at_once / (identities * gpus * together)
+                if gpus > 1:
+                    step += 2 * (gpus - 1) / gpus * exchanged / (LINKS[gpus] * REACHED["links"])
+                days[gpus] = step * STEPS * identities / at_once / 86400
+            found[f"{kind}, {way}"] = {
+                "networks_s": networks,
+                "renderer_s": renderer,
+                "days": days,
+                "reading_is_faster_times": frames_per_s / (identities * frames / (networks + renderer)),
+            }
+    assumed = {"peak": PEAK, "bandwidth": BANDWIDTH, "links": LINKS, "reached": REACHED, "together": TOGETHER}
+    return found | {"assumed": assumed | {"steps": STEPS, "identities_and_frames": PER_STEP}}
 
 
 def main(options: Options) -> None:
     """Everything, one after the other."""
     found: dict[str, Any] = {"question": "what do many clips and identities cost?"}
-    found["operations"] = operations()
-    found["rendering"] = rendering()
-    found["voxceleb"] = voxceleb(found["operations"], found["rendering"]["bytes_per_sample"])
+    # On a GPU there are no kernels of numba's.
+    os.environ["NERFSTUDIO_AVATARS_BACKEND"] = "torch"
+    found["operations"], found["bytes_per_sample"] = operations(), bytes_per_sample()
+    found["here"] = here(found["operations"], found["bytes_per_sample"])
+    del os.environ["NERFSTUDIO_AVATARS_BACKEND"]
     note(json.dumps(found))
     with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(sys.stderr):
         folder = Path(temporary)
         found["reading"] = reading(folder, options)
+        known = found["operations"], found["bytes_per_sample"], found["here"]
+        found["voxceleb"] = voxceleb(*known, found["reading"]["shard_frames_per_s"])
+        note(json.dumps(found["voxceleb"]))
         found["many"] = {count: many(folder, count, options) for count in (100, 20_000, options.many_clips)}
         found["rows"] = rows(folder, options)
     found["volumes_at_once_gb"] = {count: count * 4 * 64**3 * 4 / 1e9 for count in options.identities}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
 
-from nerfstudio_avatars.avatars.fleet.engine import (
-    Attempt,
-    Resources,
-    job_environment,
-    start_job,
-)
+from nerfstudio_avatars.avatars.fleet.engine import Attempt, Resources, job_environment, start_job
 from nerfstudio_avatars.nerfstudio_glue.child_command import ask_to_end
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What one job at a time has."""
+
+    cores: frozenset[int]
+    """Numbers of its cores; empty where it may use all of them."""
+    environment: dict[str, str]
 
 
 class LocalEngine:
@@ -26,9 +32,9 @@ class LocalEngine:
         self._pool = ThreadPoolExecutor(jobs)
         self._running: set[subprocess.Popen] = set()
         self._stopping = Event()
-        self._places: SimpleQueue[dict[str, str]] = SimpleQueue()
-        for place in range(jobs):
-            self._places.put({"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus else {})
+        self._places: SimpleQueue[_Place] = SimpleQueue()
+        for number, cores in enumerate(_shares(jobs, resources.threads)):
+            self._places.put(_Place(cores, {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}))
 
     def start(self, files: Sequence[Path]) -> list[Attempt]:
         """Queues jobs."""
@@ -48,7 +54,9 @@ class LocalEngine:
             return
         place = self._places.get()
         try:
-            process = start_job(file, {**self._environment, **place})
+            process = start_job(file, {**self._environment, **place.environment})
+            if place.cores:  # What it starts inherits them.
+                os.sched_setaffinity(process.pid, place.cores)
             self._running.add(process)
             try:
                 process.wait()
@@ -57,6 +65,14 @@ class LocalEngine:
                 ask_to_end(process)
         finally:
             self._places.put(place)
+
+
+def _shares(jobs: int, threads: int) -> list[frozenset[int]]:
+    """The cores of each job that runs at a time; none where they do not suffice, or the system cannot pin."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if jobs * threads > len(cores):
+        return [frozenset()] * jobs
+    return [frozenset(cores[job * threads : (job + 1) * threads]) for job in range(jobs)]
 
 
 class _Queued:

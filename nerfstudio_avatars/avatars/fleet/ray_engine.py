@@ -47,8 +47,10 @@ class RayEngine:
         ray: Any = module
         self._ray = ray
         address = options.get("address") or os.environ.get("RAY_ADDRESS")
-        own: dict[str, Any] = {"num_cpus": resources.threads * jobs, "num_gpus": round(resources.gpus * jobs)}
-        where = {"address": address} if address else {**own, "include_dashboard": False, "object_store_memory": _STORE}
+        # Without a word for it, Ray looks for a cluster on this machine, and then refuses the numbers.
+        own: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": _STORE}
+        own |= {"num_cpus": resources.threads * jobs, "num_gpus": round(resources.gpus * jobs)}
+        where = {"address": address} if address else own
         for last in (False, True):
             try:
                 ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -57,7 +59,8 @@ class RayEngine:
                 if last or address:
                     raise UserError(
                         f"--engine ray: no cluster at {address or 'this machine'} ({str(error).splitlines()[0]}). "
-                        "Start one with `ray start --head`, or leave its address out."
+                        "Start one with `ray start --head`, or leave its address out. If it is there, it may want its "
+                        "token: set RAY_AUTH_MODE=token."
                     ) from error
                 ray.shutdown()  # A busy machine may take longer than the half minute that Ray waits.
         self._attempt = ray.remote(

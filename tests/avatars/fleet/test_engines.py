@@ -1,6 +1,7 @@
 """Three engines, one behaviour: jobs that fail are tried again, killed ones go on, and nobody is trained twice."""
 
 import builtins
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from pretended_training import PretendedTraining
 
@@ -125,6 +127,40 @@ def test_ctrl_c_asks_jobs_to_stop_and_starts_none(tmp_path, monkeypatch):
     assert pretended.steps("cleo") == [] and len(counted) < 1000
     time.sleep(0.2)
     assert pretended.steps("anna") == counted and threading.active_count() <= before + 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no processes")
+def test_jobs_that_run_at_a_time_have_cores_of_their_own(tmp_path, monkeypatch):
+    pretended = PretendedTraining(tmp_path, monkeypatch, steps=12, seconds=0.1)
+    files = [pretended.job(person) for person in ("anna", "bert")]
+    mine, cores = sorted(os.sched_getaffinity(0)), {}
+    if len(mine) < 2:
+        pytest.skip("there is one core")
+
+    def look():
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if "nerfstudio.scripts.train" in words:
+                    cores.setdefault(words[-1], set()).update(process.cpu_affinity())
+
+    work(engine("local", pretended.output), files, look)
+    assert sorted(map(sorted, cores.values())) == [mine[:1], mine[1:2]] and cores.keys() == {"anna", "bert"}
+
+
+def test_a_job_whose_time_in_slurm_is_over_is_put_back_and_goes_on(tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="the extra .[slurm] is not installed")
+    pretended = PretendedTraining(tmp_path, monkeypatch, steps=12, seconds=0.1)
+    file = pretended.job("anna")
+    (attempt,) = engine("slurm", pretended.output, "cluster=local", "timeout_min=5").start([file])
+    end = time.monotonic() + 60
+    while len(pretended.steps("anna")) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    (task,) = psutil.Process(attempt._process.pid).children()
+    task.send_signal(signal.SIGUSR2)  # As Slurm does before the end.
+    attempt.wait()
+    assert "Requeued" in attempt.stdout() and read_job(file).state == "done"
+    assert pretended.steps("anna") == list(range(12)), "no step was done twice"
 
 
 def test_slurm_finds_what_still_waits_in_its_queue(tmp_path, monkeypatch):
