@@ -21,7 +21,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-angle=swiftshader --enable-unsafe-swiftshader "
-    "--remote-debugging-port=0 --mute-audio --hide-scrollbars"
+    "--remote-debugging-port=0 --mute-audio --hide-scrollbars "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
 _COUNTED = """
 window.pictures = [];

@@ -2,11 +2,12 @@
 "use strict";
 
 // viser draws its scene sixty times a second although nothing moves, which without a graphics card takes a whole core
-// and more from whoever trains or renders on the same computer. Frames are granted while somebody touches the page, and
-// for a moment after each message of the server; otherwise twice a second.
-const AFTER_TOUCH = 1000; // milliseconds; the camera glides to a rest
-const AFTER_MESSAGE = 120;
+// and more from whoever trains or renders on the same computer. Frames are granted while somebody touches the page or
+// the server changes the scene, and for a moment after each new picture; otherwise twice a second.
+const AFTER_CHANGE = 1000; // milliseconds; the camera glides to a rest
+const AFTER_PICTURE = 120;
 const AT_REST = 500;
+const PICTURES = /^(BackgroundImage|SetBone|GuiUpdate)/; // what comes all the time, and moves no camera
 
 const nextFrame = window.requestAnimationFrame.bind(window);
 const cancelFrame = window.cancelAnimationFrame.bind(window);
@@ -51,15 +52,15 @@ window.cancelAnimationFrame = (number) => {
 setInterval(grantAll, AT_REST);
 
 for (const kind of ["pointermove", "wheel", "touchmove", "resize", "focus", "input", "change"])
-  window.addEventListener(kind, () => wake(AFTER_TOUCH), { capture: true, passive: true });
+  window.addEventListener(kind, () => wake(AFTER_CHANGE), { capture: true, passive: true });
 
 for (const [press, release, name] of [
   ["pointerdown", "pointerup", (event) => event.pointerId],
   ["pointerdown", "pointercancel", (event) => event.pointerId],
   ["keydown", "keyup", (event) => event.code],
 ]) {
-  window.addEventListener(press, (event) => (down.add(name(event)), wake(AFTER_TOUCH)), true);
-  window.addEventListener(release, (event) => (down.delete(name(event)), wake(AFTER_TOUCH)), true);
+  window.addEventListener(press, (event) => (down.add(name(event)), wake(AFTER_CHANGE)), true);
+  window.addEventListener(release, (event) => (down.delete(name(event)), wake(AFTER_CHANGE)), true);
 }
 window.addEventListener("blur", () => down.clear());
 
@@ -67,7 +68,10 @@ window.addEventListener("blur", () => down.clear());
 window.Worker = class extends window.Worker {
   constructor(...given) {
     super(...given);
-    this.addEventListener("message", () => wake(AFTER_MESSAGE));
+    this.addEventListener("message", ({ data }) => {
+      const messages = data.messages || [];
+      wake(messages.every(({ type }) => PICTURES.test(type)) ? AFTER_PICTURE : AFTER_CHANGE);
+    });
   }
 };
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 DISTANCE = 4.5
 """Distance from camera to person in metres, far enough for natural proportions."""
 
-MARGIN = 0.2
-"""Margin around the joints in metres, because skin, hair and shoes reach beyond them."""
+MARGIN = 0.1
+"""Margin around the body in metres, because hair, clothes and shoes reach beyond it."""
 
 
 def orbit(
@@ -56,9 +56,14 @@ def orbit(
     return torch.stack([right, up, back, targets + distance * back], dim=-1)
 
 
-def reach(joints: Float[Tensor, "frames joints 3"], targets: Float[Tensor, "frames 3"]) -> float:
-    """Radius in metres, around the target, that contains the person in every frame and from any side."""
-    return (joints - targets[:, None]).norm(dim=-1).max().item() + MARGIN
+def reach(points: Float[Tensor, "frames points 3"], targets: Float[Tensor, "frames 3"]) -> float:
+    """Radius in metres, around the target, that contains the person in every frame and from any side.
+
+    Args:
+        points: of the body's skin, metres.
+        targets: what the cameras look at, metres.
+    """
+    return (points - targets[:, None]).norm(dim=-1).max().item() + MARGIN
 
 
 def focal_length(radius: float, height: int, width: int, distance: float = DISTANCE) -> float:

@@ -34,6 +34,9 @@ _LONGEST_SECONDS = 600.0
 SIDE = 540
 """Default height and width of the pictures in pixels."""
 
+_SPARED = 16
+"""Of so many vertices, one says how far the body reaches: a long film has thousands of poses."""
+
 LEAST_SIDE = 2
 """Smallest side of the pictures in pixels: a video drops an odd last row or column, and has to keep one."""
 
@@ -200,18 +203,20 @@ def _camera_path(shot: Shot) -> CameraFile | None:
 
 
 def cameras_around(body: BodyModel, states: list[BodyState], shot: Shot) -> Cameras:
-    """Cameras that look at the person and keep all joints of all states in the picture."""
+    """Cameras that look at the person and keep the whole body in the picture, in all states."""
     import torch
 
     from nerfstudio_avatars.avatars import cameras as camera_path
 
     total, height, width = len(states), shot.height or SIDE, shot.width or SIDE
-    joints = torch.stack([body.pose(state).joints.detach().cpu() for state in states])
-    middle = (joints.amin(dim=1) + joints.amax(dim=1)) / 2
-    targets = torch.cat([joints[:, 0, :2], middle[:, 2:].mean(dim=0).expand(total, 1)], dim=-1)
+    posed = (body.pose(state) for state in states)
+    kept = [(one.joints[:1].detach().cpu(), one.vertices[::_SPARED].detach().cpu()) for one in posed]
+    pelvis, points = (torch.stack(parts) for parts in zip(*kept, strict=True))
+    middle = (points.amin(dim=1) + points.amax(dim=1)) / 2
+    targets = torch.cat([pelvis[:, 0, :2], middle[:, 2:].mean(dim=0).expand(total, 1)], dim=-1)
     turn = torch.arange(total) / total * 2 * math.pi if shot.camera == "turning" else torch.zeros(total)
     views = camera_path.orbit(targets, turn + math.radians(shot.azimuth), math.radians(shot.elevation))
-    focal = camera_path.focal_length(camera_path.reach(joints, targets), height, width)
+    focal = camera_path.focal_length(camera_path.reach(points, targets), height, width)
     return camera_path.cameras(views, focal, height, width)
 
 

@@ -1,7 +1,7 @@
 """The viewer's page, which asks nothing of any other machine.
 
 viser's page loads Google Analytics, and nerfstudio's viewer a logo from its web site. Ours is viser's without these,
-and with a policy by which the browser itself refuses every request that leaves this server. It adds keys and a style.
+and with a policy by which the browser itself refuses every request that leaves this server. It adds scripts and style.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from functools import cache
 from importlib.resources import files
 
 PAGES = ("/", "/index.html")
-KEYS = "/studio.js"
+SCRIPTS = ("/studio.js", "/webcam.js")
+"""Ours, which run before viser's: rest and keys, and the webcam."""
 _SCRIPT = re.compile(r"<script\b(?![^>]*type=\"module\")[^>]*>.*?</script>", re.DOTALL)
 _STYLE = (
     "<style>pre, pre code { white-space: pre-wrap; overflow-wrap: anywhere; } "
@@ -20,7 +21,7 @@ _STYLE = (
 
 
 def answer(path: str, host: str) -> tuple[dict[str, str], bytes] | None:
-    """Headers and content of the page or its keys; None for whatever viser serves itself.
+    """Headers and content of the page or of our scripts; None for whatever viser serves itself.
 
     Args:
         path: that the browser asks for.
@@ -29,8 +30,8 @@ def answer(path: str, host: str) -> tuple[dict[str, str], bytes] | None:
     path = path.partition("?")[0]
     if path in PAGES:
         return {"Content-Type": "text/html", "Content-Security-Policy": policy(host)}, _page()
-    if path == KEYS:
-        return {"Content-Type": "text/javascript"}, _keys()
+    if path in SCRIPTS:
+        return {"Content-Type": "text/javascript"}, _script(path[1:])
     return None
 
 
@@ -55,10 +56,10 @@ def _page() -> bytes:
     html = (files("viser") / "client" / "build" / "index.html").read_text("utf8")
     html = _SCRIPT.sub("", html)
     html = html.replace("<title>Viser</title>", "<title>nerfstudio_avatars</title>")
-    # The script runs before viser's.
-    return html.replace("<head>", f'<head><script src="{KEYS}"></script>{_STYLE}', 1).encode()
+    scripts = "".join(f'<script src="{path}"></script>' for path in SCRIPTS)
+    return html.replace("<head>", f"<head>{scripts}{_STYLE}", 1).encode()
 
 
 @cache
-def _keys() -> bytes:
-    return (files("nerfstudio_avatars") / "assets" / "studio.js").read_bytes()
+def _script(name: str) -> bytes:
+    return (files("nerfstudio_avatars") / "assets" / name).read_bytes()

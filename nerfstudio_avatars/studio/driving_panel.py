@@ -47,6 +47,10 @@ class DrivingPanel:
             upload = gui.add_upload_button(
                 "Upload clip", icon=viser.Icon.UPLOAD, hint="Opens a video, a GIF, or curves (.npz, .json)."
             )
+            # The page itself records the clip, and gives it to the button above.
+            gui.add_button(
+                "Webcam clip", icon=viser.Icon.CAMERA, hint="Opens a clip of five seconds that your webcam records."
+            )
             path = gui.add_text("Path", "", hint="Names a file or folder on the computer that this page comes from.")
             opened = gui.add_button("Open", icon=viser.Icon.FOLDER_OPEN)
 

@@ -52,6 +52,10 @@ class WhoPanel:
                 mime_type="image/*,video/*",
                 hint="Fits somebody to a picture, or to a clip, that is framed as those of the training.",
             )
+            # The page itself takes the picture, and gives it to the button above.
+            gui.add_button(
+                "Webcam picture", icon=viser.Icon.CAMERA, hint="Fits somebody to a picture that your webcam takes."
+            )
             self._bar = gui.add_progress_bar(0.0, visible=False, animated=True)
             self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, visible=False)
 

@@ -52,10 +52,10 @@ def test_a_ball_of_the_given_radius_fills_the_picture(azimuth):
     assert offset == pytest.approx(height / 2, rel=2e-3)
 
 
-def test_reach_holds_every_joint_of_every_frame():
-    joints, targets = torch.randn(5, 24, 3), torch.randn(5, 3)
-    radius = camera_path.reach(joints, targets)
-    assert radius == pytest.approx((joints - targets[:, None]).norm(dim=-1).max().item() + camera_path.MARGIN)
+def test_reach_holds_every_point_of_every_frame():
+    points, targets = torch.randn(5, 24, 3), torch.randn(5, 3)
+    radius = camera_path.reach(points, targets)
+    assert radius == pytest.approx((points - targets[:, None]).norm(dim=-1).max().item() + camera_path.MARGIN)
 
 
 def test_cameras_are_float32_and_centred(path):

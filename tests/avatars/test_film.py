@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from nerfstudio_avatars.avatars.film import Shot, film, frames
+from nerfstudio_avatars.avatars.film import Shot, cameras_around, film, frames
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.standin import load_standin
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.motion import load_motion
 from nerfstudio_avatars.motion.loading import choose_motion
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -280,3 +281,19 @@ def test_an_unknown_camera_is_told_with_what_there_is():
 def test_values_that_make_no_picture_are_refused(option):
     with pytest.raises(UserError, match=f"--{next(iter(option))}".replace("_", "-")):
         Shot(**option).check()
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 90.0, 200.0])
+def test_the_whole_body_stands_in_the_middle_of_the_picture(standin, azimuth):
+    """Every vertex, projected by hand; as much room over the head as below the feet."""
+    motion = load_motion("walk")
+    states = [motion[frame] for frame in (0, 10, 20)]
+    cameras = cameras_around(standin, states, Shot(azimuth=azimuth, elevation=0.0, height=200, width=200))
+    rows = []
+    for state, matrix in zip(states, cameras.camera_to_worlds, strict=True):
+        local = (standin.pose(state).vertices - matrix[:, 3]) @ matrix[:, :3]
+        x, y = (cameras.fx[0] * local[:, axis] / -local[:, 2] for axis in (0, 1))
+        assert x.abs().max() < 100 and y.abs().max() < 100
+        rows.append((float(y.max()), float(-y.min())))
+    over, below = np.array(rows).max(0)
+    assert over == pytest.approx(below, abs=6) and over > 80

@@ -38,7 +38,8 @@ def test_a_strange_name_of_this_server_adds_nothing_to_the_policy(host):
     assert policy(host) == policy("") and "ws:" not in policy(host)
 
 
-def test_keys_are_served_and_other_files_are_visers():
-    headers, content = answer("/studio.js", "localhost:7007")
-    assert headers["Content-Type"] == "text/javascript" and b"keydown" in content
+@pytest.mark.parametrize(("path", "said"), [("/studio.js", b"keydown"), ("/webcam.js", b"getUserMedia")])
+def test_scripts_are_served_and_other_files_are_visers(path, said):
+    headers, content = answer(path, "localhost:7007")
+    assert headers["Content-Type"] == "text/javascript" and said in content
     assert answer("/assets/x.js", "localhost:7007") is None

@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed (apt-get install chromium)"),
 ]
+CHOSEN = "[...document.querySelectorAll('input')].some((one) => one.value === '{}')"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_another_one_is_chosen_and_somebody_who_does_not_exist(page):
     page.click("Who", "[role=tab]")
     stranger = after(page, lambda: page.click("Somebody who does not exist"))
     assert difference(first, stranger) > 0.3
-    assert page.run("[...document.querySelectorAll('input')].some((one) => one.value === 'random:1')")
+    assert page.run(CHOSEN.format("random:1"))
 
 
 def test_yaw_turns_it_and_play_advances(page):
@@ -70,6 +71,23 @@ def test_a_picture_that_is_uploaded_becomes_somebody(page, head_clips):
     page.upload(picture)
     page.wait(f"[...document.querySelectorAll('input')].some((one) => one.value === '{picture.stem}')")
     page.wait("document.body.textContent.includes('is here')")
+
+
+def test_the_webcam_gives_a_picture_and_a_clip(page):
+    page.click("Who", "[role=tab]")
+    page.click("Webcam picture")
+    page.wait("document.querySelector('#webcam canvas') && !document.querySelector('#webcam button').disabled")
+    page.click("Take the picture")
+    page.wait(CHOSEN.format("webcam"), 180)
+    page.click("Motion", "[role=tab]")
+    page.click("Webcam clip")
+    page.wait("document.querySelector('#webcam canvas') && !document.querySelector('#webcam button').disabled")
+    page.click("Record 5 seconds")
+    page.wait(CHOSEN.format("webcam.webm"), 120)
+    count = page.run("window.pictures.length")
+    page.wait(f"window.pictures.length > {count} + 4")
+    page.click("Pause")
+    assert page.run("document.querySelector('#webcam')") is None
 
 
 def test_the_clip_is_filmed_and_its_curves_move_others(page, volanim_config):
