@@ -34,6 +34,8 @@ _SHARP_QUALITY, _MOVING_QUALITY = 92, 80
 _WAITING = (
     "The first picture comes in a moment. After an installation, kernels are compiled first, which takes a minute."
 )
+_DIGITS = 6
+"""Decimals of a page's camera, in metres and radians."""
 _REFRESH_SECONDS = 0.25
 """Time between two updates of the frame's slider while a motion plays, in seconds."""
 
@@ -134,12 +136,12 @@ class Page:
         camera = client.camera
         turn = (vtf.SO3(camera.wxyz) @ vtf.SO3.from_x_radians(np.pi)).as_matrix()
         place = np.asarray(camera.position)[:, None] / SCALE
-        matrix = np.concatenate([turn, place], 1).astype(np.float32)
         preview = self._path_tab if self._path_tab.preview_render else None
+        # A page that says again where its camera is differs in the last digits, for which nothing is drawn anew.
         return Sight(
-            camera_to_world=tuple(matrix.flatten().tolist()),
-            field_of_view=float(preview.preview_fov if preview else camera.fov),
-            aspect=float(preview.preview_aspect if preview else camera.aspect),
+            camera_to_world=tuple(np.concatenate([turn, place], 1).round(_DIGITS).flatten().tolist()),
+            field_of_view=round(float(preview.preview_fov if preview else camera.fov), _DIGITS),
+            aspect=round(float(preview.preview_aspect if preview else camera.aspect), _DIGITS),
         )
 
     def _send(self, page: int, picture: np.ndarray, sharp: bool) -> None:
