@@ -73,6 +73,18 @@ def test_a_picture_that_is_uploaded_becomes_somebody(page, head_clips):
     page.wait("document.body.textContent.includes('is here')")
 
 
+def test_the_clip_is_filmed_and_its_curves_move_others(page, volanim_config):
+    from nerfstudio_avatars.avatars.driving_clip import load_curves
+
+    page.click("Take", "[role=tab]")
+    page.click("Take motion")
+    curves = downloaded(page, "motion.npz")
+    assert len(load_curves(curves, load_run(volanim_config).model)) == 16
+    page.click("Film")
+    with av.open(str(downloaded(page, "film.mp4"))) as film:
+        assert len(list(film.decode(video=0))) == 16
+
+
 def test_the_webcam_gives_a_picture_and_a_clip(page):
     page.click("Who", "[role=tab]")
     page.click("Webcam picture")
@@ -88,18 +100,6 @@ def test_the_webcam_gives_a_picture_and_a_clip(page):
     page.wait(f"window.pictures.length > {count} + 4")
     page.click("Pause")
     assert page.run("document.querySelector('#webcam')") is None
-
-
-def test_the_clip_is_filmed_and_its_curves_move_others(page, volanim_config):
-    from nerfstudio_avatars.avatars.driving_clip import load_curves
-
-    page.click("Take", "[role=tab]")
-    page.click("Take motion")
-    curves = downloaded(page, "motion.npz")
-    assert len(load_curves(curves, load_run(volanim_config).model)) == 16
-    page.click("Film")
-    with av.open(str(downloaded(page, "film.mp4"))) as film:
-        assert len(list(film.decode(video=0))) == 16
 
 
 def test_nothing_was_asked_of_any_other_machine(page, address):
