@@ -156,6 +156,7 @@ def disturbed(fleet: Fleet, some: int) -> dict[str, Any]:
 def main(options: Options) -> None:
     """One fleet in peace, and one disturbed with each engine."""
     found: dict[str, Any] = {"question": "does a fleet end with the same table whatever is killed?"}
+    found |= {"people": options.people, "steps": options.steps}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         people = folder / "people"

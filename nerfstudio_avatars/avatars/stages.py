@@ -77,6 +77,20 @@ class Stages:
         write_json(self._file, self.account)
 
 
+def stage_at_work(file: Path, titles: dict[str, str]) -> str:
+    """The title of the stage that has been begun and is not done; empty if there is none.
+
+    Args:
+        file: the account; it need not exist.
+        titles: of the stages by name.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    begun = [name for name, entry in (_read(file) if file.exists() else {}).items() if "found" not in entry]
+    return titles[begun[-1]] if begun else ""
+
+
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     fix = "remove it, and everything beside it, to begin anew"
     try:

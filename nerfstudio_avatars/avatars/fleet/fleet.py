@@ -14,7 +14,7 @@ from typing import get_args
 
 from nerfstudio_avatars.avatars.fleet.engine import Engine, Resources
 from nerfstudio_avatars.avatars.fleet.engines import EngineName, make_engine
-from nerfstudio_avatars.avatars.fleet.job import RETRIES, Job, Stage, job_file, read_job
+from nerfstudio_avatars.avatars.fleet.job import RETRIES, Job, Stage, created_folder, job_file, read_job
 from nerfstudio_avatars.avatars.fleet.job_process import is_running
 from nerfstudio_avatars.avatars.fleet.subjects import Subject, find_subjects
 from nerfstudio_avatars.avatars.fleet.table import PAGE, Line, Overview, terminal_table, write_page
@@ -254,7 +254,7 @@ def _prepare(subject: Subject, method: str, options: FleetOptions) -> Path:
     if changed and options.force:
         for folder in (before.run, before.evaluation):
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(options.output / "created" / subject.name, ignore_errors=True)
+        shutil.rmtree(created_folder(options.output, subject.name), ignore_errors=True)
         job.write(file)
     elif changed:
         raise UserError(
@@ -290,7 +290,7 @@ def _creating(subject: Subject, method: str, steps: int | None, options: FleetOp
     """The run that `ns-avatar create` makes of a video, and its command, which goes on where it was stopped."""
     from nerfstudio_avatars.avatars.creation import FINAL
 
-    folder = options.output.absolute() / "created" / subject.name
+    folder = created_folder(options.output.absolute(), subject.name)
     words = ["ns-avatar", "create", str(subject.path.absolute()), "--output", str(folder), "--method", method]
     words += ["--first-steps", "0"]  # Nobody waits for a first look.
     words += [] if steps is None else ["--steps", str(steps)]

@@ -73,6 +73,11 @@ def job_file(output: Path, name: str) -> Path:
     return output / "jobs" / f"{name}.json"
 
 
+def created_folder(output: Path, name: str) -> Path:
+    """What `ns-avatar create` makes of a subject's video."""
+    return output / "created" / name
+
+
 def log_file(output: Path, name: str, stage: str) -> Path:
     """Where the output of a command goes."""
     return output / "logs" / f"{name}-{stage}.log"

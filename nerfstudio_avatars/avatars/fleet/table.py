@@ -7,9 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerfstudio_avatars.avatars.fleet.job import RETRIES, Job, read_job
+from nerfstudio_avatars.avatars.creation import ACCOUNT, TITLES
+from nerfstudio_avatars.avatars.fleet.job import RETRIES, Job, created_folder, read_job
 from nerfstudio_avatars.avatars.fleet.job_process import is_running
 from nerfstudio_avatars.avatars.fleet.training_progress import TrainingProgress
+from nerfstudio_avatars.avatars.stages import stage_at_work
 from nerfstudio_avatars.files import write_text
 
 if TYPE_CHECKING:
@@ -71,7 +73,9 @@ class Overview:
             if shown in ("training", "creating") and progress.seconds_left is not None:
                 left = clock(progress.seconds_left)
         note = ""
-        if state == "failed":
+        if shown == "creating":
+            note = stage_at_work(created_folder(file.parent.parent, job.name) / ACCOUNT, TITLES)
+        elif state == "failed":
             note = f"try {job.failures} of {1 + RETRIES}: {job.last_lines.splitlines()[-1] if job.last_lines else ''}"
         return Line(job.name, state, (shown, step, psnr, left, note))
 

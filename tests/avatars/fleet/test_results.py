@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tyro
 
+from nerfstudio_avatars.avatars.creation import TITLES
 from nerfstudio_avatars.avatars.fleet import fleet
 from nerfstudio_avatars.avatars.fleet.fleet import FleetOptions, run_fleet
 from nerfstudio_avatars.avatars.fleet.job import Job, Stage, job_file, read_job
@@ -16,6 +17,7 @@ from nerfstudio_avatars.avatars.fleet.results import as_html, write_results
 from nerfstudio_avatars.avatars.fleet.table import Line, Overview, clock, terminal_table, write_page
 from nerfstudio_avatars.avatars.fleet.training_progress import TrainingProgress
 from nerfstudio_avatars.avatars.protocols import PROTOCOLS
+from nerfstudio_avatars.avatars.stages import Stages
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.media.picture_files import read_picture, write_png
@@ -103,6 +105,24 @@ def test_the_table_follows_a_training_by_what_it_logs(tmp_path, monkeypatch):
     (line,) = Overview([job_file(tmp_path, "anna")], {"anna": 100}).lines()
     assert line.state == "waiting" and line.cells[1:3] == ("61/100", "25.0"), "nobody holds its lock"
     assert terminal_table([line], "title").row_count == 1 and clock(3725) == "1:02:05" and clock(65) == "1:05"
+
+
+def test_the_table_says_what_is_done_with_a_video(tmp_path, monkeypatch):
+    file = job_file(tmp_path, "bert")
+    stage = Stage("create", ("ns-avatar", "create"))
+    Job("bert", "", str(tmp_path / "run"), "", (stage,), state="running").write(file)
+    monkeypatch.setattr("nerfstudio_avatars.avatars.fleet.table.is_running", lambda _: True)
+    overview, account = Overview([file], {"bert": 50}), tmp_path / "created" / "bert" / "create.json"
+    assert overview.lines()[0].cells == ("creating", "", "", "", ""), "it has not begun"
+
+    def film():
+        said.append(overview.lines()[0].cells[-1])
+        return {}
+
+    said, stages = [], Stages(account, TITLES, lambda *_: None)
+    for name in ("process", "training"):
+        stages.do(name, {}, (), film)
+    assert said == ["Finding the person", "Training"] and overview.lines()[0].cells[-1] == ""
 
 
 @pytest.fixture
