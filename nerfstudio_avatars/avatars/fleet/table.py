@@ -69,7 +69,9 @@ class Overview:
         progress = following.look()
         step = psnr = left = ""
         if progress is not None:
-            step, psnr = f"{progress.step + 1}/{self._steps[job.name]}", f"{progress.psnr:.1f}"
+            steps = self._steps[job.name]
+            # Not every step is logged, so the last one may not be.
+            step, psnr = f"{steps if state == 'done' else progress.step + 1}/{steps}", f"{progress.psnr:.1f}"
             if shown in ("training", "creating") and progress.seconds_left is not None:
                 left = clock(progress.seconds_left)
         note = ""

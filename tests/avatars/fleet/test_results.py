@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,10 @@ def test_the_table_follows_a_training_by_what_it_logs(tmp_path, monkeypatch):
     job.write(job_file(tmp_path, "anna"))
     (line,) = Overview([job_file(tmp_path, "anna")], {"anna": 100}).lines()
     assert line.state == "waiting" and line.cells[1:3] == ("61/100", "25.0"), "nobody holds its lock"
+    replace(job, state="done").write(job_file(tmp_path, "anna"))
+    assert Overview([job_file(tmp_path, "anna")], {"anna": 100}).lines()[0].cells[1] == "100/100", (
+        "the last one is done"
+    )
     assert terminal_table([line], "title").row_count == 1 and clock(3725) == "1:02:05" and clock(65) == "1:05"
 
 
