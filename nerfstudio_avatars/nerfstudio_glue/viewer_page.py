@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 
 PAGES = ("/", "/index.html")
-SCRIPTS = ("/studio.js", "/webcam.js")
+_SCRIPTS = ("/studio.js", "/webcam.js")
 """Ours, which run before viser's: rest and keys, and the webcam."""
 _SCRIPT = re.compile(r"<script\b(?![^>]*type=\"module\")[^>]*>.*?</script>", re.DOTALL)
 _STYLE = (
@@ -30,7 +30,7 @@ def answer(path: str, host: str) -> tuple[dict[str, str], bytes] | None:
     path = path.partition("?")[0]
     if path in PAGES:
         return {"Content-Type": "text/html", "Content-Security-Policy": policy(host)}, _page()
-    if path in SCRIPTS:
+    if path in _SCRIPTS:
         return {"Content-Type": "text/javascript"}, _script(path[1:])
     return None
 
@@ -56,7 +56,7 @@ def _page() -> bytes:
     html = (files("viser") / "client" / "build" / "index.html").read_text("utf8")
     html = _SCRIPT.sub("", html)
     html = html.replace("<title>Viser</title>", "<title>nerfstudio_avatars</title>")
-    scripts = "".join(f'<script src="{path}"></script>' for path in SCRIPTS)
+    scripts = "".join(f'<script src="{path}"></script>' for path in _SCRIPTS)
     return html.replace("<head>", f"<head>{scripts}{_STYLE}", 1).encode()
 
 
