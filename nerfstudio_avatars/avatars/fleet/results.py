@@ -26,7 +26,7 @@ from nerfstudio_avatars.media.picture_files import read_picture
 
 JSON, CSV, _MARKDOWN, SHEET = "fleet.json", "fleet.csv", "fleet.md", "people.png"
 _IN_A_ROW = 4
-_GREY = 200
+_GREY, _WHITE = 200, 255
 _SHOWN = "novel_pose"
 """Group of held-out pictures that the contact sheet is made of."""
 
@@ -128,5 +128,7 @@ def _tile(job: Job) -> UInt8[np.ndarray, "height width 3"]:
     picture = picture[:, : picture.shape[1] * 2 // 3]
     scale = min(tile.shape[0] / picture.shape[0], tile.shape[1] / picture.shape[1])
     height, width = (max(round(side * scale), 1) for side in picture.shape[:2])
-    tile[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    left = (tile.shape[1] - width) // 2
+    tile[:] = _WHITE  # As behind the people.
+    tile[:height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     return tile
