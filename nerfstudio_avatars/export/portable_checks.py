@@ -28,10 +28,12 @@ LIMITS: Limits = {
     "paper_resolution": (2, 256),
     "broyden_bones": (0, 23),
     "bin_size": (0.005, 0.5),
+    "frame_light_weight": (0, 1000),
     "eval_rays_per_chunk": (1, 1 << 24),
     "max_steps": (1, 10**9),
 }
-"""Limits of options that decide how much memory or time a picture takes. `step` is of training and of marching."""
+"""Limits of options, most of which decide how much memory or time a picture takes. `step` is of training and of
+marching."""
 
 _SMALLEST_STEP = 1e-4
 _FINEST = 1 << 20

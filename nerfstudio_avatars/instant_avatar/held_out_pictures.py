@@ -40,7 +40,7 @@ class HeldOutCamera:
         """Renders the picture in several poses of its frame.
 
         Args:
-            neighbours: the picture in the pose that is corrected like its neighbours among the training frames.
+            neighbours: the picture in the pose that neighbouring training frames tell.
             truth: straight colours, and the mask.
             refinement: how to fit the pose to the truth; None does not fit it.
 

@@ -149,6 +149,9 @@ HOSTILE = {
     "tables of all memory": (
         _about(lambda a: a["options"]["avatar"]["field"].update(log2_table_size=60)), "expected 1 to 24",
     ),
+    "light that nothing keeps small": (
+        _about(lambda a: a["options"].update(frame_light_weight=-1.0)), "frame_light_weight = -1.0, expected 0 to 1000",
+    ),
     "another network": (_about(lambda a: a["options"]["avatar"]["field"].update(width=32)), "do not fit"),
     "a volume without a size": (_about(lambda a: a["volume"].update(shape=[1, 1, 1])), "of shape"),
     "a volume of another size": (_about(lambda a: a["volume"].update(shape=[9, 9, 9])), "shape"),

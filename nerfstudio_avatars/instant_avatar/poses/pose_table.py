@@ -23,6 +23,8 @@ CANONICAL_ANGLES = {2: 0.2, 5: -0.2, 47: -0.8, 50: 0.8}
 
 FAR = 0.5
 """Distance between neighbouring frames (radians, metres) above which it is not jitter."""
+_FEWEST_FRAMES = 8
+"""Smallest number of trained frames that tell how good estimates are."""
 
 
 def canonical_state(betas: Float[Tensor, "10"]) -> BodyState:
@@ -102,22 +104,67 @@ class BodyPoseTable(nn.Module):
         return torch.cat([self.global_orient[frames], self.body_pose[frames], self.transl[frames]], -1)
 
     def correction(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k 75"]:
-        """Correction of each frame: its own if it was trained, otherwise its start plus what its trained neighbours
-        have learnt, interpolated.
+        """Correction of each frame: its own if it was trained, otherwise what its trained neighbours tell.
 
-        Uses no pixel of a held-out frame. Frames before the first or after the last trained one get none.
+        They tell it in two ways: how far estimates nearby were wrong, and where the body was before and after. The two
+        are mixed, for each joint, as either would have served the trained frames themselves: exact poses stay as they
+        are, and a pose that jitters is led through between its neighbours. Uses no pixel of a held-out frame. Frames
+        before the first or after the last trained one get none.
         """
-        trained = self._trained_frames
+        trained, own = self._trained_frames, self.frame_correction[frames]
+        if self.trained[frames].all():
+            return own
         if len(trained) == 0:
-            return torch.zeros(len(frames), 75, device=frames.device)
-        after = torch.searchsorted(trained, frames).clamp(max=len(trained) - 1)
-        before = torch.where(trained[after] == frames, after, (after - 1).clamp(min=0))
-        a, b = trained[before], trained[after]
-        share = ((frames - a) / (b - a).clamp(min=1)).clamp(0, 1)[:, None]
-        learnt = self.frame_correction - self.start
-        blended = self.start[frames] + (1 - share) * learnt[a] + share * learnt[b]
-        between = ((frames >= a) & (frames <= b))[:, None]
-        return torch.where(between, blended, torch.zeros_like(blended))
+            return torch.zeros_like(own)
+        after = torch.searchsorted(trained, frames).clamp(1, max(len(trained) - 1, 1))
+        if len(trained) > 1:
+            like_errors, on_the_way = self._told_by_neighbours(frames, after - 1, after)
+            share = self._share_of_estimates()
+            estimate = self.stored(frames) + self.start[frames]
+            told = _turned(estimate, share * like_errors + (1 - share) * on_the_way) - self.stored(frames)
+        else:
+            told = own
+        between = (frames >= trained[0]) & (frames <= trained[-1])
+        told = torch.where(between[:, None], told, torch.zeros_like(told))
+        return torch.where(self.trained[frames][:, None], own, told)
+
+    def _told_by_neighbours(
+        self, frames: Int[Tensor, " k"], before: Int[Tensor, " k"], after: Int[Tensor, " k"]
+    ) -> tuple[Float[Tensor, "k 75"], Float[Tensor, "k 75"]]:
+        """Two turns from the smoothed estimate of frames: one by the errors of estimates nearby, one to the curve
+        through the refined poses nearby. Both are cubic in time, or linear where there is a single neighbour on a side.
+
+        Args:
+            frames: numbers of frames.
+            before: rows of the list of trained frames: the last before each frame.
+            after: the first after each.
+        """
+        last = len(self._trained_frames) - 1
+        row = torch.stack([before - 1, before, after, after + 1])
+        inside = (before > 0) & (after < last)
+        near = self._trained_frames[row.clamp(0, last)]
+        at, time = near.double(), frames.double()
+        cubic = torch.stack([_lagrange(at, time, one, (0, 1, 2, 3)) for one in range(4)])
+        linear = torch.stack([_lagrange(at, time, one, (1, 2)) for one in (1, 2)])
+        weight = torch.where(inside, cubic, F.pad(linear, (0, 0, 1, 1))).float()[..., None]
+        estimates, refined = (self.stored(near) + one[near] for one in (self.start, self.frame_correction))
+        here = (self.stored(frames) + self.start[frames]).expand_as(refined)
+        return (weight * _turn(estimates, refined)).sum(0), (weight * _turn(here, refined)).sum(0)
+
+    def _share_of_estimates(self) -> Float[Tensor, "75"]:
+        """How far to go by a frame's own estimate, 0 to 1: by what would have been less wrong in trained frames, each
+        told by its neighbours. 1 where poses were not refined, and where too few frames were trained to tell."""
+        trained = self._trained_frames
+        if len(trained) < _FEWEST_FRAMES:
+            return torch.ones(75, device=trained.device)
+        row = torch.arange(1, len(trained) - 1, device=trained.device)
+        frames = trained[row]
+        learnt = _turn(self.stored(frames) + self.start[frames], self.stored(frames) + self.frame_correction[frames])
+        of_estimates, of_the_way = (
+            (told - learnt).unflatten(1, (25, 3)).square().sum(-1).median(0).values
+            for told in self._told_by_neighbours(frames, row - 1, row + 1)
+        )
+        return (1 - of_estimates / (of_estimates + of_the_way).clamp(min=1e-12)).repeat_interleave(3)
 
     def state(self, frame: int, corrected: bool = True) -> BodyState:
         """The pose of a frame, by default with its correction; without gradient."""
@@ -176,3 +223,24 @@ class BodyPoseTable(nn.Module):
         move = poses[1, :, 72:] - torch.lerp(poses[0, :, 72:], poses[2, :, 72:], share)
         square = torch.cat([turn, move[:, None]], 1).square().sum(-1)
         return self._alike * (square / (1 + square / FAR**2)).mean() / 3
+
+
+def _lagrange(nodes: Float[Tensor, "n k"], time: Float[Tensor, " k"], one: int, of: tuple[int, ...]) -> Tensor:
+    """Weight of one node, among some, of the polynomial through them (Lagrange's)."""
+    weight = torch.ones_like(time)
+    for other in of:
+        if other != one:
+            weight = weight * (time - nodes[other]) / (nodes[one] - nodes[other])
+    return weight
+
+
+def _turn(here: Float[Tensor, "*k 75"], there: Float[Tensor, "*k 75"]) -> Float[Tensor, "*k 75"]:
+    """The turn of each joint (radians, shortest) and the way (metres) from a pose to another."""
+    turns = compose_axis_angle(-here[..., :72].unflatten(-1, (24, 3)), there[..., :72].unflatten(-1, (24, 3)))
+    return torch.cat([turns.flatten(-2), there[..., 72:] - here[..., 72:]], -1)
+
+
+def _turned(here: Float[Tensor, "*k 75"], turn: Float[Tensor, "*k 75"]) -> Float[Tensor, "*k 75"]:
+    """The pose to which `_turn` leads."""
+    joints = compose_axis_angle(here[..., :72].unflatten(-1, (24, 3)), turn[..., :72].unflatten(-1, (24, 3)))
+    return torch.cat([joints.flatten(-2), here[..., 72:] + turn[..., 72:]], -1)

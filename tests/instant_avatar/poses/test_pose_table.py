@@ -8,7 +8,7 @@ import torch
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.linear_blend_skinning import skin
-from nerfstudio_avatars.bodies.rotations import slerp_axis_angle
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, compose_axis_angle, slerp_axis_angle
 from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import likeness_of_neighbours
 from nerfstudio_avatars.instant_avatar.poses.pose_table import BodyPoseTable, canonical_state
 
@@ -47,13 +47,53 @@ def test_the_canonical_pose_maps_to_itself(table, sequence):
     torch.testing.assert_close(table.transforms(pose)[0], torch.eye(4).repeat(24, 1, 1), atol=1e-5, rtol=0)
 
 
-def test_held_out_frames_take_their_neighbours_correction(table):
+def test_held_out_frames_take_their_neighbours_correction(table, sequence):
+    """Joint by joint, as turns: rotation vectors of different poses do not add."""
+    turn = torch.tensor([0.1, 0.0, 0.2])
     with torch.no_grad():
-        table.frame_correction[0] = 1.0
-        table.frame_correction[2] = 3.0
+        for frame, share in {0: 1.0, 2: 3.0}.items():
+            given = table.stored(torch.tensor([frame]))[0]
+            table.frame_correction[frame, :3] = compose_axis_angle(given[:3], share * turn) - given[:3]
+            table.frame_correction[frame, 72] = share
         table.frame_correction[1] = 77.0
-    correction = table.correction(torch.tensor([0, 1, 2, 5]))
-    torch.testing.assert_close(correction[:, 0], torch.tensor([1.0, 2.0, 3.0, 0.0]))
+    corrected = [table.state(frame) for frame in range(6)]
+    for frame, share in enumerate([1.0, 2.0, 3.0, 1.5, 0.0, 0.0]):
+        there = axis_angle_to_matrix(compose_axis_angle(sequence.global_orient[frame], share * turn))
+        torch.testing.assert_close(axis_angle_to_matrix(corrected[frame].global_orient), there, atol=1e-5, rtol=0)
+        assert float(corrected[frame].transl[0] - sequence.transl[frame, 0]) == pytest.approx(share, abs=1e-5)
+
+
+def _film(standin, noise):
+    """A smooth film of 24 frames, every fourth held out, its jittering estimate, and a table that has learnt the truth
+    of its trained frames."""
+    time = torch.linspace(0, 2, 24)[:, None]
+    generator = torch.Generator().manual_seed(0)
+    turning = torch.cat([torch.zeros(24, 2), 1.2 * time], 1)
+    true = torch.cat([turning, 0.3 * torch.sin(1.5 * time + torch.arange(69.0)), time * torch.tensor([0.1, 0, 0])], 1)
+    estimate = true + noise * torch.randn(24, 75, generator=generator)
+    sequence = BodySequence(torch.zeros(10), estimate[:, :3], estimate[:, 3:72], estimate[:, 72:])
+    trained = torch.tensor([frame for frame in range(24) if frame % 4 != 3])
+    table = BodyPoseTable(sequence, standin, trained)
+    with torch.no_grad():
+        table.frame_correction[trained] = (true - estimate)[trained]
+    return true, estimate, table
+
+
+def test_held_out_frames_of_a_jittering_estimate_are_led_between_their_neighbours(standin):
+    true, estimate, table = _film(standin, noise=0.1)
+    inner = [frame for frame in range(4, 20) if frame % 4 == 3]
+    told = torch.stack([table.state(frame).packed() for frame in inner])
+    assert (told - true[inner]).abs().mean() < 0.1 * (estimate - true)[inner].abs().mean()
+
+
+def test_exact_poses_of_held_out_frames_stay_as_they_are(standin):
+    """Even one that no neighbour knows of."""
+    true, _, table = _film(standin, noise=0.0)
+    with torch.no_grad():
+        table.body_pose[7, 10] += 1.0
+    changed = true[7].clone()
+    changed[13] += 1.0
+    torch.testing.assert_close(table.state(7).packed(), changed, atol=1e-5, rtol=0)
 
 
 def test_a_moved_joint_takes_its_bone_along(table):
