@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.film import Shot, cameras_around
+from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
     from nerfstudio.cameras.cameras import Cameras
 
-    from nerfstudio_avatars.bodies.body_model import BodyState
+    from nerfstudio_avatars.bodies.body_model import BodyModel, BodyState
     from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
     from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 
@@ -24,6 +26,8 @@ _POSES = (("run", 0.2), ("run", 0.7), ("cartwheel", 0.45), ("crawl", 0.5))
 show what they hide at rest."""
 _AROUND, _LIFTED = 12, 6
 """Views of the video's pose at the height of the eyes, and from above and below each."""
+_PORTRAITS, _PORTRAIT_LIFT, _HEAD_RADIUS = 10, 15.0, 0.2
+"""Views of the head in that pose; degrees that they are raised and lowered by in turn; metres around its middle."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,8 @@ def coloured_vertices(model: InstantAvatarModel, triangles: int) -> tuple[Rigged
     return mesh, model.avatar.field.infer(places)[1].cpu().double().numpy()
 
 
-def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]]:
-    """Poses, and the angles of the cameras in degrees."""
+def _looked_at(model: InstantAvatarModel, size: int) -> list[tuple[BodyState, Cameras]]:
+    """Poses, and the cameras that look at each."""
     from nerfstudio_avatars.motion.loading import choose_motion
 
     video, body = model.person.motion, model.person.body
@@ -90,7 +94,25 @@ def _looked_at(model: InstantAvatarModel) -> list[tuple[BodyState, float, float]
     for place, (name, moment) in enumerate(_POSES):
         pose = choose_motion(name, video, body).at(moment)
         looks += [(pose, 60.0 * n + 15 * place, 20.0 * (-1) ** n) for n in range(6)]
-    return looks
+    shots = ((pose, Shot(azimuth=turn, elevation=lift, height=size, width=size)) for pose, turn, lift in looks)
+    return [(pose, cameras_around(body, [pose], shot)) for pose, shot in shots] + _portraits(body, rest, size)
+
+
+def _portraits(body: BodyModel, pose: BodyState, size: int) -> list[tuple[BodyState, Cameras]]:
+    """Cameras close to the head: of the whole body's pictures, a face is a few pixels only."""
+    import torch
+
+    from nerfstudio_avatars.avatars import cameras
+
+    posed = body.pose(pose)
+    neck, head = (posed.joints[JOINT_NAMES.index(name)].detach().cpu() for name in ("neck", "head"))
+    # The joint lies at the root of the skull; the way from the neck goes on to its middle.
+    middle = head + (head - neck) / (head - neck).norm() * _HEAD_RADIUS / 2
+    focal = cameras.focal_length(_HEAD_RADIUS, size, size)
+    turns = torch.arange(_PORTRAITS) / _PORTRAITS * 2 * math.pi
+    lifts = [math.radians(_PORTRAIT_LIFT) * (-1) ** n for n in range(_PORTRAITS)]
+    views = [cameras.orbit(middle[None], turn[None], lift) for turn, lift in zip(turns, lifts, strict=True)]
+    return [(pose, cameras.cameras(view, focal, size, size)) for view in views]
 
 
 def field_views(
@@ -103,11 +125,9 @@ def field_views(
         size: pixels along each side.
         doing: what the progress bar says.
     """
-    looks = _looked_at(model)
+    looks = _looked_at(model, size)
     with progress_bar(doing) as bar:
-        for number, (pose, azimuth, elevation) in enumerate(looks):
-            shot = Shot(azimuth=azimuth, elevation=elevation, height=size, width=size)
-            camera = cameras_around(model.person.body, [pose], shot)
+        for number, (pose, camera) in enumerate(looks):
             yield pose, field_picture(model, pose, camera), camera
             bar(number + 1, len(looks))
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import numpy as np
-from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from nerfstudio_avatars.studio.kind_session import KindSession
+from nerfstudio_avatars.studio.look import depth_colours
 from nerfstudio_avatars.studio.opening_view import View
 from nerfstudio_avatars.studio.picture_budget import size_of
 from nerfstudio_avatars.studio.shared_model import SharedModel
@@ -81,9 +81,11 @@ class KindShow:
             seen = self.model.render_identity(
                 camera, self._voxels(), poses, visible, normals=output == "normal", samples=samples
             )
-        picture = seen[output]
-        if picture.shape[-1] != 3:
-            picture = colormaps.apply_colormap(picture)
+        picture, covered = seen[output], seen["accumulation"]
+        if output == "depth":
+            picture = depth_colours(picture, covered) * covered
+        elif output == "accumulation":
+            picture = covered.expand(*covered.shape[:2], 3)
         return (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
     def opening_view(self, aspect: float) -> View:

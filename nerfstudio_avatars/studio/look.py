@@ -49,7 +49,7 @@ def _premultiplied_colours(
         return outputs["canonical"].clamp(0, 1) * covered, covered
     if output == "accumulation":
         return covered.expand(*covered.shape[:2], 3), torch.ones_like(covered)
-    return _depth_colours(outputs["depth"], covered) * covered, covered
+    return depth_colours(outputs["depth"], covered) * covered, covered
 
 
 def paint(outputs: dict[str, Tensor], look: Look) -> UInt8[np.ndarray, "height width 3"]:
@@ -66,7 +66,7 @@ def cut(outputs: dict[str, Tensor], look: Look) -> UInt8[np.ndarray, "height wid
     return _bytes(torch.cat([colours / covered.clamp(min=1e-6), covered], -1))
 
 
-def _depth_colours(depth: Float[Tensor, "h w 1"], covered: Float[Tensor, "h w 1"]) -> Float[Tensor, "h w 3"]:
+def depth_colours(depth: Float[Tensor, "h w 1"], covered: Float[Tensor, "h w 1"]) -> Float[Tensor, "h w 3"]:
     """Turbo's colours, from the nearest point of the person, red, to the farthest."""
     solid = covered > 0.5
     if not bool(solid.any()):

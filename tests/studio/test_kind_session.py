@@ -140,6 +140,16 @@ def test_every_output_is_drawn(show, sight):
     assert show.draw(sight, 24, lambda: True) is None
 
 
+def test_what_is_nearer_has_another_colour(show, sight):
+    """A head is round: its depth has many colours, and where nobody is, none."""
+    show.output = "depth"
+    depth = show.draw(sight, 64, lambda: False)
+    show.output = "accumulation"
+    covered = show.draw(sight, 64, lambda: False).max(-1)
+    assert np.ptp(depth[covered > 200].astype(int), axis=0).max() > 100
+    assert depth[covered < 20].max(initial=0) < 60
+
+
 def test_what_is_learnt_is_shown(show, sight):
     first = show.draw(sight, 16, lambda: False)
     model = show.model
