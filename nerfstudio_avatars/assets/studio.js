@@ -3,12 +3,12 @@
 
 // viser draws its scene sixty times a second although nothing moves, which without a graphics card takes a whole core
 // and more from whoever trains or renders on the same computer. Frames are granted while somebody touches the page or
-// the server changes the scene, and for a moment after each new picture; otherwise twice a second.
+// the server changes the scene, and for a moment after each new picture; otherwise once a second.
 const AFTER_CHANGE = 1000; // milliseconds; the camera glides to a rest
-const AFTER_PICTURE = 120; // and on a slow computer at least a few frames: it is unpacked between two of them
-const FRAMES_AFTER_PICTURE = 4;
-const AT_REST = 500;
+const AFTER_PICTURE = [0, 60, 150, 400]; // a frame at each: the picture is unpacked meanwhile, on a slow computer late
+const AT_REST = 1000;
 const PICTURES = /^(BackgroundImage|SetBone|GuiUpdate)/; // what comes all the time, and moves no camera
+const PANEL = /^GuiUpdate/; // and what the browser shows without a frame of ours
 
 const nextFrame = window.requestAnimationFrame.bind(window);
 const cancelFrame = window.cancelAnimationFrame.bind(window);
@@ -16,15 +16,11 @@ const resting = new Map(); // callbacks that wait, by number
 const granted = new Map(); // the browser's own number of those that do not
 let frames = 0;
 let awakeUntil = performance.now() + 5000;
-let owed = 0; // frames that are granted however long they take
-let drawn = 0; // time of the last one
 const down = new Set(); // keys and pointers that are held
 
 function grant(number, callback) {
   const run = (now) => {
     granted.delete(number);
-    if (now !== drawn) owed -= owed > 0 ? 1 : 0;
-    drawn = now;
     callback(now);
   };
   granted.set(number, nextFrame(run));
@@ -36,15 +32,14 @@ function grantAll() {
   for (const [number, callback] of waiting) grant(number, callback);
 }
 
-function wake(milliseconds, least = 0) {
-  owed = Math.max(owed, least);
+function wake(milliseconds) {
   awakeUntil = Math.max(awakeUntil, performance.now() + milliseconds);
   grantAll();
 }
 
 window.requestAnimationFrame = (callback) => {
   frames += 1;
-  if (down.size > 0 || owed > 0 || performance.now() < awakeUntil) grant(frames, callback);
+  if (down.size > 0 || performance.now() < awakeUntil) grant(frames, callback);
   else resting.set(frames, callback);
   return frames;
 };
@@ -76,8 +71,9 @@ window.Worker = class extends window.Worker {
     super(...given);
     this.addEventListener("message", ({ data }) => {
       const messages = data.messages || [];
-      if (messages.every(({ type }) => PICTURES.test(type))) wake(AFTER_PICTURE, FRAMES_AFTER_PICTURE);
-      else wake(AFTER_CHANGE);
+      if (!messages.every(({ type }) => PICTURES.test(type))) wake(AFTER_CHANGE);
+      else if (!messages.every(({ type }) => PANEL.test(type)))
+        for (const wait of AFTER_PICTURE) setTimeout(grantAll, wait);
     });
   }
 };

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import viser
-import viser.transforms as vtf
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES, BodyState
@@ -71,7 +71,15 @@ class SceneOverlay:
             self.choose(self._kind)
 
     def refresh(self) -> None:
-        """Moves it into the pose that is shown now."""
+        """Moves it into the pose that is shown now, unless it plays: then it moves by itself."""
+        if not self._plays:
+            self._move()
+
+    @property
+    def _plays(self) -> bool:
+        return self._show.moving and self._show.compared is None and bool(self._server.get_clients())
+
+    def _move(self) -> None:
         with self._lock:
             if self._mesh is None or self._made is None:
                 return
@@ -85,11 +93,11 @@ class SceneOverlay:
             with torch.no_grad():
                 state = self._show.shown(whole_frames=False).to(self._show.model.device)
                 transforms = self._transforms(state).cpu().double()
-            turns = transforms[:, :3, :3].numpy()
+            turns = np.roll(Rotation.from_matrix(transforms[:, :3, :3].numpy()).as_quat(), 1, axis=-1)
             places = transforms[:, :3, 3].numpy() * SCALE
             with self._server.atomic():
                 for bone, turn, place in zip(self._mesh.bones, turns, places, strict=True):
-                    bone.wxyz, bone.position = vtf.SO3.from_matrix(turn).wxyz, place
+                    bone.wxyz, bone.position = turn, place
 
     def _put(self, made: SkinnedMesh | None) -> None:
         with self._lock:
@@ -101,7 +109,7 @@ class SceneOverlay:
             self._wanted.clear()
         else:
             self._wanted.set()
-        self.refresh()
+        self._move()
 
     def _transforms(self, state: BodyState) -> Float[Tensor, "24 4 4"]:
         model = self._show.model
@@ -132,10 +140,13 @@ class SceneOverlay:
 
     def _follow(self) -> None:
         """Moves it sixty times a second while a motion plays: pictures take longer."""
+        due = time.monotonic()
         while True:
             self._wanted.wait()
-            begin = time.monotonic()
-            if self._show.moving and self._show.compared is None and self._server.get_clients():
+            if self._plays:
                 self._tick()
-                self.refresh()
-            time.sleep(max(_BEAT - (time.monotonic() - begin), 0.002))
+                self._move()
+            # One that came late is followed sooner; those that were missed are not made up for.
+            now = time.monotonic()
+            due = max(due + _BEAT, now - _BEAT)
+            time.sleep(max(due - now, 0.002))

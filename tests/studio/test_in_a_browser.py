@@ -1,5 +1,6 @@
 """The studio as a user has it: `ns-avatar view` in a process of its own, its page in Chromium, judged by its pixels."""
 
+import os
 import time
 from urllib.parse import urlsplit
 
@@ -166,18 +167,33 @@ def test_space_pauses_and_the_keys_step(page):
     assert changed(before, after(page, steps)).any()
 
 
+LEAST = 2 if "PYTEST_XDIST_WORKER" in os.environ else 8
+"""Pictures a second while the camera turns, on two cores that run this test alone; side by side, others take time."""
+
+
 def test_while_the_camera_turns_pictures_come_and_have_128_pixels_and_more(page):
     front = after(page, lambda: page.click("Front view"))
     start = page.run("window.pictures.length")
     page.drag((300, 350), (420, 350), seconds=4.0)
-    # Eight a second and more on two quiet cores; none, if each move of the camera stops the picture at hand.
-    assert page.run("window.pictures.length") >= start + 8
+    # None would come, if each move of the camera stopped the picture at hand.
+    assert page.run("window.pictures.length") >= start + 4 * LEAST
     sizes = page.run(
         f"Promise.all(window.pictures.slice({start}).map(async ({{ blob }}) => (await createImageBitmap(blob)).height))"
     )
     assert min(sizes) >= 100  # Of 128 pixels along the longer side.
     assert changed(front, page.still_picture(SIDE)).any()
     assert changed(front, after(page, lambda: page.press("Home", number=36))).mean() < 0.01
+
+
+def test_pictures_come_while_the_camera_turns_and_a_motion_plays(page):
+    page.press(" ", "Space", 32, " ")
+    page.wait(SHOWN.format("Pause"))
+    start = page.run("window.pictures.length")
+    page.drag((300, 350), (420, 350), seconds=4.0)
+    assert page.run("window.pictures.length") >= start + 4 * LEAST
+    page.press(" ", "Space", 32, " ")
+    page.wait(SHOWN.format("Play"))
+    page.press("Home", number=36)
 
 
 FRAMES = (
@@ -194,7 +210,7 @@ def test_a_page_that_nobody_touches_rests(page):
     page.run("window.touching = setInterval(() => window.dispatchEvent(new Event('pointermove')), 100)")
     touched = page.run(FRAMES)
     page.run("clearInterval(window.touching)")
-    assert resting <= 8 < touched
+    assert resting <= 5 < touched
 
 
 def test_a_picture_is_taken_without_its_background(page):

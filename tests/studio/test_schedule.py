@@ -110,8 +110,8 @@ def test_views_of_a_training_take_a_tenth_of_the_time_at_most(cost):
     desk.run(3.0)
     desk.drawn.clear()
     desk.run(60.0, each=lambda: desk.schedule.learnt(desk.now))
-    assert 60 / max(5.0, 13 * cost) <= len(desk.drawn) <= 31
-    assert cost * len(desk.drawn) <= 0.1 * 60
+    assert 60 / max(5.0, 18 * cost) <= len(desk.drawn) <= 21
+    assert cost * len(desk.drawn) <= 0.08 * 60
 
 
 def test_a_motion_that_plays_leaves_the_training_half_of_the_time():
