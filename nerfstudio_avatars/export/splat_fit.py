@@ -54,6 +54,7 @@ class SplatView:
         return cls(part, torch.tensor([float(left), float(top)]), torch.from_numpy(moved), camera)
 
 
+@torch.enable_grad()
 def fit_splats(
     mesh: RiggedMesh,
     start: Float[np.ndarray, "vertices 3"],
