@@ -15,6 +15,7 @@ from nerfstudio_avatars.nerfstudio_glue import config_file
 from nerfstudio_avatars.nerfstudio_glue.run_folder import anchored, find_config, last_checkpoint
 
 if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
     from nerfstudio.data.datamanagers.base_datamanager import DataManager
     from nerfstudio.models.base_model import ModelConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
@@ -173,6 +174,8 @@ def training_pictures(run: LoadedRun, data: Path | None = None) -> SplitPictures
         trainer = config_file.read_trainer_config(path, our_methods())
     parser = trainer.pipeline.datamanager.dataparser
     parser.data = found
+    if path.suffix.lower() == PORTABLE:
+        _shrink_as_learnt(parser, run.model.person.cameras, path)
     pictures = parser.setup().get_dataparser_outputs("train").metadata["pictures"]
     frames = tuple(run.model.person.train_frames.tolist())
     if pictures.frames != frames:
@@ -181,6 +184,23 @@ def training_pictures(run: LoadedRun, data: Path | None = None) -> SplitPictures
             "Expected the same data, read with the same options."
         )
     return pictures
+
+
+def _shrink_as_learnt(parser: Any, cameras: Cameras, path: Path) -> None:
+    """Lets a dataparser shrink a person's pictures as it did for a training of which the cameras alone are known.
+
+    Raises:
+        UserError: the pictures are smaller than those.
+    """
+    parser.downscale_factor = 1
+    whole = parser.setup().get_dataparser_outputs("train").metadata["pictures"].source
+    height, width = int(cameras.height[0]), int(cameras.width[0])
+    if whole.height < height or whole.width < width:
+        raise UserError(
+            f"{parser.data}: pictures of {whole.width}x{whole.height} pixels. {path} was trained on larger ones, of "
+            f"{width}x{height}. Expected the same data."
+        )
+    parser.downscale_factor = whole.height / height
 
 
 def load_run(path: Path | str, need_data: bool = False, data: Path | None = None) -> LoadedRun:
@@ -256,8 +276,12 @@ def _load_portable(path: Path, need_data: bool, data: Path | None) -> LoadedRun:
         raise UserError(f"{path}: was trained with {method!r:.60}, which is none of this package's methods.")
     pipeline_config = deepcopy(trainer.pipeline)
     pipeline_config.datamanager.data, pipeline_config.model = data, portable.config
+    parser = pipeline_config.datamanager.dataparser
     if isinstance(portable.config, UnsupVolanimModelConfig):
-        pipeline_config.datamanager.dataparser.image_size = portable.scene.metadata["clips"].size
+        parser.image_size = portable.scene.metadata["clips"].size
+    else:
+        parser.data = data
+        _shrink_as_learnt(parser, portable.scene.cameras, path)
     pipeline = pipeline_config.setup(device=device, test_mode="test")
     portable.load_into(pipeline.model, path)
     return LoadedRun(

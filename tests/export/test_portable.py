@@ -9,7 +9,7 @@ import torch
 
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.avatars.inspection.reading import read_anything
-from nerfstudio_avatars.avatars.run import load_run
+from nerfstudio_avatars.avatars.run import load_run, training_pictures
 from nerfstudio_avatars.cli import main
 from nerfstudio_avatars.errors import DataError, UserError
 from nerfstudio_avatars.export.portable import read_portable
@@ -73,6 +73,17 @@ def test_held_out_pictures_are_measured_where_the_data_are_given(portable, perso
     assert batch["image"].shape[-1] == 4
     for name, picture in theirs.model.get_outputs_for_camera(camera).items():
         torch.testing.assert_close(mine.model.get_outputs_for_camera(camera)[name], picture)
+
+
+def test_pictures_are_shrunk_as_they_were_for_its_training(portable, person_config):
+    run, data = load_run(portable), load_run(person_config).config.data
+    whole = training_pictures(run, data).source
+    run.model.person.cameras.rescale_output_resolution(0.5)
+    half = training_pictures(run, data).source
+    assert (half.height, half.width) == (whole.height // 2, whole.width // 2)
+    run.model.person.cameras.rescale_output_resolution(64.0)
+    with pytest.raises(UserError, match=r"was trained on larger ones, of \d+x\d+"):
+        training_pictures(run, data)
 
 
 def test_of_smpl_only_its_name_is_kept(run_avatar, tmp_path, monkeypatch):
