@@ -21,31 +21,25 @@ from typing import Any
 
 import torch
 
+from nerfstudio_avatars.avatars.heads_demo import BODIES, FIT_ROUNDS, PARTS
+
 MODEL = "--pipeline.model."
-PARTS = [
-    MODEL + "network.parts", "6", MODEL + "network.render.skinning", "compose",
-    MODEL + "network.shared-parts", "100.0", MODEL + "network.part-detector", "upright",
-    MODEL + "network.relative.copies", "2", MODEL + "schedule.articulation", "table",
-    MODEL + "network.generator.widths", "48", "32", "16", MODEL + "network.generator.doublings", "1",
-    MODEL + "schedule.bootstrap-until", "0.38", MODEL + "schedule.search-until", "0.4",
-    MODEL + "schedule.polish-from", "0.54", MODEL + "schedule.articulate-from", "0.6",
-    MODEL + "schedule.refine-at", "0.76", "0.88", "--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66",
-]  # fmt: skip
-"""Parts that separate: see docs/unsup-volanim.md."""
 VARIANTS = {
     "full": [],
     "parts": PARTS,
-    "parts-searched-longer": [*PARTS, MODEL + "schedule.search-until", "0.6", MODEL + "schedule.polish-from", "0.6"],
-    "parts-unpolished": [*PARTS, MODEL + "schedule.polish-from", "0.6"],
     "parts-unrefined": [*PARTS, MODEL + "schedule.refine-at", "1.0"],
     "parts-unanchored": [*PARTS, MODEL + "table.anchor", "0.0"],
     "parts-unrehearsed": [*PARTS, MODEL + "network.relative.rehearsal", "False"],
-    "parts-fine-generator": [*PARTS, MODEL + "network.generator.widths", "48", "32", "16", "8",
-                             MODEL + "network.generator.doublings", "0"],
+    "parts-wider-generator": [*PARTS, MODEL + "network.generator.widths", "48", "32", "16"],
+    "parts-of-patches": [*PARTS, MODEL + "schedule.whole-share", "0.0"],
+    "parts-moving-freely": [*PARTS, MODEL + "table.stillness", "0.0"],
+    "parts-uncorrected": [*PARTS, MODEL + "network.relative.corrections", "0"],
+    "parts-detected-all-along": [*PARTS, MODEL + "schedule.detectors-alone-from", "1.0"],
     "parts-blended": [*PARTS, MODEL + "network.render.skinning", "blend"],
     "parts-by-keypoints": [*PARTS, MODEL + "network.part-detector", "keypoints"],
     "parts-of-the-generator": [*PARTS, MODEL + "network.shared-parts", "0.0"],
     "two-parts": [*PARTS, MODEL + "network.parts", "2"],
+    "six-parts": [*PARTS, MODEL + "network.parts", "6"],
     "direct": [MODEL + "network.pose", "direct"],
     "epnp": [MODEL + "network.pose", "epnp"],
     "no-geometry-phase": [MODEL + "schedule.articulate-from", "0.4", MODEL + "schedule.search-until", "0.4"],
@@ -77,7 +71,6 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for data and runs; a temporary one by default")
     arguments = parser.parse_args()
 
-    from nerfstudio_avatars.avatars.heads_demo import BODIES
     from nerfstudio_avatars.avatars.nerfstudio_commands import train
     from nerfstudio_avatars.demo.body_clips import draw_body_clips
     from nerfstudio_avatars.demo.head_clips import draw_head_clips
@@ -91,7 +84,7 @@ def main() -> None:
         for seed in arguments.seeds:
             options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(seed), "--machine.seed", str(seed)]
             options += ["--steps-per-save", str(arguments.steps)]
-            options += [*BODIES, *VARIANTS[variant]] if bodies else VARIANTS[variant]
+            options += changes(variant, bodies)
             name = f"{variant}-{seed}"
             log = folder / f"{name}.log"
             run = train("unsup-volanim-tiny", data, folder / "runs", name, arguments.steps, options, log, name)
@@ -115,9 +108,15 @@ def main() -> None:
     )
 
 
+def changes(variant: str, bodies: bool) -> list[str]:
+    """Options of a variant; those for bodies come before what it changes itself."""
+    own = VARIANTS[variant]
+    shared = PARTS if own[: len(PARTS)] == PARTS else []
+    return [*shared, *(BODIES if bodies else []), *own[len(shared) :]]
+
+
 def figures(config: Path, data: Path, bodies: bool) -> dict[str, Any]:
     """Of one run, and of the same with poses fitted to the held-out frames."""
-    from nerfstudio_avatars.avatars.heads_demo import FIT_ROUNDS
     from nerfstudio_avatars.avatars.run import load_run
     from nerfstudio_avatars.demo.bodies_exam import BodyExam
     from nerfstudio_avatars.demo.heads_exam import HeadExam

@@ -4,8 +4,9 @@
     python benchmarks/volanim_step.py --parts 6
 
 One JSON object. Steps are those of `unsup-volanim-tiny` once it is articulated: 9 pictures, a patch of 32x32 each, 16
-samples a ray. `fused` and `torch` do the same; `blend` is the paper's skinning in torch. They run in turn, so that all
-meet the same load of the machine. Memory is the most that the process held: with `fused` alone, then with all.
+samples a ray. `fused` and `torch` do the same; `blend` is the paper's skinning in torch. `parts` is that of `make
+demo-volanim`: fused, with a smaller generator, while the detectors rest. They run in turn, so that all meet the same
+load of the machine. Memory is the most that the process held: with `fused` alone, then with all.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ class Options:
 class Step:
     """A network and pictures of noise, of which one step is as long as of any other."""
 
-    def __init__(self, options: Options, parts: int) -> None:
+    def __init__(self, options: Options, parts: int, small: bool = False) -> None:
         torch.manual_seed(0)
         config = replace(unsup_volanim_tiny.config.pipeline.model.network, parts=parts)
+        if small:
+            config.generator = replace(config.generator, widths=(32, 16, 8), doublings=1)
         config.render = replace(config.render, skinning="compose")
         config.part_detector, config.shared_parts = "upright", 100.0
         self.network = VolumetricAnimation(config, IDENTITIES)
@@ -111,21 +114,33 @@ def timed(work: Callable[[], None]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def compare(step: Step, work: Callable[[], None], ways: list[Way], repetitions: int) -> dict[str, float]:
-    """Median milliseconds of each way, in turn."""
-    found: dict[str, list[float]] = {way: [] for way in ways}
+def compare(
+    step: Step,
+    work: Callable[[], None],
+    ways: list[Way],
+    repetitions: int,
+    others: dict[str, Callable[[], None]] | None = None,
+) -> dict[str, float]:
+    """Median milliseconds of each way, in turn, and of other works, which draw fused."""
+    others = others or {}
+    found: dict[str, list[float]] = {name: [] for name in (*ways, *others)}
     for repetition in range(repetitions + 1):
         for way in ways:
             step.looking(way)
             took = timed(work)
             if repetition:
                 found[way].append(took)
-    return {way: round(statistics.median(times), 1) for way, times in found.items()}
+        step.looking("fused")
+        for name, other in others.items():
+            took = timed(other)
+            if repetition:
+                found[name].append(took)
+    return {name: round(statistics.median(times), 1) for name, times in found.items()}
 
 
 def main(options: Options) -> None:
     """Measures and prints."""
-    several, one = Step(options, options.parts), Step(options, 1)
+    several, one, small = Step(options, options.parts), Step(options, 1), Step(options, options.parts, small=True)
     search = PoseSearch(IDENTITIES * EACH, PoseSearchConfig())
     table = PartPoseTable(IDENTITIES * EACH, options.parts, PartPoseTableConfig())
     table.articulate()
@@ -135,10 +150,12 @@ def main(options: Options) -> None:
     alone = peak_memory_mb()
     all_ways: list[Way] = ["fused", "torch", "blend"]
     rendering = compare(several, several.rendering(), all_ways, options.repetitions)
-    articulated = compare(several, several.whole(table=table), all_ways, options.repetitions)
+    parts = {"parts": small.whole(table=table, detect=False)}
+    articulated = compare(several, several.whole(table=table), all_ways, options.repetitions, parts)
     searching = compare(one, one.whole(search=search), ["fused", "torch"], options.repetitions)
     shares = {
-        "generator": several.generating(), "detector": several.detecting(), "pictures": several.rendering(),
+        "generator": several.generating(), "small generator": small.generating(),
+        "detector": several.detecting(), "pictures": several.rendering(),
     }  # fmt: skip
     print(
         json.dumps(
@@ -150,6 +167,7 @@ def main(options: Options) -> None:
                 "searching_step_ms": searching,
                 "ratio_of_pictures": round(rendering["torch"] / rendering["fused"], 1),
                 "ratio_of_articulated_steps": round(articulated["torch"] / articulated["fused"], 1),
+                "ratio_of_steps_with_parts": round(articulated["torch"] / articulated["parts"], 1),
                 "ratio_of_searching_steps": round(searching["torch"] / searching["fused"], 1),
                 "where_the_time_goes_ms": {
                     name: compare(several, work, fused, options.repetitions)["fused"] for name, work in shares.items()

@@ -57,4 +57,10 @@ def test_a_change_of_any_kernels_file_compiles_all_anew(run, monkeypatch):
 
 def test_all_files_with_kernels_count():
     names = {name for name, _, _ in kernels._sources()}
-    assert {"_numba_cells.py", "_numba_picture.py", "_numba_composition.py", "rasteriser.py"} <= names
+    assert {
+        "_numba_cells.py",
+        "_numba_picture.py",
+        "_numba_composition.py",
+        "_numba_trials.py",
+        "rasteriser.py",
+    } <= names

@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 METHOD = "unsup-volanim-tiny"
 FIT_ROUNDS = 10
 """Rounds in which detected poses are fitted to held-out frames, for comparison."""
+_PARTS = {
+    "network.parts": "4",
+    "network.render.skinning": "compose",
+    "network.shared-parts": "100.0",
+    "network.part-detector": "upright",
+    "network.generator.widths": "32 16 8",
+    "network.generator.doublings": "1",
+    "schedule.articulation": "table",
+    "schedule.bootstrap-until": "0.3",
+    "schedule.search-until": "0.42",
+    "schedule.polish-from": "0.44",
+    "schedule.articulate-from": "0.48",
+    "schedule.detectors-alone-from": "0.84",
+    "schedule.refine-at": "0.46 0.66 0.839",
+    "schedule.whole-share": "0.4",
+    "table.stillness": "0.02",
+}
+PARTS = [word for name, value in _PARTS.items() for word in (f"--pipeline.model.{name}", *value.split())]
+PARTS += ["--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66"]
+"""Options for parts that separate: see docs/unsup-volanim.md."""
 BODIES = ["--pipeline.model.network.parts", "8", "--pipeline.model.table.turn-rate", "0.03"]
 BODIES += ["--pipeline.model.table.shift-rate", "0.015"]
 """Options for bodies, whose arms move further than jaws."""
@@ -30,7 +50,7 @@ class HeadsDemo:
 
     output: Path = Path("outputs/demo-volanim")
     """Folder to write everything to."""
-    steps: int = 2400
+    steps: int = 3000
     """Number of steps to train for."""
     floor_steps: int = 400
     """Number of steps to train a run for comparison that regresses poses directly; 0 leaves it out."""
@@ -68,7 +88,9 @@ class HeadsDemo:
         shutil.rmtree(folder, ignore_errors=True)
         options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(self.seed), "--machine.seed", str(self.seed)]
         options += ["--steps-per-save", str(max(self.steps, self.bodies_steps))]
-        main = train(METHOD, data, folder, "heads", self.steps, options, logs / "train.log", "Learning from videos")
+        main = train(
+            METHOD, data, folder, "heads", self.steps, [*options, *PARTS], logs / "train.log", "Learning from videos"
+        )
         print(f"Trained {METHOD} for {main.train_seconds:.0f} s, {self.steps} steps: {main.config}")
         # Neither training nor measuring keeps all cores busy: the second training runs while the first run is measured.
         with ThreadPoolExecutor(1) as beside:
@@ -131,7 +153,7 @@ class HeadsDemo:
         data = self.output / "bodies-data"
         draw_body_clips(data, identities=self.bodies, test_identities=0)
         steps, log = self.bodies_steps, logs / "bodies.log"
-        return train(METHOD, data, folder, "bodies", steps, [*options, *BODIES], log, "Learning from bodies")
+        return train(METHOD, data, folder, "bodies", steps, [*options, *PARTS, *BODIES], log, "Learning from bodies")
 
     def _measured_bodies(self, trained: TrainedRun) -> dict:
         from nerfstudio_avatars.avatars.run import load_run

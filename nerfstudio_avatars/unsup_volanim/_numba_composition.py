@@ -1,6 +1,6 @@
 """Numba twins of `posed_cubes.composed` and of the compositing of its samples, for the CPU.
 
-The backward pass reads the cubes again instead of keeping samples. Trials of one part's pose read the others once.
+The backward pass reads the cubes again instead of keeping samples.
 """
 
 # Compiled kernels are typed by numba.
@@ -19,6 +19,8 @@ from nerfstudio_avatars.kernels import njit
 _ONE = np.float32(1)
 OPAQUE = np.float32(1e-7)
 """Transmittance behind which nothing is seen."""
+NEGLIGIBLE = np.float32(1 / 2048)
+"""Weight up to which there is nothing of a part."""
 _LANES = 8
 """Maximum number of gradients that are summed side by side."""
 
@@ -70,36 +72,19 @@ def padded_volumes(cubes: Tensor) -> Tensor:
     return torch.cat([held, weights], 1).permute(0, 2, 3, 4, 1).contiguous()
 
 
-def draw_trials(
-    volumes: Tensor,
-    rotation: Tensor,
-    translation: Tensor,
-    part: Tensor,
-    tried_rotation: Tensor,
-    tried_translation: Tensor,
-    origins: Tensor,
-    directions: Tensor,
-    z: Tensor,
-    length: Tensor,
-    extents: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """RGB and accumulation for each of some poses of one part, before the background is added; without gradient.
-
-    The arguments are those of `draw_composed`, and these:
+def filled_cells(volumes: Tensor, anyhow: bool) -> Tensor:
+    """Which parts there are in each cell of padded volumes (identities, n + 1, n + 1, n + 1), a bit for each.
 
     Args:
         volumes: from `padded_volumes`.
-        part: number of the part that moves, for each frame (frames).
-        tried_rotation: (frames, trials, 3, 3).
-        tried_translation: (frames, trials, 3).
-        z: of the samples (samples).
+        anyhow: whether all count wherever their weight does, as noise may be solid anywhere.
     """
-    shape = (*tried_rotation.shape[:2], len(origins))
-    rgb, accumulation = torch.empty(*shape, 3), torch.empty(shape)
-    inputs = volumes, rotation, translation, part, tried_rotation, tried_translation
-    arrays = [_array(one) for one in (*inputs, origins, directions, z, length, extents, rgb, accumulation)]
-    _draw_trials(get_num_threads(), *arrays)
-    return rgb, accumulation
+    identities, side = volumes.shape[:2]
+    cells = torch.zeros(identities, *[side - 1] * 3, dtype=torch.int64)
+    if anyhow:
+        return cells.fill_(-1)
+    _fill(get_num_threads(), as_array(volumes), cells.numpy())
+    return cells
 
 
 class _Draw(torch.autograd.Function):
@@ -114,8 +99,9 @@ class _Draw(torch.autograd.Function):
         slopes = torch.empty(0, 0, 0, 0, 0) if slopes is None else slopes
         seen = [torch.zeros(frames, rays, *more) for more in ((3,), (), (), (parts,), (3,))]
         density = torch.zeros(frames, rays, parts)
-        inputs = volumes, rotation, translation, origins, directions, z, noise, length, extents, visible
-        arrays = [_array(one) for one in (*inputs, slopes)]
+        filled = filled_cells(volumes, with_noise)
+        inputs = volumes, filled, rotation, translation, origins, directions, z, noise, length, extents, visible
+        arrays = [as_array(one) for one in (*inputs, slopes)]
         _draw(
             get_num_threads(),
             *arrays,
@@ -132,21 +118,21 @@ class _Draw(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g_rgb, g_accumulation, g_depth, g_parts, _g_normals, _g_density):
-        inputs = [_array(one) for one in ctx.saved_tensors]
-        volumes, rotation, translation = ctx.saved_tensors[:3]
+        inputs = [as_array(one) for one in ctx.saved_tensors]
+        volumes, _, rotation, translation = ctx.saved_tensors[:4]
         lanes = min(get_num_threads(), _LANES)
         outs = [torch.zeros(lanes, *one.shape) for one in (volumes, rotation, translation)]
-        pulls = [_array(one) for one in (g_rgb, g_accumulation, g_depth, g_parts)]
+        pulls = [as_array(one) for one in (g_rgb, g_accumulation, g_depth, g_parts)]
         _pull_back(*inputs, np.float32(ctx.middle), ctx.with_noise, *pulls, *(one.numpy() for one in outs))
         return (*(one.sum(0) for one in outs), *(None,) * 9)
 
 
-def _array(x: Tensor) -> np.ndarray:
+def as_array(x: Tensor) -> np.ndarray:
     return x.detach().contiguous().numpy()
 
 
 @njit(fastmath=True, cache=True, nogil=True)
-def _along_ray(rotation, translation, origin, direction, extents, n, start, step):
+def along_ray(rotation, translation, origin, direction, extents, n, start, step):
     """Places of a ray's points in the padded volume of each part: start + z * step."""
     half = np.float32(0.5) * (n - 1)
     for p in range(len(rotation)):
@@ -160,12 +146,46 @@ def _along_ray(rotation, translation, origin, direction, extents, n, start, step
 
 
 @njit(fastmath=True, cache=True, nogil=True, inline="always")
-def _place(start, step, p, z):
+def place(start, step, p, z):
     return start[p, 0] + z * step[p, 0], start[p, 1] + z * step[p, 1], start[p, 2] + z * step[p, 2]
 
 
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
+def _fill(lanes, volumes, cells):
+    side, parts = volumes.shape[1], volumes.shape[4] - 4
+    layers = side - 1
+    for lane in prange(lanes):
+        bits = np.empty((2, side, side), np.int64)
+        for task in range(lane, len(volumes) * layers, lanes):
+            volume, k = volumes[task // layers], task % layers
+            bits[:] = 0
+            for c in range(2):
+                for j in range(side):
+                    for i in range(side):
+                        cell = volume[k + c, j, i]
+                        if cell[0] > 0:
+                            for p in range(parts):
+                                if cell[4 + p] > NEGLIGIBLE:
+                                    bits[c, j, i] |= np.int64(1) << np.int64(min(p, 62))
+            for j in range(layers):
+                for i in range(layers):
+                    found = np.int64(0)
+                    for corner in range(8):
+                        found |= bits[corner >> 2, j + ((corner >> 1) & 1), i + (corner & 1)]
+                    cells[task // layers, k, j, i] = found
+
+
 @njit(fastmath=True, cache=True, nogil=True, inline="always")
-def _read(volume, x, y, z, channel):
+def is_filled(cells, x, y, z, p):
+    """Whether there may be something of a part at a place in the padded volume."""
+    last = cells.shape[0]
+    if x > 0 and y > 0 and z > 0 and x < last and y < last and z < last:
+        return (cells[int(z), int(y), int(x)] >> np.int64(min(p, 62))) & 1 != 0
+    return False
+
+
+@njit(fastmath=True, cache=True, nogil=True, inline="always")
+def read_two(volume, x, y, z, channel):
     """Density before activation, and the weight in a channel; (0, 0) outside."""
     density = weight = np.float32(0)
     last = volume.shape[0] - 1
@@ -182,7 +202,7 @@ def _read(volume, x, y, z, channel):
 
 
 @njit(fastmath=True, cache=True, nogil=True, inline="always")
-def _read_three(volume, x, y, z, first):
+def read_three(volume, x, y, z, first):
     """Three channels at a place inside."""
     i, j, k = int(x), int(y), int(z)
     u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
@@ -199,8 +219,8 @@ def _read_three(volume, x, y, z, first):
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _draw(
-    lanes, volumes, rotation, translation, origins, directions, z, noise, length, extents, visible, slopes, middle,
-    with_noise, with_normals, rgb, accumulation, depth, segmentation, normals, part_density,
+    lanes, volumes, filled, rotation, translation, origins, directions, z, noise, length, extents, visible, slopes,
+    middle, with_noise, with_normals, rgb, accumulation, depth, segmentation, normals, part_density,
 ):  # fmt: skip
     frames, rays, samples = z.shape
     parts = rotation.shape[1]
@@ -210,16 +230,19 @@ def _draw(
         dense = np.empty(parts, np.float32)
         for task in range(lane, frames * rays, lanes):
             f, r = task // rays, task % rays
-            volume, turn = volumes[f // each], rotation[f]
-            _along_ray(turn, translation[f], origins[r], directions[r], extents, n, start, step)
+            volume, cells, turn = volumes[f // each], filled[f // each], rotation[f]
+            along_ray(turn, translation[f], origins[r], directions[r], extents, n, start, step)
             through = np.float32(1)
             for s in range(samples):
                 at = z[f, r, s]
                 extra = noise[f, r, s] if with_noise else np.float32(0)
                 total = np.float32(0)
                 for p in range(parts):
-                    x, y, w = _place(start, step, p, at)
-                    raw, weight = _read(volume, x, y, w, 4 + p)
+                    x, y, w = place(start, step, p, at)
+                    dense[p] = 0
+                    if not is_filled(cells, x, y, w, p):
+                        continue
+                    raw, weight = read_two(volume, x, y, w, 4 + p)
                     weight *= visible[p]
                     part_density[f, r, p] += weight * max(raw, np.float32(0)) / np.float32(samples)
                     dense[p] = weight * max(raw + extra, np.float32(0))
@@ -232,16 +255,16 @@ def _draw(
                 for p in range(parts):
                     if dense[p] <= 0:
                         continue
-                    x, y, w = _place(start, step, p, at)
+                    x, y, w = place(start, step, p, at)
                     seen = share * dense[p]
-                    colour = _read_three(volume, x, y, w, 1)
+                    colour = read_three(volume, x, y, w, 1)
                     for i in range(3):
                         rgb[f, r, i] += seen * colour[i]
                     accumulation[f, r] += seen
                     depth[f, r] += seen * (at - middle)
                     segmentation[f, r, p] += seen
                     if with_normals:
-                        d0, d1, d2 = _read_three(slopes[f // each], x, y, w, 0)
+                        d0, d1, d2 = read_three(slopes[f // each], x, y, w, 0)
                         size = np.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
                         scale = -seen / max(size, np.float32(1e-12))
                         for i in range(3):
@@ -250,7 +273,7 @@ def _draw(
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def _pull_back(
-    volumes, rotation, translation, origins, directions, z, noise, length, extents, visible, middle, with_noise,
+    volumes, filled, rotation, translation, origins, directions, z, noise, length, extents, visible, middle, with_noise,
     g_rgb, g_accumulation, g_depth, g_parts, g_volumes, g_rotation, g_translation,
 ):  # fmt: skip
     """Adds up gradients in one array for each lane."""
@@ -268,8 +291,8 @@ def _pull_back(
         worths = np.empty(samples, np.float32)
         for task in range(lane, frames * rays, lanes):
             f, r = task // rays, task % rays
-            volume, grads = volumes[f // each], g_volumes[lane, f // each]
-            _along_ray(rotation[f], translation[f], origins[r], directions[r], extents, n, start, step)
+            volume, cells, grads = volumes[f // each], filled[f // each], g_volumes[lane, f // each]
+            along_ray(rotation[f], translation[f], origins[r], directions[r], extents, n, start, step)
             e0, e1, e2 = g_rgb[f, r, 0], g_rgb[f, r, 1], g_rgb[f, r, 2]
             through, reached = _ONE, 0
             for s in range(samples):
@@ -278,13 +301,16 @@ def _pull_back(
                 plain = g_accumulation[f, r] + g_depth[f, r] * (at - middle)
                 total = value = np.float32(0)
                 for p in range(parts):
-                    x, y, w = _place(start, step, p, at)
-                    raw, weight = _read(volume, x, y, w, 4 + p)
+                    x, y, w = place(start, step, p, at)
+                    solid[s, p] = 0
+                    if not is_filled(cells, x, y, w, p):
+                        continue
+                    raw, weight = read_two(volume, x, y, w, 4 + p)
                     raw = max(raw + extra, np.float32(0))
                     # Outside there is nothing, whatever the noise: weights are 0 there too.
                     solid[s, p], weights[s, p] = (raw * visible[p], weight) if weight > 0 else (np.float32(0), weight)
                     if solid[s, p] > 0:
-                        c0, c1, c2 = _read_three(volume, x, y, w, 1)
+                        c0, c1, c2 = read_three(volume, x, y, w, 1)
                         worth[s, p] = e0 * c0 + e1 * c1 + e2 * c2 + plain + g_parts[f, r, p]
                         total += solid[s, p] * weight
                         value += solid[s, p] * weight * worth[s, p]
@@ -308,7 +334,7 @@ def _pull_back(
                     by_raw = by_density * weights[s, p] * visible[p]
                     by_weight = by_density * solid[s, p]
                     seen = share * solid[s, p] * weights[s, p]
-                    x, y, w = _place(start, step, p, at)
+                    x, y, w = place(start, step, p, at)
                     i, j, k = int(x), int(y), int(w)
                     u, v, t = x - np.float32(i), y - np.float32(j), w - np.float32(k)
                     gx = gy = gz = np.float32(0)
@@ -340,61 +366,3 @@ def _pull_back(
                         away = origins[r, j] - translation[f, p, j]
                         g_rotation[lane, f, p, j, i] += away * by_start + directions[r, j] * by_step
                         g_translation[lane, f, p, j] -= rotation[f, p, j, i] * by_start
-
-
-@njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def _draw_trials(
-    lanes, volumes, rotation, translation, part, tried_rotation, tried_translation, origins, directions, z, length,
-    extents, rgb, accumulation,
-):  # fmt: skip
-    frames, trials, rays, _ = rgb.shape
-    parts, samples = rotation.shape[1], len(z)
-    each, n = frames // len(volumes), np.float32(volumes.shape[1] - 2)
-    for lane in prange(lanes):
-        start, step = np.empty((parts, 3), np.float32), np.empty((parts, 3), np.float32)
-        from_, by = np.empty((trials, 3), np.float32), np.empty((trials, 3), np.float32)
-        others = np.empty((samples, 4), np.float32)
-        for task in range(lane, frames * rays, lanes):
-            f, r = task // rays, task % rays
-            volume, moving = volumes[f // each], part[f]
-            _along_ray(rotation[f], translation[f], origins[r], directions[r], extents, n, start, step)
-            _along_ray(tried_rotation[f], tried_translation[f], origins[r], directions[r], extents, n, from_, by)
-            others[:] = 0
-            for p in range(parts):
-                if p == moving:
-                    continue
-                for s in range(samples):
-                    x, y, w = _place(start, step, p, z[s])
-                    raw, weight = _read(volume, x, y, w, 4 + p)
-                    if raw > 0 and weight > 0:
-                        c0, c1, c2 = _read_three(volume, x, y, w, 1)
-                        others[s, 0] += raw * weight
-                        others[s, 1] += raw * weight * c0
-                        others[s, 2] += raw * weight * c1
-                        others[s, 3] += raw * weight * c2
-            for t in range(trials):
-                through = np.float32(1)
-                r0 = r1 = r2 = opaque = np.float32(0)
-                for s in range(samples):
-                    x, y, w = _place(from_, by, t, z[s])
-                    raw, weight = _read(volume, x, y, w, 4 + moving)
-                    total, m0, m1, m2 = others[s, 0], others[s, 1], others[s, 2], others[s, 3]
-                    if raw > 0 and weight > 0:
-                        c0, c1, c2 = _read_three(volume, x, y, w, 1)
-                        total += raw * weight
-                        m0 += raw * weight * c0
-                        m1 += raw * weight * c1
-                        m2 += raw * weight * c2
-                    if total <= 0:
-                        continue
-                    optical = total * length[r]
-                    share = through * -np.expm1(-optical) / max(total, np.float32(1e-5))
-                    r0 += share * m0
-                    r1 += share * m1
-                    r2 += share * m2
-                    opaque += share * total
-                    through *= np.exp(-optical)
-                    if through < OPAQUE:
-                        break
-                rgb[f, t, r, 0], rgb[f, t, r, 1], rgb[f, t, r, 2] = r0, r1, r2
-                accumulation[f, t, r] = opaque

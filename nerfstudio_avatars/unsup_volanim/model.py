@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from nerfstudio_avatars.unsup_volanim.last_used import LastUsed
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import SCALES, PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
-from nerfstudio_avatars.unsup_volanim.pose_fitting import refine_table
+from nerfstudio_avatars.unsup_volanim.part_search import PartSearchConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.row_file import RowFile
 from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
@@ -64,6 +64,8 @@ class UnsupVolanimModelConfig(ModelConfig):
     """Options of the search for poses that is part of the bootstrap."""
     table: PartPoseTableConfig = field(default_factory=PartPoseTableConfig)
     """Options of the table of part poses, which `schedule.articulation table` has."""
+    part_search: PartSearchConfig = field(default_factory=PartSearchConfig)
+    """Options of the search for poses of parts in that table."""
     inversion: IdentityInversionConfig = field(default_factory=IdentityInversionConfig)
     """Options for fitting an identity that was not trained on to its pictures."""
     perceptual: PerceptualKind = "auto"
@@ -151,17 +153,10 @@ class UnsupVolanimModel(Model):
         self._step = step
         self._poses.clear()
         self._cubes.clear()
-        phase = self.config.schedule.phase(self._progress)
-        if self.table is not None and not bool(self.table.begun) and self.config.schedule.has_table(self._progress):
-            self.table.begin_with_detector(self.network, self.clips)
-        if phase != "articulation":
-            return False
-        if self.table is not None and not bool(self.table.split):
-            self.table.articulate()
-        if self.table is not None and int(self.table.refined) < self.config.schedule.refinements(self._progress):
-            refine_table(self.table, self.network, self.clips)
-            self.table.refined += 1
-        if bool(self.network.articulated):
+        schedule = self.config.schedule
+        if self.table is not None:
+            schedule.lead(self.table, self._progress, self.network, self.clips)
+        if schedule.phase(self._progress) != "articulation" or bool(self.network.articulated):
             return False
         with torch.random.fork_rng(devices=[]):
             # The same parts on every process, and in a run that was resumed here.
@@ -197,6 +192,8 @@ class UnsupVolanimModel(Model):
         identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
         assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
         schedule, aids = config.schedule, config.schedule.aids(self._progress, self.search, self.table)
+        if config.part_search.trials:
+            aids = replace(aids, part_search=config.part_search)
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),

@@ -62,6 +62,8 @@ class VolumetricAnimationConfig:
     detail: float = 0.0
     """Factor on the learning rate of a volume that each identity has in addition to the generator's.
     It helps a small generator with few identities; 0 leaves these volumes out, as in the paper."""
+    detail_density: float = 1.0
+    """Further factor on the density in these volumes, whose numbers are larger than those of colours."""
     identity_rows: IdentityRowsKind = "dense"
     """Way to learn what each identity has of its own: with `dense`, every step updates that of all identities.
     With `sparse`, a step reads and updates that of the identities it draws alone, for thousands of them.
@@ -245,7 +247,7 @@ class VolumetricAnimation(nn.Module):
         shape, colours = cubes[:, -1:] * shape_scale, cubes[:, -1 - COLOURS : -1]
         if detail is not None and levels is None:
             colours = colours + self.config.detail * detail[:, :-1]
-            shape = shape + self.config.detail * detail[:, -1:]
+            shape = shape + self.config.detail * self.config.detail_density * detail[:, -1:]
         if self.config.prior_slope:
             prior = self.prior[None, None]
             if prior.shape[2:] != cubes.shape[2:]:

@@ -15,7 +15,7 @@ from nerfstudio_avatars.errors import DataError
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.processes import everywhere
-from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
+from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
 
 _MEMORY = 0.9
 """Share of the mean square of a derivative that is kept at each visit."""
@@ -40,6 +40,9 @@ class PartPoseTableConfig:
     anchor: float = 0.05
     """Share of the way that the poses of a frame are taken back together at each visit, towards that of the whole.
     Otherwise, the canonical frame of each identity drifts, and nobody else's poses fit any more."""
+    stillness: float = 0.0
+    """Share of the way that each part is taken back to the whole at each visit.
+    Parts that nothing makes move by themselves then stay together, instead of moving at random."""
 
 
 class PartPoseTable(nn.Module):
@@ -82,8 +85,9 @@ class PartPoseTable(nn.Module):
         self.begun.fill_(True)
 
     def place(self, rows: Int[Tensor, " frames"], parts: PartPoses) -> None:
-        """Takes over poses (frames, parts) of the parts."""
-        self.rotation[rows, 1:], self.translation[rows, 1:] = parts.rotation, parts.translation
+        """Takes over poses (frames, parts) of the parts; before `articulate`, of the whole object."""
+        slots = self._slots()
+        self.rotation[rows, slots], self.translation[rows, slots] = parts.rotation, parts.translation
 
     def begin_with_detector(self, network: VolumetricAnimation, clips: Clips) -> None:
         """Takes over the poses of the whole object that the detector finds in all training frames."""
@@ -113,8 +117,11 @@ class PartPoseTable(nn.Module):
 
     def parts(self, rows: Int[Tensor, " frames"]) -> PartPoses:
         """Poses of the parts (frames, parts); before `articulate`, of the whole object as the only part."""
-        slots = slice(1, None) if bool(self.split) else slice(0, 1)
+        slots = self._slots()
         return PartPoses(self.rotation[rows, slots], self.translation[rows, slots])
+
+    def _slots(self) -> slice:
+        return slice(1, None) if bool(self.split) else slice(0, 1)
 
     def visited_rows(self) -> Int[Tensor, " frames"]:
         """Numbers of the frames whose parts have been moved."""
@@ -152,18 +159,35 @@ class PartPoseTable(nn.Module):
         return self.config.final_share ** (max(share - _PLATEAU, 0.0) / (1 - _PLATEAU))
 
     def _anchored(self, poses: PartPoses, anchor: PartPoses, pivots: Tensor, shares: Tensor) -> PartPoses:
-        """Takes poses back by a share of their mean motion against the whole."""
+        """Takes poses back by a share of their mean motion against the whole, and of their own."""
         within = anchor.inverse().after(poses)
-        weights = (shares / shares.sum().clamp_min(1e-6))[:, None]
-        turn = (matrix_to_axis_angle(within.rotation) * weights).sum(-2, keepdim=True)
-        moved = (within.rotation @ pivots[..., None])[..., 0] + within.translation - pivots
-        shift = (moved * weights).sum(-2, keepdim=True)
-        middle = (pivots * weights).sum(0, keepdim=True)
+        if self.config.stillness:
+            turn, moved = _motion(within, pivots)
+            still = identity_poses(*turn.shape[:2], device=turn.device)
+            left = 1 - self.config.stillness
+            within = still.moved_within(left * turn, left * moved, pivots)
+        turn, shift, middle = _mean_motion(within, pivots, shares)
         return anchor.moved_within(-self.config.anchor * turn, -self.config.anchor * shift, middle).after(within)
+
+    def recentre(
+        self, rows: Int[Tensor, " frames"], pivots: Float[Tensor, "parts 3"], shares: Float[Tensor, " parts"]
+    ) -> None:
+        """Moves the whole object to where its parts are on average, in all frames of an identity.
+
+        What these motions have in common is taken back from the parts instead: it is a drift of the canonical frame.
+        """
+        whole = self.whole(rows)
+        within = whole.inverse().after(self.parts(rows))
+        turn, shift, middle = _mean_motion(within, pivots, shares)
+        turn_of_all, shift_of_all = turn.mean(0, keepdim=True), shift.mean(0, keepdim=True)
+        back = whole.moved_within(-turn_of_all.expand_as(turn), -shift_of_all.expand_as(shift), middle)
+        parts = back.after(within)
+        self.begin(rows, whole.moved_within(turn - turn_of_all, shift - shift_of_all, middle))
+        self.place(rows, parts)
 
     @torch.no_grad()
     def _step(self, rows: Tensor, poses: PartPoses, pivots: Tensor, rate: float, gradient: Tensor) -> None:
-        slots = slice(1, None) if bool(self.split) else slice(0, 1)
+        slots = self._slots()
         before, now = self.squares[rows, slots], gradient.square()
         squares = torch.where(before > 0, torch.lerp(now, before, _MEMORY), now)
         step = (gradient / squares.sqrt().clamp_min(1e-20)).clamp(-_LARGEST, _LARGEST) * -rate
@@ -172,3 +196,16 @@ class PartPoseTable(nn.Module):
         for all_rows, r, t, s in everywhere(rows, moved.rotation, moved.translation, squares):
             self.rotation[all_rows, slots], self.translation[all_rows, slots] = r, t
             self.squares[all_rows, slots] = s
+
+
+def _motion(within: PartPoses, pivots: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns (axis-angle), and shifts of the pivots (frames, parts, 3)."""
+    moved = (within.rotation @ pivots[..., None])[..., 0] + within.translation - pivots
+    return matrix_to_axis_angle(within.rotation), moved
+
+
+def _mean_motion(within: PartPoses, pivots: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean turn and shift (frames, 1, 3) of parts against the whole, and the point (1, 3) to turn about."""
+    weights = (shares / shares.sum().clamp_min(1e-6))[:, None]
+    turn, moved = ((one * weights).sum(-2, keepdim=True) for one in _motion(within, pivots))
+    return turn, moved, (pivots * weights).sum(0, keepdim=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
 
 import torch
@@ -57,10 +58,13 @@ def fit_poses(
 def refine_table(table: PartPoseTable, network: VolumetricAnimation, clips: Clips) -> None:
     """Fits the poses of all training frames in a table to whole pictures, with the network as it is.
 
-    Steps of a training see a small part of each picture at a time, and so find motions of parts too small.
+    Steps of a training see a small part of each picture at a time, and so find motions of parts too small. Afterwards,
+    the whole object is where its parts are on average.
     """
     first = clips.first_rows()
     rows = clips.train_rows()
+    fitted: dict[int, list[Tensor]] = defaultdict(list)
+    middles: dict[int, tuple[Tensor, Tensor]] = {}
     for clip in rows[:, 0].unique().tolist():
         pictures, known = [], []
         for frame in rows[rows[:, 0] == clip, 1].tolist():
@@ -72,11 +76,18 @@ def refine_table(table: PartPoseTable, network: VolumetricAnimation, clips: Clip
             continue
         device = table.rotation.device
         places = torch.tensor(known, device=device)
+        identity = clips.identity_of_clip[clip]
         with torch.no_grad(), network.evaluating():
-            cube = network.cubes(torch.tensor([clips.identity_of_clip[clip]], device=device))[0]
+            cube = network.cubes(torch.tensor([identity], device=device))[0]
         images = torch.stack(pictures).to(device).permute(0, 3, 1, 2)
         found = fit_poses(network, cube, images, table.parts(places), _ROUNDS_IN_TRAINING, _SIZE_IN_TRAINING)
         table.place(places, found)
+        fitted[identity].append(places)
+        middles[identity] = part_middles(cube[None], network.scene * network.config.render.enlarge)
+    if not bool(table.split):
+        return
+    for identity, groups in fitted.items():
+        table.recentre(torch.cat(groups), *middles[identity])
 
 
 def _fit(

@@ -44,7 +44,8 @@ def render_trials(
         rotation[each], translation[each] = tried.rotation.flatten(0, 1), tried.translation.flatten(0, 1)
         seen = render_voxels(cubes, PartPoses(rotation, translation), rays, config)
         return seen.rgb.unflatten(0, (-1, trials)), seen.accumulation.unflatten(0, (-1, trials))
-    from nerfstudio_avatars.unsup_volanim._numba_composition import draw_trials, padded_volumes
+    from nerfstudio_avatars.unsup_volanim._numba_composition import padded_volumes
+    from nerfstudio_avatars.unsup_volanim._numba_trials import draw_trials
 
     share = (rays.far - rays.near) / config.samples
     extents = half_extents(config.enlarge, cubes.device)

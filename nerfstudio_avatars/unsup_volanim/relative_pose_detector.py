@@ -1,4 +1,5 @@
-"""Finds how parts have moved against the whole object, in a picture that is set upright by the pose of the whole."""
+"""Looks again at a picture that is set upright by the pose of the whole: corrects that pose, and finds how parts have
+moved against it."""
 
 from __future__ import annotations
 
@@ -19,19 +20,20 @@ _SCALE = 0.3
 """Factor on the outputs, so that those of the first steps are small."""
 _ZOOM = 0.9
 """Half width of the upright picture, in half pictures."""
-_LIGHT, _ROLL, _SHIFT = 0.1, 0.08, (0.03, 0.03, 0.2)
-"""Standard deviations of the changes that it learns to ignore: of colours, radians, half pictures."""
+_LIGHT, _TURN, _SHIFT = 0.1, (0.12, 0.16, 0.1), (0.04, 0.04, 0.2)
+"""Maximum standard deviations of changes in what it learns from: of colours, and of the pose of the whole, in radians
+and half pictures."""
 _FOLLOWING = 0.05
 """Share of what is seen of the parts' middles in a step."""
-_RADIUS = 0.3
-"""Distance of the compared points from the middle of their part, in half pictures."""
+_RADIUS, _WHOLE_RADIUS = 0.3, 0.5
+"""Distance of the compared points from the middle of their part, and from that of the object, in half pictures."""
 _FULL_SHARE = 0.03
 """Share of the object from which a part counts fully."""
 
 
 @dataclass
 class RelativePoseDetectorConfig:
-    """Options of the network that finds motions of parts against the whole object."""
+    """Options of the network that corrects the pose of the whole object, and finds motions of parts against it."""
 
     input_size: int = 48
     """Side length in pixels of the square picture that the network is given."""
@@ -39,6 +41,9 @@ class RelativePoseDetectorConfig:
     """Numbers of channels to use on the way down; each entry halves the resolution."""
     hidden: int = 64
     """Number of values that lie between the picture and the motions."""
+    corrections: int = 2
+    """Number of times to correct the pose of the whole, each time with the picture set upright by the last one.
+    With 0, it stays as keypoints give it."""
     copies: int = 1
     """Number of changed copies of each picture that the network learns from in a step."""
     rehearsal: bool = True
@@ -66,7 +71,7 @@ class RelativePoseDetector(nn.Module):
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         side = config.input_size // 2 ** len(config.widths)
         self.hidden = nn.Linear(config.widths[-1] * side**2 + 9, config.hidden)
-        self.out = nn.Linear(config.hidden, parts * 6)
+        self.out = nn.Linear(config.hidden, (1 + parts) * 6)
         nn.init.normal_(self.out.weight, std=1e-2)
         nn.init.zeros_(self.out.bias)
         self.register_buffer("grid", pixel_grid(config.input_size), persistent=False)
@@ -81,29 +86,38 @@ class RelativePoseDetector(nn.Module):
         self.shares.lerp_(shares, _FOLLOWING if known else 1.0)
 
     def forward(self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses) -> PartPoses:
-        """Poses of the parts (frames, parts), from those of the whole object (frames, 1)."""
-        return self._moved(set_upright(images, whole, self.grid), whole)
+        """Poses of the parts (frames, parts), from those of the whole object (frames, 1) that keypoints give."""
+        for _ in range(self.config.corrections):
+            whole = _corrected(whole, self._look(set_upright(images, whole, self.grid), whole)[:, :1])
+        return self._moved(whole, self._look(set_upright(images, whole, self.grid), whole)[:, 1:])
 
     def loss(
         self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses, true: PartPoses
     ) -> Float[Tensor, ""]:
-        """Mean distance of points of the parts from where they truly are, in pictures that are not quite upright.
+        """Mean distance of points from where they truly are: of the object, whose pose is given with errors, and of the
+        parts, were that pose right.
 
         Parts count as far as there is something in them.
         """
         each = torch.arange(len(images), device=images.device).repeat_interleave(self.config.copies)
         images, whole, true = images[each], whole[each], true[each]
         gain = 1 + _LIGHT * torch.randn(len(images), 3, 1, 1, device=images.device)
-        found = self._moved(set_upright(images, _shaken(whole), self.grid) * gain, whole)
-        around = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(images) * _RADIUS
-        points = self.pivots[:, None] + around
-        off = (_posed(found, points) - _posed(true, points)).abs().mean((0, 2, 3))
-        return (off * (self.shares / _FULL_SHARE).clamp(max=1)).mean()
+        shaken = _shaken(whole)
+        motion = self._look(set_upright(images, shaken, self.grid) * gain, shaken)
+        around = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(images)
+        off = _apart(self._moved(whole, motion[:, 1:]), true, self.pivots[:, None] + _RADIUS * around)
+        loss = (off * (self.shares / _FULL_SHARE).clamp(max=1)).mean()
+        if self.config.corrections:
+            loss = loss + _apart(_corrected(shaken, motion[:, :1]), whole, _WHOLE_RADIUS * around[None])[0]
+        return loss
 
-    def _moved(self, upright: Float[Tensor, "frames 3 side side"], whole: PartPoses) -> PartPoses:
+    def _look(self, upright: Float[Tensor, "frames 3 side side"], whole: PartPoses) -> Float[Tensor, "frames all 6"]:
+        """Motions (radians, half pictures): of the whole object away from its pose, then of the parts against it."""
         values = self.convolutions(upright - 0.5)
         values = F.silu(self.hidden(torch.cat([values, whole.rotation.flatten(1)], 1)))
-        motion = _SCALE * self.out(values).unflatten(1, (self.parts, 6))
+        return _SCALE * self.out(values).unflatten(1, (1 + self.parts, 6))
+
+    def _moved(self, whole: PartPoses, motion: Float[Tensor, "frames parts 6"]) -> PartPoses:
         return whole.moved_within(motion[..., :3], motion[..., 3:], self.pivots)
 
 
@@ -125,13 +139,18 @@ def set_upright(
     return F.grid_sample(small, places, padding_mode="border", align_corners=False)
 
 
+def _corrected(whole: PartPoses, motion: Float[Tensor, "frames 1 6"]) -> PartPoses:
+    return PartPoses(axis_angle_to_matrix(motion[..., :3]) @ whole.rotation, whole.translation + motion[..., 3:])
+
+
 def _shaken(whole: PartPoses) -> PartPoses:
-    """The same poses with errors in the plane of the picture, as a detector makes them."""
-    roll = torch.zeros_like(whole.translation)
-    roll[..., 2] = _ROLL * torch.randn_like(roll[..., 2])
-    shift = torch.randn_like(whole.translation) * torch.tensor(_SHIFT, device=roll.device)
-    return PartPoses(axis_angle_to_matrix(roll) @ whole.rotation, whole.translation + shift)
+    """The same poses with errors as a detector makes them, small ones and large ones."""
+    spread = torch.tensor([*_TURN, *_SHIFT], device=whole.rotation.device)
+    size = torch.rand(len(whole.rotation), 1, 1, device=spread.device)
+    return _corrected(whole, size * spread * torch.randn(len(size), 1, 6, device=spread.device))
 
 
-def _posed(poses: PartPoses, points: Float[Tensor, "parts points 3"]) -> Float[Tensor, "frames parts points 3"]:
-    return points @ poses.rotation.mT + poses.translation[:, :, None]
+def _apart(ones: PartPoses, others: PartPoses, points: Float[Tensor, "parts points 3"]) -> Float[Tensor, " parts"]:
+    """Mean absolute distances along the axes."""
+    placed = [points @ one.rotation.mT + one.translation[:, :, None] for one in (ones, others)]
+    return (placed[0] - placed[1]).abs().mean((0, 2, 3))

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
+from nerfstudio_avatars.unsup_volanim.pose_fitting import refine_table
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
 from nerfstudio_avatars.unsup_volanim.training import AnimationAids
 
@@ -33,8 +36,11 @@ class AnimationScheduleConfig:
     articulate_from: float = 0.2
     """Share of the training at which the object is split into parts (the paper's A-phase); 1 never does."""
     refine_at: tuple[float, ...] = ()
-    """Shares of the training at which the table's poses of parts are fitted to whole pictures.
+    """Shares of the training at which the table's poses are fitted to whole pictures.
     Steps see a small part of each picture, and find motions too small by themselves."""
+    detectors_alone_from: float = 1.0
+    """Share of the training from which nothing but the detectors learns, from the table and from renderings.
+    Until then, they rest while the object is articulated, which saves half of the time; 1 lets them learn all along."""
     detect_from: float = 0.3
     """Share of the bootstrap after which the detector learns from the poses that were found."""
     one_identity_until: float = 0.5
@@ -47,6 +53,9 @@ class AnimationScheduleConfig:
     """Number of resolutions of the generator that are used in the bootstrap, which needs `coarse_outputs`."""
     patch: int | None = None
     """Side length in pixels of the square to render of each picture after the bootstrap; by default all of it."""
+    whole_share: float = 0.0
+    """Share of the steps after the bootstrap that draw whole pictures instead of patches, shrunk to the same side.
+    Poses follow a whole picture better, and details a patch."""
     density_noise: float = 0.5
     """Standard deviation of the noise that is added to the density at the start of training."""
     noise_until: float = 0.5
@@ -67,6 +76,10 @@ class AnimationScheduleConfig:
         Raises:
             UserError: if they do not.
         """
+        if self.articulation != "table" and self.detectors_alone_from < 1:
+            raise UserError("schedule.detectors-alone-from is for schedule.articulation table.")
+        if self.detectors_alone_from < self.articulate_from:
+            raise UserError("schedule.detectors-alone-from comes after schedule.articulate-from.")
         if self.articulation != "table" and part_detector == "upright" and self.articulate_from < 1:
             raise UserError(
                 "network.part-detector upright learns from poses in a table: use schedule.articulation table."
@@ -75,7 +88,8 @@ class AnimationScheduleConfig:
     @property
     def boundaries(self) -> tuple[float, ...]:
         """Shares of the training at which a phase begins."""
-        return tuple(sorted({0.0, self.bootstrap_until, min(self.articulate_from, 1.0)} - {1.0}))
+        ends = min(self.articulate_from, 1.0), min(self.detectors_alone_from, 1.0)
+        return tuple(sorted({0.0, self.bootstrap_until, *ends} - {1.0}))
 
     def phase(self, progress: float) -> Phase:
         """The phase after a share of the training."""
@@ -90,9 +104,21 @@ class AnimationScheduleConfig:
         end = min(start for start in starts if start > begun)
         return min((progress - begun) / (end - begun), 1.0)
 
+    def lead(self, table: PartPoseTable, progress: float, network: VolumetricAnimation, clips: Clips) -> None:
+        """Begins, refines and splits a table when it is time."""
+        if not self.has_table(progress):
+            return
+        if not bool(table.begun):
+            table.begin_with_detector(network, clips)
+        if int(table.refined) < self.refinements(progress):
+            refine_table(table, network, clips)
+            table.refined += 1
+        if self.phase(progress) == "articulation" and not bool(table.split):
+            table.articulate()
+
     def refinements(self, progress: float) -> int:
         """Number of times by then that the table has to be refined."""
-        return sum(self.articulate_from < share <= progress for share in self.refine_at)
+        return sum(self.has_table(share) and share <= progress for share in self.refine_at)
 
     def mask_factor(self, progress: float) -> float:
         """Factor on the mask loss at a share of the training."""
@@ -112,7 +138,19 @@ class AnimationScheduleConfig:
         noise = self.density_noise * max(0.0, 1 - share / until) if until else 0.0
         if self.phase(progress) != "bootstrap":
             passed = searched if table is None else self._table_share(progress)
-            return AnimationAids(search=searching, table=table, progress=passed, density_noise=noise, patch=self.patch)
+            in_turn = self.detectors_alone_from < 1
+            last = in_turn and progress >= self.detectors_alone_from
+            resting = in_turn and self.phase(progress) == "articulation" and not last
+            return AnimationAids(
+                search=searching,
+                table=table,
+                progress=passed,
+                detect=not resting,
+                density_noise=noise,
+                patch=self.patch,
+                whole_share=self.whole_share,
+                detectors_alone=last,
+            )
         return AnimationAids(
             search=searching,
             progress=searched,

@@ -15,9 +15,10 @@ from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_re
 from nerfstudio_avatars.unsup_volanim.losses.pixel_pyramid import pixel_pyramid_loss
 from nerfstudio_avatars.unsup_volanim.network import PoseEstimate, VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
+from nerfstudio_avatars.unsup_volanim.part_search import PartSearchConfig, search_parts
 from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
-from nerfstudio_avatars.unsup_volanim.rehearsal import rehearse
+from nerfstudio_avatars.unsup_volanim.rehearsal import Rehearsal, rehearse
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, standard_rays
 
@@ -100,6 +101,8 @@ class AnimationAids:
     """Whether to render with poses found by the search instead of the detector."""
     table: PartPoseTable | None = None
     """Whether to render with poses from the table instead of the detector."""
+    part_search: PartSearchConfig | None = None
+    """How poses of parts in the table are searched for, if they are."""
     progress: float = 0.0
     """Share that has passed, of the search or, with a table, of the phase."""
     detect: bool = True
@@ -116,6 +119,10 @@ class AnimationAids:
     """Side of the rendered pictures in pixels; by default that of the images."""
     patch: int | None = None
     """Side in pixels of the square to cut out of them at random; by default all of it."""
+    whole_share: float = 0.0
+    """Share of the steps that draw whole pictures, shrunk to that side, instead."""
+    detectors_alone: bool = False
+    """Whether nothing but the detectors is trained; poses come from the table."""
 
 
 @dataclass(frozen=True)
@@ -147,22 +154,28 @@ def animation_step(
     """
     images = batch.images
     size, seen_size = aids.render_size or images.shape[-1], network.config.detector.input_size
-    codes = network.embedding(batch.identities) * aids.code_scale
-    cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not aids.detectors_alone):
+        codes = network.embedding(batch.identities) * aids.code_scale
+        cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
     losses: dict[str, Tensor] = {}
     taught: PartPoses | None = None
     found: PoseEstimate | None = None
     poses = true_poses
+    again = _rehearsal(network, cubes, batch, aids.table) if aids.detect else None
     if aids.detect:
         small = antialiased_resize(images, seen_size)
         shown = [small]
-        if config.equivariance:
+        if again is not None:
+            shown.append(antialiased_resize(again.images, seen_size))
+        elif config.equivariance:
             warped, warp = _random_warp(small)
             shown.append(warped)
-        keypoints = network.detect(torch.cat(shown))
-        found = network.poses_of(keypoints[: len(images)])
-        if config.equivariance:
-            back = keypoints[len(images) :] @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]
+        keypoints, others = network.detect(torch.cat(shown)).split([len(images), len(images) * (len(shown) - 1)])
+        found = network.poses_of(keypoints)
+        if again is not None:
+            losses["rehearsed"] = config.found * (others - network.project(again.whole).detach()).abs().mean()
+        elif config.equivariance:
+            back = others @ warp[:, None, :, :2].mT + warp[:, None, None, :, 2]
             losses["equivariance"] = config.equivariance * (found.keypoints - back).abs().mean()
         if config.projection:
             losses["projection"] = config.projection * (found.keypoints - found.projected).abs().mean()
@@ -174,25 +187,40 @@ def animation_step(
     if aids.table is not None:
         middles, shares = part_middles(cubes.detach(), network.scene * network.config.render.enlarge)
         detected = found.poses.detach() if found is not None else None
-        poses = aids.table.learning(batch.rows, middles, aids.progress, shares, detected)
+        if aids.part_search is not None and not aids.detectors_alone and network.parts > 1:
+            seen = images, batch.masks, batch.rows
+            search_parts(aids.table, aids.part_search, network, cubes, *seen, middles, shares, aids.progress)
+        poses = (
+            aids.table.parts(batch.rows)
+            if aids.detectors_alone
+            else aids.table.learning(batch.rows, middles, aids.progress, shares, detected)
+        )
         taught = poses.detach()
         if network.relative is not None and network.parts > 1:
             whole = aids.table.whole(batch.rows)
             network.relative.follow(middles, shares)
-            relative = network.relative.loss(images, whole, taught)
-            visited = aids.table.visited_rows()
-            if network.config.relative.rehearsal and len(visited):
-                again = rehearse(network, cubes.detach(), aids.table, batch.rows, visited)
-                relative = relative + network.relative.loss(again.images, again.whole, again.parts)
-            losses["relative"] = config.relative * relative
+            if aids.detect:
+                relative = network.relative.loss(images, whole, taught)
+                if again is not None:
+                    relative = relative + network.relative.loss(again.images, again.whole, again.parts)
+                losses["relative"] = config.relative * relative
             taught = whole
     if found is not None and taught is not None:
         losses["found"] = config.found * (found.keypoints - network.project(taught).detach()).abs().mean()
     assert poses is not None, "poses come from the detector, the search, the table or the truth"
-    window = _Window.somewhere(size, aids.patch or size)
-    pictures = network.render(cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise)
+    if aids.patch and torch.rand(()) < aids.whole_share:
+        size = aids.patch
+    # Where detectors learn alone, pictures are only looked at.
+    window = _Window.somewhere(size, (aids.patch or size) // (2 if aids.detectors_alone else 1))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not aids.detectors_alone):
+        pictures = network.render(
+            cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise
+        )
     rendered = pictures.rgb.mT.unflatten(2, (window.side, window.side))
     target = window.of(antialiased_resize(images, size))
+    psnr = -10 * F.mse_loss(rendered.detach(), target).log10()
+    if aids.detectors_alone:
+        return AnimationStep(losses, pictures, poses, psnr)
     if config.pixel:
         losses["pixel"] = config.pixel * pixel_pyramid_loss(_last(rendered), _last(target), config.pixel_levels)
     if config.perceptual and perceptual is not None:
@@ -203,8 +231,17 @@ def animation_step(
         losses["mask"] = config.mask * mask_loss(accumulation, masks[:, 0], config.mask_as_logits)
     if config.pull and found is not None and network.detected_parts == network.parts:
         losses["pull"] = config.pull * pull_loss(pictures.part_density, found.poses, config.pull_threshold)
-    psnr = -10 * F.mse_loss(rendered.detach(), target).log10()
     return AnimationStep(losses, pictures, poses, psnr)
+
+
+def _rehearsal(
+    network: VolumetricAnimation, cubes: Tensor, batch: AnimationBatch, table: PartPoseTable | None
+) -> Rehearsal | None:
+    """Renderings to learn poses from, once there are motions of parts to show."""
+    if table is None or network.relative is None or network.parts == 1 or not network.config.relative.rehearsal:
+        return None
+    visited = table.visited_rows()
+    return rehearse(network, cubes.detach(), table, batch.rows, visited) if len(visited) else None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class PartPoses:
         self,
         turn: Float[Tensor, "*batch parts 3"],
         shift: Float[Tensor, "*batch parts 3"],
-        pivots: Float[Tensor, "parts 3"],
+        pivots: Float[Tensor, "*#batch #parts 3"],
     ) -> PartPoses:
         """These motions after small ones in the canonical frame.
 

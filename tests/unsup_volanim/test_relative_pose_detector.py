@@ -77,3 +77,31 @@ def test_parts_without_anything_in_them_do_not_count():
     torch.manual_seed(0)
     moved = detector.loss(torch.rand(1, 3, 16, 16), whole, whole.moved_within(off, 0 * off, detector.pivots))
     assert torch.equal(still, moved)
+
+
+@pytest.mark.parametrize("corrections", [0, 2])
+def test_it_corrects_the_pose_of_the_whole_by_what_it_sees(corrections):
+    """A spot that shows the middle of the object, which was said to be elsewhere."""
+    torch.manual_seed(0)
+    config = RelativePoseDetectorConfig(24, (8, 12), hidden=32, corrections=corrections)
+    detector = RelativePoseDetector(config, 2)
+    detector.follow(torch.zeros(2, 3), torch.tensor([0.5, 0.5]))
+    draw = torch.Generator().manual_seed(1)
+    shift = torch.zeros(24, 1, 3)
+    shift[..., :2] = 0.2 * torch.randn(24, 1, 2, generator=draw)
+    true = PartPoses(torch.eye(3).expand(24, 1, 3, 3), shift)
+    places = project(torch.zeros(24, 1, 3), true.rotation[:, 0], shift[:, 0], FOCAL, DISTANCE)[:, 0]
+    images = torch.cat([spot(place, 24, 0.15) for place in places])
+    parts = PartPoses(true.rotation.expand(-1, 2, -1, -1), shift.expand(-1, 2, -1))
+    adam = torch.optim.Adam(detector.parameters(), lr=3e-3)
+    for _ in range(250):
+        loss = detector.loss(images, true, parts)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    off = torch.zeros(24, 1, 3)
+    off[..., 0] = 0.08 * torch.randn(24, 1, generator=draw).sign()
+    with torch.no_grad():
+        found = detector(images, PartPoses(true.rotation, shift + off))
+    error = (found.translation - shift)[..., 0].abs().mean()
+    assert error < 0.04 if corrections else error > 0.06

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
@@ -103,3 +104,33 @@ def test_the_table_ends_the_search(search):
     config = AnimationScheduleConfig(search_until=0.5, polish_from=0.4, articulate_from=0.5, articulation="table")
     table = PartPoseTable(4, 2, PartPoseTableConfig())
     assert config.aids(0.45, search, table).search is None and config.aids(0.45, search, table).table is table
+
+
+def test_detectors_rest_while_parts_are_learnt_and_learn_alone_at_last(search):
+    table = PartPoseTable(4, 2, PartPoseTableConfig())
+    config = AnimationScheduleConfig(
+        bootstrap_until=0.2, articulate_from=0.5, articulation="table", polish_from=0.4, detectors_alone_from=0.8
+    )
+    assert config.boundaries == (0.0, 0.2, 0.5, 0.8) and config.phase(0.9) == "articulation"
+    polish, parts, last = (config.aids(share, search, table) for share in (0.45, 0.65, 0.9))
+    assert [one.detect for one in (polish, parts, last)] == [True, False, True]
+    assert [one.detectors_alone for one in (polish, parts, last)] == [False, False, True]
+    assert parts.progress == pytest.approx(0.5) == last.progress
+    assert all(one.table is table for one in (polish, parts, last))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"articulation": "detector"}, "schedule.articulation table"), ({"articulate_from": 0.9}, "comes after")],
+)
+def test_detectors_cannot_learn_alone_without_a_table_of_parts(changes, message):
+    config = AnimationScheduleConfig(**({"articulation": "table", "detectors_alone_from": 0.8} | changes))
+    with pytest.raises(UserError, match=message):
+        config.check("keypoints")
+
+
+def test_the_table_is_refined_from_the_polish_on():
+    config = AnimationScheduleConfig(
+        bootstrap_until=0.2, polish_from=0.4, articulate_from=0.5, articulation="table", refine_at=(0.3, 0.4, 0.6)
+    )
+    assert [config.refinements(share) for share in (0.35, 0.4, 0.59, 0.6)] == [0, 1, 1, 2]
