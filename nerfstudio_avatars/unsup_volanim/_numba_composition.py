@@ -19,7 +19,7 @@ from nerfstudio_avatars.kernels import njit
 _ONE = np.float32(1)
 OPAQUE = np.float32(1e-7)
 """Transmittance behind which nothing is seen."""
-NEGLIGIBLE = np.float32(1 / 2048)
+_NEGLIGIBLE = np.float32(1 / 2048)
 """Weight up to which there is nothing of a part."""
 _LANES = 8
 """Maximum number of gradients that are summed side by side."""
@@ -165,7 +165,7 @@ def _fill(lanes, volumes, cells):
                         cell = volume[k + c, j, i]
                         if cell[0] > 0:
                             for p in range(parts):
-                                if cell[4 + p] > NEGLIGIBLE:
+                                if cell[4 + p] > _NEGLIGIBLE:
                                     bits[c, j, i] |= np.int64(1) << np.int64(min(p, 62))
             for j in range(layers):
                 for i in range(layers):
