@@ -5,7 +5,8 @@
     python benchmarks/own_video.py --steps 1500
 
 Draws the demo's person, whose poses and masks are known, and gives the video alone to what `process` calls. With
-`--steps`, avatars are learnt from what was found and from the truth, and compared on the same true pictures.
+`--steps`, avatars are learnt from what was found and from the truth, and compared on the same true pictures. Of those
+that learn from the truth, one trusts the poses, and one refines them all the same: what does refinement itself cost?
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _learnt(
     body: SmplBody,
     steps: int,
 ) -> dict[str, Any]:
-    """PSNR of both avatars, by group of held-out pictures and pose; both learn from the same frames."""
+    """PSNR of the avatars, by group of held-out pictures and pose; all learn from the same frames."""
     numbers = footage.numbers
     splits = {
         name: [numbers[index] for index in chosen]
@@ -160,9 +161,9 @@ def _learnt(
                 file["masks"][number] = file["soft_masks"][number] >= PERSON
     _place_new_poses(found, fitted.motion, body)
     results: dict[str, Any] = {}
-    for name, data in {"true": true, "found": found}.items():
+    for name, data, refine in (("true", true, False), ("true-refined", true, True), ("found", found, True)):
         note(f"training on what is {name}")
-        flags = ["--steps-per-eval-image", "0", "--pipeline.model.refine-poses", str(name == "found")]
+        flags = ["--steps-per-eval-image", "0", "--pipeline.model.refine-poses", str(refine)]
         flags += ["people-snapshot", "--downscale-factor", "2"]
         run = train(METHOD, data, folder / "runs", name, steps, flags, folder / f"{name}.log", f"Training, {name}")
         opened = load_run(run.config, need_data=True)

@@ -40,14 +40,21 @@ _VAGUE = {11: 0.5, 12: 0.5, 23: 0.3, 24: 0.3}
 _STIFFNESS = {"spine": 20.0, "collar": 20.0, "neck": 5.0, "head": 5.0, "ankle": 5.0, "wrist": 10.0, "hand": 50.0}
 _STIFFNESS |= {"foot": 50.0, "hip": 5.0, "knee": 20.0}
 """Factor by which these joints are held in their rest pose more than others."""
-_HOLD, _HELD = 0.05, 0.35
-"""Weight that pulls poses to their mean, because people hold a pose while turning, and side views show its depth; and
-the angle in radians beyond which a joint moves for certain."""
+_STIFF = 1e-3
+"""Weight of the square of an angle: without it, raised collars make up for lowered shoulders."""
+_HELD = 0.12
+"""Angle in radians from its mean beyond which a joint moves for certain."""
 _STEADY = 10.0
 """Weight of changes of the turn from frame to frame: people turn steadily."""
 _LENS = 1e-3
 """Weight of the square of the logarithm by which the focal length leaves the first guess."""
 PLACE, POSE, _SHAPE = range(3)
+_LANDMARKS = {PLACE: 10.0, POSE: 10.0, _SHAPE: 3.0}
+"""Weight of landmarks. In side views those of the far leg are too high, by which it would be placed far too deep; so
+they count less where masks, which are more exact, count too."""
+_HOLD = {POSE: 0.05, _SHAPE: 0.8}
+"""Weight that pulls poses to their mean, because people hold a pose while turning, and side views show its depth. It is
+small until each pose is near."""
 STEPS = {PLACE: 60, POSE: 160, _SHAPE: 160}
 """Adam steps of the stages: place and orientation; pose; shape, with silhouettes."""
 _CONTOUR_POINTS = 120
@@ -176,7 +183,7 @@ class BodyFit:
         metres = (self._transl[:, 2].detach().clamp(min=0.3) / self._focal)[:, None]
         weight = self._visible * torch.tensor([_VAGUE.get(number, 1.0) for number in self._landmarks])
         away = (self._project(landmarks) - self._points[:, self._landmarks]).norm(dim=-1)
-        loss = 10 * (weight * _robust(away * metres, 0.1)).mean()
+        loss = _LANDMARKS[stage] * (weight * _robust(away * metres, 0.1)).mean()
 
         known = dict(zip(JOINTS, joints[:, self._joints].unbind(1), strict=True))
         directions = torch.stack([F.normalize(known[b] - known[a], dim=-1) for a, b in BONES], 1)
@@ -191,8 +198,8 @@ class BodyFit:
             knees = [JOINT_NAMES.index(name) - 1 for name in ("left_knee", "right_knee")]
             backwards = (-self._pose.unflatten(1, (23, 3))[:, knees, 0]).clamp(min=0)
             stiff, moved = self._stiffness * self._pose.square(), (self._pose - self._pose.mean(0)).square()
-            held = _HOLD * moved / (1 + moved / _HELD**2)
-            loss = loss + (1e-4 * stiff + held).sum(-1).mean() + 0.05 * backwards.square().mean()
+            held = _HOLD[stage] * moved / (1 + moved / _HELD**2)
+            loss = loss + (_STIFF * stiff + held).sum(-1).mean() + 0.05 * backwards.square().mean()
         if stage >= _SHAPE:
             loss = loss + 2e-4 * self._betas.square().sum() + 0.3 * self._beside.square().sum()
             loss = loss + self._silhouette_loss(self._project(skin), metres)
