@@ -36,12 +36,35 @@ _PARTS = {
     "schedule.whole-share": "0.4",
     "table.stillness": "0.02",
 }
-PARTS = [word for name, value in _PARTS.items() for word in (f"--pipeline.model.{name}", *value.split())]
+_BODIES = {
+    "network.parts": "10",
+    "network.detail-density": "10.0",
+    "network.prior-radii": "0.45 0.8 0.35",
+    "search.turn-spread": "0.15 0.3 0.1",
+    "part-search.trials": "6",
+    "table.turn-rate": "0.03",
+    "table.shift-rate": "0.015",
+    "table.stillness": "0.01",
+    "network.relative.input-size": "64",
+    "network.relative.copies": "2",
+    "schedule.bootstrap-until": "0.18",
+    "schedule.search-until": "0.22",
+    "schedule.polish-from": "0.24",
+    "schedule.articulate-from": "0.28",
+    "schedule.detectors-alone-from": "0.7",
+    "schedule.refine-at": "0.26 0.45 0.58 0.699",
+}
+
+
+def _flags(options: dict[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--pipeline.model.{name}", *value.split())]
+
+
+PARTS = _flags(_PARTS)
 PARTS += ["--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66"]
 """Options for parts that separate: see docs/unsup-volanim.md."""
-BODIES = ["--pipeline.model.network.parts", "8", "--pipeline.model.table.turn-rate", "0.03"]
-BODIES += ["--pipeline.model.table.shift-rate", "0.015"]
-"""Options for bodies, whose arms move further than jaws."""
+BODIES = _flags(_BODIES)
+"""Options for bodies beside those: their arms move further than jaws, and hide how the torso turns."""
 
 
 @dataclass
@@ -60,7 +83,7 @@ class HeadsDemo:
     """Number of heads to draw and to train on."""
     bodies: int = 0
     """Number of upper bodies to draw and to train on as well; 0 leaves them out."""
-    bodies_steps: int = 1200
+    bodies_steps: int = 1800
     """Number of steps to train on bodies for."""
     seed: int = 0
     """Seed of the random numbers used in training."""
