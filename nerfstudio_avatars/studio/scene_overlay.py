@@ -83,16 +83,15 @@ class SceneOverlay:
         with self._lock:
             if self._mesh is None or self._made is None:
                 return
-            betas = self._show.shown().betas
-            if not torch.equal(betas, self._betas):
+            state = self._show.shown(whole_frames=False)
+            if not torch.equal(state.betas, self._betas):
                 self._mesh.remove()
-                self._mesh = self._add(self._made, betas)
+                self._mesh = self._add(self._made, state.betas)
             visible = self._show.compared is None
             if self._mesh.visible != visible:
                 self._mesh.visible = visible
             with torch.no_grad():
-                state = self._show.shown(whole_frames=False).to(self._show.model.device)
-                transforms = self._transforms(state).cpu().double()
+                transforms = self._transforms(state.to(self._show.model.device)).cpu().double()
             turns = np.roll(Rotation.from_matrix(transforms[:, :3, :3].numpy()).as_quat(), 1, axis=-1)
             places = transforms[:, :3, 3].numpy() * SCALE
             with self._server.atomic():

@@ -92,6 +92,7 @@ class BodyPoseTable(nn.Module):
         self.frame_correction = nn.Parameter(self.start.clone())
         self.shared_correction = nn.Parameter(torch.zeros(69))
         self.joint_offsets = nn.Parameter(torch.zeros(24, 3))
+        self._share: tuple[object, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.transl)
@@ -152,8 +153,17 @@ class BodyPoseTable(nn.Module):
         return (weight * _turn(estimates, refined)).sum(0), (weight * _turn(here, refined)).sum(0)
 
     def _share_of_estimates(self) -> Float[Tensor, "75"]:
-        """How far to go by a frame's own estimate, 0 to 1: by what would have been less wrong in trained frames, each
-        told by its neighbours. 1 where poses were not refined, and where too few frames were trained to tell."""
+        """How far to go by a frame's own estimate, 0 to 1. Computed anew when corrections have changed, because a
+        viewer asks for a pose sixty times a second."""
+        learnt = self.frame_correction.device, self.frame_correction.data_ptr(), self.frame_correction._version
+        if self._share is None or self._share[0] != learnt:
+            self._share = learnt, self._measured_share_of_estimates()
+        return self._share[1]
+
+    @torch.no_grad()
+    def _measured_share_of_estimates(self) -> Float[Tensor, "75"]:
+        """By what would have been less wrong in trained frames, each told by its neighbours. 1 where poses were not
+        refined, and where too few frames were trained to tell."""
         trained = self._trained_frames
         if len(trained) < _FEWEST_FRAMES:
             return torch.ones(75, device=trained.device)

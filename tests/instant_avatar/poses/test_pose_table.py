@@ -86,6 +86,17 @@ def test_held_out_frames_of_a_jittering_estimate_are_led_between_their_neighbour
     assert (told - true[inner]).abs().mean() < 0.1 * (estimate - true)[inner].abs().mean()
 
 
+def test_what_neighbours_tell_follows_the_training(standin):
+    asked, fresh = (_film(standin, noise=0.1)[2] for _ in range(2))
+    before = asked.state(7).packed()
+    for table in (asked, fresh):
+        with torch.no_grad():
+            table.frame_correction[8:] *= 0.2
+    after = asked.state(7).packed()
+    assert not torch.allclose(after, before, atol=1e-3)
+    torch.testing.assert_close(after, fresh.state(7).packed())
+
+
 def test_exact_poses_of_held_out_frames_stay_as_they_are(standin):
     """Even one that no neighbour knows of."""
     true, _, table = _film(standin, noise=0.0)
