@@ -3,10 +3,10 @@
 
 // viser draws its scene sixty times a second although nothing moves, which without a graphics card takes a whole core
 // and more from whoever trains or renders on the same computer. Frames are granted while somebody touches the page or
-// the server changes the scene, and for a moment after each new picture; otherwise once a second.
+// the server changes the scene, and for a moment after each new picture; otherwise every two seconds.
 const AFTER_CHANGE = 1000; // milliseconds; the camera glides to a rest
-const AFTER_PICTURE = [0, 60, 150, 400]; // a frame at each: the picture is unpacked meanwhile, on a slow computer late
-const AT_REST = 1000;
+const AFTER_PICTURE = [30, 120, 400]; // a frame at each: the picture is unpacked meanwhile, on a slow computer late
+const AT_REST = 2000;
 const PICTURES = /^(BackgroundImage|SetBone|GuiUpdate)/; // what comes all the time, and moves no camera
 const PANEL = /^GuiUpdate/; // and what the browser shows without a frame of ours
 

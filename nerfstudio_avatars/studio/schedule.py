@@ -13,9 +13,9 @@ _MOVING_SECONDS = 0.085
 """Time that a picture may take while something moves, in seconds."""
 _SOONEST = 1 / 30
 """Least time from one picture to the next for the same page, in seconds."""
-TRAINING_SHARE = 0.06
+TRAINING_SHARE = 0.04
 """Share of the time that views of a training may take, as long as nobody touches anything."""
-TRAINING_SECONDS = 3.0, 0.25
+TRAINING_SECONDS = 3.0, 0.15
 """Least time between two views of a training, and time that each may take, in seconds."""
 
 

@@ -103,15 +103,15 @@ def test_a_view_of_a_training_is_drawn_once_though_costs_vary():
 
 
 @pytest.mark.parametrize("cost", [0.05, 0.5])
-def test_views_of_a_training_take_a_tenth_of_the_time_at_most(cost):
+def test_views_of_a_training_take_a_twentieth_of_the_time_at_most(cost):
     desk = Desk(fixed=cost, slope=0.0)
     desk.schedule.training = True
     desk.watch()
     desk.run(3.0)
     desk.drawn.clear()
     desk.run(60.0, each=lambda: desk.schedule.learnt(desk.now))
-    assert 60 / max(5.0, 18 * cost) <= len(desk.drawn) <= 21
-    assert cost * len(desk.drawn) <= 0.08 * 60
+    assert 60 / max(5.0, 27 * cost) <= len(desk.drawn) <= 21
+    assert cost * len(desk.drawn) <= 0.05 * 60
 
 
 def test_a_motion_that_plays_leaves_the_training_half_of_the_time():
