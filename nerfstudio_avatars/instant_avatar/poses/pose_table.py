@@ -155,7 +155,7 @@ class BodyPoseTable(nn.Module):
     def _share_of_estimates(self) -> Float[Tensor, "75"]:
         """How far to go by a frame's own estimate, 0 to 1. Computed anew when corrections have changed, because a
         viewer asks for a pose sixty times a second."""
-        learnt = self.frame_correction.device, self.frame_correction.data_ptr(), self.frame_correction._version
+        learnt = self.frame_correction.device, id(self.frame_correction), self.frame_correction._version
         if self._share is None or self._share[0] != learnt:
             self._share = learnt, self._measured_share_of_estimates()
         return self._share[1]
