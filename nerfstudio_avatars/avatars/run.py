@@ -200,7 +200,8 @@ def _shrink_as_learnt(parser: Any, cameras: Cameras, path: Path) -> None:
             f"{parser.data}: pictures of {whole.width}x{whole.height} pixels. {path} was trained on larger ones, of "
             f"{width}x{height}. Expected the same data."
         )
-    parser.downscale_factor = whole.height / height
+    # Both were rounded to whole pixels, which changes the longer side less.
+    parser.downscale_factor = max(whole.height, whole.width) / max(height, width)
 
 
 def load_run(path: Path | str, need_data: bool = False, data: Path | None = None) -> LoadedRun:

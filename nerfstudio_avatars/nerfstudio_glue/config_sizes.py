@@ -54,6 +54,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "eval_samples": (1, 1024),
     "chunk": (1, 1 << 26),
     "candidates": (1, 256),
+    "trials": (0, 256),
+    "corrections": (0, 16),
+    "copies": (1, 64),
     "size": (0, 1024),
 }
 """Least and most, by the name of the field; of each value, where a field has several."""

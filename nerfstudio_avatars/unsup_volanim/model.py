@@ -108,6 +108,7 @@ class UnsupVolanimModel(Model):
         frames = int(lengths.sum())
         self.search = PoseSearch(frames, self.config.search) if schedule.search_until > 0 else None
         has_table = schedule.articulation == "table"
+        self.config.part_search.check(has_table)
         self.table = PartPoseTable(frames, network.parts, self.config.table) if has_table else None
         found, message = find_perceptual(self.config.perceptual if self.config.losses.perceptual else "off")
         CONSOLE.print(message)

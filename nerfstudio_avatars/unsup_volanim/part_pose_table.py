@@ -162,7 +162,7 @@ class PartPoseTable(nn.Module):
         """Takes poses back by a share of their mean motion against the whole, and of their own."""
         within = anchor.inverse().after(poses)
         if self.config.stillness:
-            turn, moved = _motion(within, pivots)
+            turn, moved = motions_of(within, pivots)
             still = identity_poses(*turn.shape[:2], device=turn.device)
             left = 1 - self.config.stillness
             within = still.moved_within(left * turn, left * moved, pivots)
@@ -198,8 +198,8 @@ class PartPoseTable(nn.Module):
             self.squares[all_rows, slots] = s
 
 
-def _motion(within: PartPoses, pivots: Tensor) -> tuple[Tensor, Tensor]:
-    """Turns (axis-angle), and shifts of the pivots (frames, parts, 3)."""
+def motions_of(within: PartPoses, pivots: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns (axis-angle, radians) of poses against the whole, and shifts of the pivots (frames, parts, 3)."""
     moved = (within.rotation @ pivots[..., None])[..., 0] + within.translation - pivots
     return matrix_to_axis_angle(within.rotation), moved
 
@@ -207,5 +207,5 @@ def _motion(within: PartPoses, pivots: Tensor) -> tuple[Tensor, Tensor]:
 def _mean_motion(within: PartPoses, pivots: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean turn and shift (frames, 1, 3) of parts against the whole, and the point (1, 3) to turn about."""
     weights = (shares / shares.sum().clamp_min(1e-6))[:, None]
-    turn, moved = ((one * weights).sum(-2, keepdim=True) for one in _motion(within, pivots))
+    turn, moved = ((one * weights).sum(-2, keepdim=True) for one in motions_of(within, pivots))
     return turn, moved, (pivots * weights).sum(0, keepdim=True)

@@ -8,13 +8,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
-from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, motions_of
 from nerfstudio_avatars.unsup_volanim.pose_trials import render_trials
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
+_ALWAYS = 3
+"""Poses that are always among the trials: the one there is, the one beside, and no motion."""
 _LEAST = 0.005
 """Share of the object below which a part is not searched for."""
 
@@ -24,7 +27,7 @@ class PartSearchConfig:
     """Options of the search for poses of parts, which helps where they move far."""
 
     trials: int = 0
-    """Number of poses to compare at each visit of a frame, for one of its parts; 0 leaves the search out."""
+    """Number of poses to compare at each visit of a frame, for one of its parts, 3 or more; 0 leaves the search out."""
     size: int = 32
     """Side length in pixels of the pictures that are compared."""
     samples: int = 12
@@ -39,6 +42,20 @@ class PartSearchConfig:
     """Weight of the accumulation's error, compared with that of the colours."""
     stillness: float = 0.0005
     """Weight of the square of the distance of a pose from that of the whole, which decides where pictures do not."""
+
+    def check(self, has_table: bool) -> None:
+        """Checks that there is a search where one is asked for.
+
+        Args:
+            has_table: whether poses of parts are in a table.
+
+        Raises:
+            UserError: if there is no table, or too few trials for the poses that are always among them.
+        """
+        if self.trials and not has_table:
+            raise UserError("part-search.trials searches in a table: use schedule.articulation table.")
+        if 0 < self.trials < _ALWAYS:
+            raise UserError(f"part-search.trials {self.trials}: expected 0, or {_ALWAYS} or more.")
 
 
 @torch.no_grad()
@@ -90,15 +107,15 @@ def search_parts(
     if masks is not None:
         true = antialiased_resize(masks, config.size).flatten(1)
         score = score + config.mask_weight * (opaque - true[:, None]).abs().mean(2)
-    score = score + config.stillness * _motion(whole, tried, middles[part][:, None])
+    score = score + config.stillness * _size_of_motion(whole, tried, middles[part][:, None])
     best = torch.arange(frames, device=device), score.argmin(1)
     poses.rotation[each], poses.translation[each] = rotation[best], translation[best]
     table.place(rows, poses)
 
 
-def _motion(whole: PartPoses, tried: PartPoses, pivots: Float[Tensor, "frames 1 3"]) -> Float[Tensor, "frames trials"]:
+def _size_of_motion(
+    whole: PartPoses, tried: PartPoses, pivots: Float[Tensor, "frames 1 3"]
+) -> Float[Tensor, "frames trials"]:
     """Squares of turns (radians) against the whole, and four times those of shifts (half pictures)."""
-    within = whole.inverse().after(tried)
-    cosine = (within.rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    moved = (within.rotation @ pivots[..., None])[..., 0] + within.translation - pivots
-    return cosine.clamp(-1, 1).acos().square() + 4 * moved.square().sum(-1)
+    turn, moved = motions_of(whole.inverse().after(tried), pivots)
+    return turn.square().sum(-1) + 4 * moved.square().sum(-1)

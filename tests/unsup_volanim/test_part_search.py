@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+from striped_ball import PARTS, striped_ball, two_part_network
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
-from nerfstudio_avatars.methods import unsup_volanim_tiny
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.metrics.geometry import rotation_error
-from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.part_search import PartSearchConfig, search_parts
-from nerfstudio_avatars.unsup_volanim.part_seeds import voxel_places
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
-SIZE, PARTS, FRAMES = 32, 2, 6
+SIZE, FRAMES = 32, 6
 MIDDLES, SHARES = torch.tensor([[0.0, -0.2, 0.0], [0.0, 0.2, 0.0]]), torch.tensor([0.5, 0.5])
 CONFIG = PartSearchConfig(trials=6)
 
 
 @pytest.fixture(scope="module")
 def network():
-    config = replace(unsup_volanim_tiny.config.pipeline.model.network, parts=PARTS)
-    config.render = replace(config.render, skinning="compose")
-    torch.manual_seed(0)
-    network = VolumetricAnimation(config, 1)
-    network.articulate()
-    return network
+    return two_part_network()
 
 
 @pytest.fixture(scope="module")
 def cubes():
-    """A ball in coloured stripes, whose lower half is a part of its own."""
-    n = 24
-    x, y, z = voxel_places(n, torch.device("cpu")).unbind(-1)
-    cube = torch.zeros(PARTS + 4, n, n, n)
-    cube[0], cube[1] = -20 * y, 20 * y
-    stripes = [0.5 + 0.4 * torch.sin(8 * axis + shift) for axis, shift in ((x, 0.0), (y + x, 1.0), (z - x, 2.0))]
-    cube[2:5], cube[5] = torch.stack(stripes), 60 * (0.6 - (x**2 + y**2 + z**2).sqrt())
-    return cube[None]
+    return striped_ball()[None]
 
 
 def begun():
@@ -105,3 +90,13 @@ def test_where_pictures_do_not_decide_parts_stay_with_the_whole(network, cubes):
     empty[:, -1] = -1
     visit(table, network, empty, turned(0.5, -0.5), rows, 20)
     assert rotation_error(table.parts(rows).rotation, identity_poses(2, PARTS).rotation).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("trials", "has_table", "told"),
+    [(1, True, "0, or 3 or more"), (2, True, "0, or 3 or more"), (6, False, "articulation table")],
+)
+def test_a_search_that_cannot_be_is_refused(trials, has_table, told):
+    with pytest.raises(UserError, match=told):
+        PartSearchConfig(trials=trials).check(has_table)
+    PartSearchConfig(trials=0).check(has_table)

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+from striped_ball import PARTS, striped_ball, two_part_network
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
-from nerfstudio_avatars.methods import unsup_volanim_tiny
 from nerfstudio_avatars.metrics.geometry import rotation_error
 from nerfstudio_avatars.unsup_volanim.fitted_clip import fit_clip
-from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
-from nerfstudio_avatars.unsup_volanim.part_seeds import voxel_places
 from nerfstudio_avatars.unsup_volanim.pose_fitting import fit_poses
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
-SIZE, PARTS = 32, 2
+SIZE = 32
 
 
 @pytest.fixture(scope="module")
 def network():
-    config = replace(unsup_volanim_tiny.config.pipeline.model.network, parts=PARTS)
-    config.render = replace(config.render, skinning="compose")
-    torch.manual_seed(0)
-    network = VolumetricAnimation(config, 1)
-    network.articulate()
-    return network
+    return two_part_network()
 
 
 @pytest.fixture(scope="module")
 def cube():
-    """A ball in coloured stripes, whose lower half is a part of its own."""
-    n = 24
-    x, y, z = voxel_places(n, torch.device("cpu")).unbind(-1)
-    cube = torch.zeros(PARTS + 4, n, n, n)
-    cube[0], cube[1] = -20 * y, 20 * y
-    stripes = [0.5 + 0.4 * torch.sin(8 * axis + shift) for axis, shift in ((x, 0.0), (y + x, 1.0), (z - x, 2.0))]
-    cube[2:5], cube[5] = torch.stack(stripes), 60 * (0.6 - (x**2 + y**2 + z**2).sqrt())
-    return cube
+    return striped_ball()
 
 
 @pytest.fixture(scope="module")

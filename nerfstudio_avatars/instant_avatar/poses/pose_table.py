@@ -153,7 +153,7 @@ class BodyPoseTable(nn.Module):
         return (weight * _turn(estimates, refined)).sum(0), (weight * _turn(here, refined)).sum(0)
 
     def _share_of_estimates(self) -> Float[Tensor, "75"]:
-        """How far to go by a frame's own estimate, 0 to 1. Computed anew when corrections have changed, because a
+        """How far to go by a frame's own estimate, 0 to 1. It is measured again only when corrections have changed: a
         viewer asks for a pose sixty times a second."""
         learnt = self.frame_correction.device, id(self.frame_correction), self.frame_correction._version
         if self._share is None or self._share[0] != learnt:
@@ -162,8 +162,8 @@ class BodyPoseTable(nn.Module):
 
     @torch.no_grad()
     def _measured_share_of_estimates(self) -> Float[Tensor, "75"]:
-        """By what would have been less wrong in trained frames, each told by its neighbours. 1 where poses were not
-        refined, and where too few frames were trained to tell."""
+        """The same, by what would have been less wrong in trained frames, each told by its neighbours. 1 where poses
+        were not refined, and where too few frames were trained to tell."""
         trained = self._trained_frames
         if len(trained) < _FEWEST_FRAMES:
             return torch.ones(75, device=trained.device)
