@@ -34,6 +34,7 @@ VARIANTS = {
     "parts-of-patches": [*PARTS, MODEL + "schedule.whole-share", "0.0"],
     "parts-moving-freely": [*PARTS, MODEL + "table.stillness", "0.0"],
     "parts-uncorrected": [*PARTS, MODEL + "network.relative.corrections", "0"],
+    "parts-unsolved": [*PARTS, MODEL + "network.relative.solved", "False"],
     "parts-detected-all-along": [*PARTS, MODEL + "schedule.detectors-alone-from", "1.0"],
     "parts-blended": [*PARTS, MODEL + "network.render.skinning", "blend"],
     "parts-by-keypoints": [*PARTS, MODEL + "network.part-detector", "keypoints"],

@@ -133,15 +133,19 @@ class FramesPipeline(OpenedPipeline):
             distributed.barrier()
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """Tells the model the number of each step in advance."""
+        """Tells the model the number of each step in advance and afterwards."""
 
         def begin(step: int) -> None:
             if self.model.begin_step(step) and attributes.optimizers is not None:
                 for optimizer in attributes.optimizers.optimizers.values():
                     forget_means(optimizer)
 
+        def end(step: int) -> None:
+            self.model.end_step(step)
+
         before = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], begin)
-        return [before, *super().get_training_callbacks(attributes)]
+        after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], end)
+        return [before, after, *super().get_training_callbacks(attributes)]
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Outputs, losses and metrics for one batch of this process."""

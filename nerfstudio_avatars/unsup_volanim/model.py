@@ -26,6 +26,7 @@ from nerfstudio_avatars.unsup_volanim.held_out_frames import held_out_figures
 from nerfstudio_avatars.unsup_volanim.identity_rows import match_identities
 from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
 from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
+from nerfstudio_avatars.unsup_volanim.last_layer import solve_last_layer
 from nerfstudio_avatars.unsup_volanim.last_used import LastUsed
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import SCALES, PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
@@ -101,11 +102,10 @@ class UnsupVolanimModel(Model):
         self.clips: Clips = self.kwargs["metadata"]["clips"]
         self.network = VolumetricAnimation(self.config.network, len(self.clips.identities))
         self.network.bf16 = self.config.bf16
-        lengths = torch.tensor([clip.frames for clip in self.clips.table])
         self._first_row = self.clips.first_rows()
         schedule, network = self.config.schedule, self.config.network
         schedule.check(network.part_detector)
-        frames = int(lengths.sum())
+        frames = sum(clip.frames for clip in self.clips.table)
         self.search = PoseSearch(frames, self.config.search) if schedule.search_until > 0 else None
         has_table = schedule.articulation == "table"
         self.config.part_search.check(has_table)
@@ -166,6 +166,12 @@ class UnsupVolanimModel(Model):
         CONSOLE.print(f"Step {step}: the object becomes articulated, with {self.config.network.parts} parts.")
         return True
 
+    def end_step(self, step: int) -> None:
+        """Finishes the detectors after the last step."""
+        if self.table is not None and step + 1 == self.config.max_steps:
+            solve_last_layer(self.network, self.table, self.clips)
+            self._poses.clear()
+
     def update_to_step(self, step: int) -> None:
         """Sets schedules to the step of a checkpoint, after it is loaded."""
         self._step = step
@@ -186,15 +192,13 @@ class UnsupVolanimModel(Model):
             return self.get_outputs_for_camera(ray_bundle)
         config, device = self.config, self.device
         config.losses.check(self._perceptual[0] is not None)
-        masked = bool(batch["has_mask"].all())
         frames = batch["image"].to(device).permute(0, 3, 1, 2)
-        masks = batch["mask"].to(device).permute(0, 3, 1, 2) if masked else None
+        masks = batch["mask"].to(device).permute(0, 3, 1, 2) if bool(batch["has_mask"].all()) else None
         rows = (self._first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
         identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
         assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
-        schedule, aids = config.schedule, config.schedule.aids(self._progress, self.search, self.table)
-        if config.part_search.trials:
-            aids = replace(aids, part_search=config.part_search)
+        schedule, part_search = config.schedule, config.part_search if config.part_search.trials else None
+        aids = replace(schedule.aids(self._progress, self.search, self.table), part_search=part_search)
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),
@@ -333,9 +337,8 @@ class UnsupVolanimModel(Model):
             images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
             compare = self._compare if self._perceptual[0] is not None else None
             objects = None if masks is None else masks.clone().to(self.device)[:, None]
-            inversion = self.config.inversion
             return self.less_at_a_time(
-                lambda: invert_identity(self.network, images, inversion, compare, progress, objects)
+                lambda: invert_identity(self.network, images, self.config.inversion, compare, progress, objects)
             )
 
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:

@@ -29,6 +29,10 @@ _RADIUS, _WHOLE_RADIUS = 0.3, 0.5
 """Distance of the compared points from the middle of their part, and from that of the object, in half pictures."""
 _FULL_SHARE = 0.03
 """Share of the object from which a part counts fully."""
+_RIDGE = 0.01
+"""What changes of the last layer cost where it is solved for, compared with the mean square of a feature."""
+_TINY = 1e-9
+"""The least that they cost, where features are all the same."""
 
 
 @dataclass
@@ -41,9 +45,12 @@ class RelativePoseDetectorConfig:
     """Numbers of channels to use on the way down; each entry halves the resolution."""
     hidden: int = 64
     """Number of values that lie between the picture and the motions."""
-    corrections: int = 2
+    corrections: int = 1
     """Number of times to correct the pose of the whole, each time with the picture set upright by the last one.
     With 0, it stays as keypoints give it."""
+    solved: bool = True
+    """Whether the last layer is solved for at the end of a training, by least squares over many frames.
+    Otherwise it stays as steps of a gradient leave it, which find all motions too small."""
     copies: int = 1
     """Number of changed copies of each picture that the network learns from in a step."""
     rehearsal: bool = True
@@ -87,9 +94,50 @@ class RelativePoseDetector(nn.Module):
 
     def forward(self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses) -> PartPoses:
         """Poses of the parts (frames, parts), from those of the whole object (frames, 1) that keypoints give."""
+        whole = self.corrected(images, whole)
+        return self._moved(whole, self._motions(self.features(images, whole))[:, 1:])
+
+    def corrected(self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses) -> PartPoses:
+        """Poses of the whole object (frames, 1), from those that keypoints give."""
         for _ in range(self.config.corrections):
-            whole = _corrected(whole, self._look(set_upright(images, whole, self.grid), whole)[:, :1])
-        return self._moved(whole, self._look(set_upright(images, whole, self.grid), whole)[:, 1:])
+            whole = _corrected(whole, self._motions(self.features(images, whole))[:, :1])
+        return whole
+
+    def features(
+        self,
+        images: Float[Tensor, "frames 3 height width"],
+        whole: PartPoses,
+        gain: Float[Tensor, "frames 3 1 1"] | float = 1.0,
+    ) -> Float[Tensor, "frames hidden"]:
+        """What is seen in pictures that poses of the whole object (frames, 1) set upright; the last layer reads it."""
+        values = self.convolutions(set_upright(images, whole, self.grid) * gain - 0.5)
+        return F.silu(self.hidden(torch.cat([values, whole.rotation.flatten(1)], 1)))
+
+    @torch.no_grad()
+    def solve(
+        self,
+        features: Float[Tensor, "frames hidden"],
+        motions: Float[Tensor, "frames some 6"],
+        weights: Float[Tensor, " frames"],
+        of_whole: bool,
+    ) -> None:
+        """Solves for the last layer, so that it reads motions from features: ridge regression towards what it is now.
+
+        Args:
+            motions: in radians and half pictures, as `_motions` gives them.
+            weights: of the frames.
+            of_whole: whether they are those of the whole object away from its pose (some = 1), or those of the parts.
+        """
+        rows = slice(0, 6) if of_whole else slice(6, None)
+        left = (motions.flatten(1) / _SCALE - self.out(features)[:, rows]).double()
+        seen, share = features.double(), (weights / weights.sum()).double()[:, None]
+        middle, off = (share * seen).sum(0), (share * left).sum(0)
+        seen, left = seen - middle, left - off
+        square = seen.mT @ (share * seen)
+        square.diagonal().add_(_RIDGE * square.diagonal().mean() + _TINY)
+        change = torch.linalg.solve(square, seen.mT @ (share * left)).mT
+        self.out.weight[rows] += change.to(self.out.weight)
+        self.out.bias[rows] += (off - change @ middle).to(self.out.bias)
 
     def loss(
         self, images: Float[Tensor, "frames 3 height width"], whole: PartPoses, true: PartPoses
@@ -103,7 +151,7 @@ class RelativePoseDetector(nn.Module):
         images, whole, true = images[each], whole[each], true[each]
         gain = 1 + _LIGHT * torch.randn(len(images), 3, 1, 1, device=images.device)
         shaken = _shaken(whole)
-        motion = self._look(set_upright(images, shaken, self.grid) * gain, shaken)
+        motion = self._motions(self.features(images, shaken, gain))
         around = torch.cat([torch.zeros(1, 3), torch.eye(3)]).to(images)
         off = _apart(self._moved(whole, motion[:, 1:]), true, self.pivots[:, None] + _RADIUS * around)
         loss = (off * (self.shares / _FULL_SHARE).clamp(max=1)).mean()
@@ -111,11 +159,9 @@ class RelativePoseDetector(nn.Module):
             loss = loss + _apart(_corrected(shaken, motion[:, :1]), whole, _WHOLE_RADIUS * around[None])[0]
         return loss
 
-    def _look(self, upright: Float[Tensor, "frames 3 side side"], whole: PartPoses) -> Float[Tensor, "frames all 6"]:
+    def _motions(self, features: Float[Tensor, "frames hidden"]) -> Float[Tensor, "frames all 6"]:
         """Motions (radians, half pictures): of the whole object away from its pose, then of the parts against it."""
-        values = self.convolutions(upright - 0.5)
-        values = F.silu(self.hidden(torch.cat([values, whole.rotation.flatten(1)], 1)))
-        return _SCALE * self.out(values).unflatten(1, (1 + self.parts, 6))
+        return _SCALE * self.out(features).unflatten(1, (1 + self.parts, 6))
 
     def _moved(self, whole: PartPoses, motion: Float[Tensor, "frames parts 6"]) -> PartPoses:
         return whole.moved_within(motion[..., :3], motion[..., 3:], self.pivots)

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
+from small_training import callback_attributes
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.reference_methods import unsup_volanim_as_published
 from nerfstudio_avatars.unsup_volanim.data.clip_cameras import clip_cameras
+from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
 
@@ -68,6 +71,21 @@ def test_the_object_becomes_articulated_once(model):
     said = [step for step in range(60, 80) if model.begin_step(step)]
     assert said == [70], "at 0.7 of the training"
     assert model.network.parts == 2
+
+
+def test_the_detectors_are_finished_after_the_last_step_if_there_is_a_table(pipeline, monkeypatch):
+    model, finished = pipeline.model, []
+    place = "nerfstudio_avatars.unsup_volanim.model.solve_last_layer"
+    monkeypatch.setattr(place, lambda *given: finished.append(given))
+    model.config.max_steps = 10
+    _, after = pipeline.get_training_callbacks(callback_attributes())
+    after.run_callback_at_location(9, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+    assert not finished, "there is no table"
+    model.table = PartPoseTable(4, 2, PartPoseTableConfig())
+    for step in range(10):
+        after.run_callback_at_location(step, TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+        assert len(finished) == (step == 9)
+    assert finished == [(model.network, model.table, model.clips)]
 
 
 def test_pictures_at_the_switch_are_equal_but_for_the_noise(model, camera):

@@ -105,3 +105,21 @@ def test_it_corrects_the_pose_of_the_whole_by_what_it_sees(corrections):
         found = detector(images, PartPoses(true.rotation, shift + off))
     error = (found.translation - shift)[..., 0].abs().mean()
     assert error < 0.04 if corrections else error > 0.06
+
+
+@pytest.mark.parametrize("of_whole", [True, False])
+def test_a_last_layer_that_is_solved_for_reads_what_features_say(of_whole):
+    """Frames without weight say nothing, and what else it reads stays."""
+    torch.manual_seed(0)
+    detector = RelativePoseDetector(RelativePoseDetectorConfig(16, (4,), hidden=8), 2)
+    features, truth = torch.randn(60, 8), torch.randn(8, 6 if of_whole else 12)
+    motions = (features @ truth + 0.5).unflatten(1, (-1, 6))
+    weights = (torch.arange(60) < 40).float()
+    motions[40:] = 100.0
+    other = slice(6, None) if of_whole else slice(0, 6)
+    kept = detector.out.weight[other].clone()
+    detector.solve(features, motions, weights, of_whole)
+    found = detector._motions(features)[:, :1] if of_whole else detector._motions(features)[:, 1:]
+    torch.testing.assert_close(found[:40], motions[:40], atol=0.15, rtol=0)
+    assert (found[:40] - motions[:40]).abs().mean() < 0.03
+    assert torch.equal(detector.out.weight[other], kept)
