@@ -37,7 +37,7 @@ _PARTS = {
     "table.stillness": "0.02",
 }
 _BODIES = {
-    "network.parts": "10",
+    "network.parts": "14",
     "network.detail-density": "10.0",
     "network.prior-radii": "0.45 0.8 0.35",
     "search.turn-spread": "0.15 0.3 0.1",

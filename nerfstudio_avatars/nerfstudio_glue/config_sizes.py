@@ -55,6 +55,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "chunk": (1, 1 << 26),
     "candidates": (1, 256),
     "trials": (0, 256),
+    "hidden": (1, 4096),
     "corrections": (0, 16),
     "copies": (1, 64),
     "size": (0, 1024),

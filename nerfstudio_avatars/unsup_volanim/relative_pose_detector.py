@@ -43,7 +43,7 @@ class RelativePoseDetectorConfig:
     """Side length in pixels of the square picture that the network is given."""
     widths: tuple[int, ...] = (16, 24, 32, 48)
     """Numbers of channels to use on the way down; each entry halves the resolution."""
-    hidden: int = 64
+    hidden: int = 192
     """Number of values that lie between the picture and the motions."""
     corrections: int = 1
     """Number of times to correct the pose of the whole, each time with the picture set upright by the last one.
