@@ -79,6 +79,26 @@ def test_it_trains_as_on_the_cpu(trained):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
 
 
+def test_detectors_are_finished_as_on_the_cpu(head_clips, small_volanim, tmp_path):
+    """Their last layer is solved for after the last step, here with parts that stay where they are."""
+    weights = []
+    for device, here in HERE.items():
+        config = small_volanim(head_clips, tmp_path / device)
+        model = config.pipeline.model
+        model.network = replace(model.network, part_detector="upright", shared_parts=100.0)
+        model.schedule = replace(model.schedule, articulation="table")
+        with here():
+            model = build(config, device).model
+            model.network.articulate()
+            model.table.articulate()
+            model.table.squares.fill_(1.0)
+            before = model.network.relative.out.weight.detach().cpu().clone()
+            model.end_step(model.config.max_steps - 1)
+            weights.append(model.network.relative.out.weight.detach().cpu())
+        assert (weights[-1] - before).abs().max() > 1e-3
+    torch.testing.assert_close(*weights, rtol=1e-2, atol=1e-3)
+
+
 def test_it_shows_and_measures_what_it_does_on_the_cpu(trained):
     seen = []
     for device, here in HERE.items():
