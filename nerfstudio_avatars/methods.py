@@ -62,7 +62,7 @@ _gpu = AvatarTrainerConfig(
             "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
         },
         "bones": {
-            "optimizer": FusedAdamConfig(lr=1e-3),
+            "optimizer": FusedAdamConfig(lr=3e-4),
             "scheduler": DecayScheduleConfig(shape="exponential", final_share=0.05),
         },
     },

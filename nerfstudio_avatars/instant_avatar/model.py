@@ -75,12 +75,13 @@ class InstantAvatarModelConfig(ModelConfig):
     smooth_poses: bool = True
     """Whether to remove jitter from the poses before training, and to replace poses that jump.
     This only happens when poses are refined, and it does not change exact poses, which are smooth."""
-    refine_from: float = 0.05
-    """Share of the training after which poses are refined, from 0 to 1."""
+    refine_from: float = 0.15
+    """Share of the training after which poses are refined, from 0 to 1.
+    An avatar that has learnt too little sends poses astray, and not all of them come back."""
     pose_smoothness: float = 2.0
     """Weight of the loss that pulls the pose of a frame towards the middle of its neighbours in time.
     Larger values remove more jitter, but also more of fast motion where frames are sparse."""
-    open_levels_until: float = 0.6
+    open_levels_until: float = 0.4
     """Share of the training over which the fine levels of the hash grid are opened gradually, from 0 to 1.
     This happens while poses are refined, because fine levels would make the gradient of a pose noisy."""
     outlier_weight: float = 0.05

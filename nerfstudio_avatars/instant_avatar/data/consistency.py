@@ -372,7 +372,8 @@ def _shifted(
     if not fits:
         return None
     best = max(fits, key=lambda shift: fits[shift])
-    if fits[best] < _SURE_OVERLAP:
+    # Masks are not early and late at once: the poses of these frames are wrong, and those of their neighbours are not.
+    if fits[best] < _SURE_OVERLAP or -best in fits:
         return None
     return f"with the masks {abs(best)} frames {'earlier' if best < 0 else 'later'}", fits[best]
 

@@ -98,6 +98,17 @@ def test_masks_of_a_few_frames_earlier_or_later_are_known_where_the_person_moves
         _check(_recording(tmp_path, motion, masks))
 
 
+def test_wrong_poses_between_right_ones_are_not_taken_for_masks_of_other_frames(tmp_path, drawn):
+    """Only training frames are wrong in `benchmarks/pose_recovery.py`: those before and after fit better."""
+    motion, masks = drawn
+    names = ("global_orient", "body_pose", "transl")
+    still = {name: getattr(motion, name)[:1].repeat(FRAMES, 1) for name in names}
+    still["transl"][1::2, 0] += 0.06
+    recording = _recording(tmp_path, replace(motion, **still), [masks[0]] * FRAMES)
+    train = list(range(1, FRAMES, 2))
+    _check(replace(recording, splits={**recording.splits, "train": train}))  # refuses nothing
+
+
 def _camera(scale=1.0, focal=1.0):
     matrix = demo_intrinsic(SIZE)
     matrix[:2] *= scale
