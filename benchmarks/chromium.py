@@ -22,7 +22,7 @@ OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --use-angle=swiftshader --enable-unsafe-swiftshader "
     "--remote-debugging-port=0 --mute-audio --hide-scrollbars "
-    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream --allow-file-access-from-files"
 ).split()
 _COUNTED = """
 window.pictures = [];
@@ -31,8 +31,13 @@ URL.createObjectURL = (blob) => {
   if (blob.type === "image/jpeg") window.pictures.push({ at: performance.now(), blob });
   return made(blob);
 };
+window.moves = [];
+Worker.prototype.dispatchEvent = function (event) {
+  if (event.data && event.data.onTheWay) window.moves.push(performance.now());
+  return EventTarget.prototype.dispatchEvent.call(this, event);
+};
 """
-"""Keeps each picture that the page shows, with the time it came."""
+"""Keeps each picture that the page shows, with the time it came, and when frames moved the bones of an overlay."""
 
 
 def find_chromium() -> str | None:

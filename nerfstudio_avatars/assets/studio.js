@@ -1,4 +1,5 @@
-// What the viewer's page has besides viser's own: it rests when nothing happens, and has keys. Runs before viser's.
+// What the viewer's page has besides viser's own: it rests when nothing happens, moves bones smoothly, and has keys.
+// Runs before viser's.
 "use strict";
 
 // viser draws its scene sixty times a second although nothing moves, which without a graphics card takes a whole core
@@ -7,7 +8,7 @@
 const AFTER_CHANGE = 1000; // milliseconds; the camera glides to a rest
 const AFTER_PICTURE = [30, 120, 400]; // a frame at each: the picture is unpacked meanwhile, on a slow computer late
 const AT_REST = 2000;
-const PICTURES = /^(BackgroundImage|SetBone|GuiUpdate)/; // what comes all the time, and moves no camera
+const PICTURES = /^(BackgroundImage|GuiUpdate)/; // what comes all the time, and moves no camera
 const PANEL = /^GuiUpdate/; // and what the browser shows without a frame of ours
 
 const nextFrame = window.requestAnimationFrame.bind(window);
@@ -15,12 +16,15 @@ const cancelFrame = window.cancelAnimationFrame.bind(window);
 const resting = new Map(); // callbacks that wait, by number
 const granted = new Map(); // the browser's own number of those that do not
 let frames = 0;
+let moved = 0; // time of the frame in which bones were moved last
 let awakeUntil = performance.now() + 5000;
 const down = new Set(); // keys and pointers that are held
 
 function grant(number, callback) {
   const run = (now) => {
     granted.delete(number);
+    if (now !== moved) moveBones();
+    moved = now;
     callback(now);
   };
   granted.set(number, nextFrame(run));
@@ -65,14 +69,66 @@ for (const [press, release, name] of [
 }
 window.addEventListener("blur", () => down.clear());
 
+// While somebody moves, the server tells where their bones are thirty times a second, and less when it is busy. Every
+// frame shows them on the way there, which takes as long as they had been told before.
+const AT_ONCE = 200; // milliseconds; bones that were told longer ago jump
+const PLACES = { SetBoneOrientationMessage: "wxyz", SetBonePositionMessage: "position" };
+const GONE = /^(RemoveSceneNode|SkinnedMesh)/;
+const bones = new Map(); // the way of each place of each bone: message, from, begin, length, done
+
+function onTheWay({ message, from, begin, length }, now) {
+  const to = message[PLACES[message.type]];
+  const share = length > 0 ? Math.min(Math.max((now - begin) / length, 0), 1) : 1;
+  // A quaternion and its negative are one turn: the nearer is meant.
+  const sign = to.length === 4 && to.reduce((sum, value, i) => sum + value * from[i], 0) < 0 ? -1 : 1;
+  const mixed = to.map((value, i) => from[i] + share * (sign * value - from[i]));
+  const size = to.length === 4 ? Math.hypot(...mixed) : 1;
+  return mixed.map((value) => value / size);
+}
+
+function tellBone(message) {
+  const now = performance.now();
+  const key = `${message.name} ${message.bone_index} ${message.type}`;
+  const before = bones.get(key);
+  const length = before && now - before.begin < AT_ONCE ? now - before.begin : 0;
+  const from = length > 0 ? onTheWay(before, now) : message[PLACES[message.type]];
+  bones.set(key, { message, from, begin: now, length, done: false });
+}
+
+function forgetBones(name) {
+  for (const [key, { message }] of bones) if (message.name === name) bones.delete(key);
+}
+
+function moveBones() {
+  const now = performance.now();
+  const messages = [];
+  for (const bone of bones.values()) {
+    if (bone.done) continue;
+    messages.push({ ...bone.message, [PLACES[bone.message.type]]: onTheWay(bone, now) });
+    bone.done = now >= bone.begin + bone.length;
+  }
+  if (messages.length > 0)
+    heard.dispatchEvent(new MessageEvent("message", { data: { type: "message_batch", onTheWay: true, messages } }));
+}
+
 // viser hears its server in a worker.
+let heard; // the worker
 window.Worker = class extends window.Worker {
   constructor(...given) {
     super(...given);
+    heard = this;
     this.addEventListener("message", ({ data }) => {
-      const messages = data.messages || [];
-      if (!messages.every(({ type }) => PICTURES.test(type))) wake(AFTER_CHANGE);
-      else if (!messages.every(({ type }) => PANEL.test(type)))
+      if (data.onTheWay) return; // from ourselves
+      if (data.type !== "message_batch") return bones.clear();
+      for (const message of data.messages) {
+        if (message.type in PLACES) tellBone(message);
+        else if (GONE.test(message.type)) forgetBones(message.name);
+      }
+      const others = data.messages.filter(({ type }) => !(type in PLACES));
+      if (others.length < data.messages.length) wake(AT_ONCE);
+      data.messages = others; // viser hears after us
+      if (!others.every(({ type }) => PICTURES.test(type))) wake(AFTER_CHANGE);
+      else if (!others.every(({ type }) => PANEL.test(type)))
         for (const wait of AFTER_PICTURE) setTimeout(grantAll, wait);
     });
   }

@@ -1,4 +1,7 @@
-"""A mesh over the picture, which the browser itself moves: it goes on while the next picture is drawn."""
+"""A mesh over the picture, which the browser itself moves: it goes on while the next picture is drawn.
+
+The page is told where the bones are thirty times a second; `assets/studio.js` moves them there with each of its frames.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ _OPACITY = 0.45
 _NAMES = 8
 """Number of names that meshes take in turn: viser's page forgets the bones of a mesh that follows one of its own name,
 and viser keeps the last mesh of each name for pages that come later."""
-_BEAT = 1 / 60
-"""Time between two places of the bones while a motion plays, in seconds."""
+_BEAT = 1 / 30
+"""Time between two places of the bones that the page is told while a motion plays, in seconds."""
 
 
 class SceneOverlay:
@@ -48,6 +51,8 @@ class SceneOverlay:
         self._mesh: viser.MeshSkinnedHandle | None = None
         self._betas = torch.zeros(10)
         """Shape of the mesh."""
+        self._centres = np.zeros((len(JOINT_NAMES), 3))
+        """Where its bones rest, in metres."""
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         threading.Thread(target=self._follow, daemon=True, name="overlay").start()
@@ -92,10 +97,11 @@ class SceneOverlay:
                 self._mesh.visible = visible
             with torch.no_grad():
                 transforms = self._transforms(state.to(self._show.model.device)).cpu().double()
-            turns = np.roll(Rotation.from_matrix(transforms[:, :3, :3].numpy()).as_quat(), 1, axis=-1)
-            places = transforms[:, :3, 3].numpy() * SCALE
+            matrices = transforms[:, :3, :3].numpy()
+            turns = np.roll(Rotation.from_matrix(matrices).as_quat(), 1, axis=-1)
+            places = np.einsum("jik,jk->ji", matrices, self._centres) + transforms[:, :3, 3].numpy()
             with self._server.atomic():
-                for bone, turn, place in zip(self._mesh.bones, turns, places, strict=True):
+                for bone, turn, place in zip(self._mesh.bones, turns, places * SCALE, strict=True):
                     bone.wxyz, bone.position = turn, place
 
     def _put(self, made: SkinnedMesh | None) -> None:
@@ -123,14 +129,14 @@ class SceneOverlay:
         if not torch.equal(betas, self._show.model.poses.betas.cpu()):
             own = torch.from_numpy(vertices), torch.from_numpy(made.weights)
             vertices = vertices + self._show.stage.reshaping.canonical_offsets(betas, *own).numpy()
-        # Bones that rest at the origin are the transforms from the canonical pose themselves.
-        bones = len(JOINT_NAMES)
+        # Each rests amid what it moves: halfway between two places its flesh is nearly where it should be.
+        self._centres = made.weights.T @ vertices / np.maximum(made.weights.sum(0), 1e-9)[:, None]
         return self._server.scene.add_mesh_skinned(
             f"/overlay/{self._added % _NAMES}",
             vertices * SCALE,
             made.faces,
-            np.tile([1.0, 0.0, 0.0, 0.0], (bones, 1)),
-            np.zeros((bones, 3)),
+            np.tile([1.0, 0.0, 0.0, 0.0], (len(JOINT_NAMES), 1)),
+            self._centres * SCALE,
             made.weights,
             color=_COLOURS[self._kind],
             opacity=_OPACITY,
@@ -138,7 +144,7 @@ class SceneOverlay:
         )
 
     def _follow(self) -> None:
-        """Moves it sixty times a second while a motion plays: pictures take longer."""
+        """Moves it all the time while a motion plays: pictures take longer."""
         due = time.monotonic()
         while True:
             self._wanted.wait()

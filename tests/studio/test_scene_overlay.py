@@ -26,19 +26,19 @@ class Scene:
         self.names = []
 
     def add_mesh_skinned(self, name, vertices, faces, turns, places, weights, **_):
-        assert np.allclose(turns, [1, 0, 0, 0]) and not places.any()
+        assert np.allclose(turns, [1, 0, 0, 0])
         assert ((weights > 0).sum(1) <= 4).all() and np.allclose(weights.sum(1), 1, atol=1e-5)
         self.names.append(name)
         bones = [SimpleNamespace(wxyz=turn, position=place) for turn, place in zip(turns, places, strict=True)]
         self.mesh = SimpleNamespace(bones=bones, visible=True, remove=lambda: None)
-        self.vertices, self.weights = vertices, weights
+        self.vertices, self.weights, self.rest = vertices, weights, places
         return self.mesh
 
     def skinned(self):
         """Three.js's skinning, in metres."""
         moved = np.zeros_like(self.vertices, dtype=np.float64)
-        for number, bone in enumerate(self.mesh.bones):
-            turned = self.vertices @ vtf.SO3(np.asarray(bone.wxyz)).as_matrix().T + bone.position
+        for number, (bone, rest) in enumerate(zip(self.mesh.bones, self.rest, strict=True)):
+            turned = (self.vertices - rest) @ vtf.SO3(np.asarray(bone.wxyz)).as_matrix().T + bone.position
             moved += self.weights[:, [number]] * turned
         return moved / SCALE
 
