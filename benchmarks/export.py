@@ -3,9 +3,10 @@
 The mesh and its texture are read from the .glb that was written, and the splats, with the mesh that moves them, from
 the .gvrm. Prints one JSON object: `mesh_psnr_inside` and `splat_psnr_inside` (dB, inside the field's silhouette,
 against the field's own picture of the same pose and camera: `walk`, `dance_a` and `spinkick`, three views each),
-`silhouette_iou` and `splat_silhouette_iou`, `triangles`, `splats`, `glb_mb`, `page_mb`, `gvrm_mb`, `export_seconds` and
-`splat_seconds`; under `views` PSNR and overlap of each view, of the mesh and of the splats. Nothing is fitted to any of
-these poses.
+`three_psnr_inside` (the same of the mesh as three.js draws it; null where NODE_PATH names no three.js or Chromium is
+not installed), `silhouette_iou` and `splat_silhouette_iou`, `triangles`, `splats`, `glb_mb`, `page_mb`, `gvrm_mb`,
+`export_seconds` and `splat_seconds`; under `views` PSNR and overlap of each view, of the mesh by both and of the
+splats. Nothing is fitted to any of these poses.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import json
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +24,17 @@ import torch
 import tyro
 from PIL import Image
 from splat_reader import read_gvrm
+from three_picture import opened_in_three, three_place
 
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.avatars.film import Shot, cameras_around
 from nerfstudio_avatars.avatars.textured import field_picture, posed_vertices
+from nerfstudio_avatars.bodies.body_model import BodyState
 from nerfstudio_avatars.export.mesh_picture import draw
 from nerfstudio_avatars.export.page import avatar_page
 from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
 from nerfstudio_avatars.export.splats import SkinnedSplats, Splats
+from nerfstudio_avatars.instant_avatar.model import InstantAvatarModel
 from nerfstudio_avatars.motion.gltf_file import GltfFile
 
 POSES = (("walk", 10), ("dance_a", 30), ("spinkick", 30))
@@ -104,10 +109,19 @@ def read_splats(path: Path) -> tuple[RiggedMesh, SkinnedSplats]:
     return mesh, SkinnedSplats(Splats(*parts).moved(back), read.vertices)
 
 
+def pelvis(model: InstantAvatarModel, pose: BodyState) -> np.ndarray:
+    """The frame of the pelvis in the world, (4, 4), metres, whose axes are the body's."""
+    poses = model.poses
+    turned = poses.transforms_of(pose)[0] @ torch.linalg.inv(poses.rest_from_canonical()[0])
+    joint = torch.eye(4)
+    joint[:3, 3] = (poses.rest_joints + poses.joint_offsets)[0]
+    return (turned @ joint).detach().double().numpy()
+
+
 def main(options: Options) -> None:
     """Exports, draws, and prints the figures."""
     avatar = Avatar.load(options.load_config)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         file, gvrm = Path(folder) / "me.glb", Path(folder) / "me.gvrm"
         start = time.perf_counter()
         motions = tuple(name for name, _ in POSES)
@@ -118,25 +132,37 @@ def main(options: Options) -> None:
         glb, gvrm_size = file.read_bytes(), gvrm.stat().st_size
         mesh, texture = read_mesh(file)
         moving, splats = read_splats(gvrm)
-    views: dict[str, tuple[float, ...]] = {}
-    for name, frame in POSES:
-        pose = avatar.motion(name)[frame]
-        vertices = posed_vertices(avatar.model, mesh, pose)
-        posed = splats.posed(moving.moved(avatar.model.poses.transforms_of(pose)))
-        for azimuth in AZIMUTHS:
-            shot = Shot(azimuth=azimuth, height=options.size, width=options.size)
-            camera = cameras_around(avatar.body, [pose], shot)
-            field = field_picture(avatar.model, pose, camera)
-            drawn = {"mesh": draw(mesh, texture, vertices, camera), "splats": posed.draw(camera).numpy()}
-            views[f"{name}_{azimuth:.0f}"] = sum((compare(field, one) for one in drawn.values()), ())
-            for kind, one in drawn.items() if options.pictures else ():
-                save(field, one, options.pictures / f"{kind}_{name}_{azimuth:.0f}.png")
-    psnr, overlap, splat_psnr, splat_overlap = np.mean(list(views.values()), 0)
+        place = three_place()
+        three = opened.enter_context(opened_in_three(file, place)) if place else None
+        views: dict[str, dict[str, tuple[float, float]]] = {}
+        for name, frame in POSES:
+            motion = avatar.motion(name)
+            pose = motion[frame]
+            vertices = posed_vertices(avatar.model, mesh, pose)
+            posed = splats.posed(moving.moved(avatar.model.poses.transforms_of(pose)))
+            to_pelvis = np.linalg.inv(pelvis(avatar.model, pose))
+            for azimuth in AZIMUTHS:
+                shot = Shot(azimuth=azimuth, height=options.size, width=options.size)
+                camera = cameras_around(avatar.body, [pose], shot)
+                field = field_picture(avatar.model, pose, camera)
+                drawn = {"mesh": draw(mesh, texture, vertices, camera), "splats": posed.draw(camera).numpy()}
+                if three:
+                    to_world = np.eye(4)
+                    to_world[:3] = camera.camera_to_worlds.reshape(3, 4)
+                    focal = float(camera.fx.flatten()[0])
+                    drawn["three"] = three.draw(name, frame / motion.fps, to_pelvis @ to_world, focal, options.size)
+                views[f"{name}_{azimuth:.0f}"] = {kind: compare(field, one) for kind, one in drawn.items()}
+                for kind, one in drawn.items() if options.pictures else ():
+                    save(field, one, options.pictures / f"{kind}_{name}_{azimuth:.0f}.png")
+    psnr, overlap = {}, {}
+    for kind in ("mesh", "splats", "three") if three else ("mesh", "splats"):
+        psnr[kind], overlap[kind] = np.mean([figures[kind] for figures in views.values()], 0).tolist()
     found = {
-        "mesh_psnr_inside": round(float(psnr), 2),
-        "silhouette_iou": round(float(overlap), 4),
-        "splat_psnr_inside": round(float(splat_psnr), 2),
-        "splat_silhouette_iou": round(float(splat_overlap), 4),
+        "mesh_psnr_inside": round(psnr["mesh"], 2),
+        "three_psnr_inside": round(psnr["three"], 2) if three else None,
+        "silhouette_iou": round(overlap["mesh"], 4),
+        "splat_psnr_inside": round(psnr["splats"], 2),
+        "splat_silhouette_iou": round(overlap["splats"], 4),
         "triangles": len(mesh.faces),
         "splats": len(splats.vertices),
         "glb_mb": round(len(glb) / 1e6, 2),
@@ -144,7 +170,10 @@ def main(options: Options) -> None:
         "gvrm_mb": round(gvrm_size / 1e6, 2),
         "export_seconds": round(seconds, 1),
         "splat_seconds": round(splat_seconds, 1),
-        "views": {name: [round(one, 4) for one in figures] for name, figures in views.items()},
+        "views": {
+            name: {kind: [round(one, 4) for one in pair] for kind, pair in figures.items()}
+            for name, figures in views.items()
+        },
     }
     print(json.dumps(found))
 
