@@ -21,6 +21,8 @@ _TAUBIN, _ROUNDS = (0.5, -0.53), 10
 """Steps of a round towards the mean of the neighbours and back, and the number of rounds."""
 _SURFACE = 45.0
 """Density of the surface, 1/m."""
+_SQUARE, _APART = 1024, 8
+"""Side of the square that charts are packed into, roughly, and the distance between charts, in the same unit."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,15 @@ def strongest(
 def unwrapped(
     vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
 ) -> tuple[Int[np.ndarray, " more"], Int[np.ndarray, "faces 3"], Float[np.ndarray, "more 2"]]:
-    """Charts in a square (xatlas): the old vertex of each new one, triangles, and places in the square, 0 to 1."""
+    """Charts in a square (xatlas): the old vertex of each new one, triangles, and places in the square, 0 to 1.
+
+    Charts keep apart, because viewers mix neighbouring texels where they draw a texture smaller than it is.
+    """
     import xatlas
 
-    origin, charted, uv = xatlas.parametrize(vertices, faces)
+    atlas, options = xatlas.Atlas(), xatlas.PackOptions()
+    atlas.add_mesh(vertices, faces)
+    options.resolution, options.padding = _SQUARE, _APART
+    atlas.generate(pack_options=options)
+    origin, charted, uv = atlas[0]
     return origin.astype(np.int64), charted.astype(np.int32), uv.astype(np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
@@ -16,6 +16,10 @@ from nerfstudio_avatars.instant_avatar.rendering.occupancy import OPACITY_LENGTH
 
 _SURFACE_DENSITY = 25.0
 """Density in 1/m at the surface: it absorbs half of the light within three centimetres."""
+_BRIDGED = 0.012
+"""Half the width in metres of the gaps in the surface that do not open what is behind them."""
+_DEEPEST = 0.012
+"""Depth in metres below which a body is solid, whatever a training has left there, which no picture shows."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def canonical_surface(
     """Finds the surface where the avatar becomes opaque, in its canonical pose. Only the largest piece is kept.
 
     Marching cubes (Lewiner et al. 2003, scikit-image) over the band around the template, beyond which the method knows
-    nothing. The result is always the same.
+    nothing. What lies deep inside counts as solid. The result is always the same.
 
     Args:
         avatar: a trained avatar.
@@ -54,9 +58,10 @@ def canonical_surface(
     opacity = _opacity_grid(avatar, spacing)
     # A margin of nothing closes the surface where the grid ends.
     opacity = np.pad(opacity, 1)
+    level = -math.expm1(-OPACITY_LENGTH * density)
+    opacity[inside(opacity > level, spacing)] = 1
     if smoothing:
         opacity = gaussian_filter(opacity, smoothing / spacing)
-    level = -math.expm1(-OPACITY_LENGTH * density)
     if not opacity.max() > level:
         raise ValueError("the avatar is opaque nowhere")
     # The opaque side is the inner one.
@@ -66,6 +71,23 @@ def canonical_surface(
     positions = torch.from_numpy(vertices.astype(np.float32)).to(origin.device) + origin
     colours = torch.cat([avatar.field.infer(part)[1] for part in positions.split(1 << 17)])
     return Surface(positions, torch.from_numpy(faces.astype(np.int64)).to(origin.device), colours)
+
+
+def inside(solid: Bool[np.ndarray, "x y z"], spacing: float) -> Bool[np.ndarray, "x y z"]:
+    """What lies deep in a body, though it may have caves and thin shafts to them: fingers have no such depth.
+
+    Args:
+        solid: samples that are opaque; those at the border of the grid are not.
+        spacing: distance between samples, in metres.
+    """
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+    margin = math.ceil(_BRIDGED / spacing) + 1
+    solid = np.pad(solid, margin)
+    widened = distance_transform_edt(~solid) * spacing <= _BRIDGED
+    closed = solid | (distance_transform_edt(widened) * spacing > _BRIDGED)
+    deep = distance_transform_edt(binary_fill_holes(closed)) * spacing > _DEEPEST
+    return deep[(slice(margin, -margin),) * 3]
 
 
 def _opacity_grid(avatar: CanonicalAvatar, spacing: float) -> np.ndarray:

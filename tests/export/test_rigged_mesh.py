@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from nerfstudio_avatars import Avatar
 from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, smoothed, strongest, vertex_normals
@@ -48,15 +50,23 @@ def test_charts_lie_in_the_texture_and_do_not_overlap(mesh):
     assert covered < 0.8 * charted, "four quarters over one another are found"
 
 
-def test_charts_fill_as_much_as_xatlas_says(mesh):
-    """How much that is follows from the surface, and so from the training."""
-    import xatlas
+def test_charts_keep_apart_and_still_fill_the_texture(mesh):
+    """Four texels of a texture of 1024, so that the second copy, a quarter as large, does not mix two charts."""
+    from scipy.ndimage import distance_transform_edt
 
-    places, welded = np.unique(mesh.vertices, axis=0, return_inverse=True)
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(places, welded.reshape(-1)[mesh.faces].astype(np.uint32))
-    atlas.generate()
-    assert covered_and_charted(mesh.uv, mesh.faces)[0] == pytest.approx(atlas.utilization, rel=0.25)
+    size = 1024
+    welded = np.unique(mesh.uv, axis=0, return_inverse=True)[1].reshape(-1)[mesh.faces]
+    edges = np.concatenate([welded[:, :2], welded[:, 1:]])
+    links = coo_matrix((np.ones(len(edges)), edges.T), (welded.max() + 1,) * 2)
+    chart = connected_components(links, directed=False)[1][welded[:, 0]]
+    flat = np.concatenate([mesh.uv * size - 0.5, np.ones((len(mesh.uv), 1))], 1)
+    face = rasterise(flat, mesh.faces, np.eye(3), size, size).face
+    assert len(set(chart)) > 3 and (face >= 0).mean() > 0.25
+    largest = np.argsort(-np.bincount(chart[face[face >= 0]]))[:8]
+    for one in largest:
+        mine = (face >= 0) & (chart[face] == one)
+        others = (face >= 0) & (chart[face] != one)
+        assert distance_transform_edt(~mine)[others].min() > 4
 
 
 def test_posed_vertices_lie_where_the_avatars_own_surface_moves(model, mesh):
