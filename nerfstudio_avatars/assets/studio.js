@@ -111,15 +111,15 @@ function moveBones() {
     heard.dispatchEvent(new MessageEvent("message", { data: { type: "message_batch", onTheWay: true, messages } }));
 }
 
-// viser hears its server in a worker.
-let heard; // the worker
+// viser hears its server in a worker, and has others for itself.
+let heard; // that worker
 window.Worker = class extends window.Worker {
   constructor(...given) {
     super(...given);
-    heard = this;
     this.addEventListener("message", ({ data }) => {
-      if (data.onTheWay) return; // from ourselves
-      if (data.type !== "message_batch") return bones.clear();
+      if (data.type === "connected" || data.type === "closed") bones.clear();
+      if (data.type !== "message_batch" || data.onTheWay) return; // or it is from ourselves
+      heard = this;
       for (const message of data.messages) {
         if (message.type in PLACES) tellBone(message);
         else if (GONE.test(message.type)) forgetBones(message.name);

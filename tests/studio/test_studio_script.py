@@ -20,7 +20,8 @@ Object.assign(window, {
 vm.runInNewContext(process.argv[1], {
   window, document, MessageEvent, Map, Set, Math, setInterval() {}, setTimeout() {}, performance: { now: () => now },
 });
-const worker = new window.Worker(), shown = [];
+const worker = new window.Worker(), sorter = new window.Worker(), shown = [];
+sorter.addEventListener("message", ({ data }) => { if (data.messages) throw Error("this one sorts splats"); });
 worker.addEventListener("message", ({ data }) => shown.push(...(data.messages || []).map((one) => ({ now, ...one }))));
 const heard = (data) => worker.dispatchEvent(new MessageEvent("message", { data }));
 const bone = (type, value) => ({ type: `SetBone${type}Message`, name: "/overlay/0", bone_index: 3, ...value });
@@ -30,6 +31,7 @@ const draw = () => {
 };
 for (const [at, messages] of JSON.parse(process.argv[2])) {
   now = 10000 + at;
+  sorter.dispatchEvent(new MessageEvent("message", { data: { sorted: [] } }));
   if (messages === null) draw();
   else if (messages === "closed") heard({ type: "closed" });
   else heard({ type: "message_batch", messages: messages.map((one) => (one.wxyz ? bone("Orientation", one)
