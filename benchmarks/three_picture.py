@@ -41,10 +41,15 @@ new GLTFLoader().parse(data, "", gltf => {
 </script>"""
 
 
+def npm_folder(package: str) -> Path | None:
+    """The folder of a package of npm in a folder that NODE_PATH names, or None where there is none."""
+    places = (Path(one) / package for one in os.environ.get("NODE_PATH", "").split(os.pathsep) if one)
+    return next((one for one in places if one.is_dir()), None)
+
+
 def three_place() -> Path | None:
-    """The folder of three.js that NODE_PATH names, or None where it or Chromium is missing."""
-    places = (Path(one) / "three" for one in os.environ.get("NODE_PATH", "").split(os.pathsep) if one)
-    return next((one for one in places if one.is_dir()), None) if find_chromium() else None
+    """The folder of three.js, or None where it or Chromium is missing."""
+    return npm_folder("three") if find_chromium() else None
 
 
 @dataclass(frozen=True)

@@ -140,11 +140,8 @@ class FramesPipeline(OpenedPipeline):
                 for optimizer in attributes.optimizers.optimizers.values():
                     forget_means(optimizer)
 
-        def end(step: int) -> None:
-            self.model.end_step(step)
-
         before = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], begin)
-        after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], end)
+        after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self.model.end_step)
         return [before, after, *super().get_training_callbacks(attributes)]
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -197,8 +197,8 @@ class UnsupVolanimModel(Model):
         rows = (self._first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
         identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
         assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
-        schedule, part_search = config.schedule, config.part_search if config.part_search.trials else None
-        aids = replace(schedule.aids(self._progress, self.search, self.table), part_search=part_search)
+        part_search = config.part_search if config.part_search.trials else None
+        aids = replace(config.schedule.aids(self._progress, self.search, self.table), part_search=part_search)
         step = animation_step(
             self.network,
             AnimationBatch(frames, masks, identities, rows),
@@ -208,7 +208,7 @@ class UnsupVolanimModel(Model):
         )
         losses = dict(step.losses)
         if "mask" in losses:
-            losses["mask"] = losses["mask"] * schedule.mask_factor(self._progress)
+            losses["mask"] = losses["mask"] * config.schedule.mask_factor(self._progress)
         return {
             "losses": losses,
             "accumulation": step.pictures.accumulation.detach(),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from three_picture import npm_folder
 
 _VALIDATE = """
 const validator = require("gltf-validator"), fs = require("fs");
@@ -20,8 +20,7 @@ validator.validateBytes(new Uint8Array(fs.readFileSync(process.argv[1])))
 
 def node_package(name: str) -> Path:
     """The folder of a package of npm."""
-    places = (Path(one) / name for one in os.environ.get("NODE_PATH", "").split(os.pathsep) if one)
-    place = next((one for one in places if one.is_dir()), None)
+    place = npm_folder(name)
     if place is None:
         pytest.skip(f"no {name}: npm i {name}, and name the folder node_modules in NODE_PATH")
     return place

@@ -255,7 +255,20 @@ def test_the_cells_that_rays_visit_are_laid_over_the_person(page):
             break
     # This avatar was hardly trained: its cells are large, and many are occupied.
     assert orange[person].mean() > 0.8 and 0.005 < orange[~person].mean() < 0.5
+    # They follow where the arm goes.
+    page.click("Pose", "[role=tab]")
+    page.type_number("left_elbow y", -60)
+    page.still_picture(SIDE)
+    time.sleep(1)
+    covered = page.screenshot()[:, :660].astype(int)
+    page.click("Look", "[role=tab]")
     page.choose("Overlay", "nothing")
+    page.still_picture(SIDE)
+    time.sleep(2)
+    bare = page.screenshot()[:, :660].astype(int)
+    arm = (bare < 200).any(-1) & ~ndimage.binary_dilation(person, iterations=3)
+    orange = covered[..., 0] - covered[..., 2] > bare[..., 0] - bare[..., 2] + 20
+    assert arm.sum() > 100 and orange[arm].mean() > 0.8
 
 
 def test_the_training_picture_stands_beside_the_avatar(page):
