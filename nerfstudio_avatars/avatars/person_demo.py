@@ -39,7 +39,7 @@ _EXACT_POSES = (
     "--pipeline.datamanager.frames-per-batch", "2",
     "--pipeline.datamanager.rays-per-frame", "512",
 )  # fmt: skip
-"""The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning and samples."""
+"""The drawn poses are exact, the clothes tight: nothing to refine, a sharper loss, finer cells and samples."""
 _LIVE = "avatar.html"
 """The page in which the avatar moves, beside the demo's own."""
 
