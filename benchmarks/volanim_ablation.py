@@ -21,12 +21,14 @@ from typing import Any
 
 import torch
 
-from nerfstudio_avatars.avatars.heads_demo import BODIES, FIT_ROUNDS, PARTS
+from nerfstudio_avatars.avatars.heads_demo import BODIES, FIT_ROUNDS, HEADS, ONE_PART, PARTS, SIZE
 
 MODEL = "--pipeline.model."
 VARIANTS = {
     "full": [],
     "parts": PARTS,
+    "parts-as-one": [*PARTS, *ONE_PART],
+    "parts-coarse": [*PARTS, MODEL + "network.fine-detail", "False"],
     "parts-unrefined": [*PARTS, MODEL + "schedule.refine-at", "1.0"],
     "parts-unanchored": [*PARTS, MODEL + "table.anchor", "0.0"],
     "parts-unrehearsed": [*PARTS, MODEL + "network.relative.rehearsal", "False"],
@@ -69,23 +71,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--identities", type=int, default=12)
     parser.add_argument("--frames", type=int, default=48)
+    parser.add_argument("--size", type=int, help="side of the pictures; by default 128 for heads, and 64 for bodies")
     parser.add_argument("--keep", type=Path, help="folder for data and runs; a temporary one by default")
     arguments = parser.parse_args()
 
     from nerfstudio_avatars.avatars.nerfstudio_commands import train
     from nerfstudio_avatars.demo.body_clips import draw_body_clips
     from nerfstudio_avatars.demo.head_clips import draw_head_clips
+    from nerfstudio_avatars.demo.heads_exam import against_one_part
 
     bodies = arguments.toys == "bodies"
     folder = arguments.keep or Path(tempfile.mkdtemp())
     draw = draw_body_clips if bodies else draw_head_clips
-    data = draw(folder / arguments.toys, arguments.identities, arguments.frames, test_identities=0)
+    size = arguments.size or (64 if bodies else SIZE)
+    data = draw(folder / arguments.toys, arguments.identities, arguments.frames, size, test_identities=0)
     results: dict[str, list[dict[str, Any]]] = {}
     for variant in arguments.variants:
         for seed in arguments.seeds:
             options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(seed), "--machine.seed", str(seed)]
             options += ["--steps-per-save", str(arguments.steps)]
-            options += changes(variant, bodies)
+            options += [*changes(variant, bodies), "voxceleb", "--image-size", str(size)]
             name = f"{variant}-{seed}"
             log = folder / f"{name}.log"
             run = train("unsup-volanim-tiny", data, folder / "runs", name, arguments.steps, options, log, name)
@@ -93,11 +98,16 @@ def main() -> None:
             results.setdefault(variant, []).append(found)
     if arguments.keep is None:
         shutil.rmtree(folder)
+    if "parts-as-one" in results:
+        single = results["parts-as-one"]
+        for variant, runs in results.items():
+            results[variant] = [against_one_part(own, one) for own, one in zip(runs, single, strict=True)]
     print(
         json.dumps(
             {
                 "question": "what does each part of unsup-volanim do?",
                 "toys": arguments.toys,
+                "size": size,
                 "steps": arguments.steps,
                 "identities": arguments.identities,
                 "seeds": arguments.seeds,
@@ -113,7 +123,7 @@ def changes(variant: str, bodies: bool) -> list[str]:
     """Options of a variant; those for bodies come before what it changes itself."""
     own = VARIANTS[variant]
     shared = PARTS if own[: len(PARTS)] == PARTS else []
-    return [*shared, *(BODIES if bodies else []), *own[len(shared) :]]
+    return [*shared, *(BODIES if bodies else HEADS if shared else []), *own[len(shared) :]]
 
 
 def figures(config: Path, data: Path, bodies: bool) -> dict[str, Any]:

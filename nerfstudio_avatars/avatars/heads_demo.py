@@ -24,6 +24,8 @@ _PARTS = {
     "network.render.skinning": "compose",
     "network.shared-parts": "100.0",
     "network.part-detector": "upright",
+    "network.relative.widths": "24 48 64 96",
+    "network.relative.hidden": "384",
     "network.generator.widths": "32 16 8",
     "network.generator.doublings": "1",
     "schedule.articulation": "table",
@@ -36,23 +38,33 @@ _PARTS = {
     "schedule.whole-share": "0.4",
     "table.stillness": "0.02",
 }
+_HEADS = {
+    "network.fine-detail": "True",
+    "schedule.fine-from": "0.6",
+    "schedule.coarse-size": "64",
+    "schedule.fine-patch": "48",
+    "inversion.size": "64",
+}
+_ONE_PART = {"network.parts": "1"}
 _BODIES = {
     "network.parts": "14",
     "network.detail-density": "10.0",
     "network.prior-radii": "0.45 0.8 0.35",
     "search.turn-spread": "0.15 0.3 0.1",
     "part-search.trials": "6",
+    "part-search.turn-spread": "0.6",
+    "part-search.pivot-spread": "0.15",
     "table.turn-rate": "0.03",
     "table.shift-rate": "0.015",
     "table.stillness": "0.01",
     "network.relative.input-size": "64",
-    "network.relative.copies": "2",
     "schedule.bootstrap-until": "0.18",
     "schedule.search-until": "0.22",
     "schedule.polish-from": "0.24",
     "schedule.articulate-from": "0.28",
-    "schedule.detectors-alone-from": "0.7",
-    "schedule.refine-at": "0.26 0.45 0.58 0.699",
+    "schedule.detectors-alone-from": "0.75",
+    "schedule.refine-at": "0.26 0.36 0.46 0.58 0.749",
+    "schedule.regroup": "True",
 }
 
 
@@ -63,6 +75,12 @@ def _flags(options: dict[str, str]) -> list[str]:
 PARTS = _flags(_PARTS)
 PARTS += ["--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66"]
 """Options for parts that separate: see docs/unsup-volanim.md."""
+HEADS = _flags(_HEADS)
+"""Options for heads beside those: fine voxels for pictures of 128 pixels."""
+ONE_PART = _flags(_ONE_PART)
+"""Options that leave all of it one rigid part, for comparison."""
+SIZE = 128
+"""Side of the pictures of heads, in pixels."""
 BODIES = _flags(_BODIES)
 """Options for bodies beside those: their arms move further than jaws, and hide how the torso turns."""
 
@@ -75,9 +93,9 @@ class HeadsDemo:
     """Folder to write everything to."""
     steps: int = 3000
     """Number of steps to train for."""
-    floor_steps: int = 400
-    """Number of steps to train a run for comparison that regresses poses directly; 0 leaves it out."""
-    ceiling_steps: int = 600
+    one_part: bool = False
+    """Whether to also train for as many steps with a single rigid part, for comparison, which takes as long again."""
+    ceiling_steps: int = 300
     """Number of steps to train a run for comparison that is given the true poses; 0 leaves it out."""
     identities: int = 12
     """Number of heads to draw and to train on."""
@@ -102,6 +120,7 @@ class HeadsDemo:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected at least 10.")
         from nerfstudio_avatars.avatars.nerfstudio_commands import train
         from nerfstudio_avatars.demo.bodies_page import bodies_section
+        from nerfstudio_avatars.demo.heads_exam import against_one_part
         from nerfstudio_avatars.demo.heads_page import write_heads_page
         from nerfstudio_avatars.files import write_json
 
@@ -110,22 +129,24 @@ class HeadsDemo:
         folder, logs = self.output / "runs", self.output / "logs"
         shutil.rmtree(folder, ignore_errors=True)
         options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(self.seed), "--machine.seed", str(self.seed)]
-        options += ["--steps-per-save", str(max(self.steps, self.bodies_steps))]
+        options += ["--steps-per-save", str(max(self.steps, self.bodies_steps)), *PARTS]
+        size = ["voxceleb", "--image-size", str(SIZE)]
+        heads = [*options, *HEADS]
         main = train(
-            METHOD, data, folder, "heads", self.steps, [*options, *PARTS], logs / "train.log", "Learning from videos"
+            METHOD, data, folder, "heads", self.steps, [*heads, *size], logs / "train.log", "Learning from videos"
         )
         print(f"Trained {METHOD} for {main.train_seconds:.0f} s, {self.steps} steps: {main.config}")
         # Neither training nor measuring keeps all cores busy: the second training runs while the first run is measured.
         with ThreadPoolExecutor(1) as beside:
-            direct = [*options, "--pipeline.model.network.pose", "direct"]
-            direct_log = logs / "direct.log"
-            floor = self.floor_steps and beside.submit(
-                train, METHOD, data, folder, "direct", self.floor_steps, direct, direct_log, "Without PnP"
+            single, single_log = [*heads, *ONE_PART, *size], logs / "one-part.log"
+            one_part = self.one_part and beside.submit(
+                train, METHOD, data, folder, "one-part", self.steps, single, single_log, "With one part"
             )
             bodies = self.bodies and beside.submit(self._train_on_bodies, folder, logs, options)
             report = self._measured(main, data)
-            if floor:
-                report["direct_regression"] = self._measured(floor.result(), data)
+            if one_part:
+                report["one_part"] = self._measured(one_part.result(), data)
+                report = against_one_part(report, report["one_part"])
         if self.ceiling_steps:
             report["true_poses"] = self._ceiling(main.config, data)
         more = ""
@@ -142,7 +163,7 @@ class HeadsDemo:
         from nerfstudio_avatars.demo.head_clips import draw_head_clips
 
         data = self.output / "data"
-        draw_head_clips(data, identities=self.identities)
+        draw_head_clips(data, identities=self.identities, size=SIZE)
         print(f"Drew {self.identities} toy heads for training, and two for testing: {data}")
         return data
 
@@ -176,7 +197,7 @@ class HeadsDemo:
         data = self.output / "bodies-data"
         draw_body_clips(data, identities=self.bodies, test_identities=0)
         steps, log = self.bodies_steps, logs / "bodies.log"
-        return train(METHOD, data, folder, "bodies", steps, [*options, *PARTS, *BODIES], log, "Learning from bodies")
+        return train(METHOD, data, folder, "bodies", steps, [*options, *BODIES], log, "Learning from bodies")
 
     def _measured_bodies(self, trained: TrainedRun) -> dict:
         from nerfstudio_avatars.avatars.run import load_run

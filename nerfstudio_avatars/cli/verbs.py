@@ -53,7 +53,7 @@ VERBS: dict[str, tuple[VerbEntry, ...]] = {
             "demo-volanim",
             "demo_volanim:DemoVolanim",
             "Trains a small `unsup-volanim` on drawn heads whose true poses are known, and writes a page with figures.",
-            ("ns-avatar demo-volanim", "ns-avatar demo-volanim --steps 600 --floor-steps 0 --ceiling-steps 0"),
+            ("ns-avatar demo-volanim", "ns-avatar demo-volanim --steps 600 --no-one-part --ceiling-steps 0"),
         ),
         VerbEntry(
             "demo-data",

@@ -48,7 +48,7 @@ def draw_bodies(exam: BodyExam, path: Path) -> None:
         row += [exam.picture(driver, moment), exam.draw(clip, exam.pose(driver, moment))["rgb"]]
         row.append(torch.from_numpy(wanted.rgb))
         rows.append(torch.cat([one.double() for one in row], 1))
-    save_sheet(torch.cat(rows), path)
+    save_sheet(torch.cat(rows), path, exam.size)
 
 
 def bodies_section(runs: dict[str, dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
@@ -59,8 +59,19 @@ class HeadExam(ToyExam[HeadTruth]):
             "jaw_turn_corr": correlation,
             "jaw_turn_slope": slope,
             "mouth_l1": sum(moving) / len(moving),
-            "mouth_l1_ratio": sum(moving) / sum(still),
+            "mouth_still_ratio": sum(moving) / sum(still),
         }
+
+
+def against_one_part(figures: dict[str, Any], one_part: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a run and `mouth_l1_ratio`, its error at the mouth over that of a model with one rigid part.
+
+    The same of fitted poses, if both have some.
+    """
+    found = {**figures, "mouth_l1_ratio": figures["mouth_l1"] / one_part["mouth_l1"]}
+    if "fitted_poses" in figures and "fitted_poses" in one_part:
+        found["fitted_poses"] = against_one_part(figures["fitted_poses"], one_part["fitted_poses"])
+    return found
 
 
 def train_on_true_poses(pipeline: Pipeline, data: Path, steps: int) -> None:

@@ -42,14 +42,16 @@ FIGURES = {
     "jaw_iou": "overlap of the jaw and the part that matches it best",
     "jaw_turn_corr": "correlation of the turn of that part and of the jaw",
     "jaw_turn_slope": "slope of the turn of that part on the jaw's (0 is still)",
-    "mouth_l1_ratio": "error at the mouth, relative to that of parts held still",
+    "mouth_l1_ratio": "error at the mouth, relative to that of a model with one part",
+    "mouth_still_ratio": "error at the mouth, relative to that of parts held still",
     "mouth_cross_ratio": "error at the mouth when driven by another head, relative to an unchanged picture",
     "train_seconds": "training, seconds",
     "steps": "steps",
 }
-COMPARED = ("fitted_poses", "direct_regression", "true_poses")
+COMPARED = ("fitted_poses", "one_part", "true_poses")
 """Further runs and ways to find poses whose figures stand beside those of the run."""
-_ZOOM = 2
+_SHOWN = 128
+"""Least side of a picture on the page, in pixels; smaller ones are enlarged."""
 _RELIEF = 1.1
 """Range of depth from black to white, in half pictures."""
 
@@ -76,7 +78,7 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
         row += [_relief(own["depth"], covered), _relief(torch.from_numpy(truth.depth)[..., None])]
         row += [own["normal"], own["parts"], torch.from_numpy(truth.parts[..., JAW])[..., None].expand(-1, -1, 3)]
         rows.append(torch.cat([one.double() for one in row], 1))
-    save_sheet(torch.cat(rows), path)
+    save_sheet(torch.cat(rows), path, exam.size)
 
 
 def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
@@ -90,7 +92,7 @@ def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
             shown = [exam.picture(driver, frame), *(exam.draw(clip, pose)["rgb"] for clip in clips[1:])]
             turned = [exam.draw(clip, pose.turned(turn))["rgb"] for clip in clips]
             both = torch.cat([torch.cat(shown, 1), torch.cat(turned, 1)])
-            writer.write(_bytes(both))
+            writer.write(_bytes(both, exam.size))
 
 
 def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, float]:
@@ -135,7 +137,7 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
         rows.append(torch.cat([one.double() for one in row], 1))
     if not rows:
         return {}
-    save_sheet(torch.cat(rows), path)
+    save_sheet(torch.cat(rows), path, source.size)
     figures = {f"inversion_{name}_l1": sum(values) / len(values) for name, values in stages.items()}
     return figures | {"inversion_cross_identity_ratio": sum(errors) / sum(copies)}
 
@@ -188,12 +190,13 @@ def _relief(depth: Tensor, covered: Tensor | None = None) -> Tensor:
     return (shade * covered).expand(-1, -1, 3)
 
 
-def _bytes(picture: Tensor) -> np.ndarray:
-    enlarged = picture.repeat_interleave(_ZOOM, 0).repeat_interleave(_ZOOM, 1)
+def _bytes(picture: Tensor, size: int) -> np.ndarray:
+    zoom = max(1, _SHOWN // size)
+    enlarged = picture.repeat_interleave(zoom, 0).repeat_interleave(zoom, 1)
     return (enlarged.clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
-def save_sheet(picture: Tensor, path: Path) -> None:
-    """Writes a picture, enlarged, as PNG."""
+def save_sheet(picture: Tensor, path: Path, size: int) -> None:
+    """Writes a picture of pictures of a side in pixels, enlarged if they are small, as PNG."""
     with whole_file(path) as partial:
-        write_png(partial, _bytes(picture))
+        write_png(partial, _bytes(picture, size))

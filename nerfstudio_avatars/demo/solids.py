@@ -125,20 +125,23 @@ class Solids:
         origins = [-motion.rotation.T @ motion.shift for motion in seen]
         directions = [rays @ motion.rotation for motion in seen]
         for number, one in enumerate(self.ellipsoids):
-            o, d, radii = origins[one.part], directions[one.part], np.array(one.radii)
+            near = _rays_near(rays, seen[one.part], one)
+            o, d, radii = origins[one.part], directions[one.part][near], np.array(one.radii)
             a, b = (o - one.centre) / radii, d / radii
             bb, ab = (b * b).sum(-1), b @ a
             inside = ab * ab - bb * ((a * a).sum() - 1)
             z = (-ab - np.sqrt(np.maximum(inside, 0))) / bb
-            points = o + z[:, None] * d
-            closer: Bool[np.ndarray, " n"] = (inside > 0) & (z < depth)
+            closer: Bool[np.ndarray, " n"] = (inside > 0) & (z < depth[near])
             if one.cut is not None:
+                points = o + z[:, None] * d
                 closer &= (points[:, 1] < one.cut) | (points[:, 2] > 0.0)
-            depth[closer], part[closer] = z[closer], 1 + one.part
-            outward = (points[closer] - one.centre) / radii**2
+            hit = near[closer]
+            points = o + z[closer, None] * d[closer]
+            depth[hit], part[hit] = z[closer], 1 + one.part
+            outward = (points - one.centre) / radii**2
             outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
-            rgb[closer] = self._paint(number, points[closer], outward)
-            normal[closer] = outward @ seen[one.part].rotation.T
+            rgb[hit] = self._paint(number, points, outward)
+            normal[hit] = outward @ seen[one.part].rotation.T
         return depth, rgb, part, normal
 
     def _paint(
@@ -148,6 +151,16 @@ class Solids:
         light = _AMBIENT + (1 - _AMBIENT) * np.maximum(normals @ _LIGHT, 0)
         waves = 1 + one.grain * np.sin(points @ self._waves[0][number] + self._waves[1][number])
         return np.clip(np.array(one.colour) * (light * waves)[:, None], 0, 1)
+
+
+def _rays_near(rays: Float[np.ndarray, "n 3"], motion: Motion, one: Ellipsoid) -> Int[np.ndarray, " near"]:
+    """Numbers of the rays (x, y, 1) that may hit an ellipsoid: those in a box around a ball around it."""
+    centre, radius = motion.rotation @ np.array(one.centre) + motion.shift, max(one.radii)
+    if centre[2] <= radius:
+        return np.arange(len(rays))
+    depths = centre[2] + np.array([[-radius], [radius]])
+    least, most = ((centre[:2] - radius) / depths).min(0), ((centre[:2] + radius) / depths).max(0)
+    return ((rays[:, :2] >= least) & (rays[:, :2] <= most)).all(1).nonzero()[0]
 
 
 def rotation_about(axis: int, angle: float) -> Float[np.ndarray, "3 3"]:

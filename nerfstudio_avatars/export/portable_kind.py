@@ -220,6 +220,9 @@ def _check_arrays(arrays: dict[str, np.ndarray], network: VolumetricAnimationCon
         expected["relative.out.weight"] = (6 * network.parts, network.relative.hidden)
     if network.detail:
         expected["detail"] = (len(clips.identities), 4, *[generator.resolution] * 3)
+    if network.fine_detail:
+        fine = (4, *[2 * generator.resolution] * 3)
+        expected |= {f"fine.{number}": fine for number in range(len(clips.identities))}
     for name, shape in expected.items():
         _has(arrays, f"weights.network.{name}", shape)
     parts = network.parts if bool(arrays["weights.network.articulated"]) else 1

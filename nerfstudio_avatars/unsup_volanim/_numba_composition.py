@@ -15,6 +15,7 @@ from numba import get_num_threads, prange
 from torch import Tensor
 
 from nerfstudio_avatars.kernels import njit
+from nerfstudio_avatars.unsup_volanim._numba_volumes import Packed
 
 _ONE = np.float32(1)
 OPAQUE = np.float32(1e-7)
@@ -66,10 +67,7 @@ def padded_volumes(cubes: Tensor) -> Tensor:
 
     Around the cube there is nothing; weights go on, so that a single part is all that there is.
     """
-    parts = cubes.shape[1] - 4
-    held = F.pad(torch.cat([cubes[:, -1:], cubes[:, parts:-1]], 1), (1,) * 6)
-    weights = F.pad(cubes[:, :parts].softmax(1), (1,) * 6, mode="replicate")
-    return torch.cat([held, weights], 1).permute(0, 2, 3, 4, 1).contiguous()
+    return Packed.apply(cubes, cubes[:, :-4].softmax(1))
 
 
 def filled_cells(volumes: Tensor, anyhow: bool) -> Tensor:

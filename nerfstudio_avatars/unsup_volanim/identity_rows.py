@@ -44,6 +44,11 @@ def match_identities(
         old = state.get(each)
         if old is not None and len(old):
             state[each] = torch.stack([old[rows[name]] if name in rows else old.mean(0) for name in identities])
+    fine = f"{prefix}network.fine."
+    volumes = {row: state.pop(f"{fine}{row}") for row in range(len(names)) if f"{fine}{row}" in state}
+    if volumes:
+        mean = torch.stack(list(volumes.values())).mean(0)
+        state |= {f"{fine}{row}": volumes.get(rows.get(name, -1), mean) for row, name in enumerate(identities)}
     slots = f"{prefix}{SLOTS}"
     if slots in state:
         old, none = state[slots]["slots"], torch.tensor(NONE)

@@ -119,12 +119,13 @@ def invert_identity(
         optimizer.step()
         if progress:
             progress(step + 1, total)
+    nothing = tuned.no_detail()
     with torch.no_grad():
-        first = tuned.cubes_of(code[None])
+        # With fine voxels, if others have them.
+        first = tuned.cubes_of(code[None], detail=nothing)
         fit.remember_object(first)
     errors["code"] = fit.error(first)
     tuned.generator.requires_grad_(True)
-    nothing = tuned.no_detail()
     detail = None if nothing is None else nothing.requires_grad_()
     learnt = [code, *tuned.generator.parameters()] + ([] if detail is None else [detail])
     optimizer = torch.optim.Adam(learnt, lr=config.tune_rate, betas=(0.5, 0.99))

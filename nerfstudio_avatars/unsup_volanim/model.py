@@ -28,6 +28,7 @@ from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, 
 from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
 from nerfstudio_avatars.unsup_volanim.last_layer import solve_last_layer
 from nerfstudio_avatars.unsup_volanim.last_used import LastUsed
+from nerfstudio_avatars.unsup_volanim.lessons import Lessons
 from nerfstudio_avatars.unsup_volanim.losses.perceptual import SCALES, PerceptualKind, find_perceptual
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
@@ -104,7 +105,7 @@ class UnsupVolanimModel(Model):
         self.network.bf16 = self.config.bf16
         self._first_row = self.clips.first_rows()
         schedule, network = self.config.schedule, self.config.network
-        schedule.check(network.part_detector)
+        schedule.check(network.part_detector, network.shared_parts)
         frames = sum(clip.frames for clip in self.clips.table)
         self.search = PoseSearch(frames, self.config.search) if schedule.search_until > 0 else None
         has_table = schedule.articulation == "table"
@@ -121,6 +122,7 @@ class UnsupVolanimModel(Model):
         self._inverted = LastUsed[int, tuple[int, Tensor]](_REMEMBERED_CUBES)
         self._last_clip: int | None = None
         self._kept_poses = KeptPoses()
+        self._lessons: Lessons | None = None
         self._rays_at_a_time = AtATime(self.config.eval_num_rays_per_chunk, "rays of a picture", SMALLER_PICTURES)
         self._samples_at_a_time = AtATime(self.config.network.render.chunk, "samples", _FEWER_FRAMES)
         self._register_load_state_dict_pre_hook(self._match_identities)
@@ -133,7 +135,7 @@ class UnsupVolanimModel(Model):
         return [*filter(None, (self.search, self.table)), *self.network.sparse_rows()]
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """A single group, because everything has the same learning rate."""
+        """A single group: everything has the same learning rate."""
         return {"network": [*self.network.parameters(), *(rows.handle for rows in self.network.sparse_rows())]}
 
     def less_at_a_time(self, work: Callable[[], T]) -> T:
@@ -155,8 +157,7 @@ class UnsupVolanimModel(Model):
         self._poses.clear()
         self._cubes.clear()
         schedule = self.config.schedule
-        if self.table is not None:
-            schedule.lead(self.table, self._progress, self.network, self.clips)
+        schedule.lead(self.table, self._progress, self.network, self.clips)
         if schedule.phase(self._progress) != "articulation" or bool(self.network.articulated):
             return False
         with torch.random.fork_rng(devices=[]):
@@ -190,22 +191,18 @@ class UnsupVolanimModel(Model):
         """Losses of a training batch (see `ClipFramesDataManager.next_train`), or a picture if given only a camera."""
         if batch is None:
             return self.get_outputs_for_camera(ray_bundle)
-        config, device = self.config, self.device
+        config = self.config
         config.losses.check(self._perceptual[0] is not None)
-        frames = batch["image"].to(device).permute(0, 3, 1, 2)
-        masks = batch["mask"].to(device).permute(0, 3, 1, 2) if bool(batch["has_mask"].all()) else None
-        rows = (self._first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
-        identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
-        assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
+        if self.table is not None and self._progress >= config.schedule.detectors_alone_from:
+            self._lessons = self._lessons or Lessons.collect(self.network, self.table, self.clips)
+            if self._lessons is not None:
+                return {"losses": self._lessons.losses(self.network, config.losses)}
         part_search = config.part_search if config.part_search.trials else None
         aids = replace(config.schedule.aids(self._progress, self.search, self.table), part_search=part_search)
-        step = animation_step(
-            self.network,
-            AnimationBatch(frames, masks, identities, rows),
-            config.losses.when_articulated() if bool(self.network.articulated) else config.losses,
-            aids,
-            self._compare if self._perceptual[0] is not None else None,
-        )
+        inputs = AnimationBatch.of(batch, self._first_row, self.device)
+        weights = config.losses.when_articulated() if bool(self.network.articulated) else config.losses
+        compare = self._compare if self._perceptual[0] is not None else None
+        step = animation_step(self.network, inputs, weights, aids, compare)
         losses = dict(step.losses)
         if "mask" in losses:
             losses["mask"] = losses["mask"] * config.schedule.mask_factor(self._progress)
@@ -228,7 +225,9 @@ class UnsupVolanimModel(Model):
         raise NotImplementedError("unsup-volanim renders cameras, not ray bundles: use get_outputs_for_camera")
 
     def get_metrics_dict(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
-        """PSNR, share of the picture that the object covers, and share of the largest part."""
+        """PSNR, share of the picture that the object covers, and share of the largest part, if one was drawn."""
+        if "parts" not in outputs:
+            return {}
         parts = outputs["parts"].mean((0, 1))
         return {
             "psnr": outputs["psnr"],
@@ -357,7 +356,7 @@ class UnsupVolanimModel(Model):
     def random_cube(self, seed: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of a random identity."""
         with self.network.evaluating():
-            return self.network.cubes_of(self.random_code(seed))[0]
+            return self.network.cubes_of(self.random_code(seed), detail=self.network.no_detail())[0]
 
     def get_image_metrics_and_images(self, outputs: dict, batch: dict) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Figures of a held-out frame (see `held_out_frames`), and the frame beside its reconstruction."""

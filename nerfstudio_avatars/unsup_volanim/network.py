@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetector, KeypointDetectorConfig
 from nerfstudio_avatars.unsup_volanim.part_seeds import voronoi_logits
 from nerfstudio_avatars.unsup_volanim.perspective_n_point import project, solve_poses
@@ -29,6 +30,7 @@ from nerfstudio_avatars.unsup_volanim.voxel_field import (
     VoxelGenerator,
     VoxelGeneratorConfig,
     bias_of,
+    doubled,
     ellipsoid_prior,
 )
 from nerfstudio_avatars.unsup_volanim.voxel_render import SceneRays, VoxelPictures, VoxelRenderConfig, render_voxels
@@ -64,6 +66,9 @@ class VolumetricAnimationConfig:
     It helps a small generator with few identities; 0 leaves these volumes out, as in the paper."""
     detail_density: float = 1.0
     """Further factor on the density in these volumes, whose numbers are larger than those of colours."""
+    fine_detail: bool = False
+    """Whether the volume of `detail` is replaced by one with twice as many voxels along each edge late in a training.
+    That is at `schedule.fine_from`, when shape and poses are known; until then, steps cost less."""
     identity_rows: IdentityRowsKind = "dense"
     """Way to learn what each identity has of its own: with `dense`, every step updates that of all identities.
     With `sparse`, a step reads and updates that of the identities it draws alone, for thousands of them.
@@ -103,6 +108,7 @@ class VolumetricAnimation(nn.Module):
     """
 
     articulated: Tensor
+    finer: Tensor
     prior: Tensor
     scene: Tensor
 
@@ -121,6 +127,11 @@ class VolumetricAnimation(nn.Module):
         if config.detail:
             rows = VolumeRows(identities, channels, n) if sparse else torch.zeros(identities, channels, n, n, n)
             self.detail = nn.Parameter(rows) if isinstance(rows, Tensor) else rows
+        if config.fine_detail and (sparse or not config.detail):
+            raise UserError("network.fine-detail needs network.detail above 0, and network.identity-rows dense.")
+        # One by one, so that a step updates only those that it draws.
+        fine = identities if config.fine_detail else 0
+        self.fine = nn.ParameterList(torch.zeros(channels, *[2 * n] * 3) for _ in range(fine))
         axis = torch.logit((torch.arange(edge) + 1) / (edge + 1))
         lattice = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2).flip(-1)
         self.shared_logits = nn.Parameter(torch.zeros(parts, *[_SHARED] * 3)) if config.shared_parts else None
@@ -128,6 +139,7 @@ class VolumetricAnimation(nn.Module):
         self.relative = RelativePoseDetector(config.relative, parts) if upright else None
         self.point_logits = nn.Parameter(lattice.repeat(parts, 1, 1))
         self.register_buffer("articulated", torch.tensor(False))
+        self.register_buffer("finer", torch.tensor(False), persistent=config.fine_detail)
         self.register_buffer("scene", torch.tensor(SCENE), persistent=False)
         half = self.scene * config.render.enlarge
         prior = ellipsoid_prior(n, torch.tensor(config.prior_radii) / half, config.prior_slope)
@@ -209,7 +221,7 @@ class VolumetricAnimation(nn.Module):
     @property
     def cube_side(self) -> int:
         """Voxels along an edge of a cube."""
-        return self.config.generator.resolution
+        return self.config.generator.resolution * (2 if bool(self.finer) else 1)
 
     def cubes(self, identities: Int[Tensor, " batch"]) -> Float[Tensor, "batch channels n n n"]:
         """Canonical voxels of known identities."""
@@ -220,11 +232,24 @@ class VolumetricAnimation(nn.Module):
         if isinstance(self.detail, VolumeRows):
             rows, places = self.detail.drawn(identities)
             return rows[places]
+        if bool(self.finer):
+            return torch.stack([self.fine[number] for number in identities.tolist()])
         return None if self.detail is None else self.detail[identities]
+
+    @torch.no_grad()
+    def double_voxels(self) -> None:
+        """Lets cubes have the voxels of `fine_detail`, with what is known so far in them."""
+        if bool(self.finer):
+            return
+        for number, fine in enumerate(self.fine):
+            coarse = self.detail_of(torch.tensor([number], device=fine.device))
+            if coarse is not None:
+                fine.copy_(doubled(coarse)[0])
+        self.finer.fill_(True)
 
     def no_detail(self) -> Float[Tensor, "1 4 n n n"] | None:
         """The volume that somebody has who was not trained on, if identities have volumes."""
-        side, device = self.config.generator.resolution, self.prior.device
+        side, device = self.cube_side, self.prior.device
         return torch.zeros(1, COLOURS + DENSITIES, side, side, side, device=device) if self.config.detail else None
 
     def cubes_of(
@@ -245,19 +270,22 @@ class VolumetricAnimation(nn.Module):
         with self.reduced_precision():
             cubes = self.generator(codes, levels, self.config.parts if shared else 0).float()
         shape, colours = cubes[:, -1:] * shape_scale, cubes[:, -1 - COLOURS : -1]
-        if detail is not None and levels is None:
-            colours = colours + self.config.detail * detail[:, :-1]
-            shape = shape + self.config.detail * self.config.detail_density * detail[:, -1:]
         if self.config.prior_slope:
             prior = self.prior[None, None]
             if prior.shape[2:] != cubes.shape[2:]:
                 prior = F.interpolate(prior, cubes.shape[2:], mode="trilinear", align_corners=True)
             shape = shape + prior * self.config.generator.density_scale
         logits = cubes[:, : self.parts]
+        if detail is not None and levels is None:
+            if detail.shape[-1] > cubes.shape[-1]:
+                logits = logits if shared else doubled(logits)
+                colours, shape = doubled(torch.cat([colours, shape], 1)).split([COLOURS, DENSITIES], 1)
+            colours = colours + self.config.detail * detail[:, :-1]
+            shape = shape + self.config.detail * self.config.detail_density * detail[:, -1:]
         if self.shared_logits is not None:
             # The only part of an object that is not articulated has no rival.
             volume = (self.config.shared_parts * self.shared_logits[: self.parts])[None] * self.articulated
-            size = cubes.shape[2:]
+            size = shape.shape[2:]
             logits = F.interpolate(volume, size, mode="trilinear", align_corners=True).expand(
                 len(cubes), -1, -1, -1, -1
             )

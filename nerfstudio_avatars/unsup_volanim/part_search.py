@@ -36,6 +36,8 @@ class PartSearchConfig:
     """Standard deviation of tried rotations about each axis, in radians."""
     shift_spread: float = 0.08
     """Standard deviation of tried translations along each axis, in half pictures."""
+    pivot_spread: float = 0.0
+    """Standard deviation of the points that tried rotations turn about, around the part's middle; in half pictures."""
     last_spread: float = 0.15
     """Share of the initial standard deviations that is left at the end of the search."""
     mask_weight: float = 0.1
@@ -94,7 +96,8 @@ def search_parts(
     near = PartPoses(kept.rotation.expand(-1, count, -1, -1), kept.translation.expand(-1, count, -1)).moved_within(
         config.turn_spread * spread * torch.randn(frames, count, 3, device=device),
         config.shift_spread * spread * torch.randn(frames, count, 3, device=device),
-        middles[part][:, None],
+        # Limbs turn about a joint, which is not in their middle.
+        middles[part][:, None] + config.pivot_spread * torch.randn(frames, count, 3, device=device),
     )
     rotation, translation = near.rotation.clone(), near.translation.clone()
     rotation[:, 1], translation[:, 1] = elsewhere.rotation[each], elsewhere.translation[each]

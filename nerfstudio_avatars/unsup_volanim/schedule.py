@@ -9,6 +9,7 @@ from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
+from nerfstudio_avatars.unsup_volanim.part_regrouping import regroup_parts
 from nerfstudio_avatars.unsup_volanim.pose_fitting import refine_table
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch
 from nerfstudio_avatars.unsup_volanim.training import AnimationAids
@@ -38,6 +39,9 @@ class AnimationScheduleConfig:
     refine_at: tuple[float, ...] = ()
     """Shares of the training at which the table's poses are fitted to whole pictures.
     Steps see a small part of each picture, and find motions too small by themselves."""
+    regroup: bool = False
+    """Whether parts that move most alike are merged at these times, and those that move far are split in their place.
+    The last time, parts are merged alone. It is for `network.shared_parts`, and for objects with limbs."""
     detectors_alone_from: float = 1.0
     """Share of the training from which nothing but the detectors learns, from the table and from renderings.
     Until then, they rest while the object is articulated, which saves half of the time; 1 lets them learn all along."""
@@ -49,10 +53,16 @@ class AnimationScheduleConfig:
     """Share of the bootstrap over which the shape may leave the initial ellipsoid; a solid makes turning visible."""
     bootstrap_size: int = 32
     """Side length in pixels of the pictures that are rendered in the bootstrap."""
+    fine_from: float = 0.5
+    """Share of the training from which cubes have the fine voxels of `network.fine_detail`."""
+    coarse_size: int | None = None
+    """Side length in pixels that pictures are shrunk to from the bootstrap to `fine_from`; by default they are not."""
     bootstrap_levels: int | None = None
     """Number of resolutions of the generator that are used in the bootstrap, which needs `coarse_outputs`."""
     patch: int | None = None
     """Side length in pixels of the square to render of each picture after the bootstrap; by default all of it."""
+    fine_patch: int | None = None
+    """The same from `fine_from` on; by default it stays the same."""
     whole_share: float = 0.0
     """Share of the steps after the bootstrap that draw whole pictures instead of patches, shrunk to the same side.
     Poses follow a whole picture better, and details a patch."""
@@ -67,17 +77,20 @@ class AnimationScheduleConfig:
     articulated_mask_decay: float | None = None
     """Value of `mask_decay` once the object is articulated; by default it stays the same."""
 
-    def check(self, part_detector: str) -> None:
+    def check(self, part_detector: str, shared_parts: float = 1.0) -> None:
         """Checks that the sources of part poses fit together.
 
         Args:
             part_detector: `part_detector` of the network.
+            shared_parts: `shared_parts` of the network.
 
         Raises:
             UserError: if they do not.
         """
         if self.articulation != "table" and self.detectors_alone_from < 1:
             raise UserError("schedule.detectors-alone-from is for schedule.articulation table.")
+        if self.regroup and (self.articulation != "table" or not shared_parts):
+            raise UserError("schedule.regroup is for schedule.articulation table and network.shared-parts above 0.")
         if self.detectors_alone_from < self.articulate_from:
             raise UserError("schedule.detectors-alone-from comes after schedule.articulate-from.")
         if self.articulation != "table" and part_detector == "upright" and self.articulate_from < 1:
@@ -104,15 +117,19 @@ class AnimationScheduleConfig:
         end = min(start for start in starts if start > begun)
         return min((progress - begun) / (end - begun), 1.0)
 
-    def lead(self, table: PartPoseTable, progress: float, network: VolumetricAnimation, clips: Clips) -> None:
-        """Begins, refines and splits a table when it is time."""
-        if not self.has_table(progress):
+    def lead(self, table: PartPoseTable | None, progress: float, network: VolumetricAnimation, clips: Clips) -> None:
+        """Begins, refines and splits a table, and lets cubes have finer voxels, when it is time."""
+        if network.config.fine_detail and progress >= max(self.fine_from, self.bootstrap_until):
+            network.double_voxels()
+        if table is None or not self.has_table(progress):
             return
         if not bool(table.begun):
             table.begin_with_detector(network, clips)
         if int(table.refined) < self.refinements(progress):
             refine_table(table, network, clips)
             table.refined += 1
+            if self.regroup and bool(table.split):
+                regroup_parts(network, table, split=int(table.refined) < self.refinements(1.0))
         if self.phase(progress) == "articulation" and not bool(table.split):
             table.articulate()
 
@@ -138,18 +155,16 @@ class AnimationScheduleConfig:
         noise = self.density_noise * max(0.0, 1 - share / until) if until else 0.0
         if self.phase(progress) != "bootstrap":
             passed = searched if table is None else self._table_share(progress)
-            in_turn = self.detectors_alone_from < 1
-            last = in_turn and progress >= self.detectors_alone_from
-            resting = in_turn and self.phase(progress) == "articulation" and not last
+            resting = self.detectors_alone_from < 1 and self.phase(progress) == "articulation"
             return AnimationAids(
                 search=searching,
                 table=table,
                 progress=passed,
                 detect=not resting,
                 density_noise=noise,
-                patch=self.patch,
+                render_size=self.coarse_size if progress < self.fine_from else None,
+                patch=self.patch if progress < self.fine_from else (self.fine_patch or self.patch),
                 whole_share=self.whole_share,
-                detectors_alone=last,
             )
         return AnimationAids(
             search=searching,

@@ -92,6 +92,19 @@ class AnimationBatch:
     rows: Int[Tensor, " frames"]
     """Numbers of the frames, for the pose search."""
 
+    @classmethod
+    def of(cls, batch: dict[str, Tensor], first_row: Int[Tensor, " clips"], device: torch.device) -> AnimationBatch:
+        """A batch of `ClipFramesDataManager.next_train`.
+
+        Args:
+            first_row: number of the first frame of each clip.
+        """
+        images, masks = (batch[name].to(device).permute(0, 3, 1, 2) for name in ("image", "mask"))
+        rows = (first_row[batch["clip"].cpu()] + batch["frame"].cpu()).to(device)
+        identities, counts = torch.unique_consecutive(batch["identity"].to(device), return_counts=True)
+        assert bool((counts == counts[0]).all()), "a batch has equally many frames of each identity"
+        return cls(images, masks if bool(batch["has_mask"].all()) else None, identities, rows)
+
 
 @dataclass(frozen=True)
 class AnimationAids:
@@ -121,8 +134,6 @@ class AnimationAids:
     """Side in pixels of the square to cut out of them at random; by default all of it."""
     whole_share: float = 0.0
     """Share of the steps that draw whole pictures, shrunk to that side, instead."""
-    detectors_alone: bool = False
-    """Whether nothing but the detectors is trained; poses come from the table."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +165,8 @@ def animation_step(
     """
     images = batch.images
     size, seen_size = aids.render_size or images.shape[-1], network.config.detector.input_size
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not aids.detectors_alone):
-        codes = network.embedding(batch.identities) * aids.code_scale
-        cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
+    codes = network.embedding(batch.identities) * aids.code_scale
+    cubes = network.cubes_of(codes, aids.levels, aids.shape_scale, network.detail_of(batch.identities))
     losses: dict[str, Tensor] = {}
     taught: PartPoses | None = None
     found: PoseEstimate | None = None
@@ -187,16 +197,12 @@ def animation_step(
     if aids.table is not None:
         middles, shares = part_middles(cubes.detach(), network.scene * network.config.render.enlarge)
         detected = found.poses.detach() if found is not None else None
-        if aids.part_search is not None and not aids.detectors_alone and network.parts > 1:
+        if aids.part_search is not None and network.parts > 1:
             seen = images, batch.masks, batch.rows
             search_parts(aids.table, aids.part_search, network, cubes, *seen, middles, shares, aids.progress)
-        poses = (
-            aids.table.parts(batch.rows)
-            if aids.detectors_alone
-            else aids.table.learning(batch.rows, middles, aids.progress, shares, detected)
-        )
+        poses = aids.table.learning(batch.rows, middles, aids.progress, shares, detected)
         taught = poses.detach()
-        if network.relative is not None and network.parts > 1:
+        if network.relative is not None and bool(network.articulated):
             whole = aids.table.whole(batch.rows)
             network.relative.follow(middles, shares)
             if aids.detect:
@@ -210,17 +216,11 @@ def animation_step(
     assert poses is not None, "poses come from the detector, the search, the table or the truth"
     if aids.patch and torch.rand(()) < aids.whole_share:
         size = aids.patch
-    # Where detectors learn alone, pictures are only looked at.
-    window = _Window.somewhere(size, (aids.patch or size) // (2 if aids.detectors_alone else 1))
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not aids.detectors_alone):
-        pictures = network.render(
-            cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise
-        )
+    window = _Window.somewhere(size, aids.patch or size)
+    pictures = network.render(cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise)
     rendered = pictures.rgb.mT.unflatten(2, (window.side, window.side))
     target = window.of(antialiased_resize(images, size))
     psnr = -10 * F.mse_loss(rendered.detach(), target).log10()
-    if aids.detectors_alone:
-        return AnimationStep(losses, pictures, poses, psnr)
     if config.pixel:
         losses["pixel"] = config.pixel * pixel_pyramid_loss(_last(rendered), _last(target), config.pixel_levels)
     if config.perceptual and perceptual is not None:

@@ -142,10 +142,10 @@ class VoxelGenerator(nn.Module):
                 convolution = self.head_convolutions()[head]
                 weight, bias = convolution.weight[first:], bias_of(convolution)[first:]
                 seen = F.conv3d(self.norms()[head](x), weight, bias, padding=1)
-                cube = seen + (0 if cube is None else _double(cube))
+                cube = seen + (0 if cube is None else doubled(cube))
         assert cube is not None
         for _ in range(0 if levels else self.config.doublings):
-            cube = _double(cube)
+            cube = doubled(cube)
         scale = cube.new_ones(cube.shape[1])
         scale[-1] = self.config.density_scale
         return cube * scale[:, None, None, None]
@@ -186,7 +186,7 @@ class _SelfAttention(nn.Module):
         return x + self.out(mixed.mT.reshape(x.shape))
 
 
-def _double(cube: Float[Tensor, "batch channels n n n"]) -> Float[Tensor, "batch channels m m m"]:
+def doubled(cube: Float[Tensor, "batch channels n n n"]) -> Float[Tensor, "batch channels m m m"]:
     """Trilinear interpolation with aligned corners; products with a matrix take a third of torch's time for it."""
     n = cube.shape[-1]
     eye = torch.eye(n, device=cube.device, dtype=cube.dtype)

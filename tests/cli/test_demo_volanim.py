@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nerfstudio_avatars.avatars import run as run_config
-from nerfstudio_avatars.avatars.heads_demo import METHOD
+from nerfstudio_avatars.avatars.heads_demo import METHOD, SIZE
 from nerfstudio_avatars.cli.demo_volanim import DemoVolanim
 from nerfstudio_avatars.demo import body_clips, head_clips
 from nerfstudio_avatars.demo.heads_page import FIGURES
@@ -25,8 +25,8 @@ def hurried(monkeypatch):
     draw, load = head_clips.draw_head_clips, run_config.load_run
     draw_bodies = body_clips.draw_body_clips
 
-    def draw_few(out, identities):
-        return draw(out, identities=identities, frames=FRAMES, test_identities=1)
+    def draw_few(out, identities, size):
+        return draw(out, identities=identities, frames=FRAMES, size=size, test_identities=1)
 
     def load_quick(path, **options):
         run = load(path, **options)
@@ -46,14 +46,15 @@ def hurried(monkeypatch):
 @pytest.mark.slow
 def test_it_writes_page_sheets_video_and_report(hurried, tmp_path, capsys):
     DemoVolanim(
-        output=tmp_path, steps=12, floor_steps=2, ceiling_steps=2, identities=3, bodies=2, bodies_steps=12
+        output=tmp_path, steps=12, one_part=True, ceiling_steps=2, identities=3, bodies=2, bodies_steps=12
     ).run()
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["method"] == METHOD and report["steps"] == 12
     assert report["demo_seconds"] > report["train_seconds"] > 0
     for name in (*FIGURES, "inversion_start_l1", "inversion_code_l1", "inversion_tuned_l1"):
         assert math.isfinite(report[name]), name
-    assert report["direct_regression"]["steps"] == report["true_poses"]["steps"] == 2
+    assert report["one_part"]["steps"] == 12 and report["true_poses"]["steps"] == 2
+    assert report["mouth_l1_ratio"] == pytest.approx(report["mouth_l1"] / report["one_part"]["mouth_l1"])
     fitted, bodies = report["fitted_poses"], report["bodies"]
     assert math.isfinite(fitted["jaw_turn_slope"]) and fitted["rounds"] == bodies["fitted_poses"]["rounds"] == 10
     assert {"upper_arms_iou", "lower_arms_iou", "head_iou", "turn_slopes", "arms_cross_ratio"} <= set(bodies)
@@ -61,7 +62,7 @@ def test_it_writes_page_sheets_video_and_report(hurried, tmp_path, capsys):
         assert np.asarray(Image.open(tmp_path / name)).std() > 5
     with av.open(str(tmp_path / "driven.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(frames) == FRAMES and frames[0].shape == (2 * 2 * 64, 3 * 2 * 64, 3)
+    assert len(frames) == FRAMES and frames[0].shape == (2 * SIZE, 3 * SIZE, 3)
     page = (tmp_path / "index.html").read_text("utf8")
     assert METHOD in page and "driven.mp4" in page and "bodies.png" in page
     said = capsys.readouterr().out

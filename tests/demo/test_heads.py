@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from nerfstudio_avatars.demo import solids
 from nerfstudio_avatars.demo.heads import JAW, HeadPose, ToyHead, wandering_poses
 from nerfstudio_avatars.demo.solids import Ellipsoid, Solids
 from nerfstudio_avatars.unsup_volanim.standard_camera import DISTANCE, FIELD_OF_VIEW
@@ -226,3 +227,12 @@ def test_no_head_leaves_the_picture():
     for seed in range(3):
         mask = ToyHead(seed).render(pose, 32).mask
         assert 0.2 < mask.mean() < 0.8
+
+
+def test_rays_far_from_a_ball_around_an_ellipsoid_are_left_out_and_change_nothing(monkeypatch):
+    pose = HeadPose(yaw=0.5, pitch=-0.2, jaw=0.3, shift=(0.1, -0.1, 0.2))
+    quick = ToyHead(4).render(pose, 24)
+    monkeypatch.setattr(solids, "_rays_near", lambda rays, *_: np.arange(len(rays)))
+    whole = ToyHead(4).render(pose, 24)
+    for name in ("rgb", "mask", "parts", "depth", "normal"):
+        np.testing.assert_array_equal(getattr(quick, name), getattr(whole, name), err_msg=name)

@@ -147,6 +147,7 @@ HOSTILE = {
     "other widths": (_generator(widths=[2048, 2048, 2048]), "of shape"),
     "a code of all memory": (_generator(code_size=10**9), "expected 1 to 4096"),
     "volumes that are too many": (_network(detail=0.0), "do not fit"),
+    "fine voxels that are not there": (_network(fine_detail=True), "no array"),
     "samples without end": (_kind(lambda a: a["options"].update(eval_samples=10**9)), "expected 1 to 4096"),
     "steps without end": (_kind(lambda a: a["options"]["inversion"].update(code_steps=10**9)), "expected 0 to"),
 }  # fmt: skip

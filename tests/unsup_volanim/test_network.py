@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
-from nerfstudio_avatars.unsup_volanim.voxel_field import VoxelGeneratorConfig
+from nerfstudio_avatars.unsup_volanim.voxel_field import VoxelGeneratorConfig, doubled
 from nerfstudio_avatars.unsup_volanim.voxel_render import (
     DISTANCE,
     SCENE,
@@ -179,3 +180,50 @@ def test_an_unmoved_object_projects_its_keypoints_where_the_heat_maps_begin():
     found = model.detector.grid[peaks]
     assert (found - places[0]).abs().max() < 1 / 16 + 1e-6
     assert places.abs().max().item() == pytest.approx(0.5 * SCENE[0] / (DISTANCE - 0.5) / math.tan(0.175 / 2), abs=1e-4)
+
+
+# Fine voxels ----------------------------------------------------------------------------------------------------------
+
+
+def test_doubled_voxels_hold_what_the_coarse_ones_held():
+    model = network(detail=2.0, fine_detail=True)
+    with torch.no_grad():
+        model.detail.normal_()
+        before = model.cubes(torch.tensor([0, 2]))
+        assert model.cube_side == before.shape[-1] == model.no_detail().shape[-1] == 8
+        model.double_voxels()
+        after = model.cubes(torch.tensor([0, 2]))
+        assert model.cube_side == after.shape[-1] == model.no_detail().shape[-1] == 16
+        torch.testing.assert_close(after, doubled(before), rtol=1e-4, atol=1e-4)
+        model.fine[0].add_(1.0)
+        model.double_voxels()
+    torch.testing.assert_close(model.cubes(torch.tensor([0])), after[:1] + 2 * _shifted(after), rtol=1e-4, atol=1e-4)
+
+
+def _shifted(cubes):
+    """Ones in colours and density."""
+    ones = torch.ones_like(cubes[:1])
+    ones[:, :-4] = 0
+    return ones
+
+
+def test_only_identities_that_are_drawn_get_a_gradient_of_fine_voxels():
+    model = network(detail=2.0, fine_detail=True)
+    model.double_voxels()
+    model.cubes(torch.tensor([2, 0])).square().sum().backward()
+    assert [one.grad is not None for one in model.fine] == [True, False, True]
+    assert model.detail.grad is None
+
+
+def test_a_network_with_fine_voxels_is_loaded_as_it_was():
+    model, other = network(detail=2.0, fine_detail=True), network(1, detail=2.0, fine_detail=True)
+    model.double_voxels()
+    other.load_state_dict(model.state_dict())
+    assert other.cube_side == 16
+    assert "finer" not in network(detail=2.0).state_dict(), "older checkpoints have none"
+
+
+@pytest.mark.parametrize("changes", [{"detail": 0.0}, {"detail": 1.0, "identity_rows": "sparse"}])
+def test_fine_voxels_need_volumes_of_the_identities_own(changes):
+    with pytest.raises(UserError, match=r"fine-detail needs network\.detail"):
+        network(fine_detail=True, **changes)

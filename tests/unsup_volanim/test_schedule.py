@@ -1,9 +1,13 @@
 """What helps when: phases, their edges, and what each of them asks of a step."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.unsup_volanim.data.clips import Clips
+from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
@@ -112,11 +116,16 @@ def test_detectors_rest_while_parts_are_learnt_and_learn_alone_at_last(search):
         bootstrap_until=0.2, articulate_from=0.5, articulation="table", polish_from=0.4, detectors_alone_from=0.8
     )
     assert config.boundaries == (0.0, 0.2, 0.5, 0.8) and config.phase(0.9) == "articulation"
-    polish, parts, last = (config.aids(share, search, table) for share in (0.45, 0.65, 0.9))
-    assert [one.detect for one in (polish, parts, last)] == [True, False, True]
-    assert [one.detectors_alone for one in (polish, parts, last)] == [False, False, True]
-    assert parts.progress == pytest.approx(0.5) == last.progress
-    assert all(one.table is table for one in (polish, parts, last))
+    polish, parts = (config.aids(share, search, table) for share in (0.45, 0.65))
+    assert [one.detect for one in (polish, parts)] == [True, False]
+    assert parts.progress == pytest.approx(0.5) and polish.table is parts.table is table
+
+
+def test_pictures_and_patches_grow_where_voxels_become_fine(search):
+    config = AnimationScheduleConfig(bootstrap_until=0.2, fine_from=0.6, coarse_size=64, patch=32, fine_patch=48)
+    coarse, fine = config.aids(0.5, search), config.aids(0.6, search)
+    assert (coarse.render_size, coarse.patch) == (64, 32) and (fine.render_size, fine.patch) == (None, 48)
+    assert SCHEDULE.aids(0.8, search).render_size is None
 
 
 @pytest.mark.parametrize(
@@ -129,8 +138,22 @@ def test_detectors_cannot_learn_alone_without_a_table_of_parts(changes, message)
         config.check("keypoints")
 
 
+@pytest.mark.parametrize(("articulation", "shared"), [("detector", 1.0), ("table", 0.0)])
+def test_parts_are_regrouped_where_a_table_and_a_volume_have_them(articulation, shared):
+    config = AnimationScheduleConfig(articulation=articulation, regroup=True)
+    with pytest.raises(UserError, match=r"schedule\.regroup is for"):
+        config.check("keypoints", shared)
+
+
 def test_the_table_is_refined_from_the_polish_on():
     config = AnimationScheduleConfig(
         bootstrap_until=0.2, polish_from=0.4, articulate_from=0.5, articulation="table", refine_at=(0.3, 0.4, 0.6)
     )
     assert [config.refinements(share) for share in (0.35, 0.4, 0.59, 0.6)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("progress", "wanted", "expected"), [(0.5, True, 0), (0.6, True, 1), (0.6, False, 0)])
+def test_voxels_become_fine_when_it_is_time(progress, wanted, expected):
+    network = Mock(VolumetricAnimation, config=VolumetricAnimationConfig(fine_detail=wanted))
+    AnimationScheduleConfig(fine_from=0.6).lead(None, progress, network, Mock(Clips))
+    assert network.double_voxels.call_count == expected
