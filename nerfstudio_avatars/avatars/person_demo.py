@@ -35,10 +35,11 @@ _EXACT_POSES = (
     "--pipeline.model.huber-delta", "0.02",
     "--pipeline.model.avatar.cell-size", "0.02",
     "--pipeline.model.avatar.band", "0.06",
+    "--pipeline.model.avatar.step", "0.005",
     "--pipeline.datamanager.frames-per-batch", "2",
     "--pipeline.datamanager.rays-per-frame", "512",
 )  # fmt: skip
-"""The drawn sequence's poses are exact and its clothes tight: nothing to refine, a sharper loss, finer skinning."""
+"""The drawn poses are exact, the clothes tight: nothing to refine, a sharper loss, finer cells and samples."""
 _LIVE = "avatar.html"
 """The page in which the avatar moves, beside the demo's own."""
 

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Float, UInt8
 
-from nerfstudio_avatars.demo.solids import ToyPicture
-from nerfstudio_avatars.demo.toy_clips import Row, ToyKind, draw_toy_clips
+from nerfstudio_avatars.demo.toy_clips import Row, ToyKind, ToyTruth, draw_toy_clips
 from nerfstudio_avatars.demo.upper_bodies import ArmPose, BodyPose, ToyBody, gesturing_poses
 from nerfstudio_avatars.errors import DataError
 
@@ -20,40 +19,21 @@ _ARM = ("raised", "forward", "bent", "reaching")
 
 
 @dataclass(frozen=True)
-class BodyTruth:
-    """The ground truth of a clip, frame by frame."""
+class BodyTruth(ToyTruth[BodyPose]):
+    """The ground truth of a clip of a body, frame by frame."""
 
-    seed: int
-    """Seed of the body."""
-    poses: list[BodyPose]
-    depth: Float16[np.ndarray, "frames size size"]
-    """Depth of the body in each pixel, relative to `DISTANCE`, in half pictures; NaN where there is none."""
     part_masks: UInt8[np.ndarray, "frames size size parts"]
     """Share of each pixel that each of `upper_bodies.PARTS` covers, from 0 to 255."""
 
     @cached_property
     def toy(self) -> ToyBody:
-        """The body, which can be drawn in any pose."""
+        """The body."""
         return ToyBody(self.seed)
-
-    @property
-    def rotation(self) -> Float[np.ndarray, "frames 3 3"]:
-        """Rotations of the torso to the camera."""
-        return np.stack([pose.rotation for pose in self.poses])
-
-    @property
-    def translation(self) -> Float[np.ndarray, "frames 3"]:
-        """Translations of the middle of the body from its rest position, in half pictures."""
-        return np.array([pose.shift for pose in self.poses])
 
     @property
     def turns(self) -> Float[np.ndarray, "frames parts 3 3"]:
         """Rotation of each part within the body."""
         return np.stack([[motion.rotation for motion in self.toy.motions(pose)] for pose in self.poses])
-
-    def render(self, frame: int, yaw_offset: float = 0.0, size: int | None = None) -> ToyPicture:
-        """Draws a frame with the body turned further about the vertical of the camera, by an angle in radians."""
-        return self.toy.render(self.poses[frame].turned(yaw_offset), size or self.depth.shape[-1])
 
 
 def draw_body_clips(

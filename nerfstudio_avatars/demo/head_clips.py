@@ -8,46 +8,26 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import UInt8
 
 from nerfstudio_avatars.demo.heads import JAW, HeadPose, ToyHead, wandering_poses
-from nerfstudio_avatars.demo.solids import ToyPicture
-from nerfstudio_avatars.demo.toy_clips import Row, ToyKind, draw_toy_clips
+from nerfstudio_avatars.demo.toy_clips import Row, ToyKind, ToyTruth, draw_toy_clips
 from nerfstudio_avatars.errors import DataError
 
 _FPS = 25.0
 
 
 @dataclass(frozen=True)
-class HeadTruth:
-    """The ground truth of a clip, frame by frame."""
+class HeadTruth(ToyTruth[HeadPose]):
+    """The ground truth of a clip of a head, frame by frame."""
 
-    seed: int
-    """Seed of the head."""
-    poses: list[HeadPose]
-    depth: Float16[np.ndarray, "frames size size"]
-    """Depth of the head in each pixel, relative to `DISTANCE`, in half pictures; NaN where there is no head."""
     jaw_mask: UInt8[np.ndarray, "frames size size"]
     """Share of each pixel that the jaw covers, from 0 to 255."""
 
     @cached_property
     def toy(self) -> ToyHead:
-        """The head, which can be drawn in any pose."""
+        """The head."""
         return ToyHead(self.seed)
-
-    @property
-    def rotation(self) -> Float[np.ndarray, "frames 3 3"]:
-        """Rotations from head to camera."""
-        return np.stack([pose.rotation for pose in self.poses])
-
-    @property
-    def translation(self) -> Float[np.ndarray, "frames 3"]:
-        """Translations of the middle of the head from its rest position, in half pictures."""
-        return np.array([pose.shift for pose in self.poses])
-
-    def render(self, frame: int, yaw_offset: float = 0.0, size: int | None = None) -> ToyPicture:
-        """Draws a frame with the head turned further about the vertical of the camera, by an angle in radians."""
-        return self.toy.render(self.poses[frame].turned(yaw_offset), size or self.depth.shape[-1])
 
 
 def draw_head_clips(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float16, UInt8
 
 from nerfstudio_avatars.demo.on_disk import MARKER
 from nerfstudio_avatars.demo.solids import ToyPicture
@@ -20,13 +21,31 @@ from nerfstudio_avatars.media.picture_files import write_png
 from nerfstudio_avatars.whole_files import whole_folder
 
 Row = dict[str, "str | int | float"]
-P = TypeVar("P")
+P = TypeVar("P", bound="ToyPose")
 P_contra = TypeVar("P_contra", contravariant=True)
 _FIRST_TEST = 10_000
 """Toys with higher numbers are held out."""
 _SEEDS = 2 * _FIRST_TEST
 """Number of toys reserved for each seed, so that no two seeds share any."""
 _SMALLEST = 8
+
+
+class ToyPose(Protocol):
+    """How a toy stands before the camera."""
+
+    @property
+    def rotation(self) -> Float[np.ndarray, "3 3"]:
+        """From the toy to the camera."""
+        ...
+
+    @property
+    def shift(self) -> tuple[float, float, float]:
+        """Translation of its middle from its rest position, in half pictures."""
+        ...
+
+    def turned(self: P, yaw: float) -> P:
+        """Turned further about the vertical of the camera, by an angle in radians."""
+        ...
 
 
 @runtime_checkable
@@ -36,6 +55,36 @@ class Toy(Protocol[P_contra]):
     def render(self, pose: P_contra, size: int, samples: int = 2) -> ToyPicture:
         """Draws a picture."""
         ...
+
+
+@dataclass(frozen=True)
+class ToyTruth(Generic[P], ABC):
+    """The ground truth of a clip, frame by frame."""
+
+    seed: int
+    """Seed of the toy."""
+    poses: list[P]
+    depth: Float16[np.ndarray, "frames size size"]
+    """Depth of the toy in each pixel, relative to `DISTANCE`, in half pictures; NaN where there is none."""
+
+    @property
+    @abstractmethod
+    def toy(self) -> Toy[P]:
+        """The toy, which can be drawn in any pose."""
+
+    @property
+    def rotation(self) -> Float[np.ndarray, "frames 3 3"]:
+        """Rotations from the toy to the camera."""
+        return np.stack([pose.rotation for pose in self.poses])
+
+    @property
+    def translation(self) -> Float[np.ndarray, "frames 3"]:
+        """Translations of the toy's middle from its rest position, in half pictures."""
+        return np.array([pose.shift for pose in self.poses])
+
+    def render(self, frame: int, yaw_offset: float = 0.0, size: int | None = None) -> ToyPicture:
+        """Draws a frame with the toy turned further about the vertical of the camera, by an angle in radians."""
+        return self.toy.render(self.poses[frame].turned(yaw_offset), size or self.depth.shape[-1])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.rotations import matrix_to_axis_angle
-from nerfstudio_avatars.demo.solids import ToyPicture
+from nerfstudio_avatars.demo.toy_clips import ToyTruth
 from nerfstudio_avatars.metrics.geometry import (
     align_rotations,
     depth_agreement,
@@ -35,36 +35,7 @@ NOVEL_TURN = np.radians(25)
 """Turn in radians of the new views that are compared."""
 
 
-@runtime_checkable
-class Truth(Protocol):
-    """The ground truth of a clip of toys."""
-
-    @property
-    def poses(self) -> list[Any]:
-        """How the toy is posed."""
-        ...
-
-    @property
-    def toy(self) -> Any:
-        """Draws it in any pose."""
-        ...
-
-    @property
-    def rotation(self) -> Float[np.ndarray, "frames 3 3"]:
-        """Rotations of the whole to the camera."""
-        ...
-
-    @property
-    def translation(self) -> Float[np.ndarray, "frames 3"]:
-        """Translations of the whole, in half pictures."""
-        ...
-
-    def render(self, frame: int, yaw_offset: float = 0.0, size: int | None = None) -> ToyPicture:
-        """Draws a frame, turned further about the vertical of the camera."""
-        ...
-
-
-T = TypeVar("T", bound=Truth)
+T = TypeVar("T", bound="ToyTruth[Any]")
 
 
 class ToyExam(Generic[T]):
@@ -271,7 +242,7 @@ def region(shares: Float[np.ndarray, "size size"]) -> Bool[Tensor, "size size"]:
     return F.max_pool2d(known, 2 * rim + 1, 1, rim)[0, 0] > 0.5
 
 
-def true_pose(truth: Truth, frames: list[int], parts: int) -> PartPoses:
+def true_pose(truth: ToyTruth[Any], frames: list[int], parts: int) -> PartPoses:
     """True poses of frames of a clip (frames, parts), the same for all parts."""
     from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 

@@ -226,7 +226,7 @@ class InstantAvatarModel(Model):
     def training_poses(self, frames: Int[Tensor, " k"]) -> Float[Tensor, "k 75"]:
         """Poses of training frames (orientation, body pose, translation), corrected once poses are refined."""
         pose = self.poses.stored(frames)
-        return pose + self.poses.frame_correction[frames] if self._moving_poses() else pose
+        return pose + self.poses.learnt_together()[frames] if self._moving_poses() else pose
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor | list]:
         """Renders training rays, which are grouped by frame, with frame numbers on the host."""

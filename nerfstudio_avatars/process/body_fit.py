@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
@@ -57,9 +58,9 @@ _HOLD = {POSE: 0.05, _SHAPE: 0.8}
 small until each pose is near."""
 STEPS = {PLACE: 60, POSE: 160, _SHAPE: 160}
 """Adam steps of the stages: place and orientation; pose; shape, with silhouettes."""
-_CONTOUR_POINTS = 120
+_CONTOUR_POINTS = 240
 """Points on the contour of each mask."""
-_SKIN_POINTS = 700
+_SKIN_POINTS = 2000
 """Number of vertices to compare with the masks."""
 
 
@@ -219,8 +220,14 @@ class BodyFit:
         height, width = self._outside.shape[-2:]
         grid = 2 * skin / torch.tensor([width, height]) - 1
         outside = F.grid_sample(self._outside, grid[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
-        nearest = torch.cdist(self._contours, skin).amin(-1)
+        nearest = (self._contours - self._nearest(skin)).norm(dim=-1)
         return 20 * _robust(outside * metres, 0.1).mean() + 4 * _robust(nearest * metres, 0.04).mean()
+
+    def _nearest(self, skin: Float[Tensor, "frames s 2"]) -> Float[Tensor, "frames points 2"]:
+        """The skin that is nearest to each point of the contours."""
+        pairs = zip(skin.detach().numpy(), self._contours.numpy(), strict=True)
+        found = np.stack([cKDTree(points).query(contour)[1] for points, contour in pairs])
+        return skin.gather(1, torch.from_numpy(found)[..., None].expand(-1, -1, 2))
 
     # How it begins, and what comes out --------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from nerfstudio_avatars.process.framing import Framing
 from nerfstudio_avatars.process.given_masks import GivenMasks
 from nerfstudio_avatars.process.given_poses import GivenPoses, landmarks_of
 from nerfstudio_avatars.process.mask_edges import follow_edges
+from nerfstudio_avatars.process.still_background import StillBackground
 from nerfstudio_avatars.whole_files import whole_folder
 
 _FEWEST = 8
@@ -37,6 +38,8 @@ _LOOKED_AT = 1080
 """Length in pixels of the longer side at which a whole picture is searched for the person."""
 _AROUND, _GREY = 0.1, 128
 """Margin around a given mask in which networks look, as a share of its longer side, and what they see elsewhere."""
+_BACKGROUNDS = 2
+"""How often the background is found: better masks show more of it."""
 Progress = Callable[[str, int, int], None]
 """Called with the current task, how much of it is done, and its total."""
 
@@ -126,10 +129,25 @@ def look_at(
         if progress:
             progress("Looking closer", done + 1, len(numbers))
     _enough(video, len(found), len(wanted))
+    if not masks:
+        found = _before_still_background(found)
     empty = sorted(set(wanted) - {number for number, _, _ in found})
     rate = fps * (len(wanted) - 1) / max(wanted[-1] - wanted[0], 1)
     kept = ([one[0] for one in found], [one[1] for one in found], [one[2] for one in found])
     return Footage(*kept, empty, rate, window)
+
+
+def _before_still_background(
+    found: list[tuple[int, np.ndarray, SeenBody]],
+) -> list[tuple[int, np.ndarray, SeenBody]]:
+    """What was found, with masks corrected by what is behind the person, as far as the camera stands still."""
+    for _ in range(_BACKGROUNDS):
+        pictures, masks = [picture for _, picture, _ in found], [seen.mask for _, _, seen in found]
+        behind = StillBackground.behind(pictures, masks)
+        if behind is None:
+            return found
+        found = [(number, one, replace(seen, mask=behind.correct(seen.mask, one))) for number, one, seen in found]
+    return found
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def test_hidden_landmarks_do_not_count(fitted, states):
         joints_about_pelvis(body, [one.motion.state(frame) for frame in range(FRAMES)])[:, 20]
         for one in (fitted, other)
     ]
-    assert (wrists[0] - wrists[1]).norm(dim=-1).mean() < 0.07
+    # In side views the arm is before the trunk, where masks do not show it.
+    assert (wrists[0] - wrists[1]).norm(dim=-1).median() < 0.05
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ CANONICAL_ANGLES = {2: 0.2, 5: -0.2, 47: -0.8, 50: 0.8}
 
 FAR = 0.5
 """Distance between neighbouring frames (radians, metres) above which it is not jitter."""
+_NEAR = 2.0
+"""How far frames learn from one another (a standard deviation), in steps from one trained frame to the next."""
 _FEWEST_FRAMES = 8
 """Smallest number of trained frames that tell how good estimates are."""
 
@@ -90,6 +92,7 @@ class BodyPoseTable(nn.Module):
         self.register_load_state_dict_post_hook(lambda module, _: module._list_trained())
         self.register_buffer("start", torch.zeros(len(sequence), 75) if start is None else start.clone())
         self.frame_correction = nn.Parameter(self.start.clone())
+        self._together: Tensor | None = None
         self.shared_correction = nn.Parameter(torch.zeros(69))
         self.joint_offsets = nn.Parameter(torch.zeros(24, 3))
         self._share: tuple[object, Tensor] | None = None
@@ -99,6 +102,20 @@ class BodyPoseTable(nn.Module):
 
     def _list_trained(self) -> None:
         self._trained_frames = self.trained.nonzero()[:, 0]
+        self._together = None
+
+    def learnt_together(self) -> Float[Tensor, "frames 75"]:
+        """Corrections of all frames, whose gradients also move the frames near each: errors of estimates change slowly
+        in time, and noise of gradients does not. A gradient of zero stays one: the matrix is positive definite."""
+        at, own = self._trained_frames, self.frame_correction
+        if len(at) < 3:
+            return own
+        if self._together is None or self._together.device != at.device:
+            apart = (at[:, None] - at).abs() / at.diff().float().median()
+            near = (-(apart / _NEAR).square() / 2).exp()
+            self._together = torch.eye(len(at), device=at.device) + self._alike * near * (apart < 3 * _NEAR)
+        spread = self._together @ own[at]
+        return own.index_copy(0, at, own[at].detach() + spread - spread.detach())
 
     def stored(self, frames: Int[Tensor, "*k"]) -> Float[Tensor, "*k 75"]:
         """Orientation, body pose and translation of frames as in the data."""
@@ -227,7 +244,7 @@ class BodyPoseTable(nn.Module):
         at = torch.searchsorted(trained, frames).clamp(1, len(trained) - 2)
         index = trained[torch.stack([at - 1, at, at + 1])]
         share = ((index[1] - index[0]) / (index[2] - index[0]).clamp(min=1))[:, None]
-        poses = self.stored(index) + self.frame_correction[index]
+        poses = self.stored(index) + self.learnt_together()[index]
         before, here, after = poses[..., :72].unflatten(-1, (24, 3)).unbind()
         turn = compose_axis_angle(-slerp_axis_angle(before, after, share[..., None]), here)
         move = poses[1, :, 72:] - torch.lerp(poses[0, :, 72:], poses[2, :, 72:], share)
