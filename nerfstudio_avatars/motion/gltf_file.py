@@ -36,12 +36,20 @@ class GltfFile:
             self.json: dict[str, Any] = json.loads(data)
         except ValueError as error:
             raise DataError(path, f"no JSON: {error}", "glTF 2.0", FIX) from error
+        self._check_entries()
         version = str(self.json["asset"]["version"])
         if not version.startswith("2"):
             raise DataError(path, f"glTF {version}", "glTF 2.0", FIX)
         self._buffers: dict[int, bytes] = {}
         self._arrays: dict[int, np.ndarray] = {}
         self._left = _MOST_NUMBERS
+
+    def _check_entries(self) -> None:
+        """All of glTF's lists at the top hold objects, but for those of extensions' names."""
+        for name, entries in self.json.items():
+            for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+                if not isinstance(entry, dict) and not name.startswith("extensions"):
+                    raise DataError(self.path, f"{name} {number}: {json.dumps(entry)[:50]}", "a JSON object", FIX)
 
     def _unpack(self, data: bytes) -> bytes:
         version, length = struct.unpack_from("<II", data, 4)
