@@ -62,7 +62,7 @@ class AnimationScheduleConfig:
     patch: int | None = None
     """Side length in pixels of the square to render of each picture after the bootstrap; by default all of it."""
     fine_patch: int | None = None
-    """The same from `fine_from` on; by default it stays the same."""
+    """Side length in pixels of that square from `fine_from` on; by default it stays as it is."""
     whole_share: float = 0.0
     """Share of the steps after the bootstrap that draw whole pictures instead of patches, shrunk to the same side.
     Poses follow a whole picture better, and details a patch."""
