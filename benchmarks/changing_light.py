@@ -5,7 +5,7 @@
 
 Draws the demo's person, makes the *training* frames brighter, darker and of another tint, as automatic exposure and
 white balance do, and trains the CPU method with and without `frame_light`, on this film and on the steady one. Held-out
-pictures, views and new poses, are the steady ones.
+pictures are the steady ones.
 """
 
 from __future__ import annotations
@@ -95,11 +95,13 @@ def write_film(drawn: Path, film: Path, options: Options, steady: bool) -> None:
     """Writes the drawn person in InstantAvatar's layout, training frames in changing light."""
     splits = json.loads((drawn / "splits.json").read_text("utf8"))
     recording = read_raw(drawn, {name: splits[name] for name in ("train", "val", "test")})
-    shown = sorted({frame for frames in recording.splits.values() for frame in frames})
+    # All frames get the camera of the first, and new poses have others.
+    splits = {name: [one for one in its if one not in recording.novel_poses] for name, its in recording.splits.items()}
+    shown = sorted({frame for frames in splits.values() for frame in frames})
     for name in ("images", "masks"):
         (film / name).mkdir(parents=True)
     row = {frame: index for index, frame in enumerate(shown)}
-    trained = set(recording.splits["train"])
+    trained = set(splits["train"])
     for frame, picture in zip(shown, recording.read(shown), strict=True):
         factors = light_of(frame, len(recording.motion), options) if frame in trained and not steady else np.ones(3)
         lit = (picture.rgb * factors).round().clip(0, 255).astype(np.uint8)
@@ -110,7 +112,7 @@ def write_film(drawn: Path, film: Path, options: Options, steady: bool) -> None:
     write_npz(film / "poses.npz", betas=motion.betas.numpy()[None], **poses)
     size = {"height": recording.height, "width": recording.width}
     write_npz(film / "cameras.npz", intrinsic=recording.intrinsics[0], extrinsic=recording.extrinsics[0], **size)
-    frames = {name: [row[frame] for frame in recording.splits[name]] for name in ("train", "val", "test")}
+    frames = {name: [row[frame] for frame in splits[name]] for name in ("train", "val", "test")}
     (film / "splits.json").write_text(json.dumps({**frames, "gender": "neutral", "body": "standin"}), "utf8")
 
 
