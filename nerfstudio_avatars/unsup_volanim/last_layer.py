@@ -29,9 +29,7 @@ def solve_last_layer(network: VolumetricAnimation, table: PartPoseTable, clips: 
     relative = network.relative
     if relative is None or not relative.config.solved or not bool(table.split):
         return
-    with network.evaluating(), torch.random.fork_rng(devices=[]):
-        # The same frames on every process.
-        torch.manual_seed(0)
+    with network.evaluating():
         lessons = Lessons.collect(network, table, clips, _MOST, 1)
         if lessons is None:
             return

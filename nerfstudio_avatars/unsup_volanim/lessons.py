@@ -75,16 +75,20 @@ class Lessons:
         most: int = MOST,
         rendered: int = _RENDERED,
     ) -> Lessons | None:
-        """Up to so many training frames, and so many renderings for each of them; None if no frame can be read."""
+        """Up to so many training frames, and so many renderings for each of them; None if no frame can be read.
+
+        They are the same ones on every process, and when a training is resumed.
+        """
         device, visited = table.rotation.device, table.visited_rows()
         first, rows = clips.first_rows(), clips.train_rows()
-        rows = rows[torch.randperm(len(rows))[:most]]
         options = network.config
         if network.relative is None or not options.relative.rehearsal or not len(visited):
             rendered = 0
         frames: list[KnownPictures] = []
         renderings: list[KnownPictures] = []
-        with network.evaluating():
+        with network.evaluating(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            rows = rows[torch.randperm(len(rows))[:most]]
             for clip in rows[:, 0].unique().tolist():
                 pictures, places = [], []
                 for frame in rows[rows[:, 0] == clip, 1].tolist():
