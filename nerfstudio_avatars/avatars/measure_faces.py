@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
         "mkr": faces.mkr(ours, theirs),
         "aed": faces.aed(embed_faces(ours_images, ours), embed_faces(theirs_images, theirs)),
     }
+    figures |= _expressions(torch.tensor([shot.clip for shot in shots]), ours, theirs)
     measured, requested = [], []
     for turn in TURNS:
         _, turned = seen([shot.draw(shot.pose.turned(math.radians(turn))) for shot in shots])
@@ -101,6 +103,19 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
         if faces.has_face(moved[number : number + 1]) and faces.has_face(theirs[number : number + 1])
     ]
     figures["shape_consistency"] = _mean(shapes)
+    return figures
+
+
+def _expressions(clips: Tensor, ours: Tensor, theirs: Tensor) -> dict[str, float]:
+    """How mouths and eyes follow in reconstructions: medians over the clips of which enough frames are looked at."""
+    from nerfstudio_avatars.metrics.expression import eye_opening, following, mouth_opening
+
+    figures: dict[str, float] = {}
+    for name, opening in (("mouth", mouth_opening), ("eyes", eye_opening)):
+        each = [following(opening(ours[clips == clip]), opening(theirs[clips == clip])) for clip in clips.unique()]
+        known = [one for one in each if math.isfinite(one.correlation)]
+        figures[f"{name}_corr"] = statistics.median([one.correlation for one in known]) if known else math.nan
+        figures[f"{name}_slope"] = statistics.median([one.slope for one in known]) if known else math.nan
     return figures
 
 

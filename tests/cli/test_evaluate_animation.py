@@ -62,6 +62,7 @@ def test_faces_are_measured_with_every_frame_moved_by_another_clip(run, monkeypa
     assert figures["shape_consistency"] == pytest.approx(0, abs=0.01), "and have the same shape"
     expected = sum(abs(turn) for turn in measure_faces.TURNS) / len(measure_faces.TURNS)
     assert figures["yaw_deviation"] == pytest.approx(expected, abs=0.1), "no face turned at all"
+    assert math.isnan(figures["mouth_corr"]) and math.isnan(figures["eyes_slope"]), "of so few frames of a clip"
     alone = animation_figures(run, 1)
     assert alone["yaw_deviation"] == pytest.approx(expected, abs=0.1) and "one clip" in alone["driven"]
     assert "pose_consistency" not in alone, "there is nobody else to be moved by"
