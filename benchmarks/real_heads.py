@@ -50,7 +50,7 @@ from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 MODEL = "--pipeline.model."
 VARIANTS: dict[str, list[str] | None] = {"parts": [], "one-part": ONE_PART, "plain": None}
 """Options beside those of parts that separate; `plain` is `unsup-volanim-tiny` without any of these."""
-STORED, SAMPLES = 256, 48
+STORED, SAMPLES = 256, 32
 """Side of the stored pictures in pixels, and samples along each ray of a rendering."""
 TO_DRIVE = 0.25
 """Share of each clip that is never trained on."""
@@ -62,6 +62,8 @@ SEEN: dict[str, Callable[[Tensor], Tensor]] = {
     "yaw": lambda landmarks: head_pose(landmarks)[:, 0],
 }
 PEOPLE_SHOWN = 6
+DRIVERS = (0, 2)
+"""Each person is driven by those who come so many places later among those whose mouths move."""
 
 
 @dataclass
@@ -189,43 +191,43 @@ class Exam:
         by_name = {table[clip].name.rsplit("#", 2)[0]: clip for clip in table.of_split("test")}
         self.drivers = {clip: by_name[table[clip].name.rsplit("#", 2)[0]] for clip in self.people}
         self.camera = still_cameras(model, 1, model.clips.size)
+        self.every = 2
+        """Of the training frames, so many count as one."""
 
     @torch.no_grad()
     def figures(self) -> dict[str, Any]:
-        """Medians over the clips that move, and those of each person."""
+        """Medians over the clips that move, and the mouths of all pairs."""
         true = {clip: self._seen(self._pictures(self.drivers[clip])) for clip in self.people}
-        learnt = {clip: self._seen(self._pictures(clip)) for clip in self.people}
-        rows: dict[str, dict[int, dict[str, float]]] = {"learnt": {}, "detected": {}, "fitted": {}, "driven": {}}
+        learnt = {clip: self._seen(self._pictures(clip)[:: self.every]) for clip in self.people}
+        names = ("learnt", "detected", "fitted", "driven", "driven_fitted")
+        rows: dict[str, dict[tuple[int, int], dict[str, float]]] = {name: {} for name in names}
         shown: dict[int, list[Tensor]] = {}
         moving = [clip for clip in self.people if _std(true[clip]["mouth"]) > MOVES["mouth"]] or self.people
+        poses = {clip: self._poses(clip) for clip in self.people}
         for place, clip in enumerate(self.people):
-            pictures, own = self._pictures(self.drivers[clip]), self._pictures(clip)
-            poses = {
-                "learnt": self._table_poses(clip),
-                "detected": [self.model.driving_pose(self.drivers[clip], frame) for frame in range(len(pictures))],
-            }
-            poses["fitted"] = self._fitted(clip, pictures, poses["detected"])
-            for name, these in poses.items():
+            pictures, own = self._pictures(self.drivers[clip]), self._pictures(clip)[:: self.every]
+            for name, these in poses[clip].items():
                 drawn = self._draw(clip, these)
-                targets = own if name == "learnt" else pictures
-                wanted = learnt[clip] if name == "learnt" else true[clip]
-                rows[name][clip] = self._compared(drawn, wanted, learnt[clip])
-                rows[name][clip]["l1"] = float((drawn - targets).abs().mean())
-                if name == "detected":
-                    still = own[0].expand_as(targets)
-                    rows[name][clip]["still_l1"] = float((still - targets).abs().mean())
-                    rows[name][clip]["true_identity_distance"] = aed(true[clip]["faces"], self._source(learnt[clip]))
+                targets, wanted = (own, learnt[clip]) if name == "learnt" else (pictures, true[clip])
+                rows[name][clip, clip] = _compared(self._seen(drawn, faces=False), wanted)
+                rows[name][clip, clip]["l1"] = float((drawn - targets).abs().mean())
+            source = learnt[clip]["faces"][int(learnt[clip]["found"].float().argmax())]
+            still = own[0].expand_as(pictures)
+            rows["detected"][clip, clip]["still_l1"] = float((still - pictures).abs().mean())
+            rows["detected"][clip, clip]["true_identity_distance"] = aed(true[clip]["faces"], source)
             others = [one for one in moving if one != clip]
-            driver = others[(place + 1) % len(others)]
-            moved = [
-                self.model.driving_pose(self.drivers[driver], frame) for frame in range(len(true[driver]["mouth"]))
-            ]
-            drawn = self._draw(clip, moved)
-            rows["driven"][clip] = self._compared(drawn, true[driver], learnt[clip])
-            stranger = aed(true[driver]["faces"], self._source(learnt[clip]))
-            rows["driven"][clip]["driver_identity_distance"] = stranger
-            if place < PEOPLE_SHOWN:
-                shown[clip] = self._row(own, self._pictures(self.drivers[driver]), drawn, true[driver])
+            for number, step in enumerate(DRIVERS):
+                driver = others[(place + step) % len(others)]
+                for name, of_driver in (("driven", "detected"), ("driven_fitted", "fitted")):
+                    if of_driver not in poses[driver]:
+                        continue
+                    drawn = self._draw(clip, poses[driver][of_driver])
+                    seen = self._seen(drawn)
+                    row = _compared(seen, true[driver]) | {"identity_distance": aed(seen["faces"], source)}
+                    rows[name][clip, driver] = row
+                    if place < PEOPLE_SHOWN and name == "driven" and not number:
+                        shown[clip] = self._row(own, self._pictures(self.drivers[driver]), drawn, true[driver])
+                rows["driven"][clip, driver]["driver_identity_distance"] = aed(true[driver]["faces"], source)
         write_sheet(
             self.sheet,
             [
@@ -238,20 +240,22 @@ class Exam:
                 for clip, row in shown.items()
             ],
         )
-        return {name: _summary(found) for name, found in rows.items()} | {"people": len(self.people)}
+        return {name: _summary(found) for name, found in rows.items() if found} | {"people": len(self.people)}
 
     def _pictures(self, clip: int) -> Tensor:
         count = self.model.clips.table[clip].frames
         return torch.stack([self.model.clips.frame(clip, frame) for frame in range(count)])
 
-    def _table_poses(self, clip: int) -> list[PartPoses]:
-        """Poses that training frames have in the table, or else the detector's."""
-        table, count = self.model.table, self.model.clips.table[clip].frames
+    def _poses(self, clip: int) -> dict[str, list[PartPoses]]:
+        """Poses in training frames, and in those that drive; without a table, the detector's alone."""
+        pictures = self._pictures(self.drivers[clip])
+        detected = [self.model.driving_pose(self.drivers[clip], frame) for frame in range(len(pictures))]
+        table = self.model.table
         if table is None:
-            return [self.model.driving_pose(clip, frame) for frame in range(count)]
-        first = int(self.model.clips.first_rows()[clip])
-        poses = table.parts(torch.arange(first, first + count))
-        return [poses[frame : frame + 1] for frame in range(count)]
+            return {"detected": detected}
+        first, count = int(self.model.clips.first_rows()[clip]), self.model.clips.table[clip].frames
+        learnt = [table.parts(torch.tensor([first + frame])) for frame in range(0, count, self.every)]
+        return {"learnt": learnt, "detected": detected, "fitted": self._fitted(clip, pictures, detected)}
 
     def _fitted(self, clip: int, pictures: Tensor, found: list[PartPoses]) -> list[PartPoses]:
         together = PartPoses(torch.cat([one.rotation for one in found]), torch.cat([one.translation for one in found]))
@@ -264,27 +268,13 @@ class Exam:
         seen = [self.model.render_identity(self.camera, cube, pose, normals=False, samples=SAMPLES) for pose in poses]
         return torch.stack([one["rgb"].cpu() for one in seen])
 
-    def _seen(self, pictures: Tensor) -> dict[str, Tensor]:
+    def _seen(self, pictures: Tensor, faces: bool = True) -> dict[str, Tensor]:
         """What the landmarks say, and the faces' embeddings."""
         large = F.interpolate(pictures.permute(0, 3, 1, 2), [STORED] * 2, mode="bilinear", align_corners=False)
         images = (255 * large.permute(0, 2, 3, 1).clamp(0, 1)).round().byte()
         landmarks = finder().detect_all(images)
-        found = {name: measure(landmarks) for name, measure in SEEN.items()}
-        return found | {"faces": embed_faces(images, landmarks), "found": has_face(landmarks)}
-
-    def _source(self, learnt: dict[str, Tensor]) -> Tensor:
-        """The embedding of the first picture of a person in which a face is found."""
-        return learnt["faces"][int(learnt["found"].float().argmax())]
-
-    def _compared(self, drawn: Tensor, wanted: dict[str, Tensor], source: dict[str, Tensor]) -> dict[str, float]:
-        seen = self._seen(drawn)
-        found: dict[str, float] = {"face_found": float(seen["found"].float().mean())}
-        found["identity_distance"] = aed(seen["faces"], self._source(source))
-        for name, least in MOVES.items():
-            if _std(wanted[name]) > least:
-                follows = following(seen[name], wanted[name])
-                found |= {f"{name}_corr": follows.correlation, f"{name}_slope": follows.slope}
-        return found
+        found = {name: measure(landmarks) for name, measure in SEEN.items()} | {"found": has_face(landmarks)}
+        return found | ({"faces": embed_faces(images, landmarks)} if faces else {})
 
     def _row(self, own: Tensor, driving: Tensor, drawn: Tensor, true: dict[str, Tensor]) -> list[Tensor]:
         row = [own[0]]
@@ -294,20 +284,32 @@ class Exam:
         return row
 
 
+def _compared(seen: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, float]:
+    found: dict[str, float] = {"face_found": float(seen["found"].float().mean())}
+    for name, least in MOVES.items():
+        if _std(wanted[name]) > least:
+            follows = following(seen[name], wanted[name])
+            found |= {f"{name}_corr": follows.correlation, f"{name}_slope": follows.slope}
+    return found
+
+
 def _std(values: Tensor) -> float:
     return float(values[values.isfinite()].std()) if int(values.isfinite().sum()) > 1 else 0.0
 
 
-def _summary(rows: dict[int, dict[str, float]]) -> dict[str, Any]:
-    """Medians over the people who have a figure, how many these are, and each one's mouth."""
+def _summary(rows: dict[tuple[int, int], dict[str, float]]) -> dict[str, Any]:
+    """Medians over all pairs that have a figure, how many these are, and each pair's mouth."""
     summary: dict[str, Any] = {}
     for name in sorted({name for row in rows.values() for name in row}):
         values = [row[name] for row in rows.values() if name in row and math.isfinite(row[name])]
         summary[name] = round(statistics.median(values), 4) if values else None
         if name.endswith("_corr"):
-            summary[f"{name}_people"] = len(values)
-    for name in ("mouth_corr", "mouth_slope"):
-        summary[f"{name}_each"] = [round(row[name], 2) if name in row else None for row in rows.values()]
+            summary[f"{name}_count"] = len(values)
+    summary["mouths"] = {
+        f"{source}<{driver}": [round(row["mouth_corr"], 2), round(row["mouth_slope"], 2)]
+        for (source, driver), row in rows.items()
+        if "mouth_corr" in row
+    }
     return summary
 
 

@@ -40,6 +40,10 @@ VARIANTS = {
     "parts-detected-all-along": [*PARTS, MODEL + "schedule.detectors-alone-from", "1.0"],
     "parts-blended": [*PARTS, MODEL + "network.render.skinning", "blend"],
     "parts-by-keypoints": [*PARTS, MODEL + "network.part-detector", "keypoints"],
+    "parts-without-table": [
+        *PARTS, MODEL + "schedule.articulation", "detector", MODEL + "network.part-detector", "keypoints",
+        MODEL + "schedule.detectors-alone-from", "1.0", MODEL + "schedule.refine-at", "1.0",
+    ],
     "parts-of-the-generator": [*PARTS, MODEL + "network.shared-parts", "0.0"],
     "two-parts": [*PARTS, MODEL + "network.parts", "2"],
     "six-parts": [*PARTS, MODEL + "network.parts", "6"],
