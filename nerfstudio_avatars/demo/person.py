@@ -16,6 +16,7 @@ from nerfstudio_avatars.demo.clothing import colour, thickness
 from nerfstudio_avatars.demo.wardrobe import CASUAL, Wardrobe
 from nerfstudio_avatars.kernels import njit
 from nerfstudio_avatars.media.rasteriser import Hits, rasterise
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 
 SAMPLES = 3
 """Sub-pixels along each side of a pixel."""
@@ -123,14 +124,3 @@ class DemoPerson:
             out,
         )
         return (out * 255).round().astype(np.uint8)
-
-
-def vertex_normals(vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray) -> Float[np.ndarray, "vertices 3"]:
-    """Unit normals, averaged over the triangles around each vertex by area."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    of_face = np.cross(b - a, c - a)
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        for axis in range(3):
-            normals[:, axis] += np.bincount(faces[:, k], of_face[:, axis], minlength=len(vertices))
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

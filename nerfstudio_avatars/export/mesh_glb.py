@@ -12,8 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
-from nerfstudio_avatars.export.rigged_mesh import RiggedMesh, vertex_normals
+from nerfstudio_avatars.export.rigged_mesh import RiggedMesh
 from nerfstudio_avatars.export.vrm import EXTENSION, VrmMeta, vrm_extension
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 from nerfstudio_avatars.motion.gltf_writer import CORNERS, TRIANGLES, GltfWriter, add_animation, add_skeleton
 
 _JPEG_QUALITY = 92

@@ -14,14 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nerfstudio_avatars.export.rigged_mesh import (
-    RiggedMesh,
-    simplified,
-    smoothed,
-    strongest,
-    unwrapped,
-    vertex_normals,
-)
+from nerfstudio_avatars.export.rigged_mesh import RiggedMesh, simplified, smoothed, strongest, unwrapped
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 from nerfstudio_avatars.unsup_volanim.posed_cubes import look_up
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 from nerfstudio_avatars.unsup_volanim.voxel_render import Skinning

@@ -12,6 +12,7 @@ from torch import Tensor
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import SkinningVolume
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatar
 from nerfstudio_avatars.instant_avatar.surface import canonical_surface, corners_around
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 
 _SPACING = 0.006
 """Distance between samples of the density, metres: fingers are twice as thick."""
@@ -131,20 +132,6 @@ def _used(
     faces = faces[(a != b) & (b != c) & (c != a)]
     used, renumbered = np.unique(faces, return_inverse=True)
     return vertices[used], renumbered.reshape(-1, 3).astype(np.int32)
-
-
-def vertex_normals(
-    vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]
-) -> Float[np.ndarray, "vertices 3"]:
-    """Normals of the triangles around each vertex, averaged by area."""
-    corners = vertices[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    summed = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), len(vertices)) for axis in range(3)], -1
-    )
-    length = np.linalg.norm(summed, axis=1, keepdims=True)
-    up = np.array([0.0, 1.0, 0.0])
-    return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), up).astype(np.float32)
 
 
 def _weights_at(volume: SkinningVolume, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 24"]:

@@ -6,6 +6,7 @@ from all sides, it stands, and MediaPipe estimates the 3D directions of its limb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -25,7 +26,9 @@ from nerfstudio_avatars.bodies.smpl_body import SmplBody
 from nerfstudio_avatars.instant_avatar.data.vertical import upward
 from nerfstudio_avatars.instant_avatar.poses.pose_smoothing import likeness_of_neighbours
 from nerfstudio_avatars.media.rasteriser import rasterise
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 from nerfstudio_avatars.process.body_landmarks import SeenBody
+from nerfstudio_avatars.process.skin_colours import SkinColours
 
 JOINTS = {
     11: "left_shoulder", 12: "right_shoulder", 13: "left_elbow", 14: "right_elbow", 15: "left_wrist",
@@ -49,15 +52,28 @@ _STEADY = 10.0
 """Weight of changes of the turn from frame to frame: people turn steadily."""
 _LENS = 1e-3
 """Weight of the square of the logarithm by which the focal length leaves the first guess."""
-PLACE, POSE, _SHAPE = range(3)
-_LANDMARKS = {PLACE: 10.0, POSE: 10.0, _SHAPE: 3.0}
+PLACE, POSE, _SHAPE, _COLOURS = range(4)
+_LANDMARKS = {PLACE: 10.0, POSE: 10.0, _SHAPE: 3.0, _COLOURS: 3.0}
 """Weight of landmarks. In side views those of the far leg are too high, by which it would be placed far too deep; so
 they count less where masks, which are more exact, count too."""
-_HOLD = {POSE: 0.05, _SHAPE: 0.8}
+_HOLD = {POSE: 0.05, _SHAPE: 0.8, _COLOURS: 0.8}
 """Weight that pulls poses to their mean, because people hold a pose while turning, and side views show its depth. It is
 small until each pose is near."""
-STEPS = {PLACE: 60, POSE: 160, _SHAPE: 160}
-"""Adam steps of the stages: place and orientation; pose; shape, with silhouettes."""
+STEPS = {PLACE: 60, POSE: 160, _SHAPE: 160, _COLOURS: 300}
+"""Adam steps of the stages: place and orientation; pose; shape, with silhouettes; all, and clothes, with colours."""
+_RATE = {PLACE: 0.03, POSE: 0.03, _SHAPE: 0.03, _COLOURS: 0.012}
+"""Learning rates, radians and metres. The last stage begins near its end, and colours of another place lead astray."""
+_BETAS_RATE, _CLOTHES_RATE = 3.3, 0.1
+"""Factors on them, for the shape, and for clothes."""
+_WARM_UP = {PLACE: 0, POSE: 0, _SHAPE: 20, _COLOURS: 75}
+"""Steps in which the rate grows: Adam's first steps are as long for a small gradient as for a large one."""
+_KEEP = 2.0
+"""Weight that keeps poses near those that colours found: plain sleeves look alike at many places."""
+_THIN, _SMOOTH = 5.0, 200.0
+"""Weights of the square of the distance between clothes and skin, and of its difference from that nearby, in metres."""
+_LOOK_EVERY, _BLUR = 25, (0.02, 0.006)
+"""Steps between two looks at what each frame shows of the skin, and how far pictures are blurred at the first and the
+last of them, in metres."""
 _CONTOUR_POINTS = 240
 """Points on the contour of each mask."""
 _SKIN_POINTS = 2000
@@ -88,10 +104,16 @@ class BodyFit:
         intrinsic: in pixels; the centre of the first pixel is at one half.
         find_lens: whether the focal length is only a first guess. A person who turns shows it: it decides how much
             larger the nearer foot is than the farther one.
+        pictures: in which places of the skin are to look alike in all frames; None leaves that out.
     """
 
     def __init__(
-        self, body: SmplBody, seen: Sequence[SeenBody], intrinsic: Float[np.ndarray, "3 3"], find_lens: bool = False
+        self,
+        body: SmplBody,
+        seen: Sequence[SeenBody],
+        intrinsic: Float[np.ndarray, "3 3"],
+        find_lens: bool = False,
+        pictures: Sequence[UInt8[np.ndarray, "h w 3"]] | None = None,
     ) -> None:
         self._body, self._seen, self._intrinsic, self._find_lens = body, seen, intrinsic, find_lens
         self._focal = float(intrinsic[0, 0])
@@ -100,13 +122,16 @@ class BodyFit:
         features = skin_landmarks(vertices, body.weights)
         self._landmarks = [*JOINTS, *features]
         self._joints = [JOINT_NAMES.index(name) for name in JOINTS.values()]
-        self._rows = torch.cat(
-            [torch.tensor(list(features.values())), torch.linspace(0, len(vertices) - 1, _SKIN_POINTS).long()]
-        )
+        skin = torch.linspace(0, len(vertices) - 1, _SKIN_POINTS).long()
+        self._rows = torch.cat([torch.tensor(list(features.values())), skin])
+        masks = [one.mask for one in seen]
+        self._colours = None if pictures is None else SkinColours(pictures, masks, body.faces.numpy(), skin)
         self._points = torch.from_numpy(np.stack([one.points for one in seen])).float()
         self._places = torch.from_numpy(np.stack([one.places for one in seen])).float()
         self._visible = torch.from_numpy(np.stack([one.visibility for one in seen])).float()[:, self._landmarks]
         self._outside, self._contours = _silhouettes(seen)
+        self._size = torch.tensor(self._outside.shape[:1:-1])
+        """Width and height of the pictures."""
         self._stiffness = torch.tensor([_stiffness(name) for name in JOINT_NAMES[1:]]).repeat_interleave(3)
 
         trunk = joints[[JOINT_NAMES.index(JOINTS[number]) for number in TRUNK]]
@@ -114,12 +139,19 @@ class BodyFit:
         self._transl = self._first_places(trunk, joints[0])
         self._alike = likeness_of_neighbours(matrix_to_axis_angle(self._upright))
         self._turn, self._pose = torch.zeros(len(seen), 3), torch.zeros(len(seen), 69)
+        self._before = self._pose
+        """The pose at the beginning of a stage."""
         self._betas = torch.zeros(10)
         self._zoom = torch.zeros(())
         """Logarithm of the focal length over the first guess; distances grow with it, so that the person keeps their
         size in the picture."""
         self._beside = torch.zeros(len(JOINTS), 3)
         """Offsets in metres of landmarks from the joints they are named after, in the axes of the bones."""
+        rest = vertices.numpy()
+        self._out = torch.from_numpy(vertex_normals(rest, body.faces.numpy()))[skin]
+        self._near = torch.from_numpy(cKDTree(rest[skin]).query(rest[skin], k=7)[1][:, 1:])
+        self._clothes = torch.zeros(len(skin))
+        """How far clothes and hair stand off the skin, metres. Without them, a body bends to reach what it shows."""
         self._vertical = torch.tensor([0.0, -1.0, 0.0])
         """Upwards in camera axes, because the camera may look down."""
 
@@ -129,25 +161,34 @@ class BodyFit:
         Args:
             progress: called with the number of steps done, and their total.
         """
-        free = [self._turn, self._transl, self._vertical]
+        places, lens = [self._turn, self._transl, self._vertical], [self._zoom] if self._find_lens else []
+        # Colours would move lens and shape far, which masks tell better.
+        free = {
+            PLACE: places,
+            POSE: [*places, self._pose, *lens],
+            _SHAPE: [*places, self._pose, *lens, self._betas, self._beside],
+            _COLOURS: [*places, self._pose, self._beside, self._clothes],
+        }
+        stages = {stage: steps for stage, steps in STEPS.items() if stage != _COLOURS or self._colours}
         done = 0
-        for stage, steps in STEPS.items():
-            free += {PLACE: [], POSE: [self._pose], _SHAPE: [self._betas, self._beside]}[stage]
-            if stage == POSE and self._find_lens:
-                free.append(self._zoom)
-            groups = [{"params": [one.requires_grad_()], "lr": 0.1 if one is self._betas else 0.03} for one in free]
+        for stage, steps in stages.items():
+            self._before = self._pose.detach().clone()
+            rate, others = _RATE[stage], {id(self._betas): _BETAS_RATE, id(self._clothes): _CLOTHES_RATE}
+            groups = [{"params": [one.requires_grad_()], "lr": rate * others.get(id(one), 1.0)} for one in free[stage]]
             optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.003)
-            for _ in range(steps):
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _share_of_rate(steps, _WARM_UP[stage]))
+            for step in range(steps):
+                if stage == _COLOURS and self._colours and step % _LOOK_EVERY == 0:
+                    self._look(self._colours, step / steps)
                 optimizer.zero_grad()
                 self._loss(stage).backward()
                 optimizer.step()
                 schedule.step()
                 done += 1
                 if progress:
-                    progress(done, sum(STEPS.values()))
-        for one in free:
-            one.requires_grad_(False)
+                    progress(done, sum(stages.values()))
+            for one in free[stage]:
+                one.requires_grad_(False)
         return self._result()
 
     # The body, and what is seen of it ---------------------------------------------------------------------------------
@@ -166,10 +207,18 @@ class BodyFit:
         rotation, translation = transforms[..., :3, :3], transforms[..., :3, 3]
         beside = placed(rotation[:, self._joints], translation[:, self._joints], joints[self._joints] + self._beside)
         blended = blend_transforms(self._body.weights[self._rows], transforms)
-        skin = placed(blended[..., :3, :3], blended[..., :3, 3], vertices[self._rows])
         features = len(self._landmarks) - len(JOINTS)
+        worn = F.pad(self._clothes[:, None] * self._out, (0, 0, features, 0))
+        skin = placed(blended[..., :3, :3], blended[..., :3, 3], vertices[self._rows] + worn)
         landmarks = torch.cat([beside, skin[:, :features]], 1)
         return placed(rotation, translation, joints), landmarks, skin[:, features:]
+
+    @torch.no_grad()
+    def _look(self, colours: SkinColours, progress: float) -> None:
+        """Finds what each frame shows of the skin in its present pose; the progress goes from 0 to 1."""
+        motion = self._motion()
+        skin = np.stack([self._body.pose(motion.state(frame)).vertices.numpy() for frame in range(len(motion))])
+        colours.look(skin, self._camera(), _BLUR[0] * (_BLUR[1] / _BLUR[0]) ** progress)
 
     def _project(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 2"]:
         return self._focal * self._zoom.exp() * points[..., :2] / points[..., 2:].clamp(min=0.1) + self._centre
@@ -203,7 +252,13 @@ class BodyFit:
             loss = loss + (_STIFF * stiff + held).sum(-1).mean() + 0.05 * backwards.square().mean()
         if stage >= _SHAPE:
             loss = loss + 2e-4 * self._betas.square().sum() + 0.3 * self._beside.square().sum()
-            loss = loss + self._silhouette_loss(self._project(skin), metres)
+            places = self._project(skin)
+            loss = loss + self._silhouette_loss(places, metres)
+            if stage == _COLOURS and self._colours:
+                rough = self._clothes[:, None] - self._clothes[self._near]
+                loss = loss + _THIN * self._clothes.square().mean() + _SMOOTH * rough.square().mean()
+                loss = loss + _KEEP * (self._pose - self._before).square().sum(-1).mean()
+                loss = loss + self._colours.disagreement(places / self._size)
         return loss
 
     def _unsteadiness(self) -> Float[Tensor, ""]:
@@ -217,8 +272,7 @@ class BodyFit:
 
     def _silhouette_loss(self, skin: Float[Tensor, "frames s 2"], metres: Float[Tensor, "frames 1"]) -> Tensor:
         """Skin outside the mask counts strongly; a contour far from the skin may be that of a coat."""
-        height, width = self._outside.shape[-2:]
-        grid = 2 * skin / torch.tensor([width, height]) - 1
+        grid = 2 * skin / self._size - 1
         outside = F.grid_sample(self._outside, grid[:, None], padding_mode="border", align_corners=False)[:, 0, 0]
         nearest = (self._contours - self._nearest(skin)).norm(dim=-1)
         return 20 * _robust(outside * metres, 0.1).mean() + 4 * _robust(nearest * metres, 0.04).mean()
@@ -252,7 +306,13 @@ class BodyFit:
     @torch.no_grad()
     def _result(self) -> FittedBody:
         away = (self._project(self._posed()[1]) - self._points[:, self._landmarks]).norm(dim=-1)
-        motion = BodySequence(
+        error = float((away * self._visible).sum() / self._visible.sum())
+        motion, masks = self._motion(), [one.person for one in self._seen]
+        alike = compared(self._body, motion, masks, self._camera())
+        return FittedBody(motion, error, *alike, zoom=float(self._zoom.exp()))
+
+    def _motion(self) -> BodySequence:
+        return BodySequence(
             betas=self._betas,
             global_orient=compose_axis_angle(matrix_to_axis_angle(self._upright), self._turn),
             body_pose=self._pose,
@@ -260,11 +320,12 @@ class BodyFit:
             gender=self._body.gender,
             body=self._body.name,
         )
-        error = float((away * self._visible).sum() / self._visible.sum())
+
+    def _camera(self) -> Float[np.ndarray, "3 3"]:
+        """The camera matrix with the focal length that was found, in pixels."""
         camera = np.diag([float(self._zoom.exp())] * 2 + [1.0]) @ self._intrinsic
         camera[:2, 2] = self._intrinsic[:2, 2]
-        masks = [one.person for one in self._seen]
-        return FittedBody(motion, error, *compared(self._body, motion, masks, camera), zoom=float(self._zoom.exp()))
+        return camera
 
 
 @torch.no_grad()
@@ -286,6 +347,11 @@ def compared(
         silhouettes.append(rasterise(vertices, faces, at_centres, mask.shape[1], mask.shape[0]).face >= 0)
         overlaps.append((silhouettes[-1] & mask).sum() / max((silhouettes[-1] | mask).sum(), 1))
     return silhouettes, np.array(overlaps)
+
+
+def _share_of_rate(steps: int, warm_up: int) -> Callable[[int], float]:
+    """Half a cosine down to a tenth, after a linear start."""
+    return lambda step: min((step + 1) / (warm_up + 1), 1) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
 
 
 def _robust(distance: Tensor, scale: float) -> Tensor:

@@ -218,7 +218,8 @@ def fit(
     guess = field_of_view or PHONES_VIEW
     camera = footage.framing.camera_matrix(guess)
     report = None if progress is None else lambda done, of: progress("Fitting the body", done, of)
-    fitted = BodyFit(body, footage.seen, camera, find_lens=field_of_view is None).run(report)
+    fit = BodyFit(body, footage.seen, camera, find_lens=field_of_view is None, pictures=footage.pictures)
+    fitted = fit.run(report)
     half = math.atan(math.tan(math.radians(guess) / 2) / fitted.zoom)
     return replace(fitted, motion=replace(fitted.motion, fps=footage.fps)), 2 * math.degrees(half)
 

@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.export.mesh_glb import Skeleton, skeleton_of
-from nerfstudio_avatars.export.rigged_mesh import RiggedMesh, simplified, strongest, unwrapped, vertex_normals
+from nerfstudio_avatars.export.rigged_mesh import RiggedMesh, simplified, strongest, unwrapped
 from nerfstudio_avatars.instant_avatar.poses.pose_table import canonical_state
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 
 
 @dataclass(frozen=True)

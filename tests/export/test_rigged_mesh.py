@@ -7,9 +7,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from nerfstudio_avatars import Avatar
-from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, smoothed, strongest, vertex_normals
+from nerfstudio_avatars.export.rigged_mesh import rigged_mesh, simplified, smoothed, strongest
 from nerfstudio_avatars.instant_avatar.surface import Surface, posed_surface
 from nerfstudio_avatars.media.rasteriser import rasterise
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 
 
 @pytest.fixture(scope="module")

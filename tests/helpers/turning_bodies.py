@@ -51,3 +51,18 @@ def seen_bodies(states: list[BodyState]) -> list[SeenBody]:
         hips = (places[23] + places[24]) / 2
         seen.append(SeenBody(points, known.astype(float), places - hips, (255 * mask).astype(np.uint8)))
     return seen
+
+
+def painted_pictures(states: list[BodyState]) -> list[np.ndarray]:
+    """What a camera films of the body, whose skin has spots of some centimetres, before grey."""
+    body, camera = load_standin(), WHOLE.camera_matrix(FIELD_OF_VIEW)
+    waves = np.random.default_rng(0).normal(0, 1, (3, 3))
+    waves *= 40 / np.linalg.norm(waves, axis=1, keepdims=True)
+    paint = 0.5 + 0.4 * np.sin(body.rest(torch.zeros(10))[0].double().numpy() @ waves.T)
+    at_centres, faces = camera - np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]), body.faces.numpy()
+    pictures = []
+    for state in states:
+        hits = rasterise(body.pose(state).vertices.double().numpy(), faces, at_centres, WIDTH, HEIGHT)
+        seen = (paint[faces[hits.face]] * hits.barycentric[..., None]).sum(2)
+        pictures.append((255 * np.where(hits.face[..., None] >= 0, seen, 0.5)).round().astype(np.uint8))
+    return pictures

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nerfstudio_avatars.demo.person import vertex_normals
 from nerfstudio_avatars.media.contact_sheet import TILE, SheetRow, spread
 from nerfstudio_avatars.media.rasteriser import rasterise
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

@@ -11,12 +11,12 @@ from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.bodies.linear_blend_skinning import skin
 from nerfstudio_avatars.bodies.standin import load_standin
-from nerfstudio_avatars.demo.person import vertex_normals
 from nerfstudio_avatars.instant_avatar.articulation.skinning_volume import Mesh, SkinningVolume
 from nerfstudio_avatars.instant_avatar.avatar import CanonicalAvatarConfig
 from nerfstudio_avatars.instant_avatar.data.loose_clothes import reach_of_masks
 from nerfstudio_avatars.instant_avatar.data.recording import Recording
 from nerfstudio_avatars.media.rasteriser import rasterise
+from nerfstudio_avatars.media.vertex_normals import vertex_normals
 
 FRAMES, WIDE = 12, 0.2
 
