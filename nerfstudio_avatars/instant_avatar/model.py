@@ -149,11 +149,11 @@ class InstantAvatarModel(Model):
     # Training ---------------------------------------------------------------------------------------------------------
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """`field` (hash table and networks), `pose` (corrections and light of frames), `bones` (corrections shared by
-        all)."""
+        """`field` (hash table and networks), `pose` and `light` (of frames), `bones` (corrections shared by all)."""
         return {
             "field": list(self.avatar.field.parameters()),
-            "pose": [self.poses.frame_correction, self.light.log_gain],
+            "pose": [self.poses.frame_correction],
+            "light": [self.light.log_gain],
             "bones": [self.poses.shared_correction, self.poses.joint_offsets],
         }
 
