@@ -68,7 +68,7 @@ _BETAS_RATE, _CLOTHES_RATE = 3.3, 0.1
 _WARM_UP = {PLACE: 0, POSE: 0, _SHAPE: 20, _COLOURS: 75}
 """Steps in which the rate grows: Adam's first steps are as long for a small gradient as for a large one."""
 _KEEP = 2.0
-"""Weight that keeps poses near those that colours found: plain sleeves look alike at many places."""
+"""Weight that keeps poses near those that masks and landmarks told: plain sleeves look alike at many places."""
 _THIN, _SMOOTH = 5.0, 200.0
 """Weights of the square of the distance between clothes and skin, and of its difference from that nearby, in metres."""
 _LOOK_EVERY, _BLUR = 25, (0.02, 0.006)

@@ -94,9 +94,8 @@ class SkinColours:
         Args:
             places: of the compared vertices, as shares of the pictures' width and height.
         """
-        found = F.grid_sample(self._images, 2 * places[:, None] - 1, padding_mode="border", align_corners=False)[
-            :, :, 0
-        ]
+        grid = 2 * places[:, None] - 1
+        found = F.grid_sample(self._images, grid, padding_mode="border", align_corners=False)[:, :, 0]
         colours, share = found[:, :3], found[:, 3].detach()
         weight = self._facing * (share > _INSIDE)
         mean = (weight[:, None] * colours).sum(0) / weight.sum(0).clamp(min=1e-6)

@@ -81,7 +81,7 @@ def test_places_outside_the_mask_do_not_count(colours, skin, rows):
     places = shares(skin[:, rows])
     elsewhere = places.clone()
     elsewhere[3] = 0.01
-    others = SkinColours.disagreement(colours, elsewhere)
+    others = colours.disagreement(elsewhere)
     colours._facing[3] = 0
     assert float(others) == pytest.approx(float(colours.disagreement(places)), abs=1e-6)
 
