@@ -122,7 +122,7 @@ class _Draw(torch.autograd.Function):
         outs = [torch.zeros(lanes, *one.shape) for one in (volumes, rotation, translation)]
         pulls = [as_array(one) for one in (g_rgb, g_accumulation, g_depth, g_parts)]
         _pull_back(*inputs, np.float32(ctx.middle), ctx.with_noise, *pulls, *(one.numpy() for one in outs))
-        return (*(one.sum(0) for one in outs), *(None,) * 9)
+        return (*(one[0] if lanes == 1 else one.sum(0) for one in outs), *(None,) * 9)
 
 
 def as_array(x: Tensor) -> np.ndarray:

@@ -105,7 +105,7 @@ class UnsupVolanimModel(Model):
         self.network.bf16 = self.config.bf16
         self._first_row = self.clips.first_rows()
         schedule, network = self.config.schedule, self.config.network
-        schedule.check(network.part_detector, network.shared_parts)
+        schedule.check(network.part_detector, network.shared_parts, network.own_volumes)
         frames = sum(clip.frames for clip in self.clips.table)
         self.search = PoseSearch(frames, self.config.search) if schedule.search_until > 0 else None
         has_table = schedule.articulation == "table"

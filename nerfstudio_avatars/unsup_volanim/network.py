@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -88,6 +88,11 @@ class VolumetricAnimationConfig:
     render: VoxelRenderConfig = field(default_factory=VoxelRenderConfig)
     """Options of the renderer, which turns cubes into pictures."""
 
+    @property
+    def own_volumes(self) -> bool:
+        """Whether each identity has a volume of its own that is not in a file."""
+        return self.detail > 0 and self.identity_rows == "dense"
+
 
 @dataclass(frozen=True)
 class PoseEstimate:
@@ -127,7 +132,7 @@ class VolumetricAnimation(nn.Module):
         if config.detail:
             rows = VolumeRows(identities, channels, n) if sparse else torch.zeros(identities, channels, n, n, n)
             self.detail = nn.Parameter(rows) if isinstance(rows, Tensor) else rows
-        if config.fine_detail and (sparse or not config.detail):
+        if config.fine_detail and not config.own_volumes:
             raise UserError("network.fine-detail needs network.detail above 0, and network.identity-rows dense.")
         # One by one, so that a step updates only those that it draws.
         fine = identities if config.fine_detail else 0
@@ -246,6 +251,25 @@ class VolumetricAnimation(nn.Module):
             if coarse is not None:
                 fine.copy_(doubled(coarse)[0])
         self.finer.fill_(True)
+
+    @torch.no_grad()
+    def replace_volume(self, identity: int, change: Callable[[Tensor], Tensor]) -> None:
+        """Changes the colours and the density (4, n, n, n) of an identity, by what it has of its own.
+
+        Args:
+            change: gives the new ones.
+
+        Raises:
+            ValueError: if it has nothing of its own that can be changed.
+        """
+        if not isinstance(self.detail, nn.Parameter):
+            raise ValueError("network.detail is 0, or network.identity-rows sparse")
+        number = torch.tensor([identity], device=self.prior.device)
+        with self.evaluating():
+            volume = self.cubes(number)[0, self.parts :]
+        rates = torch.tensor([1.0] * COLOURS + [self.config.detail_density], device=volume.device) * self.config.detail
+        own = self.fine[identity] if bool(self.finer) else self.detail[identity]
+        own.add_((change(volume) - volume) / rates[:, None, None, None])
 
     def no_detail(self) -> Float[Tensor, "1 4 n n n"] | None:
         """The volume that somebody has who was not trained on, if identities have volumes."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.unsup_volanim.canonical_frames import align_identities
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable
@@ -39,6 +40,10 @@ class AnimationScheduleConfig:
     refine_at: tuple[float, ...] = ()
     """Shares of the training at which the table's poses are fitted to whole pictures.
     Steps see a small part of each picture, and find motions too small by themselves."""
+    align: bool = False
+    """Whether the canonical frames of all identities are brought together at the first of these times.
+    Everybody then looks the same way, and is equally far away, in the mean of their clips; leave it out where some
+    look aside throughout. It needs `network.detail`, and `network.identity-rows dense`."""
     regroup: bool = False
     """Whether parts that move most alike are merged at these times, and those that move far are split in their place.
     The last time, parts are merged alone. It is for `network.shared_parts`, and for objects with limbs."""
@@ -63,6 +68,9 @@ class AnimationScheduleConfig:
     """Side length in pixels of the square to render of each picture after the bootstrap; by default all of it."""
     fine_patch: int | None = None
     """Side length in pixels of that square from `fine_from` on; by default it stays as it is."""
+    fine_samples: int | None = None
+    """Number of samples along each ray from `fine_from` on; by default it stays as it is.
+    Samples lie further apart than fine voxels, so that what is thinner is smeared along the ray."""
     whole_share: float = 0.0
     """Share of the steps after the bootstrap that draw whole pictures instead of patches, shrunk to the same side.
     Poses follow a whole picture better, and details a patch."""
@@ -77,12 +85,13 @@ class AnimationScheduleConfig:
     articulated_mask_decay: float | None = None
     """Value of `mask_decay` once the object is articulated; by default it stays the same."""
 
-    def check(self, part_detector: str, shared_parts: float = 1.0) -> None:
+    def check(self, part_detector: str, shared_parts: float = 1.0, own_volumes: bool = True) -> None:
         """Checks that the sources of part poses fit together.
 
         Args:
             part_detector: `part_detector` of the network.
             shared_parts: `shared_parts` of the network.
+            own_volumes: whether each identity has a volume of its own that can be changed.
 
         Raises:
             UserError: if they do not.
@@ -91,6 +100,11 @@ class AnimationScheduleConfig:
             raise UserError("schedule.detectors-alone-from is for schedule.articulation table.")
         if self.regroup and (self.articulation != "table" or not shared_parts):
             raise UserError("schedule.regroup is for schedule.articulation table and network.shared-parts above 0.")
+        if self.align and (self.articulation != "table" or not own_volumes):
+            raise UserError(
+                "schedule.align is for schedule.articulation table, network.detail above 0 and network.identity-rows "
+                "dense."
+            )
         if self.detectors_alone_from < self.articulate_from:
             raise UserError("schedule.detectors-alone-from comes after schedule.articulate-from.")
         if self.articulation != "table" and part_detector == "upright" and self.articulate_from < 1:
@@ -128,6 +142,8 @@ class AnimationScheduleConfig:
         if int(table.refined) < self.refinements(progress):
             refine_table(table, network, clips)
             table.refined += 1
+            if self.align and int(table.refined) == 1:
+                align_identities(network, table, clips)
             if self.regroup and bool(table.split):
                 regroup_parts(network, table, split=int(table.refined) < self.refinements(1.0))
         if self.phase(progress) == "articulation" and not bool(table.split):
@@ -164,6 +180,7 @@ class AnimationScheduleConfig:
                 density_noise=noise,
                 render_size=self.coarse_size if progress < self.fine_from else None,
                 patch=self.patch if progress < self.fine_from else (self.fine_patch or self.patch),
+                samples=self.fine_samples if progress >= self.fine_from else None,
                 whole_share=self.whole_share,
             )
         return AnimationAids(

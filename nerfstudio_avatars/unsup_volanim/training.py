@@ -132,6 +132,8 @@ class AnimationAids:
     """Side of the rendered pictures in pixels; by default that of the images."""
     patch: int | None = None
     """Side in pixels of the square to cut out of them at random; by default all of it."""
+    samples: int | None = None
+    """Number of samples to take along each ray; by default as many as the renderer's options say."""
     whole_share: float = 0.0
     """Share of the steps that draw whole pictures, shrunk to that side, instead."""
 
@@ -217,7 +219,8 @@ def animation_step(
     if aids.patch and torch.rand(()) < aids.whole_share:
         size = aids.patch
     window = _Window.somewhere(size, aids.patch or size)
-    pictures = network.render(cubes, poses, window.rays(images.device), jitter=True, density_noise=aids.density_noise)
+    rays, noise = window.rays(images.device), aids.density_noise
+    pictures = network.render(cubes, poses, rays, aids.samples, jitter=True, density_noise=noise)
     rendered = pictures.rgb.mT.unflatten(2, (window.side, window.side))
     target = window.of(antialiased_resize(images, size))
     psnr = -10 * F.mse_loss(rendered.detach(), target).log10()

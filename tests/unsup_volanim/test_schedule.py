@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nerfstudio_avatars.errors import UserError
+from nerfstudio_avatars.unsup_volanim import schedule
 from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
@@ -122,9 +123,12 @@ def test_detectors_rest_while_parts_are_learnt_and_learn_alone_at_last(search):
 
 
 def test_pictures_and_patches_grow_where_voxels_become_fine(search):
-    config = AnimationScheduleConfig(bootstrap_until=0.2, fine_from=0.6, coarse_size=64, patch=32, fine_patch=48)
+    config = AnimationScheduleConfig(
+        bootstrap_until=0.2, fine_from=0.6, coarse_size=64, patch=32, fine_patch=48, fine_samples=24
+    )
     coarse, fine = config.aids(0.5, search), config.aids(0.6, search)
     assert (coarse.render_size, coarse.patch) == (64, 32) and (fine.render_size, fine.patch) == (None, 48)
+    assert (coarse.samples, fine.samples) == (None, 24)
     assert SCHEDULE.aids(0.8, search).render_size is None
 
 
@@ -143,6 +147,28 @@ def test_parts_are_regrouped_where_a_table_and_a_volume_have_them(articulation, 
     config = AnimationScheduleConfig(articulation=articulation, regroup=True)
     with pytest.raises(UserError, match=r"schedule\.regroup is for"):
         config.check("keypoints", shared)
+
+
+@pytest.mark.parametrize(("articulation", "own_volumes"), [("detector", True), ("table", False)])
+def test_identities_are_aligned_where_a_table_and_volumes_of_their_own_are(articulation, own_volumes):
+    config = AnimationScheduleConfig(articulation=articulation, align=True)
+    with pytest.raises(UserError, match=r"schedule\.align is for"):
+        config.check("keypoints", own_volumes=own_volumes)
+
+
+@pytest.mark.parametrize(("progress", "refined", "times"), [(0.45, 0, 0), (0.46, 0, 1), (0.7, 1, 0)])
+def test_identities_are_aligned_once_when_the_table_is_first_refined(monkeypatch, progress, refined, times):
+    found = Mock()
+    monkeypatch.setattr(schedule, "align_identities", found)
+    monkeypatch.setattr(schedule, "refine_table", Mock())
+    config = AnimationScheduleConfig(
+        articulation="table", polish_from=0.44, articulate_from=0.8, refine_at=(0.46, 0.66), align=True
+    )
+    table = PartPoseTable(4, 2, PartPoseTableConfig())
+    table.begun.fill_(True)
+    table.refined.fill_(refined)
+    config.lead(table, progress, Mock(VolumetricAnimation, config=VolumetricAnimationConfig()), Mock(Clips))
+    assert found.call_count == times
 
 
 def test_the_table_is_refined_from_the_polish_on():

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.unsup_volanim import network as animation_network
 from nerfstudio_avatars.unsup_volanim import training as animation_training
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import pixel_grid
@@ -209,6 +210,19 @@ def test_patches_are_squares_of_the_whole_picture(network, batch):
     assert window.of(batch.images).shape == (4, 3, 8, 8)
     step = animation_step(network, batch, replace(NO_LOSS, pixel=1.0, mask=1.0), AnimationAids(patch=8))
     assert step.pictures.rgb.shape == (4, 64, 3)
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, 8), (5, 5)])
+def test_a_step_takes_as_many_samples_as_it_is_told(network, batch, monkeypatch, wanted, expected):
+    taken, render = [], animation_network.render_voxels
+
+    def watched(cubes, poses, rays, config, *more):
+        taken.append(config.samples)
+        return render(cubes, poses, rays, config, *more)
+
+    monkeypatch.setattr(animation_network, "render_voxels", watched)
+    animation_step(network, batch, replace(NO_LOSS, pixel=1.0), AnimationAids(samples=wanted))
+    assert taken == [expected]
 
 
 def test_patches_reach_every_pixel():
