@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfstudio_avatars.avatars.driving_clip import CURVES, DrivingClip, check_curves, load_curves, save_curves
-from nerfstudio_avatars.avatars.identity import ENDING, Identity, find_identity, load_identity, volanim_model
+from nerfstudio_avatars.avatars.identity import (
+    ENDING,
+    Identity,
+    check_rounds,
+    find_identity,
+    load_identity,
+    volanim_model,
+)
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.progress import progress_bar
 
@@ -45,6 +52,9 @@ class DrivenShot:
     """Pictures of somebody the run was not trained on, who is moved in place of --identity."""
     mask: tuple[Path, ...] = ()
     """Mask of each --image, white where the object is; if none is given, people are found automatically."""
+    rounds: int | None = None
+    """Number of rounds to fit somebody in --image in, such as 20, which takes seconds; by default that of the run.
+    With 0, it is done in two stages, which take minutes."""
     relative: bool = False
     """Whether to start from the pose in the identity's first picture, and to apply only the clip's changes of pose."""
     yaw: float = 0.0
@@ -80,6 +90,9 @@ class DrivenShot:
             raise UserError("--identity and --image: expected only one of them, because each says who is moved.")
         if self.fit_rounds < 0:
             raise UserError(f"--fit-rounds {self.fit_rounds}: expected a number that is not below zero.")
+        check_rounds(self.rounds)
+        if self.rounds is not None and not self.image:
+            raise UserError("--rounds: expected --image as well; only somebody in pictures has to be fitted.")
         if self.mask and not self.image:
             raise UserError("--mask: expected --image as well; a mask shows where the object is in these pictures.")
         if self.save_motion is not None:
@@ -103,7 +116,7 @@ def drive(run: LoadedRun, shot: DrivenShot, output: Path) -> int:
     model = volanim_model(run)
     shot.check()
     if shot.image:
-        found = find_identity(run, shot.image, shot.mask)
+        found = find_identity(run, shot.image, shot.mask, shot.rounds)
         identity = Identity(found.cube, found.pose, found)
     else:
         identity = chosen_identity(model, shot.identity)

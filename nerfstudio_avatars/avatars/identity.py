@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,16 +76,31 @@ def volanim_model(run: LoadedRun) -> UnsupVolanimModel:
     return model
 
 
-def find_identity(run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, ...] = ()) -> InvertedIdentity:
+def find_identity(
+    run: LoadedRun, images: tuple[Path, ...], masks: tuple[Path, ...] = (), rounds: int | None = None
+) -> InvertedIdentity:
     """Fits an identity to pictures, with a progress bar.
 
     Args:
         masks: one for each image, or none.
+        rounds: of a fitting in seconds, or 0 for two stages; by default as the run's options say.
     """
     model = volanim_model(run)
     pictures, objects = read_pictures(model, images, masks)
-    with progress_bar("Finding the identity") as bar:
-        return model.invert(pictures, bar, objects)
+    options = model.config.inversion
+    try:
+        if rounds is not None:
+            model.config.inversion = replace(options, rounds=rounds)
+        with progress_bar("Finding the identity") as bar:
+            return model.invert(pictures, bar, objects)
+    finally:
+        model.config.inversion = options
+
+
+def check_rounds(rounds: int | None) -> None:
+    """Raises `UserError` for a number of rounds that cannot be."""
+    if rounds is not None and rounds < 0:
+        raise UserError(f"--rounds {rounds}: expected 0 or more rounds.")
 
 
 def read_pictures(

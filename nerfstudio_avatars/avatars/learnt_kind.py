@@ -53,13 +53,14 @@ class LearntKind:
         """Names of the identities that were trained on."""
         return list(self.model.clips.identities)
 
-    def identity(self, *source: str | Path, masks: tuple[str | Path, ...] = ()) -> Identity:
+    def identity(self, *source: str | Path, masks: tuple[str | Path, ...] = (), rounds: int | None = None) -> Identity:
         """Finds an identity to show.
 
         Args:
             source: one or several pictures, or a clip, of somebody new, which takes a minute; or the name of somebody
                 who was trained on, a file of `Identity.save`, or `random:NUMBER` for somebody who does not exist.
             masks: one mask for each picture, white where the object is; without masks, people are found.
+            rounds: 20 fit somebody new in seconds; by default as the run's options say, which is in two stages.
 
         Raises:
             UserError: if there is no identity of this name, or a picture cannot be read.
@@ -68,7 +69,7 @@ class LearntKind:
         known = name in self.model.clips.identities or name.startswith("random:") or name.endswith(".npz")
         if known:
             return chosen_identity(self.model, name)
-        found = find_identity(self.run, tuple(map(Path, source)), tuple(map(Path, masks)))
+        found = find_identity(self.run, tuple(map(Path, source)), tuple(map(Path, masks)), rounds)
         return Identity(found.cube, found.pose, found)
 
     def drive(self, clip: str | Path, seconds: float | None = None) -> DrivingClip:

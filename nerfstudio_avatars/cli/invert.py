@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio_avatars.avatars.identity import ENDING, find_identity, save_identity, volanim_model
+from nerfstudio_avatars.avatars.identity import ENDING, check_rounds, find_identity, save_identity, volanim_model
 from nerfstudio_avatars.errors import UserError
 
 _FAR_OFF = 0.12
@@ -25,6 +25,9 @@ class Invert:
     mask: tuple[Path, ...] = ()
     """Mask of each --image, white where the object is: a picture, or a folder or video for a clip.
     If none is given, the pictures' transparency is used or, if the run was trained with masks, a person is found."""
+    rounds: int | None = None
+    """Number of rounds of a fitting that takes seconds, such as 20, instead of both stages; by default that of the run.
+    It fits voxels and poses to the pictures together, from the average identity; 0 goes through the stages."""
     code_steps: int | None = None
     """Number of steps in the first stage, which fits the identity code; by default that of the run."""
     tune_steps: int | None = None
@@ -39,6 +42,7 @@ class Invert:
             raise UserError(f"{self.output}: expected a file name that ends in {ENDING}.")
         if not self.image:
             raise UserError("--image: expected one or more pictures, or a clip.")
+        check_rounds(self.rounds)
         for name in ("code_steps", "tune_steps"):
             steps = getattr(self, name)
             if steps is not None and steps < 0:
@@ -51,7 +55,7 @@ class Invert:
             model.config.inversion.code_steps = self.code_steps
         if self.tune_steps is not None:
             model.config.inversion.tune_steps = self.tune_steps
-        found = find_identity(run, self.image, self.mask)
+        found = find_identity(run, self.image, self.mask, self.rounds)
         save_identity(found, self.output)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.errors.items())
         if found.errors["tuned"] > _FAR_OFF:

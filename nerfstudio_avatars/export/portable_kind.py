@@ -47,6 +47,7 @@ _LIMITS: Limits = {
     "enlarge": (1, 4),
     "eval_samples": (1, 4096),
     "eval_num_rays_per_chunk": (1, 1 << 24),
+    "rounds": (0, 100_000),
     "code_steps": (0, 100_000),
     "tune_steps": (0, 100_000),
     "pictures_per_step": (1, 1024),

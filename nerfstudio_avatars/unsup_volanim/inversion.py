@@ -24,6 +24,9 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 class IdentityInversionConfig:
     """Options of an inversion in two stages, as in pivotal tuning: first the code, then the generator around it."""
 
+    rounds: int = 0
+    """Number of rounds of a fitting in seconds, which replaces both stages: 20 are enough. With 0, there are stages.
+    It begins with the average identity, and fits voxels and poses together instead of code and generator."""
     code_steps: int = 300
     """Number of steps in the first stage, which fits the whitened code; the paper uses 3000."""
     code_rate: float = 3e-2
@@ -67,7 +70,7 @@ class InvertedIdentity:
     pose: PartPoses
     """Pose in the first picture (1, parts)."""
     errors: dict[str, float]
-    """Mean absolute error of colours: `start` (the average identity), `code`, `tuned`."""
+    """Mean absolute error of colours: `start` (the average identity), `code` (only of two stages), `tuned`."""
     network: str = ""
     """Fingerprint of the network it was fitted with, whose poses are the only ones that can move it."""
 
@@ -102,7 +105,7 @@ def invert_identity(
     if config.size:
         pictures = antialiased_resize(pictures, config.size)
         masks = None if masks is None else antialiased_resize(masks, config.size)
-    fit = _Fit(tuned, pictures, config, perceptual, masks)
+    fit = PictureFit(tuned, pictures, config, perceptual, masks)
     code = torch.zeros(network.config.generator.code_size, device=pictures.device, requires_grad=True)
     errors = {"start": fit.error(tuned.cubes_of(code[None]))}
     optimizer = torch.optim.Adam([code], lr=config.code_rate, betas=(0.5, 0.99))
@@ -146,8 +149,12 @@ def invert_identity(
     return InvertedIdentity(code.detach(), cube[0].detach(), pose, errors, network.fingerprint())
 
 
-class _Fit:
-    """Compares renderings of a cube with pictures, in the poses that the detector finds."""
+class PictureFit:
+    """Compares renderings of a cube with pictures.
+
+    Args:
+        find_poses: the poses in pictures, of which the numbers are given too; by default, the detector finds them.
+    """
 
     def __init__(
         self,
@@ -156,7 +163,10 @@ class _Fit:
         config: IdentityInversionConfig,
         perceptual: Perceptual | None,
         masks: Tensor | None = None,
+        find_poses: Callable[[Tensor, Tensor], PartPoses] | None = None,
     ) -> None:
+        self.find_poses = find_poses or self._detected
+        self.everything = torch.arange(len(pictures), device=pictures.device)
         self.network, self.pictures, self.config, self.perceptual = network, pictures, config, perceptual
         self.rays = standard_rays(pictures.shape[-1], pictures.device)
         self.masks = None if masks is None else masks.clamp(0, 1)
@@ -167,26 +177,25 @@ class _Fit:
     @torch.no_grad()
     def error(self, cube: Tensor) -> float:
         """Mean absolute error over all pictures."""
-        return float((self._render(cube, self.pictures)[0] - self.pictures).abs().mean())
+        rendered, _ = self._render(cube, self.pictures, self.everything)
+        return float((rendered - self.pictures).abs().mean())
 
     @torch.no_grad()
     def remember_object(self, cube: Tensor) -> None:
         """Finds the object in each picture, unless there are masks."""
         if self.masks is not None:
             return
-        poses = self.network.estimate(self.pictures)
-        accumulation = self.network.render(cube, poses, self.rays).accumulation
-        self.object = accumulation.unflatten(1, self.pictures.shape[-2:])[:, None]
+        self.object = self._render(cube, self.pictures, self.everything)[1]
 
     def loss(self, cube: Tensor, pyramid: float, pixel: float = 0.0, mask: float = 0.0, moved: bool = False) -> Tensor:
         """Weighted error of some pictures, which may be moved in their plane."""
-        chosen = torch.randperm(len(self.pictures))[: self.config.pictures_per_step]
+        chosen = torch.randperm(len(self.pictures))[: self.config.pictures_per_step].to(self.pictures.device)
         target = self.pictures[chosen]
         seen: Tensor | None = None
         if moved and self.object is not None:
             both = _move_in_plane(torch.cat([target, self.object[chosen]], 1))
             target, seen = both[:, :3], both[:, 3:]
-        rendered, accumulation = self._render(cube, target)
+        rendered, accumulation = self._render(cube, target, chosen)
         loss = rendered.new_zeros(())
         if self.masks is not None:
             alone = self._background(cube)
@@ -212,13 +221,15 @@ class _Fit:
             loss = loss + self.config.perceptual_weight * self.perceptual(*last)
         return loss
 
-    def _render(self, cube: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _render(self, cube: Tensor, pictures: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Colours, and the accumulation of the object."""
-        with torch.no_grad():
-            poses = self.network.estimate(pictures)
-        seen = self.network.render(cube, poses, self.rays)
+        seen = self.network.render(cube, self.find_poses(pictures, numbers), self.rays)
         size = pictures.shape[-2:]
         return seen.rgb.mT.unflatten(2, size), seen.accumulation.unflatten(1, size)[:, None]
+
+    @torch.no_grad()
+    def _detected(self, pictures: Tensor, _: Tensor) -> PartPoses:
+        return self.network.estimate(pictures)
 
     def _background(self, cube: Tensor) -> Tensor:
         """The background, seen with all parts hidden."""

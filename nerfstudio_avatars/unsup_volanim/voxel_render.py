@@ -21,7 +21,8 @@ from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses
 BackgroundShape = Literal["slab", "plate", "none"]
 Skinning = Literal["blend", "compose"]
 _PLATE_DENSITY, _PLATE_SHARE = 100.0, 0.1
-_SLAB = 2
+SLAB = 2
+"""Number of slices at the far end of a cube whose mean is behind everything, with the background `slab`."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def before_slab(
         return rgb
     reach = (REACH - rays.origins[:, 2]) / rays.directions[:, 2]
     place = ((rays.origins + reach[:, None] * rays.directions) / extents)[None, :, None, :2]
-    picture = cubes[:, -4:-1, -_SLAB:].mean(2)
+    picture = cubes[:, -4:-1, -SLAB:].mean(2)
     identities = len(cubes)
     seen = F.grid_sample(picture, place.expand(identities, -1, -1, -1), align_corners=True, padding_mode="border")
     behind = seen[..., 0].mT.repeat_interleave(len(rgb) // identities, 0)

@@ -233,6 +233,8 @@ def test_mistakes_are_told_with_what_was_expected(run, shot, output, names, pict
         ({"identity": "random:1", "relative": True}, "--relative: a random identity has no picture"),
         ({"identity": "random:one"}, "--identity random:one: expected .*random:NUMBER"),
         ({"identity": names[0], "image": (picture,)}, "expected only one of them"),
+        ({"identity": names[0], "rounds": 20}, "--rounds: expected --image as well"),
+        ({"image": (picture,), "rounds": -2}, "--rounds -2: expected 0 or more"),
         ({"identity": names[0], "yaw": math.nan}, "--yaw nan: expected an angle in degrees"),
         ({"identity": names[0], "pitch": math.inf}, "--pitch inf: expected an angle in degrees"),
         ({"identity": names[0], "height": 0}, "--height 0: expected a number above zero"),

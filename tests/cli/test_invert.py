@@ -76,6 +76,16 @@ def test_steps_are_the_runs_unless_said_otherwise(volanim_config, pictures):
     assert seen[-1] == 16 and clip.code.shape == (3,)
 
 
+def test_rounds_replace_both_stages_this_once(volanim_config, pictures, tmp_path, capsys):
+    Invert(volanim_config, pictures, tmp_path / "a.npz", rounds=2).run()
+    said = capsys.readouterr().out
+    assert "start" in said and "tuned" in said and "code" not in said
+    assert load_identity(tmp_path / "a.npz", PARTS)[0].shape == (CHANNELS, 16, 16, 16)
+    run = load_run(volanim_config)
+    assert set(find_identity(run, pictures, rounds=1).errors) == {"start", "tuned"}
+    assert run.model.config.inversion.rounds == 0
+
+
 def test_masks_that_show_nothing_are_refused_before_anything_is_fitted(volanim_config, pictures, tmp_path):
     run = load_run(volanim_config)
     run.model.invert = lambda *_: pytest.fail("nothing can be fitted")
@@ -178,6 +188,7 @@ def test_runs_of_other_methods_are_refused(tmp_path):
         ({"image": ()}, "--image: expected one or more pictures"),
         ({"code_steps": -1}, "--code-steps -1"),
         ({"tune_steps": -3}, "--tune-steps -3"),
+        ({"rounds": -1}, "--rounds -1"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_run_is_opened(wrong, match, pictures, tmp_path):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
+from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import pixel_grid
 from nerfstudio_avatars.unsup_volanim.perspective_n_point import project
 from nerfstudio_avatars.unsup_volanim.relative_pose_detector import (
@@ -105,6 +105,20 @@ def test_it_corrects_the_pose_of_the_whole_by_what_it_sees(corrections):
         found = detector(images, PartPoses(true.rotation, shift + off))
     error = (found.translation - shift)[..., 0].abs().mean()
     assert error < 0.04 if corrections else error > 0.06
+
+
+@pytest.mark.parametrize(("turn", "left"), [(0.1, 1.0), (0.3, 0.99), (2.0, 0.0), (40.0, 0.0)])
+def test_corrections_far_beyond_what_was_learnt_are_not_believed(turn, left):
+    """Whoever looks like nobody known stays where keypoints put them, with all parts together."""
+    detector = RelativePoseDetector(RelativePoseDetectorConfig(24, (8, 12), hidden=32), 2)
+    with torch.no_grad():
+        detector.out.weight.zero_()
+        detector.out.bias.copy_(torch.tensor([0, turn, 0, 0, 0, 0] + [0, 0, 0.2, 0, 0, 0] * 2) / 0.3)
+    images, whole = torch.rand(1, 3, 24, 24), PartPoses(torch.eye(3)[None, None], torch.zeros(1, 1, 3))
+    found = matrix_to_axis_angle(detector.corrected(images, whole).rotation)[0, 0]
+    assert found.tolist() == pytest.approx([0, left * turn, 0], abs=0.02)
+    between = matrix_to_axis_angle(detector.corrected(images, whole).rotation.mT @ detector(images, whole).rotation)[0]
+    assert between[:, 2].tolist() == pytest.approx([left * 0.2] * 2, abs=0.01)
 
 
 @pytest.mark.parametrize("of_whole", [True, False])
