@@ -154,6 +154,7 @@ class PictureFit:
 
     Args:
         find_poses: the poses in pictures, of which the numbers are given too; by default, the detector finds them.
+        jitter: whether to move samples at random along rays for a loss; otherwise, voxels between them stay behind.
     """
 
     def __init__(
@@ -164,7 +165,9 @@ class PictureFit:
         perceptual: Perceptual | None,
         masks: Tensor | None = None,
         find_poses: Callable[[Tensor, Tensor], PartPoses] | None = None,
+        jitter: bool = False,
     ) -> None:
+        self.jitter = jitter
         self.find_poses = find_poses or self._detected
         self.everything = torch.arange(len(pictures), device=pictures.device)
         self.network, self.pictures, self.config, self.perceptual = network, pictures, config, perceptual
@@ -223,7 +226,8 @@ class PictureFit:
 
     def _render(self, cube: Tensor, pictures: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Colours, and the accumulation of the object."""
-        seen = self.network.render(cube, self.find_poses(pictures, numbers), self.rays)
+        poses, jitter = self.find_poses(pictures, numbers), self.jitter and torch.is_grad_enabled()
+        seen = self.network.render(cube, poses, self.rays, jitter=jitter)
         size = pictures.shape[-2:]
         return seen.rgb.mT.unflatten(2, size), seen.accumulation.unflatten(1, size)[:, None]
 
@@ -250,8 +254,9 @@ def background_behind(
     levels = [torch.cat([pictures * clear, clear], 1).mean(0, keepdim=True)]
     while levels[-1].shape[-1] > 1:
         levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
-    filled = torch.zeros_like(levels[-1][:, :3])
-    for level in reversed(levels):
+    # Of the last pixel, all that is known: the less the object leaves free, the darker everything would be otherwise.
+    filled = levels[-1][:, :3] / levels[-1][:, 3:].clamp_min(1e-6)
+    for level in reversed(levels[:-1]):
         weight = level[:, 3:]
         known = level[:, :3] / weight.clamp_min(1e-6)
         around = F.interpolate(filled, level.shape[-2:], mode="bilinear", align_corners=False)

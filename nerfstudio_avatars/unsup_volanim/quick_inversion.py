@@ -29,8 +29,11 @@ from nerfstudio_avatars.unsup_volanim.voxel_render import SLAB
 _AVERAGED = 24
 """Maximum number of known identities to average."""
 _POSES = PartPoseTableConfig(turn_rate=0.04, shift_rate=0.02, final_share=0.3)
-_RATE, _DENSITY = 0.03, 3.0
-"""Size of a step of a colour, and that of a density over it."""
+_RATE, _DENSITY_RATE = 0.03, 0.09
+"""Sizes of the steps of colours and densities."""
+_SEEN = 0.01
+"""Gradient of a density, over that of a voxel that is alone in a pixel, below which steps get smaller. Otherwise, fog
+grows behind the object, where no picture looks."""
 _BETAS = (0.8, 0.95)
 _FINAL = 0.1
 """Share of the step sizes that is left in the last round; they begin to shrink after half of the rounds."""
@@ -73,23 +76,26 @@ def _invert_in_rounds(
         start, code = _mean_of_known(network)
         middles = part_middles(start, network.scene * network.config.render.enlarge)[0]
         poses = _LearntPoses(PartPoseTable.holding(found, _POSES), middles)
-        fit = PictureFit(network, pictures, config, perceptual, masks, poses)
+        fit = PictureFit(network, pictures, config, perceptual, masks, poses, jitter=True)
         fit.remember_object(start)
         assert fit.object is not None
         start = _before_background(network, start, background_behind(pictures, fit.object))
         errors = {"start": fit.error(start)}
-        own = torch.zeros_like(start[:, -COLOURS - DENSITIES :]).requires_grad_()
-        optimizer = torch.optim.Adam([own], betas=_BETAS)
+        colours = torch.zeros_like(start[:, -COLOURS - DENSITIES : -DENSITIES]).requires_grad_()
+        density = torch.zeros_like(start[:, -DENSITIES:]).requires_grad_()
+        groups = [{"params": [colours]}, {"params": [density], "eps": _SEEN / start[0, 0].numel() ** (2 / 3)}]
+        optimizer = torch.optim.Adam(groups, betas=_BETAS)
         for done in range(config.rounds):
             poses.share = done / config.rounds
-            optimizer.param_groups[0]["lr"] = _RATE * _FINAL ** max(0.0, 2 * poses.share - 1)
-            loss = fit.loss(_changed(start, own), pyramid=1.0, mask=1.0)
+            for group, rate in zip(optimizer.param_groups, (_RATE, _DENSITY_RATE), strict=True):
+                group["lr"] = rate * _FINAL ** max(0.0, 2 * poses.share - 1)
+            loss = fit.loss(_changed(start, colours, density), pyramid=1.0, mask=1.0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             if progress:
                 progress(done + 1, config.rounds)
-        cube = _changed(start, own).detach()
+        cube = _changed(start, colours, density).detach()
         errors["tuned"] = fit.error(cube)
     first = poses.table.parts(torch.zeros(1, dtype=torch.long, device=cube.device))
     return InvertedIdentity(code, cube[0], first, errors, network.fingerprint())
@@ -108,11 +114,11 @@ class _LearntPoses:
         return self.table.learning(numbers, self.middles, self.share)
 
 
-def _changed(start: Tensor, own: Tensor) -> Tensor:
+def _changed(start: Tensor, colours: Tensor, density: Tensor) -> Tensor:
     """A cube with a volume of its own on top."""
-    scale = own.new_tensor([1.0] * COLOURS + [_DENSITY] * DENSITIES)[:, None, None, None]
-    logits, seen = start.split([start.shape[1] - len(scale), len(scale)], 1)
-    return torch.cat([logits, seen + scale * own], 1)
+    own = torch.cat([colours, density], 1)
+    logits, seen = start.split([start.shape[1] - own.shape[1], own.shape[1]], 1)
+    return torch.cat([logits, seen + own], 1)
 
 
 @torch.no_grad()

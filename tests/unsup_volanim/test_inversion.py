@@ -128,3 +128,11 @@ def test_what_one_picture_hides_another_may_show(disc):
     torch.testing.assert_close(filled, behind)
     everywhere = background_behind(picture[None], torch.ones(1, 1, 32, 32))
     assert everywhere.isfinite().all()
+
+
+def test_a_background_of_one_colour_goes_on_in_that_colour(disc):
+    """However little of it the object leaves free."""
+    _, mask, _ = disc
+    wide = torch.nn.functional.max_pool2d(mask, 13, 1, 6)
+    filled = background_behind(torch.full((1, 3, 32, 32), 0.7), wide[None])
+    torch.testing.assert_close(filled, torch.full_like(filled, 0.7))
