@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from nerfstudio_avatars.avatars.heads_demo import BODIES, FIT_ROUNDS, HEADS, ONE_PART, PARTS, SIZE
+from nerfstudio_avatars.avatars.heads_demo import BODIES, FIT_ROUNDS, HEADS, ONE_PART, PARTS, SIZE, TOY_HEADS
 
 MODEL = "--pipeline.model."
 VARIANTS = {
@@ -29,6 +29,9 @@ VARIANTS = {
     "parts": PARTS,
     "parts-as-one": [*PARTS, *ONE_PART],
     "parts-coarse": [*PARTS, MODEL + "network.fine-detail", "False"],
+    "parts-soft": [*PARTS, MODEL + "network.detail-density", "1.0"],
+    "parts-sampled-sparsely": [*PARTS, MODEL + "schedule.fine-samples", "None"],
+    "parts-unaligned": [*PARTS, MODEL + "schedule.align", "False"],
     "parts-unrefined": [*PARTS, MODEL + "schedule.refine-at", "1.0"],
     "parts-unanchored": [*PARTS, MODEL + "table.anchor", "0.0"],
     "parts-unrehearsed": [*PARTS, MODEL + "network.relative.rehearsal", "False"],
@@ -127,7 +130,7 @@ def changes(variant: str, bodies: bool) -> list[str]:
     """Options of a variant; those for bodies come before what it changes itself."""
     own = VARIANTS[variant]
     shared = PARTS if own[: len(PARTS)] == PARTS else []
-    return [*shared, *(BODIES if bodies else HEADS if shared else []), *own[len(shared) :]]
+    return [*shared, *(BODIES if bodies else [*HEADS, *TOY_HEADS] if shared else []), *own[len(shared) :]]
 
 
 def figures(config: Path, data: Path, bodies: bool) -> dict[str, Any]:

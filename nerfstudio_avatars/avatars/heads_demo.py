@@ -45,6 +45,7 @@ _HEADS = {
     "schedule.fine-patch": "48",
     "inversion.size": "64",
 }
+_TOY_HEADS = {"network.detail-density": "30.0", "schedule.fine-samples": "32", "schedule.align": "True"}
 _ONE_PART = {"network.parts": "1"}
 _BODIES = {
     "network.parts": "14",
@@ -77,6 +78,8 @@ PARTS += ["--optimizers.network.scheduler.rates", "1.0", "0.66", "0.66"]
 """Options for parts that separate: see docs/unsup-volanim.md."""
 HEADS = _flags(_HEADS)
 """Options for heads beside those: fine voxels for pictures of 128 pixels."""
+TOY_HEADS = _flags(_TOY_HEADS)
+"""Options for toy heads beside those: hard outlines, and everybody looks straight ahead on average."""
 ONE_PART = _flags(_ONE_PART)
 """Options that leave all of it one rigid part, for comparison."""
 SIZE = 128
@@ -131,7 +134,7 @@ class HeadsDemo:
         options = ["--steps-per-eval-image", "0", "--pipeline.seed", str(self.seed), "--machine.seed", str(self.seed)]
         options += ["--steps-per-save", str(max(self.steps, self.bodies_steps)), *PARTS]
         size = ["voxceleb", "--image-size", str(SIZE)]
-        heads = [*options, *HEADS]
+        heads = [*options, *HEADS, *TOY_HEADS]
         main = train(
             METHOD, data, folder, "heads", self.steps, [*heads, *size], logs / "train.log", "Learning from videos"
         )
