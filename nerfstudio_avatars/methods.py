@@ -80,7 +80,7 @@ _cpu = deepcopy(_gpu)
 _cpu.method_name = "instant-avatar-cpu"
 _cpu.max_num_iterations = 1500
 _cpu.machine.device_type = "cpu"
-_cpu.pipeline.datamanager.rays_per_frame = 256
+_cpu.pipeline.datamanager.frames_per_batch, _cpu.pipeline.datamanager.rays_per_frame = 3, 512
 _cpu.pipeline.model.avatar.field = HashFieldConfig(levels=10, log2_table_size=16, per_level_scale=1.45)
 _cpu.pipeline.model.avatar.cell_size = 0.03
 
