@@ -3,6 +3,7 @@
 
     python benchmarks/own_video.py
     python benchmarks/own_video.py --steps 1500
+    python benchmarks/own_video.py --shake 0.015
 
 Draws the demo's person, whose poses and masks are known, and gives the video alone to what `process` calls. With
 `--steps`, avatars are learnt from what was found and from the truth, and compared on the same true pictures. Of those
@@ -26,6 +27,7 @@ from typing import Any
 from stand_in import note, peak_memory_mb  # first: it settles how torch's threads wait
 
 # isort: split
+import cv2
 import h5py
 import numpy as np
 import torch
@@ -43,6 +45,7 @@ from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.files import write_json, write_npz
 from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_poses
 from nerfstudio_avatars.instant_avatar.data.snapshot_splits import HELD_OUT_EVERY, held_out_split
+from nerfstudio_avatars.media.picture_files import write_png
 from nerfstudio_avatars.process import subject
 from nerfstudio_avatars.process.body_fit import FittedBody
 from nerfstudio_avatars.process.body_landmarks import PERSON
@@ -75,6 +78,9 @@ class Options:
     """Seconds; afterwards the drawn person dances."""
     seed: int = 0
     """Of the drawn person."""
+    shake: float = 0.0
+    """Standard deviation of the way that a hand moves the picture, as a share of its side; it rolls as well, by as many
+    radians. The frames are then handed over as pictures, and no avatar is learnt."""
     steps: int = 0
     """Of the trainings from what was found and from the truth; by default none."""
     keep: Path | None = None
@@ -88,6 +94,36 @@ def about_the_pelvis(body, motion, frames: list[int]) -> torch.Tensor:
     return joints - joints[:, :1]
 
 
+def by_hand(frames: int, side: int, shake: float) -> list[np.ndarray]:
+    """How a hand moves each picture: affine maps (2, 3) of pixels, which roll and shift it, slowly and with a tremor."""
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((frames + 60, 3))
+    slow = np.stack([np.convolve(noise[:, one], np.hanning(45), "same") for one in range(3)], 1)[30:-30]
+    quick = np.stack([np.convolve(noise[:, one], np.hanning(7), "same") for one in range(3)], 1)[30:-30]
+    way = slow / slow.std(0) + 0.3 * quick / quick.std(0)
+    maps = []
+    for right, down, roll in shake * way:
+        turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
+        middle = np.full(2, (side - 1) / 2)
+        maps.append(np.concatenate([turn, (middle + side * np.array([right, down]) - turn @ middle)[:, None]], 1))
+    return maps
+
+
+def moved(picture: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """A picture, moved; what comes into it goes on from its border."""
+    size = picture.shape[1::-1]
+    return cv2.warpAffine(picture, by, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def shaken(video: Path, folder: Path, hand: list[np.ndarray]) -> Path:
+    """The pictures of a video, moved by a hand, in a folder."""
+    folder.mkdir()
+    numbers = list(range(len(hand)))
+    for number, picture in zip(numbers, subject.pictures_of(video, numbers), strict=True):
+        write_png(folder / f"{number:04d}.png", moved(picture, hand[number]))
+    return folder
+
+
 def main(options: Options) -> None:
     """Draws, processes, compares."""
     with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(sys.stderr):
@@ -98,19 +134,24 @@ def main(options: Options) -> None:
         note("looking at frames")
         start = time.perf_counter()
         (video,) = drawn.glob("*.mp4")
+        hand = by_hand(len(read_poses(drawn)), options.size, options.shake)
+        if options.shake:
+            video = shaken(video, folder / "shaken", hand)
         footage = subject.look_at(video, options.frames, (0.0, options.end), options.size)
         looked = time.perf_counter()
         note("fitting the body")
         fitted, field_of_view = subject.fit(footage, body, options.field_of_view)
         done = time.perf_counter()
         with h5py.File(drawn / "masks.hdf5") as file:
-            masks = [footage.framing.cut(file["masks"][number]) > 0 for number in footage.numbers]
+            masks = [footage.framing.cut(moved(file["masks"][n], hand[n])) > 0 for n in footage.numbers]
         pairs = zip((one.person for one in footage.seen), masks, strict=True)
         overlaps = [(ours & mask).sum() / (ours | mask).sum() for ours, mask in pairs]
         true = about_the_pelvis(body, read_poses(drawn), footage.numbers)
         found = about_the_pelvis(body, fitted.motion, list(range(len(footage.numbers))))
+        true[..., :2] @= torch.tensor([hand[n][:, :2] for n in footage.numbers], dtype=torch.float32).mT
         error = (found - true).norm(dim=-1)
-        learnt = _learnt(folder, drawn, footage, fitted, field_of_view, body, options.steps) if options.steps else {}
+        learns = options.steps and not options.shake
+        learnt = _learnt(folder, drawn, footage, fitted, field_of_view, body, options.steps) if learns else {}
     print(
         json.dumps(
             {

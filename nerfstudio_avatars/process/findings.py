@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfstudio_avatars.process.body_landmarks import SeenBody
+from nerfstudio_avatars.process.own_video import SHEET
 from nerfstudio_avatars.process.subject import Footage, turned_by
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
         told.append(f"The pose does not fit the mask well in these frames: {_listed(doubtful)}.")
     if footage.cut_off:
         told.append(f"The person reaches the border of the picture in these frames: {_listed(footage.cut_off)}.")
+
+    company = [n for n, one in zip(footage.numbers, footage.seen, strict=True) if one.others]
+    if company:
+        told.append(
+            f"There are other people in {len(company)} of {count} frames; one person was followed. See in {SHEET} "
+            "whether it is the right one, in all frames; --person chooses, counted from the left in the first frame."
+        )
 
     bend, below = _bend(footage.seen), float(np.mean([one.person[-1].any() for one in footage.seen]))
     # Of legs that the picture cuts off the network guesses some that sit.

@@ -52,6 +52,14 @@ class Framing:
             return np.ascontiguousarray(window)
         return cv2.resize(window, self.kept[::-1], interpolation=cv2.INTER_AREA)
 
+    def filmed_place(self, kept: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2"]:
+        """A place (column, row) in what is kept, in pixels of the filmed picture."""
+        return kept * [self.width / self.kept[1], self.height / self.kept[0]] + [self.left, self.top]
+
+    def kept_place(self, filmed: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2"]:
+        """A place (column, row) of the filmed picture, in pixels of what is kept."""
+        return (filmed - [self.left, self.top]) * [self.kept[1] / self.width, self.kept[0] / self.height]
+
     def cuts_off(self, seen: SeenBody) -> bool:
         """Whether a person reaches the border of the filmed picture."""
         person, (height, width) = seen.person, self.filmed

@@ -53,7 +53,9 @@ class OwnVideo:
     """Folder with masks of the person in this video, from another tool such as SAM 2.
     There is one for each frame, or their names hold the numbers of their frames. By default masks are found here."""
     person: str | None = None
-    """Person to take from a motion file with several; by default the one in most frames."""
+    """Person to take, where there are several: the number counted from the left in the first frame, from 1.
+    By default the largest one is taken. With `--poses`, it is the name in that file; by default the one in most frames.
+    """
 
     @property
     def folder(self) -> Path:
@@ -93,7 +95,8 @@ class OwnVideo:
             poses = GivenPoses.read(self.poses, self.person, body, count, fps) if self.poses else None
             moments = (self.start, self.end)
             try:
-                footage = subject.look_at(self.video, self.frames, moments, self.size, report, masks, poses)
+                person = int(self.person) if self.person and poses is None else None
+                footage = subject.look_at(self.video, self.frames, moments, self.size, report, masks, poses, person)
             except RuntimeMissing as error:
                 raise UserError(str(error)) from error
             told = []
@@ -115,7 +118,11 @@ class OwnVideo:
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: expected at least {least}.")
         if self.person is not None and self.poses is None:
-            raise UserError(f"--person {self.person}: expected --poses, the motion file that holds this person.")
+            if not (self.person.isascii() and self.person.isdigit() and int(self.person)):
+                fix = "the number of a person, counted from the left in the first frame, or --poses with a motion file"
+                raise UserError(f"--person {self.person}: expected {fix}.")
+            if self.masks is not None:
+                raise UserError(f"--person {self.person}: the masks already say who it is. Leave one of them out.")
         if self.field_of_view is not None and not 5 <= self.field_of_view <= 150:
             raise UserError(f"--field-of-view {self.field_of_view:g}: expected degrees between 5 and 150.")
 

@@ -22,7 +22,7 @@ from nerfstudio_avatars.media.video_file import VIDEO_SUFFIXES, VideoFile
 from nerfstudio_avatars.media.video_index import probe_video
 from nerfstudio_avatars.process import framing
 from nerfstudio_avatars.process.body_fit import BodyFit, FittedBody
-from nerfstudio_avatars.process.body_landmarks import LANDMARKS, PERSON, BodyLandmarks, SeenBody
+from nerfstudio_avatars.process.body_landmarks import LANDMARKS, PERSON, BodyLandmarks, Place, SeenBody
 from nerfstudio_avatars.process.framing import Framing
 from nerfstudio_avatars.process.given_masks import GivenMasks
 from nerfstudio_avatars.process.given_poses import GivenPoses, landmarks_of
@@ -74,10 +74,11 @@ def look_at(
     progress: Progress | None = None,
     masks: GivenMasks | None = None,
     poses: GivenPoses | None = None,
+    person: int | None = None,
 ) -> Footage:
     """Takes evenly spaced frames from a video or a folder of pictures, finds the person, and keeps what is around them.
 
-    Networks look for what is not given. Of frames without a given mask or pose, none is taken.
+    One of several people is followed from frame to frame. Networks look for what is not given. Of frames without a given mask or pose, none is taken.
 
     Args:
         video: a video file, which is turned upright as its metadata say, or a folder of pictures.
@@ -87,9 +88,10 @@ def look_at(
         progress: called with what is done.
         masks: of the person.
         poses: of the person. With masks and poses, the landmarks of what is seen are not visible.
+        person: whom to follow, counted from the left in the first frame that shows people, from 1; None is the largest.
 
     Raises:
-        DataError: it is not a video, is too short, or shows nobody.
+        DataError: it is not a video, is too short, or shows nobody, or not as many people.
         RuntimeMissing: without `ai-edge-litert`, unless masks and poses are given.
     """
     count, fps = length_of(video)
@@ -106,23 +108,29 @@ def look_at(
     if masks or poses:
         _enough(video, len(known), last + 1 - first, "masks and poses for")
     wanted = [known[index] for index in np.unique(np.linspace(0, len(known) - 1, frames).round().astype(int))]
-    find = _Finder(None if masks and poses else BodyLandmarks().detect, masks)
-    looked_at, first_look = None, []
+    networks = None if masks and poses else BodyLandmarks()
+    find = _Finder(None if networks is None else networks.detect, masks)
+    looked_at, first_look, place = None, [], None
     for done, (number, picture) in enumerate(zip(wanted, pictures_of(video, wanted), strict=True)):
         looked_at = looked_at or framing.whole(picture.shape[0], picture.shape[1], _LOOKED_AT)
         if picture.shape[:2] != looked_at.filmed:
             raise DataError(video, "pictures of several sizes", "one size", "keep pictures of one camera only")
-        first_look.append((number, find(number, picture, looked_at)[1]))
+        if networks and person and place is None:
+            place = _chosen(video, number, networks.people(looked_at.cut(picture)), person, looked_at)
+        seen = find(number, picture, looked_at, place)[1]
+        place = place if seen is None else looked_at.filmed_place(_middle(seen))
+        first_look.append((number, seen, place))
         if progress:
             progress("Looking for the person", done + 1, len(wanted))
-    there = [(number, one) for number, one in first_look if one is not None]
+    there = {number: (one, place) for number, one, place in first_look if one is not None}
     _enough(video, len(there), len(wanted))
     assert looked_at is not None
-    window = framing.around([one for _, one in there], looked_at, size)
+    window = framing.around([one for one, _ in there.values()], looked_at, size)
     found: list[tuple[int, np.ndarray, SeenBody]] = []
-    numbers = [number for number, _ in there]
+    numbers = list(there)
     for done, (number, picture) in enumerate(zip(numbers, pictures_of(video, numbers), strict=True)):
-        framed, seen = find(number, picture, window)
+        framed, seen = find(number, picture, window, there[number][1])
+        seen = None if seen is None else replace(seen, others=there[number][0].others)
         if seen is not None:
             seen = seen if masks else replace(seen, mask=follow_edges(seen.mask, framed))
             found.append((number, framed, seen))
@@ -154,16 +162,18 @@ def _before_still_background(
 class _Finder:
     """Sees the person in a part of a picture, with networks, given masks, or both."""
 
-    detect: Callable[[np.ndarray], SeenBody | None] | None
-    """Finds landmarks and a mask in a picture; None if nothing else than the given masks is needed."""
+    detect: Callable[[np.ndarray, Place | None], SeenBody | None] | None
+    """Finds landmarks and a mask in a picture, near a place; None if nothing else than the given masks is needed."""
     masks: GivenMasks | None
 
-    def __call__(self, number: int, picture: np.ndarray, part: Framing) -> tuple[np.ndarray, SeenBody | None]:
-        """What is kept of a picture, and the person in it."""
+    def __call__(
+        self, number: int, picture: np.ndarray, part: Framing, place: Place | None
+    ) -> tuple[np.ndarray, SeenBody | None]:
+        """What is kept of a picture, and the person in it, who is near a place in the filmed picture."""
         kept = part.cut(picture)
         if self.masks is None:
             assert self.detect is not None
-            return kept, self.detect(kept)
+            return kept, self.detect(kept, None if place is None else part.kept_place(place))
         whole_mask = self.masks.of(number, *picture.shape[:2])
         mask = None if whole_mask is None else part.cut(whole_mask)
         if mask is None or not (mask >= PERSON).any():
@@ -171,8 +181,22 @@ class _Finder:
         if self.detect is None:
             return kept, SeenBody(np.zeros((LANDMARKS, 2)), np.zeros(LANDMARKS), np.zeros((LANDMARKS, 3)), mask)
         # Whoever else is in the picture must not be looked at.
-        seen = self.detect(_only_around(kept, mask >= PERSON))
+        seen = self.detect(_only_around(kept, mask >= PERSON), None)
         return kept, None if seen is None else replace(seen, mask=mask)
+
+
+def _chosen(video: Path, number: int, people: list[Place], person: int, looked_at: Framing) -> Place | None:
+    """Where one of the people in a frame is, in the filmed picture; None if there is nobody."""
+    if not people:
+        return None
+    if person > len(people):
+        fix = f"choose --person 1 to {len(people)}, or --start where all are in sight, apart from one another"
+        raise DataError(video, f"{len(people)} people in frame {number}", f"--person {person} of them", fix)
+    return looked_at.filmed_place(people[person - 1])
+
+
+def _middle(seen: SeenBody) -> Place:
+    return np.argwhere(seen.person).mean(0)[::-1] + 0.5
 
 
 def _only_around(picture: np.ndarray, person: np.ndarray) -> np.ndarray:

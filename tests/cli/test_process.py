@@ -108,6 +108,12 @@ def test_poses_and_masks_of_other_tools_need_no_networks(tmp_path, capsys, monke
     assert (shown[..., :3][shown[..., 3] == 255].float() - torch.tensor([120.0, 80, 40])).abs().max() < 3
 
 
-def test_a_person_without_a_motion_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match="--person 1: expected --poses"):
-        Process(tmp_path / "a.mp4", person="1").run()
+@pytest.mark.parametrize("person", ["0", "-1", "anna", "²"])
+def test_a_name_without_a_motion_file_is_refused(tmp_path, person):
+    with pytest.raises(UserError, match=f"--person {person}: expected the number of a person, counted from the left"):
+        Process(tmp_path / "a.mp4", person=person).run()
+
+
+def test_masks_say_already_who_it_is(tmp_path):
+    with pytest.raises(UserError, match="--person 1: the masks already say who it is"):
+        Process(tmp_path / "a.mp4", person="1", masks=tmp_path).run()

@@ -70,3 +70,24 @@ def test_without_the_runtime_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(tflite, "RUNTIME", "no_such_runtime_of_models")
     with pytest.raises(tflite.RuntimeMissing, match="Landmarks of people.*pip install 'nerfstudio-avatars"):
         BodyLandmarks()
+
+
+@needs_runtime
+def test_of_two_people_the_one_asked_for_is_seen(drawn):
+    picture, _, mask, _ = drawn
+    two = np.concatenate([picture, picture[:, ::-1]], 1)
+    find = BodyLandmarks()
+    left, right = find.people(two)
+    truth = np.argwhere(mask).mean(0)[::-1]
+    np.testing.assert_allclose(left, truth, atol=0.03 * SIZE)
+    np.testing.assert_allclose(right, [2 * SIZE - truth[0], truth[1]], atol=0.03 * SIZE)
+    for near, true in ((left, np.pad(mask, ((0, 0), (0, SIZE)))), (right, np.pad(mask[:, ::-1], ((0, 0), (SIZE, 0))))):
+        seen = find.detect(two, near)
+        assert seen.others == 1
+        assert (seen.person & true).sum() / (seen.person | true).sum() > 0.85
+        # The landmarks are the person's own, too.
+        rows, columns = np.nonzero(true)
+        low, high = (columns.min(), rows.min()), (columns.max(), rows.max())
+        assert (seen.points[11:17] > np.array(low) - 0.05 * SIZE).all()
+        assert (seen.points[11:17] < np.array(high) + 0.05 * SIZE).all()
+    assert find.detect(picture).others == 0

@@ -61,6 +61,13 @@ def test_what_may_spoil_the_avatar_is_said_with_what_to_do(turn):
     assert "Film a whole turn" in found.advice[0] and "from farther away" in found.advice[1]
 
 
+def test_other_people_are_said(turn):
+    footage, fitted = turn
+    seen = [dataclasses.replace(one, others=int(number < 3)) for number, one in enumerate(footage.seen)]
+    found = judge(dataclasses.replace(footage, seen=seen), fitted)
+    assert "other people in 3 of 12 frames" in "\n".join(found.told) and "--person chooses" in "\n".join(found.told)
+
+
 def test_feet_below_the_picture_are_said(turn):
     footage, fitted = turn
     lowered = [_moved_down(one, (25, 26)) for one in footage.seen]

@@ -29,10 +29,18 @@ def folder(tmp_path, monkeypatch, seen):
     """Numbered pictures, each of one grey; grey 3 shows nobody."""
 
     class Finder:
+        asked = []
+        """Near what places the person was looked for."""
+
         def __init__(self):
             self.first_look = []
+            self.asked.clear()
 
-        def detect(self, picture):
+        def people(self, picture):
+            return [np.array([WIDTH / 4, HEIGHT / 2]), np.array([3 * WIDTH / 4, HEIGHT / 2])]
+
+        def detect(self, picture, near=None):
+            self.asked.append(near)
             number = int(picture[0, 0, 0]) // 10
             if number == 3:
                 return None
@@ -97,6 +105,25 @@ def test_frames_without_a_person_are_left_out_and_named(folder):
     assert footage.empty == [3] and footage.numbers == [0, 1, 2, *range(4, FRAMES)]
     assert [int(picture[0, 0, 0]) for picture in footage.pictures] == [10 * number for number in footage.numbers]
     assert ("Looking for the person", FRAMES, FRAMES) in told and told[-1] == ("Looking closer", FRAMES - 1, FRAMES - 1)
+
+
+def test_the_person_is_looked_for_where_they_were_before(folder, seen):
+    footage = look(folder)
+    asked = subject.BodyLandmarks.asked
+    assert asked[0] is None  # The largest.
+    np.testing.assert_allclose(asked[1], np.argwhere(seen[0].person).mean(0)[::-1] + 0.5)
+    # Of frame 3, which shows nobody, the place is forgotten by none.
+    np.testing.assert_allclose(asked[4], np.argwhere(seen[2].person).mean(0)[::-1] + 0.5)
+    # The closer look knows where the person is in each frame.
+    closer = footage.framing.filmed_place(asked[FRAMES + 5])
+    np.testing.assert_allclose(closer, np.argwhere(seen[footage.numbers[5]].person).mean(0)[::-1] + 0.5)
+
+
+def test_one_of_several_people_is_chosen(folder):
+    subject.look_at(folder, FRAMES, (0.0, None), 1000, person=2)
+    np.testing.assert_allclose(subject.BodyLandmarks.asked[0], [3 * WIDTH / 4, HEIGHT / 2])
+    with pytest.raises(DataError, match="(?s)2 people in frame 0.*--person 3 of them.*--person 1 to 2"):
+        subject.look_at(folder, FRAMES, (0.0, None), 1000, person=3)
 
 
 def test_frames_are_spread_over_the_moments_asked_for(folder):
