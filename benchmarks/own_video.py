@@ -95,7 +95,7 @@ def about_the_pelvis(body, motion, frames: list[int]) -> torch.Tensor:
 
 
 def by_hand(frames: int, side: int, shake: float) -> list[np.ndarray]:
-    """How a hand moves each picture: affine maps (2, 3) of pixels, which roll and shift it, slowly and with a tremor."""
+    """How a hand moves each picture: affine maps (2, 3) of pixels: it rolls and shifts, slowly and with a tremor."""
     random = np.random.default_rng(0)
     noise = random.standard_normal((frames + 60, 3))
     slow = np.stack([np.convolve(noise[:, one], np.hanning(45), "same") for one in range(3)], 1)[30:-30]
@@ -143,12 +143,13 @@ def main(options: Options) -> None:
         fitted, field_of_view = subject.fit(footage, body, options.field_of_view)
         done = time.perf_counter()
         with h5py.File(drawn / "masks.hdf5") as file:
-            masks = [footage.framing.cut(moved(file["masks"][n], hand[n])) > 0 for n in footage.numbers]
+            masks = [moved(file["masks"][number].astype(np.uint8), hand[number]) for number in footage.numbers]
+            masks = [footage.framing.cut(mask) > 0 for mask in masks]
         pairs = zip((one.person for one in footage.seen), masks, strict=True)
         overlaps = [(ours & mask).sum() / (ours | mask).sum() for ours, mask in pairs]
         true = about_the_pelvis(body, read_poses(drawn), footage.numbers)
         found = about_the_pelvis(body, fitted.motion, list(range(len(footage.numbers))))
-        true[..., :2] @= torch.tensor([hand[n][:, :2] for n in footage.numbers], dtype=torch.float32).mT
+        true[..., :2] @= torch.from_numpy(np.stack([hand[n][:, :2].T for n in footage.numbers])).float()
         error = (found - true).norm(dim=-1)
         learns = options.steps and not options.shake
         learnt = _learnt(folder, drawn, footage, fitted, field_of_view, body, options.steps) if learns else {}

@@ -29,6 +29,11 @@ _LEAST_CONTRAST = 20.0
 """Difference from the background, of 255, below which a pixel cannot be the person's for certain."""
 _STILL = 8.0
 """Median difference, of 255, from their median of pixels that should be still, above which the camera moves."""
+_MOVED = 0.0013
+"""Median shift of pictures against the background, over the height of the person, above which the camera moves. Before
+a plain wall, colours alone would not tell."""
+_FLAT = 0.02
+"""Square of the slope, of 255 in a pixel, below which a background does not tell where it is."""
 _DARK, _FEWEST_CLEAR = 20, 100
 """Brightness, of 255, of pixels whose factor tells the exposure, and their least number."""
 _NOWHERE = np.float32(1e6)
@@ -74,6 +79,10 @@ class StillBackground:
         first = _median_of_shown(few, away[:, ::step, ::step])
         clear = (away & known)[:, ::step, ::step]
         exposures = np.stack([_exposure(one, first, at) for one, at in zip(few, clear, strict=True)])
+        even = few / exposures[:, None, None]
+        shifts = [_shift(one, first, at) for one, at in zip(even, clear, strict=True)]
+        if step * np.median(np.linalg.norm(shifts, axis=-1)) > _MOVED * _height(masks[chosen[0]]):
+            return None
 
         colour, noise = np.empty((*known.shape, 3), np.float32), np.empty(known.shape, np.float32)
         for row in range(0, len(known), _ROWS):
@@ -136,6 +145,22 @@ def _exposure(
     if clear.sum() < _FEWEST_CLEAR:
         return np.ones(3, np.float32)
     return np.median(picture[clear] / background[clear], axis=0).clip(0.1, 10).astype(np.float32)
+
+
+def _shift(
+    picture: Float[np.ndarray, "h w 3"], background: Float[np.ndarray, "h w 3"], clear: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "2"]:
+    """How far a picture is beside the background, in pixels (down, right), by pixels that show it.
+
+    One step of Lucas and Kanade 1981: right for shifts of a pixel, too small for larger ones, 0 where all is plain.
+    """
+    grey = background.mean(-1)
+    slopes = np.stack(np.gradient(grey), -1)
+    # Nothing is known behind a person who never moved away.
+    clear = clear & (np.abs(slopes) < 255).all(-1)
+    slope, differs = slopes[clear], (grey - picture.mean(-1))[clear]
+    flat = _FLAT * max(len(slope), 1) * np.eye(2)
+    return np.linalg.solve(slope.T @ slope + flat, slope.T @ differs)
 
 
 def _median_of_shown(

@@ -78,7 +78,8 @@ def look_at(
 ) -> Footage:
     """Takes evenly spaced frames from a video or a folder of pictures, finds the person, and keeps what is around them.
 
-    One of several people is followed from frame to frame. Networks look for what is not given. Of frames without a given mask or pose, none is taken.
+    One of several people is followed from frame to frame. Networks look for what is not given. Of frames without a
+    given mask or pose, none is taken.
 
     Args:
         video: a video file, which is turned upright as its metadata say, or a folder of pictures.

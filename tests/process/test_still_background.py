@@ -73,6 +73,18 @@ def test_a_camera_that_moves_tells_no_background():
     assert StillBackground.behind(*film(shake=12, rough=40)) is None
 
 
+@pytest.mark.parametrize(("shake", "tells"), [(0, True), (1, False), (4, False)])
+def test_before_a_plain_wall_the_edge_of_the_floor_tells_whether_the_camera_moves(shake, tells):
+    _, true = film()
+    pictures = []
+    for frame, mask in enumerate(true):
+        wall = np.full((SIDE, SIDE, 3), 190, np.uint8)
+        wall[150 + shake * (frame % 3) :] = (90, 60, 50)
+        wall = cv2.GaussianBlur(wall, (0, 0), 1.5)
+        pictures.append(np.where(mask[..., None] > 0, np.uint8([200, 40, 30]), wall))
+    assert (StillBackground.behind(pictures, true) is not None) == tells
+
+
 def test_a_person_who_hides_everything_tells_none():
     full = np.full((20, 20), 255, np.uint8)
     assert StillBackground.behind([np.zeros((20, 20, 3), np.uint8)] * 4, [full] * 4) is None
