@@ -11,7 +11,7 @@ from nerfstudio_avatars.process.own_video import SHEET, OwnVideo
 class Process(OwnVideo):
     """Turns a video of one person turning around into a folder that `ns-train instant-avatar` can train on.
 
-    The camera has to stand still while the person turns around slowly. Masks and landmarks are found by MediaPipe's
+    The camera should stand still while the person turns around slowly. Masks and landmarks are found by MediaPipe's
     models, which ship with this package, and a body model is fitted to them.
     """
 
