@@ -72,8 +72,8 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
     company = [n for n, one in zip(footage.numbers, footage.seen, strict=True) if one.others]
     if company:
         told.append(
-            f"There are other people in {len(company)} of {count} frames; one person was followed. Check in the sheet of "
-            "bodies and masks that it is the right one in all frames; --person chooses, counted from the left in the first."
+            f"There are other people in {len(company)} of {count} frames; one person was followed. Check in the sheet "
+            "of bodies and masks that it is the right one; --person chooses, counted from the left in the first frame."
         )
 
     bend, below = _bend(footage.seen), float(np.mean([one.person[-1].any() for one in footage.seen]))
