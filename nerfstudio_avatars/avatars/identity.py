@@ -85,6 +85,7 @@ def find_identity(
         masks: one for each image, or none.
         rounds: of a fitting in seconds, or 0 for two stages; by default as the run's options say.
     """
+    check_rounds(rounds)
     model = volanim_model(run)
     pictures, objects = read_pictures(model, images, masks)
     options = model.config.inversion

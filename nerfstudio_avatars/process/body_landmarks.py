@@ -64,7 +64,8 @@ class BodyLandmarks:
 
     def people(self, picture: UInt8[np.ndarray, "height width 3"]) -> list[Place]:
         """The middles of the people in a picture, from left to right. Those who touch count as one."""
-        return sorted((place for _, place in _people(self._coarse(picture))[1]), key=lambda place: float(place[0]))
+        _, people = _people(self._coarse(_pixels(picture)))
+        return sorted((place for _, place in people), key=lambda place: float(place[0]))
 
     def detect(self, picture: UInt8[np.ndarray, "height width 3"], near: Place | None = None) -> SeenBody | None:
         """Landmarks and mask of a person, or None if nobody is found.
@@ -72,8 +73,8 @@ class BodyLandmarks:
         Args:
             near: where the person was before, if there are several; by default the largest one is taken.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
-        coarse = self._coarse(picture)
+        pixels = _pixels(picture)
+        coarse = self._coarse(pixels)
         others = len(_people(coarse)[1]) - 1
         square = _around(_one_person(coarse, near))
         seen = None
@@ -88,10 +89,9 @@ class BodyLandmarks:
             square = _around(seen.mask, seen.points)
         return None if seen is None else replace(seen, others=others)
 
-    def _coarse(self, picture: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width"]:
+    def _coarse(self, pixels: torch.Tensor) -> UInt8[np.ndarray, "height width"]:
         """The mask of all people."""
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
-        height, width = picture.shape[:2]
+        height, width = pixels.shape[-2:]
         whole = Square(np.array([width / 2, height / 2]), float(max(height, width)))
         share = self._segment((whole.cut(pixels, SIDE, "zeros")[0] * 255).astype(np.uint8))
         return _pasted(share, whole, height, width)
@@ -110,6 +110,10 @@ class BodyLandmarks:
             places=outputs[39 * 3].reshape(39, 3)[:LANDMARKS],
             mask=_one_person(_pasted(share, square, height, width), near),
         )
+
+
+def _pixels(picture: UInt8[np.ndarray, "height width 3"]) -> Float[torch.Tensor, "1 3 height width"]:
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def _pasted(

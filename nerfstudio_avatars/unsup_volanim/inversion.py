@@ -97,14 +97,9 @@ def invert_identity(
         progress: called with the number of steps done, and their total.
         masks: share of each pixel that the object covers.
     """
-    if network.config.render.background == "none":
-        masks = None
     total = config.code_steps + config.tune_steps
     tuned = copy.deepcopy(network).eval().requires_grad_(False)
     pose = tuned.estimate(pictures[:1]).detach()
-    if config.size:
-        pictures = antialiased_resize(pictures, config.size)
-        masks = None if masks is None else antialiased_resize(masks, config.size)
     fit = PictureFit(tuned, pictures, config, perceptual, masks)
     code = torch.zeros(network.config.generator.code_size, device=pictures.device, requires_grad=True)
     errors = {"start": fit.error(tuned.cubes_of(code[None]))}
@@ -150,9 +145,10 @@ def invert_identity(
 
 
 class PictureFit:
-    """Compares renderings of a cube with pictures.
+    """Compares renderings of a cube with pictures, shrunk to `config.size`.
 
     Args:
+        masks: share of each pixel that the object covers; not used where the renderer has no background.
         find_poses: the poses in pictures, of which the numbers are given too; by default, the detector finds them.
         jitter: whether to move samples at random along rays for a loss; otherwise, voxels between them stay behind.
     """
@@ -167,6 +163,11 @@ class PictureFit:
         find_poses: Callable[[Tensor, Tensor], PartPoses] | None = None,
         jitter: bool = False,
     ) -> None:
+        if network.config.render.background == "none":
+            masks = None
+        if config.size:
+            pictures = antialiased_resize(pictures, config.size)
+            masks = None if masks is None else antialiased_resize(masks, config.size)
         self.jitter = jitter
         self.find_poses = find_poses or self._detected
         self.everything = torch.arange(len(pictures), device=pictures.device)

@@ -24,7 +24,7 @@ from nerfstudio_avatars.unsup_volanim.data.clips import Clips
 from nerfstudio_avatars.unsup_volanim.frame_resolver import FrameResolver
 from nerfstudio_avatars.unsup_volanim.held_out_frames import held_out_figures
 from nerfstudio_avatars.unsup_volanim.identity_rows import match_identities
-from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity
+from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig, InvertedIdentity, invert_identity
 from nerfstudio_avatars.unsup_volanim.kept_poses import KeptPoses, rows_to_keep
 from nerfstudio_avatars.unsup_volanim.last_layer import solve_last_layer
 from nerfstudio_avatars.unsup_volanim.last_used import LastUsed
@@ -34,7 +34,7 @@ from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, Volume
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.part_search import PartSearchConfig
 from nerfstudio_avatars.unsup_volanim.pose_search import PoseSearch, PoseSearchConfig
-from nerfstudio_avatars.unsup_volanim.quick_inversion import fit_identity
+from nerfstudio_avatars.unsup_volanim.quick_inversion import invert_in_rounds
 from nerfstudio_avatars.unsup_volanim.row_file import RowFile
 from nerfstudio_avatars.unsup_volanim.scene_rays import scene_rays
 from nerfstudio_avatars.unsup_volanim.schedule import AnimationScheduleConfig
@@ -337,9 +337,9 @@ class UnsupVolanimModel(Model):
             images = pictures.clone().to(self.device).permute(0, 3, 1, 2)
             compare = self._compare if self._perceptual[0] is not None else None
             objects = None if masks is None else masks.clone().to(self.device)[:, None]
-            return self.less_at_a_time(
-                lambda: fit_identity(self.network, images, self.config.inversion, compare, progress, objects)
-            )
+            config = self.config.inversion
+            fit = invert_in_rounds if config.rounds else invert_identity
+            return self.less_at_a_time(lambda: fit(self.network, images, config, compare, progress, objects))
 
     def cube_of_identity(self, identity: int) -> Float[Tensor, "channels n n n"]:
         """Canonical voxels of an identity that was trained on."""

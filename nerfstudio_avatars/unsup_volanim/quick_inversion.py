@@ -16,9 +16,7 @@ from nerfstudio_avatars.unsup_volanim.inversion import (
     Perceptual,
     PictureFit,
     background_behind,
-    invert_identity,
 )
-from nerfstudio_avatars.unsup_volanim.losses.image_pyramid import antialiased_resize
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation
 from nerfstudio_avatars.unsup_volanim.part_pose_table import PartPoseTable, PartPoseTableConfig
 from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles
@@ -39,20 +37,7 @@ _FINAL = 0.1
 """Share of the step sizes that is left in the last round; they begin to shrink after half of the rounds."""
 
 
-def fit_identity(
-    network: VolumetricAnimation,
-    pictures: Float[Tensor, "pictures 3 size size"],
-    config: IdentityInversionConfig,
-    perceptual: Perceptual | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    masks: Float[Tensor, "pictures 1 size size"] | None = None,
-) -> InvertedIdentity:
-    """Fits an identity in `config.rounds` or, without any, in two stages; see `invert_identity`."""
-    fit = _invert_in_rounds if config.rounds else invert_identity
-    return fit(network, pictures, config, perceptual, progress, masks)
-
-
-def _invert_in_rounds(
+def invert_in_rounds(
     network: VolumetricAnimation,
     pictures: Float[Tensor, "pictures 3 size size"],
     config: IdentityInversionConfig,
@@ -70,16 +55,13 @@ def _invert_in_rounds(
     with network.evaluating():
         with torch.no_grad():
             found = network.estimate(pictures)
-        if config.size:
-            pictures = antialiased_resize(pictures, config.size)
-            masks = None if masks is None else antialiased_resize(masks, config.size)
         start, code = _mean_of_known(network)
         middles = part_middles(start, network.scene * network.config.render.enlarge)[0]
         poses = _LearntPoses(PartPoseTable.holding(found, _POSES), middles)
         fit = PictureFit(network, pictures, config, perceptual, masks, poses, jitter=True)
         fit.remember_object(start)
         assert fit.object is not None
-        start = _before_background(network, start, background_behind(pictures, fit.object))
+        start = _before_background(network, start, background_behind(fit.pictures, fit.object))
         errors = {"start": fit.error(start)}
         colours = torch.zeros_like(start[:, -COLOURS - DENSITIES : -DENSITIES]).requires_grad_()
         density = torch.zeros_like(start[:, -DENSITIES:]).requires_grad_()

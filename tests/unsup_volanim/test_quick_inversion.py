@@ -7,7 +7,7 @@ import torch
 from toy_heads import ToyHeads, small_network
 
 from nerfstudio_avatars.unsup_volanim.inversion import IdentityInversionConfig
-from nerfstudio_avatars.unsup_volanim.quick_inversion import _before_background, fit_identity
+from nerfstudio_avatars.unsup_volanim.quick_inversion import _before_background, invert_in_rounds
 from nerfstudio_avatars.unsup_volanim.voxel_render import standard_rays
 
 ROUNDS = IdentityInversionConfig(rounds=20)
@@ -21,7 +21,7 @@ def stranger():
 
 def found(network, pictures, masks=None, progress=None, compare=None, **options):
     torch.manual_seed(0)
-    return fit_identity(network, pictures, replace(ROUNDS, **options), compare, progress, masks)
+    return invert_in_rounds(network, pictures, replace(ROUNDS, **options), compare, progress, masks)
 
 
 def error(network, cube, images):
