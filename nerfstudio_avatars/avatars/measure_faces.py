@@ -86,7 +86,7 @@ def _of_faces(shots: list[_Shot], rebuilt: list[Tensor], truth: list[Tensor]) ->
     figures |= _expressions(torch.tensor([shot.clip for shot in shots]), ours, theirs)
     measured, requested = [], []
     for turn in TURNS:
-        _, turned = seen([shot.draw(shot.pose.turned(math.radians(turn))) for shot in shots])
+        _, turned = seen([shot.draw(shot.turned(math.radians(turn))) for shot in shots])
         measured.append(head_pose(turned)[:, 0])
         requested.append(torch.full((len(shots),), turn))
     usual = head_pose(ours)[:, 0].repeat(len(TURNS))
@@ -137,6 +137,10 @@ class _Shot:
 
         camera = clip_cameras(self.model.clips.table, torch.zeros(1, 2, dtype=torch.long), len(self.truth))
         return self.model.render_identity(camera, self.cube, pose, normals=False)["rgb"].cpu()
+
+    def turned(self, yaw: float) -> PartPoses:
+        """Its pose, turned further about the middle of the head by an angle in radians."""
+        return self.pose.turned(yaw, middle=self.model.network.middle_of(self.cube, self.pose))
 
 
 def _driver(shots: list[_Shot], number: int) -> int:

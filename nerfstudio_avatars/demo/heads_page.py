@@ -68,7 +68,7 @@ def draw_sheet(exam: HeadExam, path: Path) -> None:
         own = exam.draw(clip, pose, normals=True)
         row = [exam.picture(clip, frame), own["rgb"]]
         for turn in (-NOVEL_TURN, NOVEL_TURN):
-            row.append(exam.draw(clip, pose.turned(turn))["rgb"])
+            row.append(exam.turned(clip, pose, turn))
             row.append(torch.from_numpy(exam.truth[clip].render(frame, turn).rgb))
         driver, moment = exam.other(place)
         wanted = exam.truth[clip].toy.render(exam.truth[driver].poses[moment], exam.size)
@@ -90,7 +90,7 @@ def drive_video(exam: HeadExam, path: Path, heads: int = 6) -> None:
             pose = exam.model.driving_pose(driver, frame)
             turn = 0.4 * np.sin(2 * np.pi * frame / exam.clips[driver].frames)
             shown = [exam.picture(driver, frame), *(exam.draw(clip, pose)["rgb"] for clip in clips[1:])]
-            turned = [exam.draw(clip, pose.turned(turn))["rgb"] for clip in clips]
+            turned = [exam.turned(clip, pose, turn) for clip in clips]
             both = torch.cat([torch.cat(shown, 1), torch.cat(turned, 1)])
             writer.write(_bytes(both, exam.size))
 
@@ -124,7 +124,7 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
         pose = model.driving_pose(number, 0)
         row = [picture, draw(found.cube, pose)]
         for turn in (-NOVEL_TURN, NOVEL_TURN):
-            row.append(draw(found.cube, pose.turned(turn)))
+            row.append(draw(found.cube, pose.turned(turn, middle=model.network.middle_of(found.cube, pose))))
             row.append(torch.from_numpy(truth.render(0, turn).rgb))
         for driver in clips.of_split("train")[:3]:
             moment = clips[driver].frames // 3

@@ -99,6 +99,11 @@ class ToyExam(Generic[T]):
         seen = self.model.render_identity(camera, self.model.cube_of_clip(clip), poses, normals=normals)
         return {name: picture.cpu() for name, picture in seen.items()}
 
+    def turned(self, clip: int, pose: PartPoses, turn: float) -> Float[Tensor, "size size 3"]:
+        """Draws the object of a clip, turned further about its middle by an angle in radians."""
+        middle = self.model.network.middle_of(self.model.cube_of_clip(clip), pose)
+        return self.draw(clip, pose.turned(turn, middle=middle))["rgb"]
+
     def other(self, place: int) -> tuple[int, int]:
         """A held-out frame of another identity, to drive the frame at this place with."""
         clips = sorted(self.truth)
@@ -207,7 +212,7 @@ class ToyExam(Generic[T]):
         errors, copies = [], []
         for clip, frame in self.rows:
             for turn in (-NOVEL_TURN, NOVEL_TURN):
-                seen = self.draw(clip, self.pose(clip, frame).turned(turn))["rgb"]
+                seen = self.turned(clip, self.pose(clip, frame), turn)
                 truth = torch.from_numpy(self.truth[clip].render(frame, turn).rgb).float()
                 errors.append(float((seen - truth).abs().mean()))
                 copies.append(float((self.picture(clip, frame) - truth).abs().mean()))

@@ -170,15 +170,19 @@ class KindSession:
         return clip.frames, clip.fps
 
     def poses(self, frame: int | None = None) -> PartPoses:
-        """Poses (1, parts) to show: of a frame, or of where the playback stands."""
+        """Poses (1, parts) to show, without the turn: of a frame, or of where the playback stands."""
         clip = self.clip()
         frame = round(self.playback.shown) if frame is None else frame
         pose = clip.at(min(frame, clip.frames - 1))
         own = self.own_pose() if self.manner == "relative" else None
         if own is not None:
             pose = relative_motion([clip.at(0), pose], own)[1]
-        pose = self.moves.applied(pose)
-        return pose.turned(math.radians(self.yaw), math.radians(self.pitch))
+        return self.moves.applied(pose)
+
+    def turned(self, poses: PartPoses, cube: Float[Tensor, "channels n n n"], swing: float = 0.0) -> PartPoses:
+        """Poses (1, parts) of this cube, turned about its middle as asked for, and so many degrees to the side."""
+        middle = self.model.network.middle_of(cube, poses)
+        return poses.turned(math.radians(self.yaw + swing), math.radians(self.pitch), middle)
 
     def driven(self) -> DrivingClip:
         """The whole clip, as it moves whoever is shown, without the turn."""

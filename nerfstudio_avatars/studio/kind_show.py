@@ -76,10 +76,10 @@ class KindShow:
         with self.shared.using():
             if stop():
                 return None
-            poses = self.session.poses(frame).turned(math.radians(swing))
-            visible = self.session.visible()
+            voxels, visible = self._voxels(), self.session.visible()
+            poses = self.session.turned(self.session.poses(frame), voxels, swing)
             seen = self.model.render_identity(
-                camera, self._voxels(), poses, visible, normals=output == "normal", samples=samples
+                camera, voxels, poses, visible, normals=output == "normal", samples=samples
             )
         picture, covered = seen[output], seen["accumulation"]
         if output == "depth":

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetector, KeypointDetectorConfig
-from nerfstudio_avatars.unsup_volanim.part_seeds import voronoi_logits
+from nerfstudio_avatars.unsup_volanim.part_seeds import part_middles, voronoi_logits
 from nerfstudio_avatars.unsup_volanim.perspective_n_point import project, solve_poses
 from nerfstudio_avatars.unsup_volanim.relative_pose_detector import RelativePoseDetector, RelativePoseDetectorConfig
 from nerfstudio_avatars.unsup_volanim.sparse_rows import SparseRows
@@ -270,6 +270,13 @@ class VolumetricAnimation(nn.Module):
         rates = torch.tensor([1.0] * COLOURS + [self.config.detail_density], device=volume.device) * self.config.detail
         own = self.fine[identity] if bool(self.finer) else self.detail[identity]
         own.add_((change(volume) - volume) / rates[:, None, None, None])
+
+    def middle_of(self, cube: Float[Tensor, "channels n n n"], poses: PartPoses) -> Float[Tensor, "frames 1 3"]:
+        """Centroids of what is solid, in poses (frames, parts) of an object."""
+        middles, shares = part_middles(cube[None], self.scene * self.config.render.enlarge)
+        placed = (poses.rotation @ middles[:, :, None])[..., 0] + poses.translation
+        weights = shares[:, None] / shares.sum().clamp_min(1e-6)
+        return (placed * weights).sum(-2, keepdim=True)
 
     def no_detail(self) -> Float[Tensor, "1 4 n n n"] | None:
         """The volume that somebody has who was not trained on, if identities have volumes."""

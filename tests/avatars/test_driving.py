@@ -216,7 +216,7 @@ def test_people_who_do_not_exist_are_moved_and_their_number_says_who(run, shot, 
 def test_yaw_and_a_turning_camera_turn_the_head(run, shot, output, monkeypatch):
     model = run.model
     turns = []
-    monkeypatch.setattr(PartPoses, "turned", lambda pose, *turn: turns.append(turn) or pose)
+    monkeypatch.setattr(PartPoses, "turned", lambda pose, yaw, pitch, middle: turns.append((yaw, pitch)) or pose)
     poses = [model.driving_pose(0, frame) for frame in range(4)]
     cube = model.cube_of_identity(0)
     list(_frames(model, cube, poses, replace(shot, yaw=30.0, pitch=-10.0)))

@@ -28,7 +28,7 @@ class KnownPose(PartPoses):
 
     body: BodyPose
 
-    def turned(self, yaw, pitch=0.0):
+    def turned(self, yaw, pitch=0.0, middle=None):
         return replace(self, body=self.body.turned(yaw))
 
 
@@ -42,6 +42,7 @@ def exam_of(data, monkeypatch, still=False):
     clips = TedxPeopleDataParserConfig(data=data, image_size=32).setup().get_dataparser_outputs("train")
     model = SimpleNamespace(clips=clips.metadata["clips"].with_reader())
     model.eval = lambda: model
+    model.cube_of_clip, model.network = lambda clip: None, SimpleNamespace(middle_of=lambda cube, pose: None)
     rows = torch.tensor([[clip, frame] for clip in (0, 1) for frame in range(0, 8, 2)])
     exam = BodyExam(model, data, rows)
 

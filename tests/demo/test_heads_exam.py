@@ -30,7 +30,7 @@ class KnownPose(PartPoses):
 
     head: HeadPose
 
-    def turned(self, yaw, pitch=0.0):
+    def turned(self, yaw, pitch=0.0, middle=None):
         return replace(self, head=self.head.turned(yaw))
 
 
@@ -74,7 +74,10 @@ def test_a_model_that_draws_the_truth_makes_no_errors(exam, pipeline, monkeypatc
     class Truthful:
         """Knows the head of each pose."""
 
-        clips = pipeline.model.clips
+        clips, network = pipeline.model.clips, pipeline.model.network
+
+        def cube_of_clip(self, clip):
+            return pipeline.model.cube_of_clip(clip)
 
         def driving_pose(self, clip, frame):
             head = exam.truth[clip].poses[frame]

@@ -89,8 +89,12 @@ def test_a_relative_clip_starts_from_the_own_pose(session, model):
 
 def test_yaw_and_pitch_turn_it(session, model):
     session.yaw, session.pitch = 20.0, -10.0
-    wanted = model.driving_pose(0, 0).turned(math.radians(20), math.radians(-10))
-    torch.testing.assert_close(session.poses(0).rotation, wanted.rotation)
+    pose, cube = model.driving_pose(0, 0), session.cube()
+    middle = model.network.middle_of(cube, pose)
+    wanted = pose.turned(math.radians(25), math.radians(-10), middle)
+    found = session.turned(session.poses(0), cube, swing=5.0)
+    torch.testing.assert_close(found.rotation, wanted.rotation)
+    torch.testing.assert_close(model.network.middle_of(cube, found), middle)
 
 
 def test_a_clip_that_is_opened_plays_at_its_own_rate(session, model):
