@@ -25,15 +25,14 @@ from stand_in import note, peak_memory_mb  # first: it settles how torch's threa
 import numpy as np
 import torch
 import tyro
+from demo_film import Mask, Picture, Spoil, write_film
 
 from nerfstudio_avatars.avatars.measure import follow, measure
 from nerfstudio_avatars.avatars.nerfstudio_commands import train
 from nerfstudio_avatars.avatars.protocols import Protocol
 from nerfstudio_avatars.avatars.run import load_run
+from nerfstudio_avatars.bodies.body_sequence import BodySequence
 from nerfstudio_avatars.demo import draw_demo_sequence
-from nerfstudio_avatars.files import write_npz
-from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_raw
-from nerfstudio_avatars.media.picture_files import write_png
 
 METHOD = "instant-avatar-cpu"
 GIVEN = Protocol("ours", "held-out pictures in their true pose", ("white",), ("given",), stored_poses=True)
@@ -69,7 +68,7 @@ def main(options: Options) -> None:
         films = {"steady": folder / "steady", "changing": folder / "changing"}
         for name, film in films.items():
             if not film.is_dir():
-                write_film(drawn, film, options, steady=name == "steady")
+                write_film(drawn, film, _light(options) if name == "changing" else None)
         results = {}
         for name, film in films.items():
             for light in (False, True):
@@ -83,37 +82,16 @@ def main(options: Options) -> None:
     print(json.dumps(told | {"threads": torch.get_num_threads(), "peak_memory_mb": peak_memory_mb()}))
 
 
-def light_of(frame: int, count: int, options: Options) -> np.ndarray:
-    """Factors on red, green and blue of a frame."""
-    turn = 2 * math.pi * frame / count
-    gain = options.gain * math.sin(options.waves * turn)
-    tint = options.tint * math.sin(1.6 * options.waves * turn + 1)
-    return np.exp([gain + tint, gain, gain - tint])
+def _light(options: Options) -> Spoil:
+    """Light that changes from frame to frame."""
 
+    def lit(frame: int, motion: BodySequence, picture: Picture, mask: Mask) -> tuple[Picture, Mask]:
+        turn = 2 * math.pi * frame / len(motion)
+        gain = options.gain * math.sin(options.waves * turn)
+        tint = options.tint * math.sin(1.6 * options.waves * turn + 1)
+        return (picture * np.exp([gain + tint, gain, gain - tint])).round().clip(0, 255).astype(np.uint8), mask
 
-def write_film(drawn: Path, film: Path, options: Options, steady: bool) -> None:
-    """Writes the drawn person in InstantAvatar's layout, training frames in changing light."""
-    splits = json.loads((drawn / "splits.json").read_text("utf8"))
-    recording = read_raw(drawn, {name: splits[name] for name in ("train", "val", "test")})
-    # All frames get the camera of the first, and new poses have others.
-    splits = {name: [one for one in its if one not in recording.novel_poses] for name, its in recording.splits.items()}
-    shown = sorted({frame for frames in splits.values() for frame in frames})
-    for name in ("images", "masks"):
-        (film / name).mkdir(parents=True)
-    row = {frame: index for index, frame in enumerate(shown)}
-    trained = set(splits["train"])
-    for frame, picture in zip(shown, recording.read(shown), strict=True):
-        factors = light_of(frame, len(recording.motion), options) if frame in trained and not steady else np.ones(3)
-        lit = (picture.rgb * factors).round().clip(0, 255).astype(np.uint8)
-        write_png(film / "images" / f"{row[frame]:04d}.png", lit)
-        write_png(film / "masks" / f"{row[frame]:04d}.png", picture.mask)
-    rows, motion = torch.tensor(shown), recording.motion
-    poses = {name: getattr(motion, name)[rows].numpy() for name in ("global_orient", "body_pose", "transl")}
-    write_npz(film / "poses.npz", betas=motion.betas.numpy()[None], **poses)
-    size = {"height": recording.height, "width": recording.width}
-    write_npz(film / "cameras.npz", intrinsic=recording.intrinsics[0], extrinsic=recording.extrinsics[0], **size)
-    frames = {name: [row[frame] for frame in splits[name]] for name in ("train", "val", "test")}
-    (film / "splits.json").write_text(json.dumps({**frames, "gender": "neutral", "body": "standin"}), "utf8")
+    return lit
 
 
 def _figures(film: Path, folder: Path, name: str, light: bool, options: Options) -> dict[str, float]:
