@@ -15,6 +15,8 @@ import math
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -64,6 +67,8 @@ class Options:
     """Of the training; the method's by default."""
     downscale_factor: float | None = None
     """Of the pictures; by default until the person is 540 pixels tall."""
+    compare_factor: float | None = None
+    """By which the pictures are shrunk that are compared; by default as those that are learnt from."""
     frames: int = 80
     """Taken from a video."""
     field_of_view: float | None = None
@@ -87,10 +92,11 @@ def main(options: Options) -> None:
         note("training")
         run = train(METHOD, data, folder / "runs", data.name, steps, flags, folder / "train.log", "Training")
         note("measuring")
-        figures = _measured(load_run(run.config, need_data=True), folder / "comparison.png")
+        figures = _measured(load_run(run.config, need_data=True), options.compare_factor, folder / "comparison.png")
         figures |= _of_filmed_picture(figures, data)
     figures |= {"steps": steps, "train_seconds": round(run.train_seconds, 1), "threads": torch.get_num_threads()}
-    asked = {"data": options.data.name, "held_out": options.held_out, "options": list(options.options)}
+    asked = {name: getattr(options, name) for name in ("held_out", "compare_factor", "options")}
+    asked["data"] = options.data.name
     print(json.dumps({"question": "how like a real person is their avatar?"} | asked | figures | {
         "peak_memory_mb": peak_memory_mb()
     }))  # fmt: skip
@@ -129,15 +135,27 @@ def _split(data: Path, held_out: str) -> list[str]:
     return ["--train", f"0:{first - 1}", "--val", last, "--test", last]
 
 
-def _measured(run: LoadedRun, sheet: Path) -> dict[str, Any]:
+def _held_out(run: LoadedRun, factor: float | None) -> Iterable[tuple[Cameras, Float[Tensor, "h w 4"]]]:
+    """Cameras and pictures that are held out, shrunk as in training, or by a factor of their own."""
+    if factor is None:
+        for camera, batch in run.datamanager.fixed_indices_eval_dataloader:
+            yield camera, batch["image"]
+        return
+    parser = deepcopy(run.datamanager.config.dataparser)
+    parser.downscale_factor = factor
+    outputs = parser.setup().get_dataparser_outputs("test")
+    for index, picture in enumerate(outputs.metadata["pictures"].load()):
+        yield outputs.cameras[index : index + 1], picture.float() / 255
+
+
+def _measured(run: LoadedRun, factor: float | None, sheet: Path) -> dict[str, Any]:
     """Means over held-out pictures, on white."""
     model = run.model
     rows: dict[str, list[float]] = defaultdict(list)
     heads: dict[str, list[Tensor]] = {"true": [], "rendered": []}
     shown: list[tuple[np.ndarray, np.ndarray]] = []
     with torch.no_grad():
-        for camera, batch in run.datamanager.fixed_indices_eval_dataloader:
-            truth = batch["image"]
+        for camera, truth in _held_out(run, factor):
             neighbours = model.get_outputs_for_camera(camera=camera)
             held_out = HeldOutCamera(camera, model.avatar, model.poses, model.render_pose)
             pictures = held_out.in_each_pose(neighbours, truth, model.config.test_pose_refinement)
