@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""What does a face that talks and blinks while turning cost, and what a chair in front of the shins? One JSON object.
+"""What does a face that talks and blinks while turning cost, and what a board in front of the shins? One JSON object.
 
     python benchmarks/spoilt_regions.py
 
 Draws the demo's person and spoils one of three *training* frames: in the film `talking`, eyes are closed and the mouth
-is wide open; in the film `chair`, something hides the shins, and masks leave it out, as those of a network do. Held-out
+is wide open; in the film `board`, something hides the shins, and masks leave it out, as those of a network do. Held-out
 pictures are the unspoilt ones. PSNR on white of the whole picture, and of windows about the face or the shins.
 """
 
@@ -60,7 +60,7 @@ class Options:
     """Side of the drawn pictures, pixels; all are learnt from in full."""
     refine_poses: bool = False
     """Whether to refine poses, which are exact."""
-    films: tuple[str, ...] = ("steady", "talking", "chair")
+    films: tuple[str, ...] = ("steady", "talking", "board")
     """Which films to learn from."""
     options: tuple[str, ...] = ()
     """More of `ns-train`'s options, such as `pipeline.model.huber-delta=0.05`."""
@@ -75,7 +75,7 @@ def main(options: Options) -> None:
         drawn = folder / "drawn" / "demo-casual"
         if not drawn.is_dir():
             draw_demo_sequence(drawn.parent, size=options.size)
-        spoils = {"steady": None, "talking": _talking(options.size), "chair": _chair(options.size)}
+        spoils = {"steady": None, "talking": _talking(options.size), "board": _board(options.size)}
         results = {}
         for name in options.films:
             film = folder / name
@@ -114,7 +114,7 @@ def _talking(size: int) -> Spoil:
     return spoilt
 
 
-def _chair(size: int) -> Spoil:
+def _board(size: int) -> Spoil:
     """Hides the picture from the knees to the ankles, as wide as the person is."""
 
     def spoilt(frame: int, motion: BodySequence, picture: Picture, mask: Mask) -> tuple[Picture, Mask]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LEAST_OVERLAP = 0.6
 """Intersection over union of body and mask below which a pose is doubtful."""
+_FAR_BELOW = 0.1
+"""Distance below the film's median overlap from which a pose is doubtful, or part of the person hidden."""
 _WHOLE_TURN = 270.0
 """Smallest turn in degrees that shows the person from all sides."""
 _LEAST_TURN = 90.0
@@ -54,7 +56,8 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
     """Judges what was found in a video, before anything is learnt from it."""
     turn, overlap = turned_by(fitted), float(fitted.overlaps.mean())
     count = len(footage.numbers)
-    doubtful = [n for n, one in zip(footage.numbers, fitted.overlaps, strict=True) if one < LEAST_OVERLAP]
+    least = max(LEAST_OVERLAP, float(np.median(fitted.overlaps)) - _FAR_BELOW)
+    doubtful = [n for n, one in zip(footage.numbers, fitted.overlaps, strict=True) if one < least]
     sure = count - len(set(doubtful) | set(footage.cut_off))
     error = fitted.landmark_error
     near = "" if error is None else f"is within {error:.1f} pixels of the landmarks and "
@@ -65,7 +68,10 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
     if footage.empty:
         told.append(f"No person was found in these frames, which are left out: {_listed(footage.empty)}.")
     if doubtful:
-        told.append(f"The pose does not fit the mask well in these frames: {_listed(doubtful)}.")
+        told.append(
+            "The body does not fit the mask well in these frames, because its pose is wrong or something hides part "
+            f"of it: {_listed(doubtful)}."
+        )
     if footage.cut_off:
         told.append(f"The person reaches the border of the picture in these frames: {_listed(footage.cut_off)}.")
 

@@ -52,13 +52,21 @@ def test_what_may_spoil_the_avatar_is_said_with_what_to_do(turn):
     told = "\n".join(found.told)
     for expected in (
         "which are left out: 33, 34.",
-        "The pose does not fit the mask well in these frames: 20.",
+        "something hides part of it: 20.",
         "border of the picture in these frames: 10.",
         "10 of 12 frames leave no doubt",
     ):
         assert expected in told
     assert not found.obstacles
     assert "Film a whole turn" in found.advice[0] and "from farther away" in found.advice[1]
+
+
+def test_what_is_hidden_in_some_frames_is_said(turn):
+    footage, fitted = turn
+    overlaps = np.full(FRAMES, 0.85)
+    overlaps[3:5] = 0.72
+    found = judge(footage, dataclasses.replace(fitted, overlaps=overlaps))
+    assert "hides part of it: 30, 40." in "\n".join(found.told) and "10 of 12 frames leave no doubt" in found.told[0]
 
 
 def test_other_people_are_said(turn):
