@@ -66,6 +66,7 @@ _BODIES = {
     "schedule.detectors-alone-from": "0.75",
     "schedule.refine-at": "0.26 0.36 0.46 0.58 0.749",
     "schedule.regroup": "True",
+    "schedule.align": "True",
 }
 
 
