@@ -25,14 +25,13 @@ from stand_in import note, peak_memory_mb  # first: it settles how torch's threa
 import numpy as np
 import torch
 import tyro
-from demo_film import Mask, Picture, Spoil, write_film
+from demo_film import Mask, Picture, Spoil, films_of
 
 from nerfstudio_avatars.avatars.measure import follow, measure
 from nerfstudio_avatars.avatars.nerfstudio_commands import train
 from nerfstudio_avatars.avatars.protocols import Protocol
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
-from nerfstudio_avatars.demo import draw_demo_sequence
 
 METHOD = "instant-avatar-cpu"
 GIVEN = Protocol("ours", "held-out pictures in their true pose", ("white",), ("given",), stored_poses=True)
@@ -62,15 +61,8 @@ def main(options: Options) -> None:
     """Draws, trains, measures and prints."""
     folder = options.keep or Path(tempfile.mkdtemp())
     with contextlib.redirect_stdout(sys.stderr):
-        drawn = folder / "drawn" / "demo-casual"
-        if not drawn.is_dir():
-            draw_demo_sequence(drawn.parent, size=options.size)
-        films = {"steady": folder / "steady", "changing": folder / "changing"}
-        for name, film in films.items():
-            if not film.is_dir():
-                write_film(drawn, film, _light(options) if name == "changing" else None)
         results = {}
-        for name, film in films.items():
+        for name, film in films_of(folder, options.size, {"steady": None, "changing": _light(options)}).items():
             for light in (False, True):
                 run = f"{name}-{'with' if light else 'without'}_gains"
                 note(f"training {run}")

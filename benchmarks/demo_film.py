@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
+from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.files import write_npz
 from nerfstudio_avatars.instant_avatar.data.people_snapshot_raw import read_raw
 from nerfstudio_avatars.media.picture_files import write_png
@@ -19,6 +20,24 @@ Picture = UInt8[np.ndarray, "h w 3"]
 Mask = UInt8[np.ndarray, "h w"]
 Spoil = Callable[[int, BodySequence, Picture, Mask], tuple[Picture, Mask]]
 """Takes the number of a training frame, the true poses, the picture and its mask; returns what is filmed instead."""
+
+
+def films_of(folder: Path, size: int, spoils: dict[str, Spoil | None]) -> dict[str, Path]:
+    """Draws the demo's person, and writes a film for each name, unless they are there already.
+
+    Args:
+        folder: for the films.
+        size: side of the square pictures, in pixels.
+        spoils: see `write_film`.
+    """
+    drawn = folder / "drawn" / "demo-casual"
+    if not drawn.is_dir():
+        draw_demo_sequence(drawn.parent, size=size)
+    films = {name: folder / name for name in spoils}
+    for name, film in films.items():
+        if not film.is_dir():
+            write_film(drawn, film, spoils[name])
+    return films
 
 
 def write_film(drawn: Path, film: Path, spoil: Spoil | None) -> None:

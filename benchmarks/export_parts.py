@@ -78,7 +78,7 @@ def main(options: Options) -> None:
         for moment in FRAMES:
             frame = round(moment * (len(clip) - 1))
             for turn in TURNS:
-                look = Look(clip[frame].turned(math.radians(turn)), options.size)
+                look = Look(kind.model.network.turned(cube, clip[frame], math.radians(turn)), options.size)
                 own = object_picture(kind.model, cube, look)
                 camera = still_cameras(kind.model, 1, options.size)
                 drawn = draw(mesh, texture, posed_parts(mesh, look.poses), camera)

@@ -18,6 +18,7 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from stand_in import note, peak_memory_mb  # first: it settles how torch's threads wait
 
@@ -25,14 +26,13 @@ from stand_in import note, peak_memory_mb  # first: it settles how torch's threa
 import numpy as np
 import torch
 import tyro
-from demo_film import Mask, Picture, Spoil, write_film
+from demo_film import Mask, Picture, Spoil, films_of
 from nerfstudio.cameras.cameras import Cameras
 
 from nerfstudio_avatars.avatars.nerfstudio_commands import train
 from nerfstudio_avatars.avatars.run import load_run
 from nerfstudio_avatars.bodies.body_model import JOINT_NAMES
 from nerfstudio_avatars.bodies.body_sequence import BodySequence
-from nerfstudio_avatars.demo import draw_demo_sequence
 from nerfstudio_avatars.demo.person import Camera, DemoPerson
 from nerfstudio_avatars.demo.sequence import demo_intrinsic
 from nerfstudio_avatars.instant_avatar.data.detail_windows import middle_of_head, window_about
@@ -58,12 +58,8 @@ class Options:
     """Of each training."""
     size: int = 360
     """Side of the drawn pictures, pixels; all are learnt from in full."""
-    refine_poses: bool = False
-    """Whether to refine poses, which are exact."""
-    films: tuple[str, ...] = ("steady", "talking", "board")
+    films: tuple[Literal["steady", "talking", "board"], ...] = ("steady", "talking", "board")
     """Which films to learn from."""
-    options: tuple[str, ...] = ()
-    """More of `ns-train`'s options, such as `pipeline.model.huber-delta=0.05`."""
     keep: Path | None = None
     """Folder for films and runs. Default: a temporary one."""
 
@@ -72,20 +68,15 @@ def main(options: Options) -> None:
     """Draws, trains, measures and prints."""
     folder = options.keep or Path(tempfile.mkdtemp())
     with contextlib.redirect_stdout(sys.stderr):
-        drawn = folder / "drawn" / "demo-casual"
-        if not drawn.is_dir():
-            draw_demo_sequence(drawn.parent, size=options.size)
         spoils = {"steady": None, "talking": _talking(options.size), "board": _board(options.size)}
+        wanted = {name: spoils[name] for name in options.films}
         results = {}
-        for name in options.films:
-            film = folder / name
-            if not film.is_dir():
-                write_film(drawn, film, spoils[name])
+        for name, film in films_of(folder, options.size, wanted).items():
             note(f"training on {name}")
             results[name] = _figures(film, folder, name, options)
     if options.keep is None:
         shutil.rmtree(folder)
-    asked = {name: getattr(options, name) for name in ("steps", "size", "refine_poses", "options")}
+    asked = {"steps": options.steps, "size": options.size}
     told = {"question": "what do regions cost that change in some frames?", **asked, **results}
     print(json.dumps(told | {"threads": torch.get_num_threads(), "peak_memory_mb": peak_memory_mb()}))
 
@@ -136,10 +127,7 @@ def _board(size: int) -> Spoil:
 
 
 def _figures(film: Path, folder: Path, name: str, options: Options) -> dict[str, float]:
-    flags = ["--steps-per-eval-image", "0", "--pipeline.model.refine-poses", str(options.refine_poses)]
-    for one in options.options:
-        option, _, value = one.partition("=")
-        flags += [f"--{option}", value]
+    flags = ["--steps-per-eval-image", "0", "--pipeline.model.refine-poses", "False"]
     flags += ["people-snapshot", "--downscale-factor", "1"]
     done = train(METHOD, film, folder / "runs", name, options.steps, flags, folder / f"{name}.log", name)
     run = load_run(done.config, need_data=True)

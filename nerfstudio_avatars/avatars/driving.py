@@ -161,8 +161,7 @@ def _frames(model: UnsupVolanimModel, cube: Tensor, poses: list[PartPoses], shot
         share = None if shot.camera in ("still", "turning") or cameras.times is None else cameras.times[number]
         pose = poses[number if share is None else round(float(share) * (len(poses) - 1))]
         swing = _SWING * math.sin(2 * math.pi * number / len(poses)) if shot.camera == "turning" else 0.0
-        middle = model.network.middle_of(cube, pose)
-        turned = pose.turned(math.radians(shot.yaw) + swing, math.radians(shot.pitch), middle)
+        turned = model.network.turned(cube, pose, math.radians(shot.yaw) + swing, math.radians(shot.pitch))
         yield driven_picture(model, cameras[number : number + 1], cube, turned)
 
 

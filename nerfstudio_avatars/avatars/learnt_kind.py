@@ -95,8 +95,7 @@ class LearntKind:
         """
         from nerfstudio_avatars.avatars.driving import driven_picture, still_cameras
 
-        middle = self.model.network.middle_of(identity.cube, pose)
-        turned = pose.turned(math.radians(yaw), math.radians(pitch), middle)
+        turned = self.model.network.turned(identity.cube, pose, math.radians(yaw), math.radians(pitch))
         return driven_picture(self.model, still_cameras(self.model, 1, size), identity.cube, turned)
 
     def film(self, identity: Identity, clip: str | Path, output: str | Path, **shot: Any) -> int:

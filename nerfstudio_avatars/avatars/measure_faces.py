@@ -140,7 +140,7 @@ class _Shot:
 
     def turned(self, yaw: float) -> PartPoses:
         """Its pose, turned further about the middle of the head by an angle in radians."""
-        return self.pose.turned(yaw, middle=self.model.network.middle_of(self.cube, self.pose))
+        return self.model.network.turned(self.cube, self.pose, yaw)
 
 
 def _driver(shots: list[_Shot], number: int) -> int:

@@ -86,7 +86,9 @@ def textured_parts(
     side = min(picture_size, _TIMES * model.clips.size)
     turns = [(rest, *turn) for turn in (*_AROUND, *_LIFTED)]
     turns += [(pose, *turn) for pose in _farthest(moved) for turn in _MOVED]
-    looks = [Look(pose.turned(math.radians(yaw), math.radians(pitch)), side) for pose, yaw, pitch in turns]
+    looks = [
+        Look(network.turned(cube, pose, math.radians(yaw), math.radians(pitch)), side) for pose, yaw, pitch in turns
+    ]
     start = colours_at(cube, extents, mesh.vertices).astype(float)
     views = _views(model, cube, mesh, looks, progress)
     return TexturedMesh(mesh, fit_texture(mesh, start, views, min(texture_size, _MOST_TEXELS)))
@@ -146,7 +148,7 @@ def _likeness(model: UnsupVolanimModel, cube: Tensor, rest: PartPoses) -> Callab
     from nerfstudio_avatars.export.part_mesh import in_gltf
 
     camera = still_cameras(model, 1, _SILHOUETTE_SIDE)
-    turned = [rest.turned(math.radians(yaw), math.radians(pitch)) for yaw, pitch in _SILHOUETTES]
+    turned = [model.network.turned(cube, rest, math.radians(yaw), math.radians(pitch)) for yaw, pitch in _SILHOUETTES]
     truth = [object_picture(model, cube, Look(poses, _SILHOUETTE_SIDE))[..., 3] > 0.5 for poses in turned]
 
     def likeness(surface: Triangles) -> float:

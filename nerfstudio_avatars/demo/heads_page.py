@@ -124,7 +124,7 @@ def inversion_sheet(pipeline: Pipeline, data: Path, path: Path) -> dict[str, flo
         pose = model.driving_pose(number, 0)
         row = [picture, draw(found.cube, pose)]
         for turn in (-NOVEL_TURN, NOVEL_TURN):
-            row.append(draw(found.cube, pose.turned(turn, middle=model.network.middle_of(found.cube, pose))))
+            row.append(draw(found.cube, model.network.turned(found.cube, pose, turn)))
             row.append(torch.from_numpy(truth.render(0, turn).rgb))
         for driver in clips.of_split("train")[:3]:
             moment = clips[driver].frames // 3

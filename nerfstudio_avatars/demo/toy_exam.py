@@ -101,8 +101,7 @@ class ToyExam(Generic[T]):
 
     def turned(self, clip: int, pose: PartPoses, turn: float) -> Float[Tensor, "size size 3"]:
         """Draws the object of a clip, turned further about its middle by an angle in radians."""
-        middle = self.model.network.middle_of(self.model.cube_of_clip(clip), pose)
-        return self.draw(clip, pose.turned(turn, middle=middle))["rgb"]
+        return self.draw(clip, self.model.network.turned(self.model.cube_of_clip(clip), pose, turn))["rgb"]
 
     def other(self, place: int) -> tuple[int, int]:
         """A held-out frame of another identity, to drive the frame at this place with."""

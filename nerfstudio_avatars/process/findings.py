@@ -107,7 +107,10 @@ def judge(footage: Footage, fitted: FittedBody) -> Findings:
     elif footage.cut_off:
         advice.append("Film from farther away, so that the whole person stays in the picture.")
     if len(doubtful) > count // 4:
-        advice.append("Many poses are doubtful. Turn more slowly, in tight clothes, before a plain wall.")
+        advice.append(
+            "Many poses are doubtful. Turn more slowly, in tight clothes, before a plain wall, with nothing in front "
+            "of you."
+        )
     return Findings(told, obstacles, advice)
 
 

@@ -181,8 +181,7 @@ class KindSession:
 
     def turned(self, poses: PartPoses, cube: Float[Tensor, "channels n n n"], swing: float = 0.0) -> PartPoses:
         """Poses (1, parts) of this cube, turned about its middle as asked for, and so many degrees to the side."""
-        middle = self.model.network.middle_of(cube, poses)
-        return poses.turned(math.radians(self.yaw + swing), math.radians(self.pitch), middle)
+        return self.model.network.turned(cube, poses, math.radians(self.yaw + swing), math.radians(self.pitch))
 
     def driven(self) -> DrivingClip:
         """The whole clip, as it moves whoever is shown, without the turn."""

@@ -278,6 +278,12 @@ class VolumetricAnimation(nn.Module):
         weights = shares[:, None] / shares.sum().clamp_min(1e-6)
         return (placed * weights).sum(-2, keepdim=True)
 
+    def turned(
+        self, cube: Float[Tensor, "channels n n n"], poses: PartPoses, yaw: float, pitch: float = 0.0
+    ) -> PartPoses:
+        """Poses (frames, parts) of an object, turned further about its middle: see `PartPoses.turned`."""
+        return poses.turned(yaw, pitch, self.middle_of(cube, poses))
+
     def no_detail(self) -> Float[Tensor, "1 4 n n n"] | None:
         """The volume that somebody has who was not trained on, if identities have volumes."""
         side, device = self.cube_side, self.prior.device

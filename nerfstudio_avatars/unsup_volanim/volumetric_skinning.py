@@ -30,17 +30,15 @@ class PartPoses:
         translation = (self.rotation @ first.translation[..., None])[..., 0] + self.translation
         return PartPoses(self.rotation @ first.rotation, translation)
 
-    def turned(self, yaw: float, pitch: float = 0.0, middle: Float[Tensor, "*batch 1 3"] | None = None) -> PartPoses:
-        """The object turned further in place, about the vertical of the camera and then about its horizontal.
+    def turned(self, yaw: float, pitch: float, middle: Float[Tensor, "*batch 1 3"]) -> PartPoses:
+        """The object turned further about a point, about the vertical of the camera and then about its horizontal.
 
         Args:
             yaw, pitch: in radians; positive turns the nose to the right of the picture, and up.
-            middle: posed point to turn about, such as `VolumetricAnimation.middle_of`; by default the mean of where
-                parts carry the canonical origin, which is far from the object where parts move far.
+            middle: the point, in the scene; `VolumetricAnimation.turned` takes the middle of what is solid.
         """
         angles = [[-float(pitch), 0.0, 0.0], [0.0, -float(yaw), 0.0]]
         turn = torch.linalg.multi_dot(tuple(axis_angle_to_matrix(torch.tensor(angles).to(self.rotation))))
-        middle = self.translation.mean(-2, keepdim=True) if middle is None else middle
         return PartPoses(turn @ self.rotation, (self.translation - middle) @ turn.mT + middle)
 
     def moved_within(

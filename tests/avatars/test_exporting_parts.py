@@ -28,7 +28,7 @@ def clip(kind, tmp_path_factory):
     from nerfstudio_avatars.avatars.driving_clip import DrivingClip, save_curves
 
     rest = kind.model.driving_pose(0, 0)
-    poses = [rest.turned(angle) for angle in (-0.4, 0.0, 0.4)]
+    poses = [rest.turned(angle, 0.0, rest.translation.mean(-2, keepdim=True)) for angle in (-0.4, 0.0, 0.4)]
     path = tmp_path_factory.mktemp("curves") / "nod.json"
     save_curves(DrivingClip(poses, 10.0), kind.model, path)
     return path

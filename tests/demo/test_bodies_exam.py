@@ -28,7 +28,7 @@ class KnownPose(PartPoses):
 
     body: BodyPose
 
-    def turned(self, yaw, pitch=0.0, middle=None):
+    def turned(self, yaw, pitch, middle):
         return replace(self, body=self.body.turned(yaw))
 
 
@@ -42,7 +42,8 @@ def exam_of(data, monkeypatch, still=False):
     clips = TedxPeopleDataParserConfig(data=data, image_size=32).setup().get_dataparser_outputs("train")
     model = SimpleNamespace(clips=clips.metadata["clips"].with_reader())
     model.eval = lambda: model
-    model.cube_of_clip, model.network = lambda clip: None, SimpleNamespace(middle_of=lambda cube, pose: None)
+    model.cube_of_clip = lambda clip: None
+    model.network = SimpleNamespace(turned=lambda cube, pose, yaw: pose.turned(yaw, 0.0, None))
     rows = torch.tensor([[clip, frame] for clip in (0, 1) for frame in range(0, 8, 2)])
     exam = BodyExam(model, data, rows)
 

@@ -30,7 +30,7 @@ class KnownPose(PartPoses):
 
     head: HeadPose
 
-    def turned(self, yaw, pitch=0.0, middle=None):
+    def turned(self, yaw, pitch, middle):
         return replace(self, head=self.head.turned(yaw))
 
 

@@ -12,6 +12,7 @@ from nerfstudio_avatars.bodies.rotations import axis_angle_to_matrix
 from nerfstudio_avatars.errors import UserError
 from nerfstudio_avatars.unsup_volanim.keypoint_detector import KeypointDetectorConfig
 from nerfstudio_avatars.unsup_volanim.network import VolumetricAnimation, VolumetricAnimationConfig
+from nerfstudio_avatars.unsup_volanim.part_seeds import voxel_places
 from nerfstudio_avatars.unsup_volanim.volumetric_skinning import PartPoses, identity_poses
 from nerfstudio_avatars.unsup_volanim.voxel_field import VoxelGeneratorConfig, doubled
 from nerfstudio_avatars.unsup_volanim.voxel_render import (
@@ -227,3 +228,19 @@ def test_a_network_with_fine_voxels_is_loaded_as_it_was():
 def test_fine_voxels_need_volumes_of_the_identities_own(changes):
     with pytest.raises(UserError, match=r"fine-detail needs network\.detail"):
         network(fine_detail=True, **changes)
+
+
+def test_an_object_beside_the_canonical_origin_turns_in_place():
+    model, middle = network(), torch.tensor([0.1, 0.0, -0.5])
+    cube = torch.zeros_like(model.cubes(torch.tensor([0])))[0]
+    places = voxel_places(cube.shape[-1], cube.device) * model.scene * model.config.render.enlarge
+    cube[-1] = 40 * (0.5 - (places - middle).norm(dim=-1))
+    rest = identity_poses(1, model.parts)
+    torch.testing.assert_close(model.middle_of(cube, rest)[0, 0], middle, atol=0.05, rtol=0)
+
+    def across(poses):
+        seen = model.render(cube[None], poses, standard_rays(16)).accumulation.view(16, 16)
+        return float((seen.sum(0) * torch.linspace(-1, 1, 16)).sum() / seen.sum())
+
+    assert abs(across(model.turned(cube, rest, 0.8)) - across(rest)) < 0.02
+    assert abs(across(rest.turned(0.8, 0.0, torch.zeros(1, 1, 3))) - across(rest)) > 0.1

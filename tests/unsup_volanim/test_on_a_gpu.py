@@ -134,9 +134,10 @@ def test_somebody_never_trained_on_is_found(on_gpu):
 def test_anybody_is_seen_turned_and_in_parts(on_gpu):
     model = on_gpu.model
     with pretend_gpu():
-        camera, poses = camera_of(on_gpu), model.driving_pose(0, 0).turned(0.3, 0.1)
+        camera, cube = camera_of(on_gpu), model.random_cube(3)
+        poses = model.network.turned(cube, model.driving_pose(0, 0), 0.3, 0.1)
         visible = torch.ones(model.network.parts, device="cuda")
-        assert model.render_identity(camera, model.random_cube(3), poses, visible)["rgb"].isfinite().all()
+        assert model.render_identity(camera, cube, poses, visible)["rgb"].isfinite().all()
         camera.metadata, camera.times = {"cam_idx": 5}, None
         assert model.get_outputs_for_camera(camera.to("cuda"))["rgb"].device == GPU
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -110,3 +112,15 @@ def test_blending_is_differentiable_in_everything(poses, points):
         return blend_parts(PartPoses(rotation, translation).canonical(x_posed), logits)[0]
 
     assert torch.autograd.gradcheck(blended, inputs)
+
+
+def test_turning_goes_about_a_point_and_to_the_pictures_right():
+    poses = PartPoses(torch.eye(3).expand(1, 2, 3, 3), torch.tensor([[[0.3, 0.1, 0.2], [0.1, 0.1, 0.2]]]))
+    middle = torch.tensor([[[0.2, 0.1, 0.2]]])
+    turned = poses.turned(math.radians(90), 0.0, middle)
+    expected = torch.tensor([[[0.2, 0.1, 0.3], [0.2, 0.1, 0.1]]])
+    torch.testing.assert_close(turned.translation, expected, atol=1e-5, rtol=0)
+    nose = torch.tensor([0.0, 0.0, -1.0])
+    torch.testing.assert_close(turned.rotation[0, 0] @ nose, torch.tensor([1.0, 0.0, 0.0]), atol=1e-5, rtol=0)
+    lifted = poses.turned(0.0, math.radians(90), middle).rotation[0, 0] @ nose
+    torch.testing.assert_close(lifted, torch.tensor([0.0, -1.0, 0.0]), atol=1e-5, rtol=0)
